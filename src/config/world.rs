@@ -1,0 +1,247 @@
+//! The validated world: what a config means once every fault has been ruled out.
+//!
+//! Nothing in here is optional because the user forgot it; defaults are filled in, paths are absolute, sizes are
+//! bytes and times are [`Duration`]s. The rest of the program never looks at TOML.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use globset::GlobSet;
+
+use crate::npy::Dtype;
+
+/// A whole config file.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file that it was read from, absolute.
+    pub file: PathBuf,
+    pub service: Service,
+    /// At least one; names and outputs are unique.
+    pub datasets: Vec<Dataset>,
+}
+
+/// `[service]`
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// Decode threads, at least 1 (0 in the file has become the number of cores).
+    pub workers: usize,
+    /// Ceiling, in bytes, on decoded rows that wait for the writer.
+    pub memory_bytes: u64,
+    /// Where the status page, `/metrics` and `/healthz` listen.
+    pub listen: Option<SocketAddr>,
+}
+
+/// One `[[dataset]]`.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    pub name: String,
+    /// The main `.npy` file, absolute.
+    pub output: PathBuf,
+    pub row: RowFormat,
+    pub watch: Watch,
+    pub decoder: DecoderOptions,
+    pub columns: Columns,
+    pub commit: Commit,
+}
+
+/// The shape and dtype of one row of the main file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowFormat {
+    /// Dimensions of one row, outermost first; the file's shape is `(N, *shape)`.
+    pub shape: Vec<usize>,
+    pub dtype: Dtype,
+}
+
+impl RowFormat {
+    /// Bytes of one row. Validation has ruled out an overflow and zero.
+    pub fn row_bytes(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.dtype.itemsize()
+    }
+}
+
+/// `[dataset.watch]`
+#[derive(Debug, Clone)]
+pub struct Watch {
+    /// The watched folders, absolute, none inside another.
+    pub folders: Vec<PathBuf>,
+    /// Which paths below a folder are sources, and which are not. Matching ignores case.
+    pub include: GlobSet,
+    pub exclude: GlobSet,
+    pub recursive: bool,
+    /// How long a file must be quiet to count as finished.
+    pub settle: Duration,
+    pub mode: WatchMode,
+    pub rescan: Duration,
+    pub order: Order,
+    pub after: Disposal,
+    pub rejected: Disposal,
+    pub changed: Changed,
+    pub duplicates: Duplicates,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatchMode {
+    Events,
+    Poll,
+    /// Events, except where the filesystem sends none (NFS, SMB, FUSE).
+    Auto,
+}
+
+/// The order of what one scan finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// By inode change time: when the file came under its name, as the kernel saw it.
+    Arrival,
+    Name,
+    Mtime,
+}
+
+/// What becomes of a source once its fate is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Disposal {
+    Keep,
+    Delete,
+    /// Moved below this folder (absolute), at the same relative path.
+    Move(PathBuf),
+}
+
+/// A committed source that was overwritten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changed {
+    Ignore,
+    Append,
+}
+
+/// The same content under another name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duplicates {
+    Append,
+    Skip,
+}
+
+/// The one decoder table of a dataset.
+#[derive(Debug, Clone)]
+pub enum DecoderOptions {
+    Image(ImageOptions),
+}
+
+/// `[dataset.image]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageOptions {
+    pub fit: Fit,
+    pub filter: Filter,
+    pub layout: Layout,
+    /// Channels of a row: 1, 3 or 4. Derived from `shape` and `layout`.
+    pub channels: usize,
+    /// Whether the channel axis is in `shape` (false for `[H, W]`).
+    pub channel_axis: bool,
+    pub height: usize,
+    pub width: usize,
+    /// Sample type and byte order of a row.
+    pub sample: SampleType,
+    pub big_endian: bool,
+    /// Fill of `contain`, and the ground of `alpha = "blend"`; on the 0 to 255 scale, one for each channel (length = `channels`).
+    pub pad: Vec<f64>,
+    /// `row = (value * scale - mean) / std` for float samples; each of length `channels`.
+    pub scale: f64,
+    pub mean: Vec<f64>,
+    pub std: Vec<f64>,
+    pub orient: bool,
+    pub alpha: Alpha,
+    pub frames: Frames,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fit {
+    Cover,
+    Contain,
+    Stretch,
+    Exact,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filter {
+    Nearest,
+    Bilinear,
+    Bicubic,
+    Lanczos3,
+    Area,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    Hwc,
+    Chw,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SampleType {
+    U8,
+    U16,
+    F16,
+    F32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alpha {
+    Drop,
+    Blend,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Frames {
+    First,
+    All,
+}
+
+/// `[dataset.columns]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Columns {
+    pub source: bool,
+    pub index: bool,
+    pub time: bool,
+    /// `label = "folder"`.
+    pub label: bool,
+    pub split: Option<Split>,
+}
+
+/// `split = { train = 0.9, val = 0.1, by = "source" }`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Split {
+    /// Names and fractions in the file's order; the place in this list is the value in the column. The fractions sum to 1.
+    pub parts: Vec<(String, f64)>,
+    pub by: SplitBy,
+}
+
+/// What is hashed to choose a row's split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SplitBy {
+    /// The path below the watched folder: all rows of a source go together.
+    Source,
+    /// The content: the same bytes under two names go together.
+    Content,
+    /// The folder that holds the source: a recording session goes together.
+    Folder,
+    /// Source and row number: each row by itself.
+    Row,
+}
+
+/// `[dataset.commit]`: a commit is due at whichever limit comes first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    pub max_delay: Duration,
+    pub max_rows: u64,
+    pub max_bytes: u64,
+    pub durability: Durability,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Each source is a commit of its own.
+    Source,
+    /// Sources are committed in groups.
+    Batch,
+    /// No fsync: safe against a killed process, not against a power cut.
+    None,
+}
