@@ -1,4 +1,17 @@
-//! npy-ingest: files dropped into folders become rows of one growing `.npy` file.
+//! npy-ingest: files dropped into folders become rows of one growing `.npy` array per dataset.
+//!
+//! The program is in [`cli`] and [`daemon`]. Of use by itself is [`npy`]: the file format, and headers that grow in place.
+//! `ARCHITECTURE.md` shows how the rooms hang together, and which may know of which.
+
+pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod decode;
+pub mod intake;
+pub mod lane;
+pub mod ledger;
 pub mod npy;
+pub mod recovery;
+pub mod source;
+pub mod storage;
+pub mod writer;

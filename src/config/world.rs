@@ -4,12 +4,13 @@
 //! bytes and times are [`Duration`]s. The rest of the program never looks at TOML.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use globset::GlobSet;
 
 use crate::npy::Dtype;
+use crate::source::Place;
 
 /// A whole config file.
 #[derive(Debug, Clone)]
@@ -36,6 +37,8 @@ pub struct Service {
 #[derive(Debug, Clone)]
 pub struct Dataset {
     pub name: String,
+    /// The folder of the config file, absolute: what the ledger's relative paths are relative to.
+    pub base: PathBuf,
     /// The main `.npy` file, absolute.
     pub output: PathBuf,
     pub row: RowFormat,
@@ -60,11 +63,39 @@ impl RowFormat {
     }
 }
 
+impl Dataset {
+    /// A watched folder, absolute.
+    pub fn root(&self, folder: usize) -> &Path {
+        self.watch.folders.get(folder).map_or(Path::new(""), PathBuf::as_path)
+    }
+
+    /// The absolute path of a source.
+    pub fn source_path(&self, place: &Place) -> PathBuf {
+        self.root(place.folder).join(&place.below)
+    }
+
+    /// The path of a source as the ledger has it.
+    pub fn ledger_path(&self, place: &Place) -> PathBuf {
+        self.watch.folder_names.get(place.folder).map_or(Path::new(""), PathBuf::as_path).join(&place.below)
+    }
+
+    /// The ledger's path for an absolute one, if it lies in a watched folder.
+    pub fn ledger_path_of(&self, path: &Path) -> Option<PathBuf> {
+        self.watch.folders.iter().enumerate().find_map(|(folder, root)| {
+            let below = path.strip_prefix(root).ok()?.to_owned();
+            Some(self.ledger_path(&Place { folder, below }))
+        })
+    }
+}
+
 /// `[dataset.watch]`
 #[derive(Debug, Clone)]
 pub struct Watch {
     /// The watched folders, absolute, none inside another.
     pub folders: Vec<PathBuf>,
+    /// The same folders as the ledger names them: relative to the config file's folder where the config gives them so.
+    /// A project that is moved as a whole keeps its ledger's paths.
+    pub folder_names: Vec<PathBuf>,
     /// Which paths below a folder are sources, and which are not. Matching ignores case.
     pub include: GlobSet,
     pub exclude: GlobSet,

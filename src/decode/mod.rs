@@ -5,8 +5,43 @@
 //! writer, or a chunk of a source that is larger than its share of the memory) is the sink's business.
 
 pub mod image;
+mod open;
+mod sink;
+mod work;
+
+pub use work::{SOURCE_BYTES_MAX, work};
 
 use std::borrow::Cow;
+
+use crate::config::{Dataset, DecoderOptions, Frames};
+use image::{ImageDecoder, Limits};
+
+/// The decoder of a dataset.
+pub enum Decoder {
+    Image(ImageDecoder),
+}
+
+impl Decoder {
+    pub fn new(options: &Dataset) -> Self {
+        match &options.decoder {
+            DecoderOptions::Image(image) => Self::Image(ImageDecoder::new(image.clone(), Limits::default())),
+        }
+    }
+
+    /// Decodes the whole source from memory. `extension`, in lower case, serves where the content has no signature.
+    pub fn decode(&self, bytes: &[u8], extension: Option<&str>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
+        match self {
+            Self::Image(decoder) => decoder.decode(bytes, extension, sink),
+        }
+    }
+}
+
+/// Rows that each source gives, where that is known before it is opened.
+pub fn rows_of_each_source(options: &DecoderOptions) -> Option<u64> {
+    match options {
+        DecoderOptions::Image(image) => (image.frames == Frames::First).then_some(1),
+    }
+}
 
 /// Why a source gives no rows. Recorded in the ledger with its reason; everything else goes on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,4 +76,13 @@ pub trait RowSink {
     /// `time_s` is the row's time in seconds from the source's start.
     /// The row counts as complete when the next one is asked for or the decode returns `Ok`.
     fn row(&mut self, time_s: f64) -> Result<&mut [u8], DecodeError>;
+}
+
+/// Consecutive rows of one source.
+#[derive(Debug, Default)]
+pub struct RowBlock {
+    /// Whole rows of the main file.
+    pub bytes: Vec<u8>,
+    /// Seconds from the source's start, one a row; empty where the dataset has no `time` column.
+    pub times_s: Vec<f64>,
 }

@@ -1,0 +1,142 @@
+//! The arguments, and the help that teaches them.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+use super::failure::Failure;
+use crate::config::{self, Config, Dataset};
+
+const AFTER_HELP: &str = "\
+Examples:
+  npy-ingest --config ingest.toml            watch the folders until SIGTERM or Ctrl-C
+  npy-ingest --config ingest.toml --once     take what is there, and end
+  npy-ingest check --config ingest.toml      what would happen
+  npy-ingest sources --config ingest.toml --rejected
+
+Read the array while it grows:
+  import numpy as np
+  rows = np.load(\"data/frames.npy\", mmap_mode=\"r\")
+
+Exit codes: 0 done; 1 failed; 2 the command line or the config is wrong; 3 --once ended with sources rejected.
+SIGTERM and SIGINT finish what is being decoded, commit, and end. SIGHUP reads the config again. SIGUSR1 scans now.";
+
+/// Turns files that are dropped into folders into rows of growing .npy arrays, exactly once each.
+#[derive(Debug, Parser)]
+#[command(version, after_help = AFTER_HELP, arg_required_else_help = true)]
+pub struct Arguments {
+    /// The config: which folders, which arrays, how a file becomes a row. See config.example.toml.
+    #[arg(long, short, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Take what is in the folders now, commit it, and end.
+    #[arg(long)]
+    pub once: bool,
+
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Validate the config and say, per dataset, what a run would do. Changes nothing.
+    Check,
+    /// Rows, backlog, rate, rejected sources and last commit of each dataset, whether a daemon runs or not.
+    Status {
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Which sources the datasets have, which of them gave a row, and which were rejected and why.
+    Sources(SourcesOptions),
+    /// Give rejected sources another chance: the next scan takes them again.
+    Retry(RetryOptions),
+    /// Show the header of any .npy file, whether it can grow in place, and what lies past its last row.
+    Inspect {
+        file: PathBuf,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check that headers, file sizes and ledger agree. Changes nothing.
+    Verify {
+        /// Check this one file's header against its size, without a config.
+        file: Option<PathBuf>,
+        /// Recompute the checksum of every row as well. Reads the whole array.
+        #[arg(long)]
+        deep: bool,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct SourcesOptions {
+    /// Only this dataset.
+    #[arg(long, short, value_name = "NAME")]
+    pub dataset: Option<String>,
+    /// Only the source that gave this row, counted from 0.
+    #[arg(long, short, value_name = "N", conflicts_with = "rejected")]
+    pub row: Option<u64>,
+    /// Only the rejected sources.
+    #[arg(long)]
+    pub rejected: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RetryOptions {
+    /// Only this dataset.
+    #[arg(long, short, value_name = "NAME")]
+    pub dataset: Option<String>,
+    /// Only these sources, given as a path or as `sources --rejected` shows them. Without any: all rejected sources.
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
+impl Arguments {
+    pub fn config_file(&self) -> Result<&Path, Failure> {
+        self.config.as_deref().ok_or_else(|| {
+            Failure::wrong_config("no config: name one with --config FILE; config.example.toml shows every key")
+        })
+    }
+
+    pub fn config(&self) -> Result<Config, Failure> {
+        Ok(config::load(self.config_file()?)?)
+    }
+}
+
+/// The datasets that were asked for: all, or the one of this name.
+pub fn chosen<'a>(config: &'a Config, name: Option<&str>) -> Result<Vec<&'a Dataset>, Failure> {
+    let Some(name) = name else { return Ok(config.datasets.iter().collect()) };
+    match config.datasets.iter().find(|dataset| dataset.name == name) {
+        Some(dataset) => Ok(vec![dataset]),
+        None => {
+            let names: Vec<&str> = config.datasets.iter().map(|dataset| dataset.name.as_str()).collect();
+            let names = names.join(", ");
+            Err(Failure::wrong_config(format!("there is no dataset \"{name}\" in the config; it has: {names}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_config_can_be_named_on_either_side_of_the_command() {
+        for line in ["npy-ingest --config a check", "npy-ingest check --config a"] {
+            let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(arguments.config_file().unwrap(), Path::new("a"));
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! `npy-ingest check`: what a run would do.
+
+use std::sync::Arc;
+
+use super::failure::Failure;
+use super::{DONE, print, text};
+use crate::config::{Config, Dataset};
+use crate::decode::rows_of_each_source;
+use crate::intake::survey;
+use crate::ledger::LedgerView;
+use crate::recovery::refuse_other_settings;
+use crate::writer::Paths;
+
+pub fn run(config: &Config) -> Result<u8, Failure> {
+    print(&format!(
+        "{}: {}\n",
+        text::path(&config.file),
+        text::number_of(config.datasets.len() as u64, "dataset", "datasets")
+    ))?;
+    for dataset in &config.datasets {
+        print(&describe(dataset)?)?;
+    }
+    Ok(DONE)
+}
+
+fn describe(options: &Dataset) -> Result<String, Failure> {
+    let paths = Paths::new(&options.output);
+    let mut lines = format!("\n{}\n", options.name);
+    let rows = match LedgerView::open(&paths.ledger)? {
+        Some(view) => {
+            refuse_other_settings(options, &view.schema()?)
+                .map_err(|error| Failure::wrong_config(error.to_string()))?;
+            view.state()?.rows
+        }
+        None => 0,
+    };
+    let mut line = |name: &str, value: &str| lines.push_str(&format!("  {name:<9} {value}\n"));
+    line("output", &format!("{}, now {}", text::path(&options.output), text::array(rows, &options.row)));
+    for folder in &options.watch.folders {
+        line("folder", &text::path(folder));
+    }
+    let survey = survey(&Arc::new(options.clone()))?;
+    let sources = text::number_of(survey.new, "source", "sources");
+    line("to take", &format!("{sources}, {}", text::bytes(survey.new_bytes)));
+    let row_bytes = options.row.row_bytes() as u64;
+    match rows_of_each_source(&options.decoder) {
+        Some(each) => {
+            let new = survey.new * each;
+            let size = text::bytes(new * row_bytes);
+            line("gives", &format!("{}, {size}", text::number_of(new, "row", "rows")));
+        }
+        None => line("gives", &format!("at least one row each, of {}", text::bytes(row_bytes))),
+    }
+    let mut known = vec![format!("{} committed", text::count(survey.committed))];
+    if survey.rejected > 0 {
+        known.push(format!("{} rejected", text::count(survey.rejected)));
+    }
+    if survey.ignored > 0 {
+        known.push(format!(
+            "{} overwritten since, and disregarded (`changed = \"ignore\"`)",
+            text::count(survey.ignored)
+        ));
+    }
+    if survey.links > 0 {
+        known.push(format!("{} symbolic links, which are not followed", text::count(survey.links)));
+    }
+    line("there are", &known.join(", "));
+    for problem in &survey.problems {
+        line("problem", problem);
+    }
+    Ok(lines)
+}

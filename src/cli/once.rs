@@ -1,0 +1,114 @@
+//! `npy-ingest --config F --once`: takes what is there, and ends.
+
+use std::io::{self, IsTerminal};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::failure::Failure;
+use super::{DONE, FAILED, REJECTED, print, text};
+use crate::config::{Config, Dataset};
+use crate::daemon::{self, Mode, Running};
+use crate::ledger::LedgerView;
+use crate::writer::Paths;
+
+/// How often the figures on the terminal are renewed.
+const REFRESH: Duration = Duration::from_millis(100);
+
+pub fn run(config: &Config) -> Result<u8, Failure> {
+    let mut signals =
+        Signals::new([SIGTERM, SIGINT]).map_err(|error| Failure::failed(format!("listening for signals: {error}")))?;
+    let running = daemon::start(config, Mode::Once)?;
+    let bar = if io::stderr().is_terminal() { progress_bar() } else { ProgressBar::hidden() };
+    text::set_bar(Some(bar.clone()));
+    let stopped = follow(&running, &mut signals, &bar);
+    let lanes = running.lanes().to_vec();
+    let outcome = running.join();
+    bar.finish_and_clear();
+    text::set_bar(None);
+
+    let mut code = DONE;
+    for lane in &lanes {
+        let (line, rejected) = summary(&lane.options, lane.tally.rows.load(Ordering::Relaxed))?;
+        print(&line)?;
+        if rejected > 0 && code == DONE {
+            code = REJECTED;
+        }
+    }
+    let failures =
+        lanes.iter().filter_map(|lane| Some(format!("dataset \"{}\": {}", lane.options.name, lane.tally.failure()?)));
+    let mut problems: Vec<String> = failures.collect();
+    problems.extend(outcome.report.problems);
+    if outcome.panicked {
+        problems.push("a thread panicked; what was committed is safe".to_owned());
+    }
+    if stopped {
+        problems.push("stopped by a signal; the next run takes the rest".to_owned());
+    }
+    for source in outcome.report.unfinished.iter().take(if problems.is_empty() { 20 } else { 0 }) {
+        eprintln!("npy-ingest: {source} is still being written: left for the next run");
+    }
+    if problems.is_empty() {
+        return Ok(code);
+    }
+    for problem in &problems {
+        eprintln!("npy-ingest: {problem}");
+    }
+    Ok(FAILED)
+}
+
+/// Shows the progress until the end. Returns whether a signal asked for it.
+fn follow(running: &Running, signals: &mut Signals, bar: &ProgressBar) -> bool {
+    let mut stopped = false;
+    loop {
+        let ended = running.ended().recv_timeout(REFRESH).is_ok();
+        if !stopped && signals.pending().next().is_some() {
+            running.stop();
+            stopped = true;
+        }
+        let sum = |counter: fn(&crate::lane::Tally) -> &std::sync::atomic::AtomicU64| -> u64 {
+            running.lanes().iter().map(|lane| counter(&lane.tally).load(Ordering::Relaxed)).sum()
+        };
+        let (committed, rejected) = (sum(|tally| &tally.committed), sum(|tally| &tally.rejected));
+        bar.set_length(sum(|tally| &tally.found));
+        bar.set_position(committed + rejected);
+        bar.set_message(format!("{} rows, {} rejected", text::count(sum(|tally| &tally.rows)), text::count(rejected)));
+        if ended {
+            return stopped;
+        }
+    }
+}
+
+fn progress_bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    let style = ProgressStyle::with_template("{bar:32} {pos}/{len} sources  {msg}  {per_sec:0}  {eta} left");
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// One line on a dataset as it stands now, and how many sources are rejected.
+fn summary(options: &Dataset, new_rows: u64) -> Result<(String, u64), Failure> {
+    let view = LedgerView::open(&Paths::new(&options.output).ledger)?;
+    let (rows, counts) = match &view {
+        Some(view) => (view.state()?.rows, view.counts()?),
+        None => Default::default(),
+    };
+    let mut line = format!(
+        "{}: {} new, {} holds {}",
+        options.name,
+        text::number_of(new_rows, "row", "rows"),
+        text::path(&options.output),
+        text::array(rows, &options.row)
+    );
+    if counts.rejected > 0 {
+        let rejected = text::number_of(counts.rejected, "source is", "sources are");
+        line.push_str(&format!("; {rejected} rejected (npy-ingest sources --rejected tells why)"));
+    }
+    line.push('\n');
+    Ok((line, counts.rejected))
+}

@@ -1,0 +1,86 @@
+//! `npy-ingest sources`: where rows come from, and what was rejected.
+
+use serde_json::{Value, json};
+
+use super::args::{SourcesOptions, chosen};
+use super::failure::Failure;
+use super::{DONE, FAILED, print, print_json, text};
+use crate::config::{Config, Dataset};
+use crate::ledger::{Fate, LedgerView, Listed};
+use crate::writer::Paths;
+
+pub fn run(config: &Config, options: &SourcesOptions) -> Result<u8, Failure> {
+    let datasets = chosen(config, options.dataset.as_deref())?;
+    let mut listed = Vec::new();
+    let mut row_is_missing = false;
+    for dataset in datasets {
+        let Some(view) = LedgerView::open(&Paths::new(&dataset.output).ledger)? else {
+            row_is_missing |= options.row.is_some();
+            listed.push(json!({ "name": dataset.name, "sources": [] }));
+            continue;
+        };
+        let mut sources = Vec::new();
+        let mut show = |listed: Listed| -> Result<(), Failure> {
+            if options.json {
+                sources.push(as_json(&listed));
+                Ok(())
+            } else {
+                print(&line(dataset, &listed))
+            }
+        };
+        match options.row {
+            None => view.for_each(options.rejected, &mut show)?,
+            Some(row) => match view.of_row(row)? {
+                Some(found) => show(found)?,
+                None => {
+                    row_is_missing = true;
+                    let rows = text::number_of(view.state()?.rows, "row", "rows");
+                    eprintln!("npy-ingest: dataset \"{}\" has {rows}: there is no row {row}", dataset.name);
+                }
+            },
+        }
+        listed.push(json!({ "name": dataset.name, "sources": sources }));
+    }
+    if options.json {
+        print_json(&json!({ "datasets": listed }))?;
+    }
+    Ok(if row_is_missing { FAILED } else { DONE })
+}
+
+fn line(dataset: &Dataset, listed: &Listed) -> String {
+    let entry = &listed.entry;
+    let fate = match &entry.fate {
+        Fate::Committed(committed) if committed.rows == 1 => format!("row {}", committed.first_row),
+        Fate::Committed(committed) if committed.rows > 1 => {
+            format!("rows {} to {}", committed.first_row, committed.first_row + committed.rows - 1)
+        }
+        Fate::Committed(committed) => {
+            format!("no rows of its own: {}", committed.note.as_deref().unwrap_or_default())
+        }
+        Fate::Rejected { reason } => format!("rejected: {reason}"),
+    };
+    format!("{}  source {}  {}  {fate}\n", dataset.name, entry.id, text::path(&entry.path))
+}
+
+/// The ledger's columns.
+fn as_json(listed: &Listed) -> Value {
+    let entry = &listed.entry;
+    let (status, reason, committed) = match &entry.fate {
+        Fate::Committed(committed) => ("committed", committed.note.as_deref(), Some(committed)),
+        Fate::Rejected { reason } => ("rejected", Some(reason.as_str()), None),
+    };
+    json!({
+        "id": entry.id,
+        "path": entry.path.to_string_lossy(),
+        "size": entry.identity.size,
+        "mtime_ns": entry.identity.mtime_ns,
+        "hash": entry.hash.map(|hash| hash.to_hex().to_string()),
+        "status": status,
+        "reason": reason,
+        "first_row": committed.map(|committed| committed.first_row),
+        "rows": committed.map_or(0, |committed| committed.rows),
+        "checksum": committed.map(|committed| committed.checksum.to_hex().to_string()),
+        "committed_at": listed.committed_at,
+        "moved_to": entry.moved_to.as_ref().map(|path| path.to_string_lossy()),
+    })
+}

@@ -1,0 +1,168 @@
+//! `npy-ingest verify`: do headers, sizes, ledger and, with `--deep`, every row agree?
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::failure::Failure;
+use super::{DONE, FAILED, print, print_json, text};
+use crate::config::{Config, Dataset};
+use crate::ledger::{LedgerView, Listed};
+use crate::npy::{Layout, Tail, inspect};
+use crate::recovery::{FileFindings, Finding, RowCheck, check_file, check_rows, refuse_other_settings};
+use crate::storage::{Access, Disk, DiskFile, RealDisk};
+use crate::writer::{ColumnKind, Paths};
+
+/// What was found in one dataset.
+struct Verdict {
+    name: String,
+    rows: u64,
+    /// Recomputed, with `--deep`.
+    sources_checked: Option<u64>,
+    problems: Vec<String>,
+    /// What the next start mends by itself.
+    notes: Vec<String>,
+}
+
+pub fn run(config: &Config, deep: bool, json: bool) -> Result<u8, Failure> {
+    let verdicts = config.datasets.iter().map(|dataset| verify(dataset, deep)).collect::<Result<Vec<_>, _>>()?;
+    if json {
+        let datasets: Vec<_> = verdicts.iter().map(as_json).collect();
+        print_json(&json!({ "ok": verdicts.iter().all(|verdict| verdict.problems.is_empty()), "datasets": datasets }))?;
+    } else {
+        for verdict in &verdicts {
+            print(&lines(verdict, deep))?;
+        }
+    }
+    Ok(if verdicts.iter().all(|verdict| verdict.problems.is_empty()) { DONE } else { FAILED })
+}
+
+/// One `.npy` file of any origin: is all there that its header promises?
+pub fn run_file(file: &Path, json: bool) -> Result<u8, Failure> {
+    let inspection = inspect(file).map_err(|error| Failure::failed(format!("{}: {error}", text::path(file))))?;
+    let (problem, note) = match inspection.tail {
+        Tail::Exact => (None, None),
+        Tail::Past { bytes } => (None, Some(format!("{bytes} bytes lie past the last row"))),
+        Tail::Missing { bytes } => {
+            (Some(format!("{bytes} bytes of its data are missing: the file was cut short")), None)
+        }
+    };
+    let name = text::path(file);
+    let verdict = Verdict {
+        name,
+        rows: inspection.rows.unwrap_or(1),
+        sources_checked: None,
+        problems: problem.into_iter().collect(),
+        notes: note.into_iter().collect(),
+    };
+    if json {
+        print_json(&as_json(&verdict))?;
+    } else {
+        print(&lines(&verdict, false))?;
+    }
+    Ok(if verdict.problems.is_empty() { DONE } else { FAILED })
+}
+
+fn verify(options: &Dataset, deep: bool) -> Result<Verdict, Failure> {
+    let paths = Paths::new(&options.output);
+    let name = options.name.clone();
+    let mut verdict = Verdict { name, rows: 0, sources_checked: None, problems: Vec::new(), notes: Vec::new() };
+    let Some(view) = LedgerView::open(&paths.ledger)? else {
+        match paths.main.exists() {
+            true => verdict.problems.push(format!("{} has no ledger", text::path(&paths.main))),
+            false => verdict.notes.push("nothing has been taken yet".to_owned()),
+        }
+        return Ok(verdict);
+    };
+    refuse_other_settings(options, &view.schema()?).map_err(|error| Failure::wrong_config(error.to_string()))?;
+    // A daemon may be at work. Its order is rows, ledger, header: the ledger is read first, so that the files hold at
+    // least what it says, and headers may be ahead of this reading.
+    verdict.rows = view.state()?.rows;
+    let mut files = Vec::new();
+    let columns =
+        ColumnKind::wanted(&options.columns).into_iter().map(|kind| (paths.column(kind), kind.dtype(), Vec::new()));
+    let main = (paths.main.clone(), options.row.dtype.clone(), options.row.shape.clone());
+    for (path, dtype, shape) in [main].into_iter().chain(columns) {
+        let layout = Layout::new(&dtype, &shape).map_err(|error| Failure::failed(error.to_string()))?;
+        match RealDisk.open(&path, Access::Read) {
+            Ok(file) => files.push((path, layout, file)),
+            Err(error) => verdict.problems.push(format!("{}: {error}", text::path(&path))),
+        }
+    }
+    for (path, layout, file) in &files {
+        let findings = read(path, || check_file(&**file, path, layout, verdict.rows))?;
+        note_findings(&mut verdict, &view, findings)?;
+    }
+    if deep && verdict.problems.is_empty() {
+        verify_rows(&mut verdict, &view, &files)?;
+    }
+    Ok(verdict)
+}
+
+fn note_findings(verdict: &mut Verdict, view: &LedgerView, findings: FileFindings) -> Result<(), Failure> {
+    for finding in findings.findings {
+        match &finding {
+            // A commit that came between the two readings.
+            Finding::HeaderAboveLedger { published, .. } if *published <= view.state()?.rows => {}
+            finding if finding.is_mended_at_start() => verdict.notes.push(finding.to_string()),
+            finding => verdict.problems.push(finding.to_string()),
+        }
+    }
+    Ok(())
+}
+
+type OpenFile = (std::path::PathBuf, Layout, Box<dyn DiskFile>);
+
+fn verify_rows(verdict: &mut Verdict, view: &LedgerView, files: &[OpenFile]) -> Result<(), Failure> {
+    let checks: Vec<RowCheck<'_>> =
+        files.iter().map(|(path, layout, file)| RowCheck { file: &**file, layout, path }).collect();
+    let Some((main, columns)) = checks.split_first() else { return Ok(()) };
+    let mut checked = 0;
+    let mut problems = Vec::new();
+    view.for_each(false, |Listed { entry, .. }| -> Result<(), Failure> {
+        if let Some(finding) = read(main.path, || check_rows(main, columns, &entry))? {
+            problems.push(finding.to_string());
+        }
+        checked += 1;
+        Ok(())
+    })?;
+    verdict.sources_checked = Some(checked);
+    verdict.problems.append(&mut problems);
+    Ok(())
+}
+
+fn read<T>(path: &Path, read: impl FnOnce() -> std::io::Result<T>) -> Result<T, Failure> {
+    read().map_err(|error| Failure::failed(format!("reading {}: {error}", text::path(path))))
+}
+
+fn lines(verdict: &Verdict, deep: bool) -> String {
+    let rows = text::number_of(verdict.rows, "row", "rows");
+    let mut lines = if verdict.problems.is_empty() {
+        let how = match verdict.sources_checked {
+            Some(sources) => format!(", and every checksum of {}", text::number_of(sources, "source", "sources")),
+            None => String::new(),
+        };
+        format!("{}: sound, {rows}{how}\n", verdict.name)
+    } else {
+        let skipped = if deep && verdict.sources_checked.is_none() { "; checksums were not looked at" } else { "" };
+        format!("{}: NOT sound, {rows} committed{skipped}\n", verdict.name)
+    };
+    for problem in &verdict.problems {
+        lines.push_str(&format!("  problem  {problem}\n"));
+    }
+    for note in &verdict.notes {
+        lines.push_str(&format!("  note     {note}\n"));
+    }
+    lines
+}
+
+fn as_json(verdict: &Verdict) -> serde_json::Value {
+    json!({
+        "name": verdict.name,
+        "ok": verdict.problems.is_empty(),
+        "rows": verdict.rows,
+        "sources_checked": verdict.sources_checked,
+        "problems": verdict.problems,
+        "notes": verdict.notes,
+    })
+}

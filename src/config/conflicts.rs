@@ -1,0 +1,158 @@
+//! What is right by itself and impossible together: names, files and folders of several datasets.
+//!
+//! The fault stands at the dataset that comes later in the file, and names the other one with its line.
+
+use std::path::{Path, PathBuf};
+
+use super::dataset::DatasetDraft;
+use super::item::{Item, Located};
+use super::paths::beside;
+use super::world::{Disposal, Watch};
+
+/// What stands beside an output. A column that is off today may be on tomorrow, so all of them are reserved.
+const BESIDE: [&str; 9] = [
+    "source.npy",
+    "index.npy",
+    "time.npy",
+    "label.npy",
+    "split.npy",
+    "labels.json",
+    "ledger.db",
+    "ledger.db-wal",
+    "ledger.db-shm",
+];
+
+/// Reports every conflict within and between the datasets.
+pub(super) fn report(datasets: &[DatasetDraft<'_>]) {
+    for (at, dataset) in datasets.iter().enumerate() {
+        for other in datasets.iter().take(at) {
+            same_name(dataset, other);
+            same_files(dataset, other);
+            shared_folders(dataset, other);
+        }
+        for watcher in datasets {
+            output_is_source(dataset, watcher);
+            moved_is_source(dataset, watcher);
+        }
+    }
+}
+
+fn at_line(item: &Item<'_>) -> String {
+    format!("line {}", item.line())
+}
+
+fn same_name(dataset: &DatasetDraft<'_>, other: &DatasetDraft<'_>) {
+    let (Some(name), Some(first)) = (&dataset.name, &other.name) else { return };
+    if name.value == first.value {
+        name.item.fault_with_help(
+            format!(
+                "found {}, which is the name of the dataset in {} already",
+                name.item.found(),
+                at_line(&first.item)
+            ),
+            "names are unique",
+        );
+    }
+}
+
+/// All files that an output may bring with it, itself included.
+fn files_of(output: &Path) -> Vec<PathBuf> {
+    let mut files = vec![output.to_owned()];
+    files.extend(BESIDE.iter().map(|suffix| beside(output, suffix)));
+    files
+}
+
+fn same_files(dataset: &DatasetDraft<'_>, other: &DatasetDraft<'_>) {
+    let (Some(output), Some(first)) = (&dataset.output, &other.output) else { return };
+    let taken = files_of(&first.value);
+    let Some(file) = files_of(&output.value).into_iter().find(|file| taken.contains(file)) else { return };
+    let (found, title, line) = (output.item.found(), other.title(), at_line(&first.item));
+    let why = if output.value == first.value {
+        format!("found {found}, which is the output of {title} ({line}) already")
+    } else {
+        let file = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        format!("found {found}, but {file} belongs to the output of {title} ({line}) as well")
+    };
+    output.item.fault_with_help(why, "choose another name");
+}
+
+/// Two datasets may read the same files as long as neither takes them away.
+fn shared_folders(dataset: &DatasetDraft<'_>, other: &DatasetDraft<'_>) {
+    let keeps = |draft: &DatasetDraft<'_>| {
+        draft.watch.watch.after == Disposal::Keep && draft.watch.watch.rejected == Disposal::Keep
+    };
+    if keeps(dataset) && keeps(other) {
+        return;
+    }
+    for folder in &dataset.watch.folders {
+        let shared = |first: &&Located<'_, PathBuf>| {
+            folder.value == first.value
+                || sees_below(&first.value, &other.watch.watch, &folder.value)
+                || sees_below(&folder.value, &dataset.watch.watch, &first.value)
+        };
+        let Some(first) = other.watch.folders.iter().find(shared) else { continue };
+        folder.item.fault_with_help(
+            format!(
+                "found {}, which {} watches too ({}), and one of the two deletes or moves its files before the other \
+                 may have read them",
+                folder.item.found(),
+                other.title(),
+                at_line(&first.item)
+            ),
+            "set after = \"keep\" and rejected = \"keep\" in both, or give each its own folder",
+        );
+    }
+}
+
+/// Whether a watch of `folder` looks into `below`, another folder.
+fn sees_below(folder: &Path, watch: &Watch, below: &Path) -> bool {
+    watch.recursive && below != folder && below.starts_with(folder)
+}
+
+/// Whether the watch takes a file at `path` for a source.
+fn takes(watch: &Watch, path: &Path) -> bool {
+    watch.folders.iter().filter_map(|folder| path.strip_prefix(folder).ok()).any(|below| {
+        let in_reach = watch.recursive || below.components().count() == 1;
+        in_reach && watch.include.is_match(below) && !watch.exclude.is_match(below)
+    })
+}
+
+/// An output that is a source of its own would grow for ever.
+fn output_is_source(dataset: &DatasetDraft<'_>, watcher: &DatasetDraft<'_>) {
+    let Some(output) = &dataset.output else { return };
+    let Some(file) = files_of(&output.value).into_iter().find(|file| takes(&watcher.watch.watch, file)) else {
+        return;
+    };
+    let file = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    output.item.fault_with_help(
+        format!("found {}, but {} would take {file} for a source", output.item.found(), watcher.title()),
+        "put the output into a folder that is not watched",
+    );
+}
+
+/// A source that is moved to where it is found again would be taken again.
+fn moved_is_source(dataset: &DatasetDraft<'_>, watcher: &DatasetDraft<'_>) {
+    for target in &dataset.watch.move_targets {
+        let sees = |folder: &&Located<'_, PathBuf>| {
+            folder.value == target.value
+                || sees_below(&folder.value, &watcher.watch.watch, &target.value)
+                // Files keep their path below the target, so they may come to lie in a folder that is watched there.
+                || sees_below(&target.value, &dataset.watch.watch, &folder.value)
+        };
+        let Some(folder) = watcher.watch.folders.iter().find(sees) else { continue };
+        let how = match (folder.value == target.value, target.value.starts_with(&folder.value)) {
+            (true, _) => "which is a watched folder",
+            (false, true) => "which is inside a watched folder",
+            (false, false) => "which is around a watched folder",
+        };
+        target.item.fault_with_help(
+            format!(
+                "found {}, {how} of {} ({}): what is moved there would be taken again",
+                target.item.found(),
+                watcher.title(),
+                at_line(&folder.item)
+            ),
+            "move to a folder beside the watched ones",
+        );
+    }
+}

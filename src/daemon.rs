@@ -1,0 +1,208 @@
+//! The threads and what connects them.
+//!
+//! ```text
+//!              hints                Candidate            ToWriter
+//!   notify ------------> npy-intake ----------> pool ------------> npy-writer
+//!                            ^                                        |
+//!                            +----------------- ToIntake -------------+
+//! ```
+//!
+//! Everything ends by dropping senders: when the intake returns, the pool finishes what it was given, the writer's channel
+//! closes behind the last of it, and the writer commits and returns.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{Builder, JoinHandle};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::config::Config;
+use crate::intake::{Control, Doors, Intake, Permits, Report};
+use crate::lane::{Lane, ToIntake};
+use crate::ledger::SqliteLedgers;
+use crate::recovery::{self, OpenError};
+use crate::storage::{Disk, RealDisk, lease};
+use crate::writer::{DatasetWriter, Opener, Opening, Writer};
+
+/// Sources in flight, for all datasets together, whatever their size.
+const SOURCES_IN_FLIGHT_MAX: usize = 4096;
+/// Messages to the writer that may wait. Rows behind them are bounded by permits.
+const TO_WRITER_MAX: usize = 1024;
+/// A source hands its rows on in parts of at most so many bytes, and of at least one row.
+const PART_BYTES_MAX: u64 = 8 << 20;
+
+/// Why it did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("dataset \"{name}\": {error}")]
+    Dataset { name: String, error: OpenError },
+    #[error("starting a thread: {0}")]
+    Thread(#[from] io::Error),
+    #[error("starting the decode pool: {0}")]
+    Pool(#[from] rayon::ThreadPoolBuildError),
+}
+
+/// How it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Service,
+    /// Takes what is there, and ends.
+    Once,
+}
+
+/// A thread has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended;
+
+/// The running pipeline.
+pub struct Running {
+    lanes: Vec<Arc<Lane>>,
+    control: Sender<Control>,
+    ended: Receiver<Ended>,
+    intake: JoinHandle<Report>,
+    writer: JoinHandle<()>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    pub report: Report,
+    /// A thread of ours panicked: nothing that was committed is affected, but it did not end well.
+    pub panicked: bool,
+}
+
+/// Opens the datasets and starts the threads. A dataset that cannot be opened for a cause that may pass (a folder that is
+/// missing or read-only, a full disk) is tried again later by a service; everything else is an error.
+pub fn start(config: &Config, mode: Mode) -> Result<Running, StartError> {
+    lease::ignore_lease_breaks();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let mut datasets = Vec::new();
+    for (index, options) in config.datasets.iter().enumerate() {
+        let options = Arc::new(options.clone());
+        let writer = open(&disk, &options, mode)?;
+        let lane = Arc::new(Lane::new(index, options, share_bytes(config, index)));
+        datasets.push((lane, writer));
+    }
+    let lanes: Vec<Arc<Lane>> = datasets.iter().map(|(lane, _)| lane.clone()).collect();
+
+    let (to_writer, messages) = bounded(TO_WRITER_MAX);
+    // Room for a word on everything in flight, so that the writer never waits for the intake.
+    let (to_intake, from_writer) = bounded(SOURCES_IN_FLIGHT_MAX + 16 * lanes.len() + 64);
+    let (control, words) = bounded(16);
+    let (end, ended) = bounded(2);
+
+    for (lane, writer) in &datasets {
+        if writer.is_some() {
+            drop(to_intake.send(ToIntake::Opened { lane: lane.index }));
+        }
+    }
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(config.service.workers)
+        .thread_name(|number| format!("npy-decode-{number}"))
+        .build()?;
+    let spawn = {
+        let to_writer = to_writer.clone();
+        Box::new(move |lane: &Arc<Lane>, candidate| {
+            let (lane, to_writer) = (lane.clone(), to_writer.clone());
+            pool.spawn(move || crate::decode::work(&lane, candidate, &to_writer));
+        })
+    };
+    let writer = Writer::new(datasets, messages, &to_intake, opener(disk), mode == Mode::Once);
+    drop(to_intake);
+    let permits = Permits { memory_bytes: config.service.memory_bytes, sources_max: SOURCES_IN_FLIGHT_MAX };
+    let doors = Doors { from_writer, to_writer, control: words, spawn };
+    let intake = Intake::new(&lanes, permits, doors, mode == Mode::Once);
+
+    let guard = EndGuard(end.clone());
+    let writer = Builder::new().name("npy-writer".to_owned()).spawn(move || {
+        let _guard = guard;
+        writer.run();
+    })?;
+    let guard = EndGuard(end);
+    let intake = Builder::new().name("npy-intake".to_owned()).spawn(move || {
+        let _guard = guard;
+        intake.run()
+    })?;
+    Ok(Running { lanes, control, ended, intake, writer })
+}
+
+fn open(
+    disk: &Arc<dyn Disk>,
+    options: &Arc<crate::config::Dataset>,
+    mode: Mode,
+) -> Result<Option<DatasetWriter>, StartError> {
+    match recovery::open(disk, &SqliteLedgers, options) {
+        Ok(writer) => {
+            let (dataset, output) = (&options.name, options.output.display());
+            tracing::info!(dataset, %output, rows = writer.rows(), "opened");
+            Ok(Some(writer))
+        }
+        Err(error) if error.may_pass() && mode == Mode::Service => {
+            tracing::error!(dataset = options.name, "{error}; trying again every two seconds, its sources are kept");
+            Ok(None)
+        }
+        Err(error) => Err(StartError::Dataset { name: options.name.clone(), error }),
+    }
+}
+
+fn opener(disk: Arc<dyn Disk>) -> Opener {
+    Box::new(move |lane| match recovery::open(&disk, &SqliteLedgers, &lane.options) {
+        Ok(writer) => Opening::Opened(Box::new(writer)),
+        Err(error) if error.may_pass() => Opening::NotYet(error.to_string()),
+        Err(error) => Opening::Never(error.to_string()),
+    })
+}
+
+/// Bytes of rows after which a source hands on a part: small enough that every worker can hold two.
+fn share_bytes(config: &Config, index: usize) -> usize {
+    let row_bytes = config.datasets.get(index).map_or(1, |dataset| dataset.row.row_bytes() as u64);
+    let share = config.service.memory_bytes / (4 * config.service.workers as u64);
+    usize::try_from(share.min(PART_BYTES_MAX).max(row_bytes)).unwrap_or(usize::MAX)
+}
+
+struct EndGuard(Sender<Ended>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        // Nobody listens any more once the daemon itself has ended.
+        let _ = self.0.try_send(Ended);
+    }
+}
+
+impl Running {
+    pub fn lanes(&self) -> &[Arc<Lane>] {
+        &self.lanes
+    }
+
+    /// Tells when a thread has ended, by itself or by a panic.
+    pub fn ended(&self) -> &Receiver<Ended> {
+        &self.ended
+    }
+
+    /// Takes nothing more. What is being decoded is finished and committed; what only waits is left for the next start.
+    pub fn stop(&self) {
+        for lane in &self.lanes {
+            lane.interrupted.store(true, Ordering::Relaxed);
+        }
+        // An intake that has ended already has nothing to stop.
+        let _ = self.control.send(Control::Stop);
+    }
+
+    /// Has all folders scanned now.
+    pub fn rescan(&self) {
+        // A full channel holds such a word already.
+        let _ = self.control.try_send(Control::Rescan);
+    }
+
+    /// Waits for all threads.
+    pub fn join(self) -> Outcome {
+        // The intake takes a closed door for a stop.
+        let control = self.control;
+        let intake = self.intake.join();
+        drop(control);
+        let writer = self.writer.join();
+        let panicked = intake.is_err() || writer.is_err();
+        Outcome { report: intake.unwrap_or_default(), panicked }
+    }
+}

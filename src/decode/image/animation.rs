@@ -1,0 +1,80 @@
+//! The frames of GIF, APNG and WebP animations, one at a time.
+//!
+//! Frames are complete images of 8-bit RGBA: each is composed with those before it. The default image of an APNG is a
+//! frame only if the animation says so; where it is the still for viewers that know no animation, it is left out.
+
+use std::io::Cursor;
+
+use image::codecs::gif::GifDecoder;
+use image::codecs::png::PngDecoder;
+use image::codecs::webp::WebPDecoder;
+use image::metadata::Orientation;
+use image::{AnimationDecoder, Delay, Frames, ImageDecoder, ImageError, ImageFormat};
+
+use super::Limits;
+use super::open::{check_size, decoder_failed, library_limits};
+use super::pixels::{Depth, Raster};
+use crate::decode::Rejection;
+
+/// What composing holds besides the frame that it gives out: the canvas, the one before it, the raw frame.
+const CANVASES_BESIDES: u64 = 3;
+
+/// Composed frames, and the layout of each of them.
+pub(super) struct Animation<'a> {
+    pub raster: Raster,
+    pub orientation: Option<Orientation>,
+    pub frames: Frames<'a>,
+}
+
+/// An animation whose header has been read; `None` for a still image, and for formats that know no animation.
+pub(super) fn open<'a>(
+    format: ImageFormat,
+    bytes: &'a [u8],
+    limits: &Limits,
+) -> Result<Option<Animation<'a>>, Rejection> {
+    let refused = |error: ImageError| decoder_failed(format, error);
+    match format {
+        ImageFormat::Gif => {
+            let decoder = GifDecoder::new(Cursor::new(bytes)).map_err(refused)?;
+            let (raster, orientation, decoder) = within_limits(format, decoder, limits)?;
+            Ok(Some(Animation { raster, orientation, frames: decoder.into_frames() }))
+        }
+        ImageFormat::Png => {
+            let decoder = PngDecoder::with_limits(Cursor::new(bytes), library_limits(limits)).map_err(refused)?;
+            if !decoder.is_apng().map_err(refused)? {
+                return Ok(None);
+            }
+            let (raster, orientation, decoder) = within_limits(format, decoder, limits)?;
+            Ok(Some(Animation { raster, orientation, frames: decoder.apng().map_err(refused)?.into_frames() }))
+        }
+        ImageFormat::WebP => {
+            let decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(refused)?;
+            if !decoder.has_animation() {
+                return Ok(None);
+            }
+            let (raster, orientation, decoder) = within_limits(format, decoder, limits)?;
+            Ok(Some(Animation { raster, orientation, frames: decoder.into_frames() }))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn within_limits<D: ImageDecoder>(
+    format: ImageFormat,
+    mut decoder: D,
+    limits: &Limits,
+) -> Result<(Raster, Option<Orientation>, D), Rejection> {
+    let (width, height) = decoder.dimensions();
+    let raster = Raster { width, height, channels: 4, depth: Depth::U8 };
+    check_size(raster, raster.bytes() as u64 * CANVASES_BESIDES, limits)?;
+    decoder.set_limits(library_limits(limits)).map_err(|error| decoder_failed(format, error))?;
+    // An EXIF block that cannot be read says nothing about the frames.
+    let orientation = decoder.orientation().ok();
+    Ok((raster, orientation, decoder))
+}
+
+/// How long a frame is shown, in milliseconds.
+pub(super) fn delay_ms(delay: Delay) -> f64 {
+    let (numerator, denominator) = delay.numer_denom_ms();
+    f64::from(numerator) / f64::from(denominator.max(1))
+}

@@ -1,0 +1,223 @@
+//! One image file into one row, or into one row for each frame of an animation.
+//!
+//! # Rules
+//!
+//! - The result is Pillow's: `Image.open`, `ImageOps.exif_transpose`, `convert`, then `ImageOps.fit` (cover),
+//!   `ImageOps.pad` (contain) or `resize` (stretch), up to rounding; for JPEG up to the difference of the decoders.
+//! - Pixels stay in the depth of their source (8 bits, 16 bits, float) until they become samples of the row.
+//! - The size is checked against the [`Limits`] from the header, before memory is taken for pixels.
+//! - A file that was cut short is rejected, never half decoded.
+//! - One full-size buffer an image: conversion happens within it, turning happens to the small result. Buffers are kept
+//!   by each thread for the next image, unless they are large.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `open` | what a file is, its limits, the words of rejections |
+//! | `ending`, `jpeg_end` | whether a file is all there |
+//! | `animation` | frames of GIF, APNG, WebP |
+//! | `pixels` | layouts, sample types, buffers |
+//! | `convert` | gray, RGB, alpha |
+//! | `fit`, `orient`, `resize`, `area` | geometry, EXIF orientation, resizing |
+//! | `samples` | values into the bytes of a row |
+
+mod animation;
+mod area;
+mod convert;
+mod ending;
+mod fit;
+mod jpeg_end;
+mod open;
+mod orient;
+mod pixels;
+mod resize;
+mod samples;
+#[cfg(test)]
+mod tests;
+
+use std::cell::Cell;
+
+use image::ImageDecoder as _;
+use image::metadata::Orientation;
+
+use self::animation::Animation;
+use self::convert::Conversion;
+use self::ending::Outline;
+use self::orient::Turn;
+use self::pixels::{Buffer, Raster};
+use self::resize::Scaler;
+use self::samples::{Region, RowWriter};
+use crate::config::{Alpha, Frames, ImageOptions, SampleType};
+use crate::decode::{DecodeError, Rejection, RowSink};
+
+pub use self::open::EXTENSIONS;
+
+/// What one image may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Width times height. Each side is at most 65535 besides.
+    pub max_pixels: u64,
+    /// Bytes of the decoded pixels, with the canvases of an animation and the coefficients of a progressive JPEG. The
+    /// working memory of the libraries may come to as much again where a format needs it (TIFF, WebP).
+    pub max_decoded_bytes: u64,
+}
+
+/// 400 megapixels, as the largest cameras and most scanners give, and 1 GiB.
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_pixels: 400_000_000, max_decoded_bytes: 1 << 30 }
+    }
+}
+
+/// The image decoder of one dataset, shared by all threads.
+#[derive(Debug)]
+pub struct ImageDecoder {
+    options: ImageOptions,
+    limits: Limits,
+    writer: RowWriter,
+}
+
+/// What a thread keeps from one image to the next.
+#[derive(Default)]
+struct Scratch {
+    decoded: Buffer,
+    scaler: Scaler,
+}
+
+thread_local! {
+    /// Taken out while an image is decoded: should the sink decode another on the same thread, that one starts afresh.
+    static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
+}
+
+impl ImageDecoder {
+    pub fn new(options: ImageOptions, limits: Limits) -> Self {
+        let writer = RowWriter::new(&options);
+        Self { options, limits, writer }
+    }
+
+    /// Decodes one file into rows. `bytes`: the whole file; `extension`: lower-case file extension, used only where
+    /// content has no signature (TGA).
+    pub fn decode(&self, bytes: &[u8], extension: Option<&str>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
+        let format = open::identify(bytes, extension)?;
+        let outline = ending::check(format, bytes)?;
+        let animation = match self.options.frames {
+            Frames::First => None,
+            Frames::All => animation::open(format, bytes, &self.limits)?,
+        };
+        let mut scratch = SCRATCH.take().unwrap_or_default();
+        let result = match animation {
+            Some(animation) => self.decode_frames(format, animation, &outline, &mut scratch, sink),
+            None => self.decode_still(format, bytes, &outline, &mut scratch, sink),
+        };
+        scratch.decoded.shrink();
+        scratch.scaler.shrink();
+        SCRATCH.set(Some(scratch));
+        result
+    }
+
+    fn decode_still(
+        &self,
+        format: image::ImageFormat,
+        bytes: &[u8],
+        outline: &Outline<'_>,
+        scratch: &mut Scratch,
+        sink: &mut dyn RowSink,
+    ) -> Result<(), DecodeError> {
+        let mut decoder = open::open(format, bytes, &self.limits)?;
+        let (width, height) = decoder.dimensions();
+        let Some(raster) = Raster::new(width, height, decoder.color_type()) else {
+            let colour = decoder.color_type();
+            return Err(
+                Rejection::new(format!("{}: pixels of type {colour:?} are not known", open::name(format))).into()
+            );
+        };
+        open::check_size(raster, outline.further_bytes, &self.limits)?;
+        let asked = if self.options.orient && outline.ask_decoder { decoder.orientation().ok() } else { None };
+        let turn = self.turn(outline, asked);
+        // Before the decoding, which an image that does not fit is not worth.
+        self.placement(raster, turn)?;
+        let (space, start) = self.conversion().space(raster);
+        let pixels = scratch.decoded.take(space)?;
+        decoder
+            .read_image(pixels.get_mut(start..).unwrap_or_default())
+            .map_err(|error| open::decoder_failed(format, error))?;
+        self.give_row(pixels, raster, turn, 0.0, &mut scratch.scaler, sink)
+    }
+
+    fn decode_frames(
+        &self,
+        format: image::ImageFormat,
+        animation: Animation<'_>,
+        outline: &Outline<'_>,
+        scratch: &mut Scratch,
+        sink: &mut dyn RowSink,
+    ) -> Result<(), DecodeError> {
+        let turn = self.turn(outline, animation.orientation);
+        self.placement(animation.raster, turn)?;
+        let mut time_ms = 0.0;
+        let mut rows = 0u64;
+        for frame in animation.frames {
+            let frame = frame.map_err(|error| open::decoder_failed(format, error))?;
+            let delay_ms = animation::delay_ms(frame.delay());
+            let mut pixels = frame.into_buffer().into_raw();
+            self.give_row(&mut pixels, animation.raster, turn, time_ms / 1000.0, &mut scratch.scaler, sink)?;
+            time_ms += delay_ms;
+            rows += 1;
+        }
+        if rows == 0 {
+            return Err(Rejection::new(format!("{}: the file holds no frame", open::name(format))).into());
+        }
+        Ok(())
+    }
+
+    /// Decoded pixels, placed in `bytes` as the conversion's space asks, into the next row.
+    fn give_row(
+        &self,
+        bytes: &mut [u8],
+        raster: Raster,
+        turn: Turn,
+        time_s: f64,
+        scaler: &mut Scaler,
+        sink: &mut dyn RowSink,
+    ) -> Result<(), DecodeError> {
+        let placement = self.placement(raster, turn)?;
+        let kept = self.conversion().apply(bytes, raster);
+        let kept_bytes = bytes.get_mut(..kept.bytes()).unwrap_or_default();
+        let resized = scaler.resize(self.options.filter, kept_bytes, kept, &placement, turn)?;
+        let row = sink.row(time_s)?;
+        if row.len() != self.writer.row_bytes() {
+            let (given, wanted) = (row.len(), self.writer.row_bytes());
+            return Err(Rejection::new(format!("a row of {given} bytes was given for an image of {wanted}")).into());
+        }
+        let region = Region {
+            x: placement.x as usize,
+            y: placement.y as usize,
+            width: placement.width as usize,
+            height: placement.height as usize,
+        };
+        let strides = resized.turn.strides(resized.raster.width, resized.raster.height);
+        self.writer.write(row, resized.bytes, resized.raster, strides, region);
+        Ok(())
+    }
+
+    fn turn(&self, outline: &Outline<'_>, asked: Option<Orientation>) -> Turn {
+        if !self.options.orient {
+            return Turn::NONE;
+        }
+        let found = outline.exif.and_then(Orientation::from_exif_chunk).or(asked);
+        found.map_or(Turn::NONE, Turn::from)
+    }
+
+    fn placement(&self, raster: Raster, turn: Turn) -> Result<fit::Placement, Rejection> {
+        let (width, height) = turn.size(raster.width, raster.height);
+        let side = |pixels: usize| u32::try_from(pixels).unwrap_or(u32::MAX);
+        fit::place(self.options.fit, width, height, side(self.options.width), side(self.options.height))
+    }
+
+    fn conversion(&self) -> Conversion<'_> {
+        Conversion {
+            channels: self.options.channels,
+            ground: (self.options.alpha == Alpha::Blend).then_some(self.options.pad.as_slice()),
+            reduce: self.options.sample == SampleType::U8,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Opening a source: the file that was found, below its folder, and only if nobody writes to it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use crate::lane::NotFinished;
+use crate::source::Identity;
+use crate::storage::FileStatus;
+use crate::storage::lease::{Writers, writers};
+
+/// Why a source was not opened, or not read to its end.
+#[derive(Debug)]
+pub enum OpenFailure {
+    Gone,
+    NotFinished(NotFinished),
+    Unreadable(io::Error),
+}
+
+/// An open source whose identity has been checked.
+#[derive(Debug)]
+pub struct OpenSource {
+    file: File,
+    identity: Identity,
+}
+
+impl OpenSource {
+    /// Opens `root/below` without following a symbolic link anywhere below `root`, and makes sure that it is the regular
+    /// file that was found and that nobody has it open for writing. `writer_was_seen`: an event told of a write, and none
+    /// of the file's being closed.
+    pub fn open(root: &Path, below: &Path, expected: Identity, writer_was_seen: bool) -> Result<Self, OpenFailure> {
+        let file = open_beneath(root, below).map_err(|error| match error {
+            Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV => OpenFailure::Gone,
+            // Somebody's lease on the file, or a rename while the path was walked.
+            Errno::AGAIN => OpenFailure::NotFinished(NotFinished::Changed),
+            error => OpenFailure::Unreadable(error.into()),
+        })?;
+        let source = Self { file, identity: expected };
+        match source.identity_now()? {
+            Some(identity) if identity == expected => {}
+            Some(_) => return Err(OpenFailure::NotFinished(NotFinished::Changed)),
+            None => return Err(OpenFailure::Gone),
+        }
+        match writers(&source.file) {
+            Writers::None => Ok(source),
+            Writers::Some => Err(OpenFailure::NotFinished(NotFinished::BeingWritten)),
+            Writers::Unknown if writer_was_seen => Err(OpenFailure::NotFinished(NotFinished::MayBeWritten)),
+            Writers::Unknown => Ok(source),
+        }
+    }
+
+    /// Bytes.
+    pub fn size(&self) -> u64 {
+        self.identity.size
+    }
+
+    /// Reads the whole file into the buffer, and makes sure that it did not change meanwhile.
+    pub fn read_all(&mut self, buffer: &mut Vec<u8>) -> Result<(), OpenFailure> {
+        let size = usize::try_from(self.identity.size)
+            .map_err(|_| OpenFailure::Unreadable(io::Error::from(io::ErrorKind::FileTooLarge)))?;
+        buffer.clear();
+        buffer.reserve(size + 1);
+        // One byte more than expected shows a file that grows.
+        let limit = self.identity.size + 1;
+        (&self.file).take(limit).read_to_end(buffer).map_err(OpenFailure::Unreadable)?;
+        match self.identity_now()? {
+            Some(identity) if identity == self.identity && buffer.len() == size => Ok(()),
+            _ => Err(OpenFailure::NotFinished(NotFinished::Changed)),
+        }
+    }
+
+    fn identity_now(&self) -> Result<Option<Identity>, OpenFailure> {
+        let metadata = self.file.metadata().map_err(OpenFailure::Unreadable)?;
+        let status = FileStatus::from(&metadata);
+        Ok(status.is_regular.then(|| Identity::from(&status)))
+    }
+}
+
+fn open_beneath(root: &Path, below: &Path) -> Result<File, Errno> {
+    // NONBLOCK: a FIFO that took the file's place must not hold us; it is found out by its type.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let folder = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    match rustix::fs::openat2(&folder, below, flags, Mode::empty(), resolve) {
+        Ok(file) => Ok(File::from(file)),
+        // Kernels before 5.6, and sandboxes that do not know the call.
+        Err(Errno::NOSYS | Errno::PERM) => {
+            let mut options = std::fs::OpenOptions::new();
+            options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY);
+            options.open(root.join(below)).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn identity(path: &Path) -> Identity {
+        Identity::from(&FileStatus::from(&fs::symlink_metadata(path).unwrap()))
+    }
+
+    #[test]
+    fn symbolic_links_are_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, outside) = (folder.path().join("drop"), folder.path().join("secret"));
+        fs::create_dir(&root).unwrap();
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("a"), "x").unwrap();
+        std::os::unix::fs::symlink(outside.join("a"), root.join("file")).unwrap();
+        std::os::unix::fs::symlink(&outside, root.join("folder")).unwrap();
+        for below in ["file", "folder/a", "../secret/a"] {
+            let opened = OpenSource::open(&root, Path::new(below), identity(&outside.join("a")), false);
+            assert!(matches!(opened, Err(OpenFailure::Gone)), "{below}: {opened:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_changed_or_is_being_written_is_not_finished() {
+        crate::storage::lease::ignore_lease_breaks();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, "one").unwrap();
+        let found = identity(&path);
+        let open = || OpenSource::open(folder.path(), Path::new("a"), found, false);
+        let mut bytes = Vec::new();
+        open().unwrap().read_all(&mut bytes).unwrap();
+        assert_eq!(bytes, b"one");
+
+        let writer = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        assert!(matches!(open(), Err(OpenFailure::NotFinished(NotFinished::BeingWritten))));
+        drop(writer);
+
+        let mut source = open().unwrap();
+        fs::write(&path, "longer than before").unwrap();
+        assert!(matches!(source.read_all(&mut bytes), Err(OpenFailure::NotFinished(NotFinished::Changed))));
+        assert!(matches!(open(), Err(OpenFailure::NotFinished(NotFinished::Changed))));
+    }
+
+    #[test]
+    fn a_pipe_is_never_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let opened = OpenSource::open(folder.path(), Path::new("pipe"), identity(&path), false);
+        assert!(matches!(opened, Err(OpenFailure::Gone)));
+    }
+}

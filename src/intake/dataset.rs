@@ -1,0 +1,391 @@
+//! One dataset in the intake: its folders, its files on their way, and what its scans and events mean.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::folders::{Change, Folder};
+use super::look::Look;
+use super::scan::{is_wanted, walk};
+use super::tracker::{Due, Tracker};
+use super::watch::{Hint, Watcher};
+use crate::config::{Disposal, Order, Watch};
+use crate::lane::{Lane, NotFinished, Tally};
+use crate::ledger::{Entry, Fate, FirstLook, LedgerError};
+use crate::source::{Hash, Identity, Place};
+use crate::storage::FileStatus;
+
+/// A new folder is scanned at once, and again after these times: what is put into it before its watch is there sends no
+/// event.
+const NEW_FOLDER_SCANS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(250), Duration::from_millis(1500)];
+/// More new folders at a time than this are found by a scan of everything.
+const NEW_FOLDERS_MAX: usize = 64;
+/// Where the kernel does not tell whether a file is being written, it must be quiet this much longer than `settle`.
+const UNCERTAIN_FACTOR: u32 = 10;
+const UNCERTAIN_MIN: Duration = Duration::from_secs(5);
+
+/// A known source that the config wants disposed of, and that is still there.
+pub struct Leftover {
+    pub place: Place,
+    pub identity: Identity,
+    pub entry: Box<Entry>,
+}
+
+/// See the module documentation.
+pub struct DatasetIntake {
+    pub lane: Arc<Lane>,
+    pub tracker: Tracker,
+    /// `None` while the dataset is not open.
+    look: Option<Look>,
+    folders: Vec<Folder>,
+    /// For each folder, when it is to be scanned.
+    scans_due: Vec<Instant>,
+    /// For each folder, whether it was scanned, or found to be missing.
+    scanned: Vec<bool>,
+    /// One scan is enough (`--once`).
+    once: bool,
+    new_folders: BTreeSet<(Instant, usize, PathBuf)>,
+    pub paused_until: Option<Instant>,
+    /// After a pause one source is tried before the others follow.
+    pub is_on_trial: bool,
+    pub is_stopped: bool,
+    /// Work that the writer has to do and that did not fit into its queue is found again by the next scan.
+    pub leftovers: Vec<Leftover>,
+    pub problems: Vec<String>,
+    /// Files that were still being written; for `--once`.
+    pub unfinished_rounds: u32,
+}
+
+/// Longer than any `--once` runs.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+/// A file on a network filesystem counts as quiet at first sight if it is older than this by our clock.
+const OLD_ANYWHERE: Duration = Duration::from_secs(3600);
+
+struct Found {
+    place: Place,
+    status: FileStatus,
+    known_hash: Option<Hash>,
+}
+
+impl DatasetIntake {
+    pub fn new(lane: Arc<Lane>, once: bool, now: Instant) -> Self {
+        let folders: Vec<Folder> = lane.options.watch.folders.iter().cloned().map(Folder::new).collect();
+        Self {
+            scans_due: vec![now; folders.len()],
+            scanned: vec![false; folders.len()],
+            once,
+            folders,
+            lane,
+            tracker: Tracker::default(),
+            look: None,
+            new_folders: BTreeSet::new(),
+            paused_until: None,
+            is_on_trial: false,
+            is_stopped: false,
+            leftovers: Vec::new(),
+            problems: Vec::new(),
+            unfinished_rounds: 0,
+        }
+    }
+
+    fn watch(&self) -> &Watch {
+        &self.lane.options.watch
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.look.is_some()
+    }
+
+    /// The dataset's files are there: its ledger can be asked.
+    pub fn open(&mut self, now: Instant) -> Result<(), LedgerError> {
+        self.look = Look::open(&self.lane.options)?;
+        self.scan_all(now);
+        Ok(())
+    }
+
+    /// Has every folder scanned.
+    pub fn scan_all(&mut self, now: Instant) {
+        self.scans_due.fill(now);
+    }
+
+    /// The next time at which something is to be done without an event.
+    pub fn next_due(&self) -> Option<Instant> {
+        if !self.is_open() || self.is_stopped {
+            return None;
+        }
+        let scan = self.scans_due.iter().min().copied();
+        let new_folder = self.new_folders.first().map(|(due, ..)| *due);
+        [scan, new_folder, self.tracker.next_due(), self.paused_until].into_iter().flatten().min()
+    }
+
+    /// Whether the path lies below one of the folders, and where.
+    fn place_of(&self, path: &Path) -> Option<Place> {
+        self.folders.iter().enumerate().find_map(|(folder, candidate)| {
+            let below = path.strip_prefix(&candidate.root).ok()?;
+            Some(Place { folder, below: below.to_owned() })
+        })
+    }
+
+    /// Takes a hint to heart, if it is about one of the folders.
+    pub fn hint(&mut self, hint: &Hint, now: Instant) {
+        let (path, is_finished) = match hint {
+            Hint::Changed(path) => (path, Some(false)),
+            Hint::Finished(path) => (path, Some(true)),
+            Hint::Folder(path) => return self.hint_folder(path, now),
+            Hint::Removed(path) => {
+                // A watched folder that goes away is looked for; other files that go away need nothing.
+                for (folder, due) in self.folders.iter().zip(&mut self.scans_due) {
+                    if folder.root.starts_with(path) && !path.as_os_str().is_empty() {
+                        *due = now;
+                    }
+                }
+                return;
+            }
+        };
+        let Some(place) = self.place_of(path) else { return };
+        if place.below.as_os_str().is_empty() || !is_wanted(self.watch(), &place.below) {
+            return;
+        }
+        let due = now + self.watch().settle;
+        self.tracker.touch(place, due, None, is_finished);
+    }
+
+    fn hint_folder(&mut self, path: &Path, now: Instant) {
+        for (folder, due) in self.folders.iter().zip(&mut self.scans_due) {
+            if folder.root.starts_with(path) {
+                *due = now;
+            }
+        }
+        let Some(place) = self.place_of(path) else { return };
+        if !self.watch().recursive || self.watch().exclude.is_match(&place.below) {
+            return;
+        }
+        for delay in NEW_FOLDER_SCANS {
+            self.new_folders.insert((now + delay, place.folder, place.below.clone()));
+        }
+    }
+
+    /// Does what is due: scans, new folders, files whose quiet time is over.
+    pub fn tick(&mut self, now: Instant, mut watcher: Option<&mut Watcher>) {
+        if !self.is_open() || self.is_stopped {
+            return;
+        }
+        for folder in 0..self.folders.len() {
+            if self.scans_due.get(folder).is_some_and(|due| *due <= now) {
+                self.check_and_scan(folder, now, watcher.as_deref_mut());
+            }
+        }
+        self.scan_new_folders(now);
+        while let Some(due) = self.tracker.pop_due(now) {
+            self.look_at(due, now);
+        }
+    }
+
+    fn check_and_scan(&mut self, index: usize, now: Instant, watcher: Option<&mut Watcher>) {
+        let lane = self.lane.clone();
+        let watch = &lane.options.watch;
+        let Some(folder) = self.folders.get_mut(index) else { return };
+        let change = folder.check(watch, watcher);
+        let root = folder.root.clone();
+        match change {
+            Change::Missing { error, first } => {
+                if first {
+                    let dataset = &lane.options.name;
+                    let text = format!("{}: {error}", root.display());
+                    tracing::warn!(dataset, "the watched folder cannot be read: {text}; looking for it every second");
+                    self.problems.push(format!("dataset \"{dataset}\": the watched folder cannot be read: {text}"));
+                }
+            }
+            Change::Appeared => {
+                tracing::debug!(folder = %root.display(), "scanning for the first time");
+                self.scan(index, Path::new(""), now);
+            }
+            Change::None => self.scan(index, Path::new(""), now),
+        }
+        // From the scan's end: a scan that takes long must not follow itself at once.
+        let after = Instant::now();
+        if let (Some(folder), Some(due)) = (self.folders.get(index), self.scans_due.get_mut(index)) {
+            *due = if self.once { after + NEVER } else { folder.next_check(watch, after) };
+        }
+        if let Some(scanned) = self.scanned.get_mut(index) {
+            *scanned = true;
+        }
+    }
+
+    fn scan_new_folders(&mut self, now: Instant) {
+        let mut due = BTreeSet::new();
+        while self.new_folders.first().is_some_and(|(at, ..)| *at <= now) {
+            if let Some((_, folder, below)) = self.new_folders.pop_first() {
+                due.insert((folder, below));
+            }
+        }
+        if due.len() > NEW_FOLDERS_MAX {
+            let folders: BTreeSet<usize> = due.iter().map(|(folder, _)| *folder).collect();
+            due = folders.into_iter().map(|folder| (folder, PathBuf::new())).collect();
+        }
+        let mut covered: Option<(usize, PathBuf)> = None;
+        for (folder, below) in due {
+            // In order, a folder comes right before those inside it.
+            if covered.as_ref().is_some_and(|(other, above)| *other == folder && below.starts_with(above)) {
+                continue;
+            }
+            self.scan(folder, &below, now);
+            covered = Some((folder, below));
+        }
+    }
+
+    fn scan(&mut self, folder: usize, within: &Path, now: Instant) {
+        let lane = self.lane.clone();
+        let watch = &lane.options.watch;
+        let (Some(root), Some(look)) = (self.folders.get(folder).map(|folder| folder.root.clone()), self.look.take())
+        else {
+            return;
+        };
+        let wall_ns = wall_clock_ns();
+        // The change time is set by the clock of the machine that has the disk: ours, or a server's.
+        let clock_is_ours = self.folders.get(folder).is_some_and(|folder| folder.is_local);
+        let quiet = if clock_is_ours { watch.settle } else { watch.settle.max(OLD_ANYWHERE) };
+        let quiet_ns = i64::try_from(quiet.as_nanos()).unwrap_or(i64::MAX);
+        let mut found: Vec<Found> = Vec::new();
+        let room = self.tracker.room();
+        let mut failure = None;
+        let walked = walk(&root, within, watch, &mut |below, status| {
+            let place = Place { folder, below };
+            if failure.is_some() || self.tracker.contains(&place) {
+                return;
+            }
+            let identity = Identity::from(&status);
+            match look.at(&place, identity) {
+                Ok(FirstLook::Read { known_hash }) => {
+                    found.push(Found { place, status, known_hash });
+                    if found.len() > room.saturating_mul(2).max(1024) {
+                        // More than can be tracked: the first in order stay, the next scan finds the others.
+                        sort(&mut found, watch.order);
+                        found.truncate(room);
+                        self.tracker.is_incomplete = true;
+                    }
+                }
+                Ok(FirstLook::Known(entry)) => self.known(place, identity, entry),
+                Ok(FirstLook::Ignored) => Tally::add(&lane.tally.known, 1),
+                Err(error) => failure = Some(error),
+            }
+        });
+        self.look = Some(look);
+        let dataset = &lane.options.name;
+        match walked {
+            Ok(walked) => {
+                for problem in walked.problems {
+                    let text = format!("{}: {}", problem.path.display(), problem.error);
+                    tracing::warn!(dataset, "not scanned: {text}");
+                    self.problems.push(format!("dataset \"{dataset}\": not scanned: {text}"));
+                }
+            }
+            Err(error) => tracing::warn!(dataset, "{}: {error}", root.display()),
+        }
+        if let Some(error) = failure {
+            tracing::error!(dataset, "{error}");
+            self.problems.push(format!("dataset \"{dataset}\": {error}"));
+            return;
+        }
+        sort(&mut found, watch.order);
+        if found.len() > room {
+            found.truncate(room);
+            self.tracker.is_incomplete = true;
+        }
+        for Found { place, status, known_hash } in found {
+            let identity = Identity::from(&status);
+            Tally::add(&lane.tally.found, 1);
+            if wall_ns.saturating_sub(status.ctime_ns) >= quiet_ns {
+                self.tracker.add_ready(place, identity, known_hash);
+            } else {
+                self.tracker.touch(place, now + watch.settle, Some(identity), None);
+            }
+        }
+    }
+
+    /// A file's quiet time is over: is it still as it was, and does the ledger have it?
+    fn look_at(&mut self, due: Due, now: Instant) {
+        let path = self.lane.path_of(&due.place);
+        let status = match std::fs::symlink_metadata(&path) {
+            Ok(metadata) => FileStatus::from(&metadata),
+            Err(_) => return,
+        };
+        if !status.is_regular {
+            return;
+        }
+        let identity = Identity::from(&status);
+        let settle = self.watch().settle;
+        if due.seen.is_some_and(|seen| seen != identity) {
+            return self.tracker.wait_on(due, now + settle, identity);
+        }
+        let Some(look) = &self.look else { return };
+        match look.at(&due.place, identity) {
+            Ok(FirstLook::Read { known_hash }) => {
+                if due.seen.is_none() {
+                    Tally::add(&self.lane.tally.found, 1);
+                }
+                self.tracker.make_ready(due, identity, known_hash);
+            }
+            Ok(FirstLook::Known(entry)) => self.known(due.place, identity, entry),
+            Ok(FirstLook::Ignored) => Tally::add(&self.lane.tally.known, 1),
+            Err(error) => {
+                tracing::error!(dataset = self.lane.options.name, "{error}");
+                self.tracker.wait_on(due, now + Duration::from_secs(1), identity);
+            }
+        }
+    }
+
+    /// A file that the ledger has. What the config wants gone is disposed of now, if a crash came before it.
+    fn known(&mut self, place: Place, identity: Identity, entry: Box<Entry>) {
+        Tally::add(&self.lane.tally.known, 1);
+        let watch = self.watch();
+        let disposal = match entry.fate {
+            Fate::Committed(_) => &watch.after,
+            Fate::Rejected { .. } => &watch.rejected,
+        };
+        if *disposal != Disposal::Keep {
+            self.leftovers.push(Leftover { place, identity, entry });
+        }
+    }
+
+    /// A file that was taken turned out not to be finished.
+    pub fn not_finished(&mut self, place: Place, why: NotFinished, now: Instant) {
+        let settle = self.watch().settle.max(Duration::from_millis(10));
+        let wait = match why {
+            NotFinished::Changed => settle,
+            // Its close sends an event; without events it is asked again.
+            NotFinished::BeingWritten => settle.max(Duration::from_millis(100)),
+            NotFinished::MayBeWritten => (settle * UNCERTAIN_FACTOR).max(UNCERTAIN_MIN),
+        };
+        self.unfinished_rounds += 1;
+        self.tracker.settle_again(place, now + wait, false);
+    }
+
+    /// Whether each folder was scanned, or found to be missing.
+    pub fn was_scanned(&self) -> bool {
+        self.scanned.iter().all(|scanned| *scanned)
+    }
+
+    /// The files that are still on their way.
+    pub fn still_waiting(&self) -> Vec<String> {
+        self.tracker.places().map(|place| self.lane.path_of(place).display().to_string()).collect()
+    }
+}
+
+fn sort(found: &mut [Found], order: Order) {
+    match order {
+        Order::Name => found.sort_unstable_by(|a, b| a.place.cmp(&b.place)),
+        Order::Arrival => {
+            found.sort_unstable_by(|a, b| (a.status.ctime_ns, &a.place).cmp(&(b.status.ctime_ns, &b.place)))
+        }
+        Order::Mtime => {
+            found.sort_unstable_by(|a, b| (a.status.mtime_ns, &a.place).cmp(&(b.status.mtime_ns, &b.place)))
+        }
+    }
+}
+
+fn wall_clock_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}

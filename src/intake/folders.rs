@@ -1,0 +1,123 @@
+//! The watched folders of one dataset: watched, polled, or missing.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::watch::{WatchFailure, Watcher, sends_events};
+use crate::config::{Watch, WatchMode};
+
+/// A folder that sends no events is scanned this often, if `rescan` is not shorter.
+const POLL: Duration = Duration::from_secs(1);
+
+/// One watched folder.
+#[derive(Debug)]
+pub struct Folder {
+    pub root: PathBuf,
+    /// (device, inode) of the folder that is watched: a folder made anew under the same name needs a new watch.
+    seen: Option<(u64, u64)>,
+    is_watched: bool,
+    was_missing: bool,
+    /// Its filesystem is this machine's own.
+    pub is_local: bool,
+}
+
+/// What a look at a folder found.
+#[derive(Debug)]
+pub enum Change {
+    None,
+    /// It is there, as if for the first time: everything in it is to be looked at.
+    Appeared,
+    /// It cannot be entered. `first`: it could before.
+    Missing {
+        error: io::Error,
+        first: bool,
+    },
+}
+
+impl Folder {
+    pub fn new(root: PathBuf) -> Self {
+        Self { root, seen: None, is_watched: false, was_missing: false, is_local: true }
+    }
+
+    /// How long until it should be scanned again, events or not.
+    pub fn interval(&self, watch: &Watch) -> Duration {
+        if self.is_watched { watch.rescan } else { watch.rescan.min(POLL) }
+    }
+
+    /// Looks whether the folder is there and the same as before, and watches it if it can be.
+    pub fn check(&mut self, watch: &Watch, watcher: Option<&mut Watcher>) -> Change {
+        let metadata = fs::metadata(&self.root).and_then(|metadata| {
+            fs::read_dir(&self.root)?;
+            Ok(metadata)
+        });
+        let metadata = match metadata {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                let first = !std::mem::replace(&mut self.was_missing, true);
+                if self.seen.take().is_some()
+                    && let Some(watcher) = watcher
+                {
+                    watcher.forget(&self.root);
+                }
+                self.is_watched = false;
+                return Change::Missing { error, first };
+            }
+        };
+        let identity = Some((metadata.dev(), metadata.ino()));
+        if self.seen == identity {
+            return Change::None;
+        }
+        let replaced = self.seen.is_some();
+        self.seen = identity;
+        self.was_missing = false;
+        self.is_local = sends_events(&self.root);
+        self.is_watched = match watcher {
+            Some(watcher) if self.wants_events(watch) => self.start_watching(watch, watcher, replaced),
+            _ => false,
+        };
+        Change::Appeared
+    }
+
+    fn wants_events(&self, watch: &Watch) -> bool {
+        match watch.mode {
+            WatchMode::Events => true,
+            WatchMode::Poll => false,
+            WatchMode::Auto => {
+                if !self.is_local {
+                    tracing::info!(folder = %self.root.display(), "its filesystem sends no events: polling it");
+                }
+                self.is_local
+            }
+        }
+    }
+
+    fn start_watching(&self, watch: &Watch, watcher: &mut Watcher, replaced: bool) -> bool {
+        if replaced {
+            watcher.forget(&self.root);
+        }
+        match watcher.watch(&self.root, watch.recursive) {
+            Ok(()) => true,
+            Err(WatchFailure::Limit) => {
+                tracing::warn!(
+                    folder = %self.root.display(),
+                    "the limit of inotify watches is reached: polling it; raise fs.inotify.max_user_watches for events"
+                );
+                watcher.forget(&self.root);
+                false
+            }
+            Err(WatchFailure::Other(error)) => {
+                tracing::warn!(folder = %self.root.display(), "it cannot be watched: {error}; polling it");
+                watcher.forget(&self.root);
+                false
+            }
+        }
+    }
+
+    /// When it should be looked at next: for a missing one soon.
+    pub fn next_check(&self, watch: &Watch, now: Instant) -> Instant {
+        now + if self.was_missing { POLL.min(watch.rescan) } else { self.interval(watch) }
+    }
+}

@@ -1,0 +1,313 @@
+//! The intake: which files are finished and new, in which order, and when they may be decoded.
+//!
+//! One thread for all datasets. Events are hints and scans are the truth: a hint only makes a look happen sooner. It
+//! never blocks on another room; a permit that is free comes back as a message like everything else.
+
+mod dataset;
+mod folders;
+mod look;
+mod scan;
+mod survey;
+mod tracker;
+mod watch;
+
+pub use survey::{Survey, survey};
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, never, select};
+
+use crate::lane::{End, Lane, ToIntake, ToWriter};
+use crate::source::Candidate;
+use dataset::DatasetIntake;
+use watch::{Hint, Watcher};
+
+/// With `--once`, files that are still being written are waited for so many times.
+const UNFINISHED_ROUNDS_MAX: u32 = 50;
+/// Hints that are taken at one go, between two looks at everything else.
+const HINTS_AT_ONCE: usize = 4096;
+
+/// A word from the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// Take nothing more.
+    Stop,
+    /// Scan everything now.
+    Rescan,
+}
+
+/// The limits on what is in flight, for all datasets together.
+#[derive(Debug, Clone, Copy)]
+pub struct Permits {
+    /// Bytes of rows.
+    pub memory_bytes: u64,
+    /// Sources.
+    pub sources_max: usize,
+}
+
+/// What the intake met, once it has ended.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Folders that could not be read, and the like.
+    pub problems: Vec<String>,
+    /// Files that somebody was still writing.
+    pub unfinished: Vec<String>,
+}
+
+/// See the module documentation.
+pub struct Intake {
+    datasets: Vec<DatasetIntake>,
+    permits: Permits,
+    used_bytes: u64,
+    in_flight: usize,
+    watcher: Option<Watcher>,
+    from_writer: Receiver<ToIntake>,
+    to_writer: Sender<ToWriter>,
+    control: Receiver<Control>,
+    /// Runs a candidate in the pool.
+    spawn: Box<dyn Fn(&Arc<Lane>, Candidate) + Send>,
+    once: bool,
+    next_lane: usize,
+}
+
+/// What connects the intake with the other rooms.
+pub struct Doors {
+    pub from_writer: Receiver<ToIntake>,
+    pub to_writer: Sender<ToWriter>,
+    pub control: Receiver<Control>,
+    pub spawn: Box<dyn Fn(&Arc<Lane>, Candidate) + Send>,
+}
+
+impl Intake {
+    /// `once`: takes what is there and ends; no watcher.
+    pub fn new(lanes: &[Arc<Lane>], permits: Permits, doors: Doors, once: bool) -> Self {
+        let watcher = if once {
+            None
+        } else {
+            Watcher::new().inspect_err(|error| tracing::warn!("no inotify: {error}; polling all folders")).ok()
+        };
+        let now = Instant::now();
+        let Doors { from_writer, to_writer, control, spawn } = doors;
+        Self {
+            datasets: lanes.iter().map(|lane| DatasetIntake::new(lane.clone(), once, now)).collect(),
+            permits,
+            used_bytes: 0,
+            in_flight: 0,
+            watcher,
+            from_writer,
+            to_writer,
+            control,
+            spawn,
+            once,
+            next_lane: 0,
+        }
+    }
+
+    /// Runs until it is told to stop or, with `once`, until all is taken.
+    pub fn run(mut self) -> Report {
+        loop {
+            let now = Instant::now();
+            for dataset in &mut self.datasets {
+                dataset.tick(now, self.watcher.as_mut());
+            }
+            self.hand_over_leftovers();
+            self.dispatch(now);
+            if self.is_done() {
+                break;
+            }
+            if !self.wait() {
+                break;
+            }
+        }
+        let problems = self.datasets.iter_mut().flat_map(|dataset| std::mem::take(&mut dataset.problems)).collect();
+        let unfinished = self.datasets.iter().flat_map(DatasetIntake::still_waiting).collect();
+        Report { problems, unfinished }
+    }
+
+    /// Sleeps until something happens. `false`: it is over.
+    fn wait(&mut self) -> bool {
+        let due = self.datasets.iter().filter_map(DatasetIntake::next_due).min();
+        let timeout = match due {
+            Some(due) => crossbeam_channel::at(due),
+            None => never(),
+        };
+        let no_hints = never();
+        let hints = self.watcher.as_ref().map_or(&no_hints, Watcher::hints).clone();
+        select! {
+            recv(self.control) -> word => match word {
+                Ok(Control::Rescan) => self.rescan(),
+                Ok(Control::Stop) | Err(_) => return false,
+            },
+            recv(self.from_writer) -> message => match message {
+                Ok(message) => self.message(message),
+                Err(_) => return false,
+            },
+            recv(hints) -> hint => if let Ok(hint) = hint { self.hint(&hint) },
+            recv(timeout) -> _ => {}
+        }
+        // What came meanwhile, too, so that a burst costs one round and not thousands.
+        while let Ok(message) = self.from_writer.try_recv() {
+            self.message(message);
+        }
+        for hint in hints.try_iter().take(HINTS_AT_ONCE) {
+            self.hint(&hint);
+        }
+        if self.watcher.as_ref().is_some_and(Watcher::take_lost) {
+            tracing::warn!("events were lost: scanning all folders");
+            self.rescan();
+        }
+        true
+    }
+
+    fn rescan(&mut self) {
+        let now = Instant::now();
+        for dataset in &mut self.datasets {
+            dataset.scan_all(now);
+        }
+    }
+
+    fn hint(&mut self, hint: &Hint) {
+        let now = Instant::now();
+        for dataset in &mut self.datasets {
+            dataset.hint(hint, now);
+        }
+    }
+
+    fn message(&mut self, message: ToIntake) {
+        let now = Instant::now();
+        let (ToIntake::Done { lane, .. }
+        | ToIntake::Paused { lane, .. }
+        | ToIntake::Stopped { lane }
+        | ToIntake::Opened { lane }) = message;
+        let Some(dataset) = self.datasets.get_mut(lane) else { return };
+        match message {
+            ToIntake::Opened { .. } => {
+                if let Err(error) = dataset.open(now) {
+                    tracing::error!(dataset = dataset.lane.options.name, "{error}");
+                    dataset.problems.push(error.to_string());
+                }
+            }
+            ToIntake::Paused { until, .. } => {
+                dataset.paused_until = Some(until);
+                dataset.is_on_trial = true;
+            }
+            ToIntake::Stopped { .. } => dataset.is_stopped = true,
+            ToIntake::Done { place, permit_bytes, end, sequence, .. } => {
+                self.used_bytes -= permit_bytes;
+                self.in_flight -= 1;
+                let settle = dataset.lane.options.watch.settle;
+                match end {
+                    End::Settled => {
+                        dataset.is_on_trial = false;
+                        if dataset.tracker.settle(&place) && !self.once {
+                            dataset.tracker.touch(place, now + settle, None, None);
+                        }
+                    }
+                    End::Gone => {
+                        // Perhaps another file is there by now.
+                        if dataset.tracker.settle(&place) {
+                            dataset.tracker.touch(place, now + settle, None, None);
+                        }
+                    }
+                    End::NotFinished(why) => dataset.not_finished(place, why, now),
+                    End::Again => dataset.tracker.put_back(place, sequence),
+                    End::Unreadable(error) => {
+                        let path = dataset.lane.path_of(&place);
+                        let delay = dataset.tracker.retry(place, now);
+                        let dataset = &dataset.lane.options.name;
+                        tracing::warn!(dataset, source = %path.display(), "{error}; trying again in {delay:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    fn hand_over_leftovers(&mut self) {
+        for dataset in &mut self.datasets {
+            for leftover in dataset.leftovers.drain(..) {
+                let lane = dataset.lane.index;
+                let dataset::Leftover { place, identity, entry } = leftover;
+                match self.to_writer.try_send(ToWriter::Dispose { lane, place, identity, entry }) {
+                    Ok(()) => {}
+                    // The next scan finds it again; with `--once` there is none, so wait.
+                    Err(TrySendError::Full(message)) if self.once => drop(self.to_writer.send(message)),
+                    Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+                }
+            }
+        }
+    }
+
+    /// Gives permits to the files that wait, one dataset after the other.
+    fn dispatch(&mut self, now: Instant) {
+        let count = self.datasets.len();
+        let mut idle = 0;
+        while idle < count {
+            let place = self.next_lane % count;
+            self.next_lane = (place + 1) % count;
+            match self.dispatch_one(place, now) {
+                true => idle = 0,
+                false => idle += 1,
+            }
+        }
+    }
+
+    fn dispatch_one(&mut self, index: usize, now: Instant) -> bool {
+        let Some(dataset) = self.datasets.get_mut(index) else { return false };
+        if dataset.is_stopped || !dataset.is_open() {
+            return false;
+        }
+        if let Some(until) = dataset.paused_until {
+            // What is in flight comes back first: then its order is whole again.
+            if until > now || dataset.tracker.in_flight() > 0 {
+                return false;
+            }
+            dataset.paused_until = None;
+            dataset.lane.interrupted.store(false, Ordering::Relaxed);
+        }
+        if dataset.is_on_trial && dataset.tracker.in_flight() > 0 {
+            return false;
+        }
+        let permit_bytes = dataset.lane.permit_bytes();
+        let no_room =
+            self.used_bytes + permit_bytes > self.permits.memory_bytes || self.in_flight >= self.permits.sources_max;
+        if no_room && self.in_flight > 0 {
+            return false;
+        }
+        let Some((place, ready)) = dataset.tracker.take() else {
+            if dataset.tracker.is_incomplete && dataset.tracker.waiting() == 0 {
+                dataset.tracker.is_incomplete = false;
+                dataset.scan_all(now);
+            }
+            return false;
+        };
+        let sequence = dataset.lane.dispatched.fetch_add(1, Ordering::AcqRel);
+        let candidate = Candidate {
+            sequence,
+            place,
+            identity: ready.identity,
+            known_hash: ready.known_hash,
+            permit_bytes,
+            writer_was_seen: ready.writer_was_seen,
+            is_last_attempt: ready.is_last_attempt(),
+        };
+        self.used_bytes += permit_bytes;
+        self.in_flight += 1;
+        (self.spawn)(&dataset.lane, candidate);
+        true
+    }
+
+    /// Whether there is nothing left to wait for: no dataset takes anything more or, with `--once`, all is taken.
+    fn is_done(&self) -> bool {
+        if !self.once {
+            return self.in_flight == 0 && self.datasets.iter().all(|dataset| dataset.is_stopped);
+        }
+        self.datasets.iter().all(|dataset| {
+            let finished = dataset.is_open() && dataset.was_scanned() && dataset.tracker.is_empty();
+            let hopeless = dataset.is_stopped && dataset.tracker.in_flight() == 0;
+            let unfinished = dataset.unfinished_rounds > UNFINISHED_ROUNDS_MAX && dataset.tracker.in_flight() == 0;
+            (finished && !dataset.tracker.is_incomplete) || hopeless || (unfinished && dataset.tracker.waiting() == 0)
+        })
+    }
+}

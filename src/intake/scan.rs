@@ -1,0 +1,85 @@
+//! Walking a watched folder: the truth about what is there.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::config::Watch;
+use crate::storage::FileStatus;
+
+/// Folders nested deeper than this are not entered.
+const DEPTH_MAX: usize = 128;
+
+/// What a walk could not do. The walk goes on without it.
+#[derive(Debug)]
+pub struct Problem {
+    pub path: PathBuf,
+    pub error: io::Error,
+}
+
+/// What a walk met besides the files.
+#[derive(Debug, Default)]
+pub struct Walk {
+    pub folders: u64,
+    /// Symbolic links under names that would be sources. They are not followed.
+    pub links: u64,
+    pub problems: Vec<Problem>,
+}
+
+/// Whether a path below a watched folder is a source by its name.
+pub fn is_wanted(watch: &Watch, below: &Path) -> bool {
+    (watch.recursive || below.components().count() == 1)
+        && watch.include.is_match(below)
+        && !watch.exclude.is_match(below)
+        && !below.ancestors().skip(1).any(|folder| !folder.as_os_str().is_empty() && watch.exclude.is_match(folder))
+}
+
+/// Calls `each` with every wanted regular file below `root/within` (path below `root`, status), in no particular order.
+/// Symbolic links are not followed. A missing `root` is an error; anything else that cannot be read is a [`Problem`].
+pub fn walk(root: &Path, within: &Path, watch: &Watch, each: &mut dyn FnMut(PathBuf, FileStatus)) -> io::Result<Walk> {
+    let mut walk = Walk::default();
+    // Also tells a missing root from an empty one.
+    fs::read_dir(root)?;
+    let mut left = vec![within.to_owned()];
+    while let Some(folder) = left.pop() {
+        if let Err(error) = read_folder(root, &folder, watch, &mut walk, &mut left, each)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            walk.problems.push(Problem { path: root.join(&folder), error });
+        }
+    }
+    Ok(walk)
+}
+
+fn read_folder(
+    root: &Path,
+    folder: &Path,
+    watch: &Watch,
+    walk: &mut Walk,
+    left: &mut Vec<PathBuf>,
+    each: &mut dyn FnMut(PathBuf, FileStatus),
+) -> io::Result<()> {
+    walk.folders += 1;
+    for entry in fs::read_dir(root.join(folder))? {
+        let entry = entry?;
+        let below = folder.join(entry.file_name());
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            if watch.recursive && !watch.exclude.is_match(&below) && below.components().count() < DEPTH_MAX {
+                left.push(below);
+            }
+        } else if watch.include.is_match(&below) && !watch.exclude.is_match(&below) {
+            if kind.is_symlink() {
+                walk.links += 1;
+            } else if kind.is_file() {
+                match entry.metadata() {
+                    Ok(metadata) => each(below, FileStatus::from(&metadata)),
+                    // Gone since the folder was read.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => walk.problems.push(Problem { path: entry.path(), error }),
+                }
+            }
+        }
+    }
+    Ok(())
+}

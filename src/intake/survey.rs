@@ -1,0 +1,67 @@
+//! What is in the folders, without taking any of it: for `check` and `status`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::look::Look;
+use super::scan::walk;
+use crate::config::Dataset;
+use crate::ledger::{Fate, FirstLook, LedgerError};
+use crate::source::{Identity, Place};
+
+/// How many files have which prospects.
+#[derive(Debug, Default, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Survey {
+    /// To be taken.
+    pub new: u64,
+    /// Their size in bytes.
+    pub new_bytes: u64,
+    pub committed: u64,
+    pub rejected: u64,
+    /// Overwritten after their commit, and disregarded by `changed = "ignore"`.
+    pub ignored: u64,
+    /// Symbolic links, which are not followed.
+    pub links: u64,
+    /// Folders and files that cannot be read.
+    pub problems: Vec<String>,
+}
+
+/// Walks the folders of one dataset and asks its ledger, if there is one, about every file.
+pub fn survey(options: &Arc<Dataset>) -> Result<Survey, LedgerError> {
+    let look = Look::open(options)?;
+    let mut survey = Survey::default();
+    for (folder, root) in options.watch.folders.iter().enumerate() {
+        let mut failure = None;
+        let walked = walk(root, Path::new(""), &options.watch, &mut |below, status| {
+            let place = Place { folder, below };
+            let first = match &look {
+                Some(look) => look.at(&place, Identity::from(&status)),
+                None => Ok(FirstLook::Read { known_hash: None }),
+            };
+            match first {
+                Ok(FirstLook::Read { .. }) => {
+                    survey.new += 1;
+                    survey.new_bytes += status.size;
+                }
+                Ok(FirstLook::Known(entry)) => match entry.fate {
+                    Fate::Committed(_) => survey.committed += 1,
+                    Fate::Rejected { .. } => survey.rejected += 1,
+                },
+                Ok(FirstLook::Ignored) => survey.ignored += 1,
+                Err(error) => failure = Some(error),
+            }
+        });
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        match walked {
+            Ok(walked) => {
+                survey.links += walked.links;
+                let text = |problem: super::scan::Problem| format!("{}: {}", problem.path.display(), problem.error);
+                survey.problems.extend(walked.problems.into_iter().map(text));
+            }
+            Err(error) => survey.problems.push(format!("{}: {error}", root.display())),
+        }
+    }
+    Ok(survey)
+}

@@ -1,0 +1,317 @@
+//! The files of one dataset that are on their way: waiting to be quiet, waiting for a permit, or in the pool.
+//!
+//! Every file is in exactly one state. What is not here is either unknown or in the ledger; the next scan tells.
+
+use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::source::{Hash, Identity, Place};
+
+/// So many files of one dataset are remembered at a time. Beyond it the next scan finds them again.
+pub const TRACKED_MAX: usize = 131_072;
+/// A source that cannot be read is rejected after so many attempts.
+const ATTEMPTS_MAX: u32 = 4;
+/// The wait before the second attempt; each further one is five times as long.
+const RETRY_DELAY: Duration = Duration::from_millis(200);
+
+#[derive(Debug)]
+enum State {
+    /// Not quiet for long enough.
+    Settling(Settling),
+    /// Finished, new, and in `ready`.
+    Ready(Ready),
+    /// With the pool or the writer. `touched`: an event came meanwhile.
+    InFlight { taken: Ready, touched: bool },
+}
+
+#[derive(Debug, Clone)]
+struct Settling {
+    due: Instant,
+    /// What the file was at the last look, where events are not relied on.
+    seen: Option<Identity>,
+    writer_was_seen: bool,
+    attempts: u32,
+}
+
+/// A file that can be taken.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    pub identity: Identity,
+    pub known_hash: Option<Hash>,
+    pub writer_was_seen: bool,
+    attempts: u32,
+}
+
+impl Ready {
+    pub fn is_last_attempt(&self) -> bool {
+        self.attempts + 1 >= ATTEMPTS_MAX
+    }
+}
+
+/// A file whose time to be quiet is over.
+#[derive(Debug)]
+pub struct Due {
+    pub place: Place,
+    pub seen: Option<Identity>,
+    writer_was_seen: bool,
+    attempts: u32,
+}
+
+/// See the module documentation.
+#[derive(Debug, Default)]
+pub struct Tracker {
+    files: HashMap<Place, State>,
+    due: BinaryHeap<Reverse<(Instant, Place)>>,
+    ready: VecDeque<Place>,
+    /// Taken once already, by the number that they had then: they come before all others, in the same order.
+    returned: BTreeMap<u64, Place>,
+    in_flight: usize,
+    /// Something was left out for want of room.
+    pub is_incomplete: bool,
+}
+
+impl Tracker {
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Files that wait for a permit.
+    pub fn waiting(&self) -> usize {
+        self.ready.len() + self.returned.len()
+    }
+
+    pub fn contains(&self, place: &Place) -> bool {
+        self.files.contains_key(place)
+    }
+
+    pub fn places(&self) -> impl Iterator<Item = &Place> {
+        self.files.keys()
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.files.len() >= TRACKED_MAX
+    }
+
+    /// Room for further files.
+    pub fn room(&self) -> usize {
+        TRACKED_MAX.saturating_sub(self.files.len())
+    }
+
+    /// When the next file is due.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.due.peek().map(|Reverse((due, _))| *due)
+    }
+
+    /// An event, or a scan, told of the file: it must be quiet until `due`. `is_finished`: it was closed, or came as a whole.
+    pub fn touch(&mut self, place: Place, due: Instant, seen: Option<Identity>, is_finished: Option<bool>) {
+        let full = self.is_full();
+        match self.files.entry(place) {
+            Entry::Occupied(mut entry) => match entry.get_mut() {
+                State::InFlight { touched, .. } => *touched = true,
+                State::Settling(settling) => {
+                    settling.due = settling.due.max(due);
+                    settling.writer_was_seen = is_finished.map_or(settling.writer_was_seen, |finished| !finished);
+                }
+                state @ State::Ready(_) => {
+                    // Its place in `ready` goes stale, and is passed over.
+                    let writer_was_seen = is_finished == Some(false);
+                    *state = State::Settling(Settling { due, seen, writer_was_seen, attempts: 0 });
+                    self.due.push(Reverse((due, entry.key().clone())));
+                }
+            },
+            Entry::Vacant(_) if full => self.is_incomplete = true,
+            Entry::Vacant(entry) => {
+                self.due.push(Reverse((due, entry.key().clone())));
+                let writer_was_seen = is_finished == Some(false);
+                entry.insert(State::Settling(Settling { due, seen, writer_was_seen, attempts: 0 }));
+            }
+        }
+    }
+
+    /// The next file that has been quiet until now. It is no longer tracked.
+    pub fn pop_due(&mut self, now: Instant) -> Option<Due> {
+        while let Some(Reverse((due, _))) = self.due.peek()
+            && *due <= now
+        {
+            let Some(Reverse((_, place))) = self.due.pop() else { break };
+            let Some(State::Settling(settling)) = self.files.get(&place) else { continue };
+            if settling.due > now {
+                // It was touched since; its time goes on.
+                self.due.push(Reverse((settling.due, place)));
+                continue;
+            }
+            let Settling { seen, writer_was_seen, attempts, .. } = settling.clone();
+            self.files.remove(&place);
+            return Some(Due { place, seen, writer_was_seen, attempts });
+        }
+        None
+    }
+
+    /// Goes on waiting for a file that [`Self::pop_due`] gave.
+    pub fn wait_on(&mut self, due: Due, until: Instant, seen: Identity) {
+        let Due { place, writer_was_seen, attempts, .. } = due;
+        self.due.push(Reverse((until, place.clone())));
+        let settling = Settling { due: until, seen: Some(seen), writer_was_seen, attempts };
+        self.files.insert(place, State::Settling(settling));
+    }
+
+    /// Queues a file that [`Self::pop_due`] gave.
+    pub fn make_ready(&mut self, due: Due, identity: Identity, known_hash: Option<Hash>) {
+        let ready = Ready { identity, known_hash, writer_was_seen: due.writer_was_seen, attempts: due.attempts };
+        self.queue(due.place, ready);
+    }
+
+    /// Queues a file that a scan found quiet.
+    pub fn add_ready(&mut self, place: Place, identity: Identity, known_hash: Option<Hash>) {
+        self.queue(place, Ready { identity, known_hash, writer_was_seen: false, attempts: 0 });
+    }
+
+    fn queue(&mut self, place: Place, ready: Ready) {
+        self.files.insert(place.clone(), State::Ready(ready));
+        self.ready.push_back(place);
+    }
+
+    /// The next file in order; it is in flight from now on.
+    pub fn take(&mut self) -> Option<(Place, Ready)> {
+        loop {
+            let place = match self.returned.pop_first() {
+                Some((_, place)) => place,
+                None => self.ready.pop_front()?,
+            };
+            let Some(state) = self.files.get_mut(&place) else { continue };
+            let State::Ready(ready) = state else { continue };
+            let ready = ready.clone();
+            *state = State::InFlight { taken: ready.clone(), touched: false };
+            self.in_flight += 1;
+            return Some((place, ready));
+        }
+    }
+
+    /// A file in flight is settled. Returns whether it was touched meanwhile, and must be looked at again.
+    pub fn settle(&mut self, place: &Place) -> bool {
+        match self.files.remove(place) {
+            Some(State::InFlight { touched, .. }) => {
+                self.in_flight -= 1;
+                touched
+            }
+            _ => false,
+        }
+    }
+
+    /// A file in flight was not finished: it must be quiet again until `due`.
+    pub fn settle_again(&mut self, place: Place, due: Instant, writer_was_seen: bool) {
+        self.settle(&place);
+        self.due.push(Reverse((due, place.clone())));
+        self.files.insert(place, State::Settling(Settling { due, seen: None, writer_was_seen, attempts: 0 }));
+    }
+
+    /// A file in flight could not be read: another attempt, later. Returns the wait.
+    pub fn retry(&mut self, place: Place, now: Instant) -> Duration {
+        let attempts = match self.files.remove(&place) {
+            Some(State::InFlight { taken, .. }) => {
+                self.in_flight -= 1;
+                taken.attempts + 1
+            }
+            _ => 1,
+        };
+        let delay = RETRY_DELAY * 5u32.saturating_pow(attempts.saturating_sub(1).min(4));
+        let due = now + delay;
+        self.due.push(Reverse((due, place.clone())));
+        self.files.insert(place, State::Settling(Settling { due, seen: None, writer_was_seen: false, attempts }));
+        delay
+    }
+
+    /// A file in flight comes back as it was, to be taken again before all others.
+    pub fn put_back(&mut self, place: Place, sequence: u64) {
+        if let Some(State::InFlight { taken, .. }) = self.files.remove(&place) {
+            self.in_flight -= 1;
+            self.files.insert(place.clone(), State::Ready(taken));
+            self.returned.insert(sequence, place);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(name: &str) -> Place {
+        Place { folder: 0, below: name.into() }
+    }
+
+    fn identity(size: u64) -> Identity {
+        Identity { size, mtime_ns: 0, inode: 0 }
+    }
+
+    fn names(tracker: &mut Tracker) -> Vec<String> {
+        std::iter::from_fn(|| tracker.take()).map(|(place, _)| place.below.display().to_string()).collect()
+    }
+
+    #[test]
+    fn a_file_is_due_only_once_it_was_quiet() {
+        let mut tracker = Tracker::default();
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        tracker.touch(place("a"), after(50), None, Some(false));
+        tracker.touch(place("a"), after(90), None, Some(true));
+        assert!(tracker.pop_due(after(60)).is_none());
+        assert_eq!(tracker.next_due(), Some(after(90)));
+        let due = tracker.pop_due(after(90)).unwrap();
+        assert!(!due.writer_was_seen);
+        tracker.make_ready(due, identity(1), None);
+        assert_eq!(names(&mut tracker), ["a"]);
+        assert_eq!(tracker.in_flight(), 1);
+    }
+
+    #[test]
+    fn what_comes_back_goes_first_and_in_its_order() {
+        let mut tracker = Tracker::default();
+        for name in ["a", "b", "c", "d"] {
+            tracker.add_ready(place(name), identity(1), None);
+        }
+        tracker.take();
+        tracker.take();
+        tracker.put_back(place("b"), 1);
+        tracker.put_back(place("a"), 0);
+        assert_eq!(names(&mut tracker), ["a", "b", "c", "d"]);
+    }
+
+    #[test]
+    fn an_event_while_a_file_is_in_flight_is_remembered() {
+        let mut tracker = Tracker::default();
+        tracker.add_ready(place("a"), identity(1), None);
+        tracker.take();
+        tracker.touch(place("a"), Instant::now(), None, None);
+        assert!(tracker.settle(&place("a")));
+        assert!(tracker.is_empty());
+    }
+
+    #[test]
+    fn a_ready_file_that_is_touched_settles_again() {
+        let mut tracker = Tracker::default();
+        tracker.add_ready(place("a"), identity(1), None);
+        tracker.touch(place("a"), Instant::now(), None, Some(false));
+        assert!(tracker.take().is_none());
+        assert!(tracker.pop_due(Instant::now()).is_some());
+    }
+
+    #[test]
+    fn attempts_to_read_come_to_an_end() {
+        let mut tracker = Tracker::default();
+        tracker.add_ready(place("a"), identity(1), None);
+        let now = Instant::now();
+        for attempt in 1..=ATTEMPTS_MAX {
+            let (taken, ready) = tracker.take().unwrap();
+            assert_eq!(ready.is_last_attempt(), attempt == ATTEMPTS_MAX);
+            let delay = tracker.retry(taken, now);
+            let due = tracker.pop_due(now + delay).unwrap();
+            tracker.make_ready(due, identity(1), None);
+        }
+    }
+}

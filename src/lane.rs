@@ -1,0 +1,234 @@
+//! What the rooms share of one dataset on its way through them, and the messages that they hand on.
+//!
+//! ```text
+//! intake --Candidate--> pool --ToWriter--> writer --ToIntake--> intake (permits come back)
+//! ```
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+
+use crate::config::Dataset;
+use crate::decode::{Decoder, RowBlock, rows_of_each_source};
+use crate::ledger::Entry;
+use crate::source::{Candidate, Hash, Identity, Place};
+
+/// Row buffers that are kept for reuse, per dataset.
+const SPARE_BUFFERS_MAX: usize = 64;
+
+/// One dataset, as all threads see it.
+pub struct Lane {
+    /// Its place among the datasets.
+    pub index: usize,
+    pub options: Arc<Dataset>,
+    pub decoder: Decoder,
+    /// Rows of a source are handed on once they are this many bytes.
+    pub share_bytes: usize,
+    /// Sequence numbers that the intake has given out.
+    pub dispatched: AtomicU64,
+    /// Set while decodes of this dataset are for nothing: it is paused, or the service stops.
+    pub interrupted: AtomicBool,
+    pub turn: Turn,
+    pub buffers: Buffers,
+    pub tally: Tally,
+}
+
+/// Figures for people. Relaxed: nothing is decided by them.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Sources that a scan or an event brought up and the ledger did not have.
+    pub found: AtomicU64,
+    pub committed: AtomicU64,
+    pub rejected: AtomicU64,
+    pub rows: AtomicU64,
+    pub commits: AtomicU64,
+    /// Files that were found to be known already.
+    pub known: AtomicU64,
+    /// Why the dataset takes nothing more.
+    failure: Mutex<Option<String>>,
+}
+
+impl Tally {
+    pub fn add(counter: &AtomicU64, value: u64) {
+        counter.fetch_add(value, Ordering::Relaxed);
+    }
+
+    /// Notes the first failure that ended the dataset's work.
+    pub fn fail(&self, reason: &str) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| reason.to_owned());
+    }
+
+    pub fn failure(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// From the pool (and, for disposals, the intake) to the writer.
+pub enum ToWriter {
+    /// A part of a source that is larger than its share. Sent only when it is the source's turn.
+    Rows { lane: usize, block: RowBlock, emptied: Sender<Vec<u8>> },
+    /// The end of a source, and its rows where they are no more than its share.
+    Finished { lane: usize, finished: Box<Finished> },
+    /// A source that was committed or rejected earlier, and not disposed of.
+    Dispose { lane: usize, place: Place, identity: Identity, entry: Box<Entry> },
+}
+
+/// A candidate after its decode.
+pub struct Finished {
+    pub candidate: Candidate,
+    pub outcome: Outcome,
+}
+
+/// How a decode ended.
+pub enum Outcome {
+    /// The last rows, with figures for all of them: count, checksum, and the content's hash.
+    Rows {
+        block: RowBlock,
+        rows: u64,
+        checksum: Hash,
+        hash: Hash,
+    },
+    /// The content is `candidate.known_hash`.
+    Unchanged {
+        hash: Hash,
+    },
+    Rejected {
+        reason: String,
+        hash: Option<Hash>,
+    },
+    /// It was not a finished file after all.
+    NotFinished(NotFinished),
+    /// It could not be read; `attempts` so far.
+    Unreadable {
+        error: String,
+    },
+    /// It is not there any more.
+    Gone,
+    /// The decode was called off.
+    Interrupted,
+}
+
+/// Why a file is not taken yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotFinished {
+    /// It changed since it was found.
+    Changed,
+    /// Somebody has it open for writing.
+    BeingWritten,
+    /// Somebody was seen writing, and nobody closing it, and the kernel does not tell.
+    MayBeWritten,
+}
+
+/// From the writer to the intake.
+pub enum ToIntake {
+    /// A candidate has come to an end, and its permit is free.
+    Done { lane: usize, place: Place, sequence: u64, permit_bytes: u64, end: End },
+    /// The dataset takes nothing until then.
+    Paused { lane: usize, until: Instant },
+    /// The dataset takes nothing before a restart.
+    Stopped { lane: usize },
+    /// The dataset has been opened.
+    Opened { lane: usize },
+}
+
+/// How a candidate came to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The ledger has it.
+    Settled,
+    NotFinished(NotFinished),
+    Unreadable(String),
+    Gone,
+    /// Nothing became of it; it is to be taken again.
+    Again,
+}
+
+/// Whose rows the writer takes next. A source larger than its share waits here before it hands on a part.
+#[derive(Debug, Default)]
+pub struct Turn {
+    next: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl Turn {
+    /// Blocks until all sources before `sequence` are with the writer.
+    ///
+    /// This cannot block for ever: decodes start in the order of their numbers, so that the source whose turn it is has
+    /// always been started.
+    pub fn wait_for(&self, sequence: u64) {
+        let guard = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.changed.wait_while(guard, |next| *next < sequence));
+    }
+
+    pub fn advance_to(&self, sequence: u64) {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = sequence;
+        self.changed.notify_all();
+    }
+}
+
+/// Row buffers on their way back from the writer to the pool.
+pub struct Buffers {
+    give: Sender<Vec<u8>>,
+    take: Receiver<Vec<u8>>,
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        let (give, take) = bounded(SPARE_BUFFERS_MAX);
+        Self { give, take }
+    }
+}
+
+impl Buffers {
+    /// A used buffer with arbitrary contents, or a new one.
+    pub fn take(&self) -> Vec<u8> {
+        match self.take.try_recv() {
+            Ok(buffer) => buffer,
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => Vec::new(),
+        }
+    }
+
+    pub fn give(&self, buffer: Vec<u8>) {
+        // Where enough are spare already, this one is freed.
+        drop(self.give.try_send(buffer));
+    }
+}
+
+impl Lane {
+    pub fn new(index: usize, options: Arc<Dataset>, share_bytes: usize) -> Self {
+        let decoder = Decoder::new(&options);
+        Self {
+            index,
+            options,
+            decoder,
+            share_bytes,
+            dispatched: AtomicU64::new(0),
+            interrupted: AtomicBool::new(false),
+            turn: Turn::default(),
+            buffers: Buffers::default(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// The absolute path of a source.
+    pub fn path_of(&self, place: &Place) -> PathBuf {
+        self.options.source_path(place)
+    }
+
+    /// Bytes of the memory budget that one source holds.
+    pub fn permit_bytes(&self) -> u64 {
+        let row_bytes = self.options.row.row_bytes() as u64;
+        match rows_of_each_source(&self.options.decoder) {
+            Some(rows) => row_bytes * rows,
+            // One part is filled while the other is written.
+            None => 2 * self.share_bytes as u64,
+        }
+    }
+
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,264 @@
+//! Whether a file is a source that the dataset does not have yet.
+//!
+//! Asked twice: by the intake, which has not read the file ([`first_look`]), and by the writer, which knows the hash of
+//! the bytes that were decoded ([`last_look`]). Both go by the same rules:
+//!
+//! * Same path and same identity: known.
+//! * Same path, same content: known, however its time stamp or inode changed; where sources stay after their commit.
+//! * Where sources are moved or deleted after their commit, a file that comes back under the same path with the same
+//!   size and time is the same delivery again if its content is equal; anything else is a new source.
+//! * Same path, other content: a rejected source that was mended is tried again; a committed one by `changed`.
+//! * Another path, same inode, size and time, and nothing left at the old path: it was renamed, if its content is equal.
+//! * Another path, same content: by `duplicates`.
+
+use std::path::Path;
+
+use super::{Entry, Fate, LedgerError};
+use crate::source::{Hash, Identity};
+
+/// What the config says about sources that the ledger knows.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// `after = "keep"`: committed sources stay where they are.
+    pub keeps: bool,
+    /// `changed = "append"`
+    pub append_changed: bool,
+    /// `duplicates = "skip"`
+    pub skip_duplicates: bool,
+}
+
+/// What both looks ask.
+pub trait Known {
+    fn at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError>;
+    fn with_identity(&self, identity: Identity) -> Result<Option<Entry>, LedgerError>;
+    /// Whether the entry's path still names the file that it named.
+    fn still_there(&self, entry: &Entry) -> bool;
+}
+
+/// What only the last look asks.
+pub trait KnownContent: Known {
+    fn with_hash(&self, hash: &Hash) -> Result<Option<Entry>, LedgerError>;
+}
+
+/// The answer without reading the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FirstLook {
+    /// To be read. If its content has this hash, it is a source that the ledger knows.
+    Read { known_hash: Option<Hash> },
+    /// Committed, or found to be rejected, and not touched since.
+    Known(Box<Entry>),
+    /// Committed and overwritten since, which `changed = "ignore"` disregards.
+    Ignored,
+}
+
+/// The answer once the content's hash is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LastLook {
+    New,
+    /// This source, perhaps under another path or identity.
+    Same(Box<Entry>),
+    /// The content of this source under another name, and duplicates are skipped.
+    Duplicate(Box<Entry>),
+    /// As [`FirstLook::Ignored`].
+    Ignored,
+}
+
+/// What is to be done with a file of this path and identity.
+pub fn first_look(known: &impl Known, rules: Rules, path: &Path, identity: Identity) -> Result<FirstLook, LedgerError> {
+    if let Some(entry) = known.at_path(path)? {
+        if entry.identity == identity {
+            return Ok(FirstLook::Known(Box::new(entry)));
+        }
+        return Ok(match entry.fate {
+            Fate::Rejected { .. } => FirstLook::Read { known_hash: None },
+            Fate::Committed(_) if same_delivery(entry.identity, identity) => FirstLook::Read { known_hash: entry.hash },
+            Fate::Committed(_) if !rules.keeps => FirstLook::Read { known_hash: None },
+            Fate::Committed(_) if rules.append_changed => FirstLook::Read { known_hash: entry.hash },
+            Fate::Committed(_) => FirstLook::Ignored,
+        });
+    }
+    let known_hash = known
+        .with_identity(identity)?
+        .filter(|entry| matches!(entry.fate, Fate::Committed(_)) && !known.still_there(entry))
+        .and_then(|entry| entry.hash);
+    Ok(FirstLook::Read { known_hash })
+}
+
+/// What the file that was read is.
+pub fn last_look(
+    known: &impl KnownContent,
+    rules: Rules,
+    path: &Path,
+    identity: Identity,
+    hash: &Hash,
+) -> Result<LastLook, LedgerError> {
+    match known.at_path(path)? {
+        Some(entry) if matches!(entry.fate, Fate::Committed(_)) => {
+            if entry.hash.as_ref() == Some(hash) {
+                if rules.keeps || same_delivery(entry.identity, identity) {
+                    return Ok(LastLook::Same(Box::new(entry)));
+                }
+            } else if rules.keeps && !rules.append_changed {
+                return Ok(LastLook::Ignored);
+            }
+        }
+        Some(_) => {}
+        None => {
+            let renamed = known.with_identity(identity)?.filter(|entry| {
+                matches!(entry.fate, Fate::Committed(_))
+                    && entry.hash.as_ref() == Some(hash)
+                    && !known.still_there(entry)
+            });
+            if let Some(entry) = renamed {
+                return Ok(LastLook::Same(Box::new(entry)));
+            }
+        }
+    }
+    if rules.skip_duplicates
+        && let Some(entry) = known.with_hash(hash)?
+    {
+        return Ok(LastLook::Duplicate(Box::new(entry)));
+    }
+    Ok(LastLook::New)
+}
+
+fn same_delivery(was: Identity, is: Identity) -> bool {
+    was.size == is.size && was.mtime_ns == is.mtime_ns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Committed;
+
+    struct Table {
+        entries: Vec<Entry>,
+        gone: Vec<&'static str>,
+    }
+
+    impl Known for Table {
+        fn at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError> {
+            Ok(self.entries.iter().rev().find(|entry| entry.path == path).cloned())
+        }
+        fn with_identity(&self, identity: Identity) -> Result<Option<Entry>, LedgerError> {
+            Ok(self.entries.iter().rev().find(|entry| entry.identity == identity).cloned())
+        }
+        fn still_there(&self, entry: &Entry) -> bool {
+            !self.gone.iter().any(|gone| entry.path == Path::new(gone))
+        }
+    }
+
+    impl KnownContent for Table {
+        fn with_hash(&self, hash: &Hash) -> Result<Option<Entry>, LedgerError> {
+            Ok(self.entries.iter().find(|entry| entry.hash.as_ref() == Some(hash)).cloned())
+        }
+    }
+
+    const KEEP: Rules = Rules { keeps: true, append_changed: false, skip_duplicates: false };
+
+    fn identity(size: u64, mtime_ns: i64, inode: u64) -> Identity {
+        Identity { size, mtime_ns, inode }
+    }
+
+    fn hash(content: &str) -> Hash {
+        blake3::hash(content.as_bytes())
+    }
+
+    fn table(gone: &[&'static str]) -> Table {
+        let committed = Fate::Committed(Committed {
+            first_row: 0,
+            rows: 1,
+            checksum: hash(""),
+            columns_checksum: hash(""),
+            note: None,
+        });
+        let entry = |id, path: &str, fate| Entry {
+            id,
+            path: path.into(),
+            identity: identity(10, 100, id),
+            hash: Some(hash(path)),
+            fate,
+            moved_to: None,
+        };
+        Table {
+            entries: vec![entry(1, "good", committed), entry(2, "bad", Fate::Rejected { reason: "no".into() })],
+            gone: gone.to_vec(),
+        }
+    }
+
+    fn both(table: &Table, rules: Rules, path: &str, identity: Identity, content: &str) -> (FirstLook, LastLook) {
+        let path = Path::new(path);
+        (
+            first_look(table, rules, path, identity).unwrap(),
+            last_look(table, rules, path, identity, &hash(content)).unwrap(),
+        )
+    }
+
+    fn read(known_hash: Option<&str>) -> FirstLook {
+        FirstLook::Read { known_hash: known_hash.map(hash) }
+    }
+
+    #[test]
+    fn an_untouched_source_is_known_without_reading_it() {
+        let table = table(&[]);
+        let look = first_look(&table, KEEP, Path::new("good"), identity(10, 100, 1)).unwrap();
+        assert!(matches!(look, FirstLook::Known(entry) if entry.id == 1));
+        let look = first_look(&table, KEEP, Path::new("bad"), identity(10, 100, 2)).unwrap();
+        assert!(matches!(look, FirstLook::Known(entry) if entry.id == 2));
+    }
+
+    #[test]
+    fn a_restored_copy_with_another_inode_is_the_same_source() {
+        let (first, last) = both(&table(&[]), KEEP, "good", identity(10, 100, 77), "good");
+        assert_eq!(first, read(Some("good")));
+        assert!(matches!(last, LastLook::Same(entry) if entry.id == 1));
+    }
+
+    #[test]
+    fn a_mended_source_is_tried_again() {
+        let (first, last) = both(&table(&[]), KEEP, "bad", identity(11, 200, 2), "mended");
+        assert_eq!((first, last), (read(None), LastLook::New));
+    }
+
+    #[test]
+    fn an_overwritten_source_goes_by_changed() {
+        let (first, last) = both(&table(&[]), KEEP, "good", identity(11, 200, 1), "other");
+        assert_eq!((first, last), (FirstLook::Ignored, LastLook::Ignored));
+        let append = Rules { append_changed: true, ..KEEP };
+        let (first, last) = both(&table(&[]), append, "good", identity(11, 200, 1), "other");
+        assert_eq!((first, last), (read(Some("good")), LastLook::New));
+        let (_, last) = both(&table(&[]), append, "good", identity(10, 200, 1), "good");
+        assert!(matches!(last, LastLook::Same(_)), "only its time stamp changed");
+    }
+
+    #[test]
+    fn where_sources_are_deleted_a_name_can_be_used_again() {
+        let delete = Rules { keeps: false, ..KEEP };
+        let (first, last) = both(&table(&[]), delete, "good", identity(11, 200, 9), "next picture");
+        assert_eq!((first, last), (read(None), LastLook::New));
+        let (first, last) = both(&table(&[]), delete, "good", identity(10, 100, 9), "good");
+        assert_eq!(first, read(Some("good")));
+        assert!(matches!(last, LastLook::Same(_)), "the same delivery again");
+        let (_, last) = both(&table(&[]), delete, "good", identity(10, 300, 9), "good");
+        assert_eq!(last, LastLook::New, "a later picture that happens to be equal");
+    }
+
+    #[test]
+    fn a_renamed_source_is_the_same_and_a_hard_link_is_a_duplicate() {
+        let (first, last) = both(&table(&["good"]), KEEP, "renamed", identity(10, 100, 1), "good");
+        assert_eq!(first, read(Some("good")));
+        assert!(matches!(last, LastLook::Same(entry) if entry.id == 1));
+        let (first, last) = both(&table(&[]), KEEP, "linked", identity(10, 100, 1), "good");
+        assert_eq!((first, last), (read(None), LastLook::New));
+        let skip = Rules { skip_duplicates: true, ..KEEP };
+        let (_, last) = both(&table(&[]), skip, "copy", identity(10, 500, 50), "good");
+        assert!(matches!(last, LastLook::Duplicate(entry) if entry.id == 1));
+    }
+
+    #[test]
+    fn a_reused_inode_with_other_content_is_new() {
+        let (first, last) = both(&table(&["good"]), KEEP, "other", identity(10, 100, 1), "other");
+        assert_eq!(first, read(Some("good")));
+        assert_eq!(last, LastLook::New);
+    }
+}

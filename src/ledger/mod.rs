@@ -1,0 +1,151 @@
+//! The ledger: which sources are in a dataset and how many rows are committed. It is the sole authority.
+//!
+//! A header cannot commit several column files at once, so the count in the headers is a *publication* that can be
+//! redone, and the ledger's transaction is the commit. Its tables are documented in `docs/format.md`, for `sqlite3` and
+//! Python's standard library.
+
+mod decide;
+mod schema;
+mod sqlite;
+mod view;
+
+pub use decide::{FirstLook, Known, KnownContent, LastLook, Rules, first_look, last_look};
+pub use schema::LedgerSchema;
+pub use sqlite::SqliteLedgers;
+pub use view::{Counts, LedgerView, Listed};
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::source::{Hash, Identity};
+
+/// A source as the ledger has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The value in the `source` column.
+    pub id: u64,
+    /// As configured: relative to the config file's folder where the watched folder is given so.
+    pub path: PathBuf,
+    pub identity: Identity,
+    /// Content. `None` for a rejected source that could not be read.
+    pub hash: Option<Hash>,
+    pub fate: Fate,
+    /// Where it was moved to, where it was.
+    pub moved_to: Option<PathBuf>,
+}
+
+/// What became of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    Committed(Committed),
+    Rejected { reason: String },
+}
+
+/// The rows of a committed source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    pub first_row: u64,
+    pub rows: u64,
+    /// BLAKE3 of its rows in the main file.
+    pub checksum: Hash,
+    /// BLAKE3 of its rows in the column files, one file after the other in the order of [`LedgerSchema::columns`].
+    pub columns_checksum: Hash,
+    /// Set for a source without rows of its own: the same content is there already.
+    pub note: Option<String>,
+}
+
+/// Where a dataset stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct State {
+    /// Committed rows: N.
+    pub rows: u64,
+    pub next_source_id: u64,
+    /// Rows below this were verified against their checksums, or written so long ago that a crash cannot reach them.
+    pub clean_rows: u64,
+}
+
+/// One transaction.
+#[derive(Debug)]
+pub struct Transaction<'a> {
+    pub state: State,
+    pub sources: &'a [Entry],
+    /// Known sources found under a new name or inode.
+    pub found_again: &'a [FoundAgain],
+    /// Class names that the ledger does not have yet, with ids that go on from those it has.
+    pub new_labels: &'a [String],
+}
+
+/// A known source that now has another name or inode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundAgain {
+    pub id: u64,
+    pub path: PathBuf,
+    pub identity: Identity,
+}
+
+/// What happened to a transaction that did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// It is certain that nothing was committed, and the cause may pass: no room, or another process holds the ledger.
+    #[error("the ledger {} took nothing: {reason}", path.display())]
+    NotCommitted { path: PathBuf, reason: String, full: bool },
+    /// It may or may not have been committed; only opening the ledger again can tell.
+    #[error("the ledger {} failed, and whether it took the last rows is not known: {reason}", path.display())]
+    Unknown { path: PathBuf, reason: String },
+}
+
+/// Why a ledger cannot be opened or read.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    #[error("the ledger {}: {operation}: {source}", path.display())]
+    Sqlite { path: PathBuf, operation: &'static str, source: rusqlite::Error },
+    #[error("the ledger {}: {operation}: {source}", path.display())]
+    Io { path: PathBuf, operation: &'static str, source: io::Error },
+    #[error("{} is not a ledger of this version of npy-ingest: {found}", path.display())]
+    Foreign { path: PathBuf, found: String },
+}
+
+impl LedgerError {
+    /// Whether the cause may pass by itself: a missing or read-only folder, no room, a busy ledger.
+    pub fn may_pass(&self) -> bool {
+        use rusqlite::ErrorCode::{CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, PermissionDenied, ReadOnly};
+        match self {
+            Self::Sqlite { source, .. } => matches!(
+                source.sqlite_error_code(),
+                Some(CannotOpen | DatabaseBusy | DatabaseLocked | DiskFull | PermissionDenied | ReadOnly)
+            ),
+            Self::Io { .. } => true,
+            Self::Foreign { .. } => false,
+        }
+    }
+}
+
+/// The ledger of one dataset, open for writing. Only the writer has one.
+pub trait Ledger: Send {
+    fn schema(&self) -> &LedgerSchema;
+    fn state(&self) -> State;
+    /// Class names in the order of their ids.
+    fn labels(&self) -> &[String];
+    /// The newest entry under this path.
+    fn at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError>;
+    /// The newest entry with this inode, size and modification time.
+    fn with_identity(&self, identity: Identity) -> Result<Option<Entry>, LedgerError>;
+    /// The oldest committed entry with rows and this content.
+    fn with_hash(&self, hash: &Hash) -> Result<Option<Entry>, LedgerError>;
+    /// The committed sources that have rows at or after `row`, in row order, at most `limit`.
+    fn committed_from(&self, row: u64, limit: usize) -> Result<Vec<Entry>, LedgerError>;
+    /// All or nothing, durable on return. Replaces rejected entries under the paths of `transaction.sources`.
+    fn commit(&mut self, transaction: &Transaction<'_>) -> Result<(), CommitError>;
+    /// Notes where disposed-of sources went. Not needed for correctness.
+    fn note_moved(&mut self, moved: &[(u64, PathBuf)]) -> Result<(), LedgerError>;
+    /// Notes that all rows below `rows` are verified. Not needed for correctness.
+    fn mark_clean(&mut self, rows: u64) -> Result<(), LedgerError>;
+}
+
+/// Where ledgers come from.
+pub trait Ledgers: Send + Sync {
+    /// The ledger at `path`, or `None` where there is none.
+    fn open(&self, path: &Path, durable: bool) -> Result<Option<Box<dyn Ledger>>, LedgerError>;
+    /// A new, empty ledger; durable on return, also under its name.
+    fn create(&self, path: &Path, schema: &LedgerSchema, durable: bool) -> Result<Box<dyn Ledger>, LedgerError>;
+}

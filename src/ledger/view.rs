@@ -1,0 +1,352 @@
+//! Reading a ledger: the look-ups of the writer, and a view without write access for everybody else.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, Value, ValueRef};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+
+use super::sqlite::{APPLICATION_ID, BUSY_TIMEOUT, VERSION};
+use super::{Committed, Entry, Fate, LedgerError, LedgerSchema, State};
+use crate::source::{Hash, Identity};
+
+const FIELDS: &str = "id, path, size, mtime_ns, inode, hash, status, reason, first_row, rows, checksum, \
+                      columns_checksum, moved_to";
+
+/// What to look for.
+pub(super) enum Lookup<'a> {
+    Path(&'a Path),
+    Identity(Identity),
+    Hash(&'a Hash),
+}
+
+/// A path as SQLite stores it: text where it is UTF-8, else its bytes.
+pub(super) fn path_value(path: &Path) -> ToSqlOutput<'_> {
+    let value = match path.to_str() {
+        Some(text) => ValueRef::Text(text.as_bytes()),
+        None => ValueRef::Blob(path.as_os_str().as_bytes()),
+    };
+    ToSqlOutput::Borrowed(value)
+}
+
+struct StoredPath(PathBuf);
+
+impl FromSql for StoredPath {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value {
+            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Ok(Self(PathBuf::from(OsStr::from_bytes(bytes)))),
+            _ => Err(FromSqlError::InvalidType),
+        }
+    }
+}
+
+struct StoredHash(Hash);
+
+impl FromSql for StoredHash {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Hash::from_hex(value.as_str()?).map(Self).map_err(FromSqlError::other)
+    }
+}
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+    let unsigned = |column: &str| Ok::<_, rusqlite::Error>(row.get::<_, i64>(column)?.cast_unsigned());
+    let hash = |column: &str| Ok::<_, rusqlite::Error>(row.get::<_, Option<StoredHash>>(column)?.map(|hash| hash.0));
+    let none = || blake3::hash(&[]);
+    let reason: Option<String> = row.get("reason")?;
+    let fate = match row.get_ref("status")?.as_str()? {
+        "committed" => Fate::Committed(Committed {
+            first_row: row.get::<_, Option<i64>>("first_row")?.unwrap_or(0).cast_unsigned(),
+            rows: unsigned("rows")?,
+            checksum: hash("checksum")?.unwrap_or_else(none),
+            columns_checksum: hash("columns_checksum")?.unwrap_or_else(none),
+            note: reason,
+        }),
+        _ => Fate::Rejected { reason: reason.unwrap_or_default() },
+    };
+    Ok(Entry {
+        id: unsigned("id")?,
+        path: row.get::<_, StoredPath>("path")?.0,
+        identity: Identity { size: unsigned("size")?, mtime_ns: row.get("mtime_ns")?, inode: unsigned("inode")? },
+        hash: hash("hash")?,
+        fate,
+        moved_to: row.get::<_, Option<StoredPath>>("moved_to")?.map(|path| path.0),
+    })
+}
+
+fn listed(row: &Row<'_>) -> rusqlite::Result<Listed> {
+    Ok(Listed { entry: entry(row)?, committed_at: row.get("committed_at")? })
+}
+
+pub(super) fn find(connection: &Connection, lookup: Lookup<'_>) -> rusqlite::Result<Option<Entry>> {
+    match lookup {
+        Lookup::Path(path) => connection
+            .prepare_cached(&format!("SELECT {FIELDS} FROM sources WHERE path = ?1 ORDER BY id DESC LIMIT 1"))?
+            .query_row(params![path_value(path)], entry)
+            .optional(),
+        Lookup::Identity(identity) => connection
+            .prepare_cached(&format!(
+                "SELECT {FIELDS} FROM sources WHERE inode = ?1 AND size = ?2 AND mtime_ns = ?3 ORDER BY id DESC LIMIT 1"
+            ))?
+            .query_row(params![identity.inode.cast_signed(), identity.size.cast_signed(), identity.mtime_ns], entry)
+            .optional(),
+        Lookup::Hash(hash) => connection
+            .prepare_cached(&format!("SELECT {FIELDS} FROM sources WHERE hash = ?1 AND rows > 0 ORDER BY id LIMIT 1"))?
+            .query_row(params![hash.to_hex().as_str()], entry)
+            .optional(),
+    }
+}
+
+pub(super) fn committed_from(connection: &Connection, row: u64, limit: usize) -> rusqlite::Result<Vec<Entry>> {
+    // The source that holds `row` begins at or before it: go back to the last one that begins there.
+    connection
+        .prepare_cached(&format!(
+            "SELECT {FIELDS} FROM sources
+             WHERE rows > 0 AND first_row + rows > ?1
+               AND first_row >= (SELECT coalesce(max(first_row), 0) FROM sources WHERE rows > 0 AND first_row <= ?1)
+             ORDER BY first_row LIMIT ?2"
+        ))?
+        .query_map(params![row.cast_signed(), limit as i64], entry)?
+        .collect()
+}
+
+/// Whether the database holds nothing yet: a creation that a crash cut short.
+pub(super) fn is_unborn(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
+}
+
+pub(super) fn check_version(path: &Path, connection: &Connection) -> Result<(), LedgerError> {
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let figures = pragma("application_id").and_then(|id| Ok((id, pragma("user_version")?)));
+    match figures {
+        Ok((APPLICATION_ID, VERSION)) => Ok(()),
+        Ok((APPLICATION_ID, version)) => Err(LedgerError::Foreign {
+            path: path.into(),
+            found: format!(
+                "its version is {version}, this program reads version {VERSION}; use the program that wrote it"
+            ),
+        }),
+        Ok((id, _)) => Err(LedgerError::Foreign {
+            path: path.into(),
+            found: format!("an SQLite database with the application id {id}; move it away, or choose another output"),
+        }),
+        Err(source) => Err(LedgerError::Sqlite { path: path.into(), operation: "reading it", source }),
+    }
+}
+
+pub(super) fn schema(connection: &Connection) -> rusqlite::Result<LedgerSchema> {
+    let settings = connection
+        .prepare("SELECT key, value FROM settings ORDER BY place")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let columns: String = connection.query_row("SELECT columns FROM dataset", [], |row| row.get(0))?;
+    let columns = serde_json::from_str(&columns)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error)))?;
+    Ok(LedgerSchema { settings, columns })
+}
+
+pub(super) fn state(connection: &Connection) -> rusqlite::Result<State> {
+    connection.query_row("SELECT rows, next_source_id, clean_rows FROM dataset", [], |row| {
+        let unsigned = |place: usize| Ok::<_, rusqlite::Error>(row.get::<_, i64>(place)?.cast_unsigned());
+        Ok(State { rows: unsigned(0)?, next_source_id: unsigned(1)?, clean_rows: unsigned(2)? })
+    })
+}
+
+pub(super) fn labels(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    connection.prepare("SELECT name FROM labels ORDER BY id")?.query_map([], |row| row.get(0))?.collect()
+}
+
+/// How many sources have which fate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    pub committed: u64,
+    pub rejected: u64,
+}
+
+/// An entry with the time of its transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub entry: Entry,
+    /// UTC, ISO 8601 with milliseconds.
+    pub committed_at: String,
+}
+
+/// A ledger open for reading, whether a daemon writes to it or not.
+#[derive(Debug)]
+pub struct LedgerView {
+    path: PathBuf,
+    connection: Connection,
+}
+
+impl LedgerView {
+    /// `None` where there is no ledger yet.
+    pub fn open(path: &Path) -> Result<Option<Self>, LedgerError> {
+        match std::fs::metadata(path) {
+            Ok(metadata) if metadata.len() > 0 => {}
+            Ok(_) => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(LedgerError::Io { path: path.into(), operation: "looking for it", source }),
+        }
+        let error = |source| LedgerError::Sqlite { path: path.into(), operation: "opening it", source };
+        // Read-write first: the last reader of a crashed daemon's log has to clean it up. Nothing is written here.
+        let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_WRITE)
+            .or_else(|_| Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_ONLY))
+            .map_err(error)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(error)?;
+        connection.pragma_update(None, "query_only", true).map_err(error)?;
+        connection.set_prepared_statement_cache_capacity(16);
+        if is_unborn(&connection).map_err(error)? {
+            return Ok(None);
+        }
+        check_version(path, &connection)?;
+        Ok(Some(Self { path: path.into(), connection }))
+    }
+
+    fn read<T>(
+        &self,
+        operation: &'static str,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, LedgerError> {
+        read(&self.connection).map_err(|source| LedgerError::Sqlite { path: self.path.clone(), operation, source })
+    }
+
+    pub fn schema(&self) -> Result<LedgerSchema, LedgerError> {
+        self.read("reading its settings", schema)
+    }
+
+    pub fn state(&self) -> Result<State, LedgerError> {
+        self.read("reading its state", state)
+    }
+
+    pub fn labels(&self) -> Result<Vec<String>, LedgerError> {
+        self.read("reading its labels", labels)
+    }
+
+    /// The newest entry under this path.
+    pub fn at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError> {
+        self.read("looking up a source", |connection| find(connection, Lookup::Path(path)))
+    }
+
+    /// The newest entry with this inode, size and modification time.
+    pub fn with_identity(&self, identity: Identity) -> Result<Option<Entry>, LedgerError> {
+        self.read("looking up a source", |connection| find(connection, Lookup::Identity(identity)))
+    }
+
+    /// The committed sources that have rows at or after `row`, in row order, at most `limit`.
+    pub fn committed_from(&self, row: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
+        self.read("reading the committed sources", |connection| committed_from(connection, row, limit))
+    }
+
+    /// The source that gave this row.
+    pub fn of_row(&self, row: u64) -> Result<Option<Listed>, LedgerError> {
+        self.read("looking up a row", |connection| {
+            connection
+                .prepare(&format!(
+                    "SELECT {FIELDS}, committed_at FROM sources
+                     WHERE rows > 0 AND first_row <= ?1 ORDER BY first_row DESC LIMIT 1"
+                ))?
+                .query_row(params![row.cast_signed()], listed)
+                .optional()
+        })
+        .map(|found| {
+            found.filter(|found| match &found.entry.fate {
+                Fate::Committed(committed) => row < committed.first_row + committed.rows,
+                Fate::Rejected { .. } => false,
+            })
+        })
+    }
+
+    pub fn counts(&self) -> Result<Counts, LedgerError> {
+        self.read("counting its sources", |connection| {
+            let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned);
+            let all = count("SELECT count(*) FROM sources")?;
+            let rejected = count("SELECT count(*) FROM sources WHERE status = 'rejected'")?;
+            Ok(Counts { committed: all - rejected, rejected })
+        })
+    }
+
+    /// When the newest transaction was: UTC, ISO 8601.
+    pub fn last_commit(&self) -> Result<Option<String>, LedgerError> {
+        self.read("reading its last commit", |connection| {
+            connection
+                .query_row("SELECT committed_at FROM sources ORDER BY id DESC LIMIT 1", [], |row| row.get(0))
+                .optional()
+        })
+    }
+
+    /// Rows that were committed during the last `seconds`.
+    pub fn rows_of_last(&self, seconds: u32) -> Result<u64, LedgerError> {
+        self.read("reading its recent rows", |connection| {
+            let since: String = connection.query_row(
+                "SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', ?1)",
+                params![format!("-{seconds} seconds")],
+                |row| row.get(0),
+            )?;
+            // Newest first, and no further back than asked: ids grow with time.
+            let mut statement = connection.prepare("SELECT rows, committed_at FROM sources ORDER BY id DESC")?;
+            let mut rows = statement.query([])?;
+            let mut sum = 0;
+            while let Some(row) = rows.next()? {
+                if row.get_ref(1)?.as_str()? < since.as_str() {
+                    break;
+                }
+                sum += row.get::<_, i64>(0)?.cast_unsigned();
+            }
+            Ok(sum)
+        })
+    }
+
+    /// Calls `each` with every entry in the order of ids, only the rejected ones if asked.
+    pub fn for_each<E: From<LedgerError>>(
+        &self,
+        rejected_only: bool,
+        mut each: impl FnMut(Listed) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let sqlite = |source| LedgerError::Sqlite { path: self.path.clone(), operation: "listing its sources", source };
+        let filter = if rejected_only { "WHERE status = 'rejected'" } else { "" };
+        let mut statement = self
+            .connection
+            .prepare(&format!("SELECT {FIELDS}, committed_at FROM sources {filter} ORDER BY id"))
+            .map_err(sqlite)?;
+        let mut rows = statement.query([]).map_err(sqlite)?;
+        while let Some(row) = rows.next().map_err(sqlite)? {
+            each(listed(row).map_err(sqlite)?)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets rejected sources, so that the next scan takes them again. `None`: all of them. The forgotten entries.
+    pub fn forget_rejected(&self, paths: Option<&[PathBuf]>) -> Result<Vec<Entry>, LedgerError> {
+        self.read("forgetting rejected sources", |connection| {
+            connection.pragma_update(None, "query_only", false)?;
+            let transaction = connection.unchecked_transaction()?;
+            let mut found = Vec::new();
+            match paths {
+                None => {
+                    let mut statement = transaction
+                        .prepare(&format!("SELECT {FIELDS} FROM sources WHERE status = 'rejected' ORDER BY id"))?;
+                    for one in statement.query_map([], entry)? {
+                        found.push(one?);
+                    }
+                }
+                Some(paths) => {
+                    let mut statement = transaction
+                        .prepare(&format!("SELECT {FIELDS} FROM sources WHERE status = 'rejected' AND path = ?1"))?;
+                    for path in paths {
+                        found.extend(statement.query_row(params![path_value(path)], entry).optional()?);
+                    }
+                }
+            }
+            {
+                let mut delete = transaction.prepare("DELETE FROM sources WHERE id = ?1 AND status = 'rejected'")?;
+                for entry in &found {
+                    delete.execute(params![Value::Integer(entry.id.cast_signed())])?;
+                }
+            }
+            transaction.commit()?;
+            connection.pragma_update(None, "query_only", true)?;
+            Ok(found)
+        })
+    }
+}

@@ -1,0 +1,142 @@
+//! Where the count of rows stands in a header, and how a larger one can be written there.
+//!
+//! An array grows by appending to its file and by writing a larger number into the header. The data cannot move, so the
+//! header must stay as long as it is: the new digits go where spaces are.
+
+use std::fmt;
+
+/// The width of the window that one aligned write replaces, in bytes.
+pub const WINDOW_BYTES: usize = 16;
+
+/// How a header takes a larger count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Growth {
+    /// The count is right-aligned in `width` bytes at `offset`, a multiple of 16, that hold nothing else. One aligned
+    /// write replaces it; a reader sees the old count or the new one.
+    Window { offset: u64, width: usize },
+    /// The count can become longer by this many bytes when the rest of the header moves into its padding. A reader can
+    /// see the header half rewritten.
+    Room { spare_bytes: usize },
+    /// It cannot grow.
+    None(NoGrowth),
+}
+
+/// Why an array cannot grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoGrowth {
+    #[error("the array has no dimensions, so it holds exactly one element")]
+    NoDimensions,
+    #[error("a row holds no bytes, so there is nothing to append")]
+    EmptyRows,
+}
+
+impl Growth {
+    pub(super) fn of(place: Option<CountPlace>, row_bytes: u64) -> Self {
+        match place {
+            None => Growth::None(NoGrowth::NoDimensions),
+            Some(_) if row_bytes == 0 => Growth::None(NoGrowth::EmptyRows),
+            Some(place) => match place.window {
+                Some(offset) => {
+                    Growth::Window { offset: u64::try_from(offset).unwrap_or(u64::MAX), width: WINDOW_BYTES }
+                }
+                None => Growth::Room { spare_bytes: place.spaces_before.saturating_add(place.padding) },
+            },
+        }
+    }
+}
+
+/// A sentence for people.
+impl fmt::Display for Growth {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Growth::Window { offset, width } => write!(
+                formatter,
+                "yes, under live readers: the count has {width} aligned bytes at {offset}, which one write replaces"
+            ),
+            Growth::Room { spare_bytes: 0 } => write!(
+                formatter,
+                "only until the count needs one more digit: the header has no padding left (ensure-appendable makes room)"
+            ),
+            Growth::Room { spare_bytes } => write!(
+                formatter,
+                "yes, by up to {spare_bytes} more digits, but a reader can see the header half rewritten \
+                 (ensure-appendable gives it an aligned window)"
+            ),
+            Growth::None(reason) => write!(formatter, "no: {reason}"),
+        }
+    }
+}
+
+/// Offsets in the header's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CountPlace {
+    /// Where the number begins, and how many bytes it has as written.
+    start: usize,
+    pub digits: usize,
+    /// Spaces before it that can be given up.
+    spaces_before: usize,
+    /// Spaces at the header's end, before its newline.
+    padding: usize,
+    /// Where the aligned window begins, if the number stands at the end of one.
+    window: Option<usize>,
+}
+
+impl CountPlace {
+    /// `header` is the whole header; the number stands in `start..end`.
+    pub fn locate(header: &[u8], start: usize, end: usize) -> Self {
+        let before = header.get(..start).unwrap_or_default();
+        let spaces = trailing_spaces(before);
+        // The separator `, ` before the last of several dimensions stays as it is.
+        let after_comma = before.iter().rev().nth(spaces) == Some(&b',');
+        let text = header.strip_suffix(b"\n").unwrap_or(header);
+        let digits = end.saturating_sub(start);
+        let is_plain = header.get(start..end).is_some_and(|number| number.iter().all(u8::is_ascii_digit));
+        let window = end.checked_sub(WINDOW_BYTES).filter(|offset| {
+            is_plain
+                && offset.is_multiple_of(WINDOW_BYTES)
+                && digits <= WINDOW_BYTES
+                && spaces >= WINDOW_BYTES.saturating_sub(digits)
+        });
+        Self {
+            start,
+            digits,
+            spaces_before: spaces.saturating_sub(usize::from(after_comma)),
+            padding: trailing_spaces(text),
+            window,
+        }
+    }
+
+    /// The header with another count, as long as before. `None` if there is no room for it.
+    pub fn rewrite(&self, header: &[u8], rows: u64, growth: &Growth) -> Option<Vec<u8>> {
+        let count = rows.to_string();
+        let end = self.start.checked_add(self.digits)?;
+        if matches!(growth, Growth::Window { .. }) {
+            let mut written = header.get(..self.window?)?.to_vec();
+            written.extend_from_slice(format!("{count:>WINDOW_BYTES$}").as_bytes());
+            written.extend_from_slice(header.get(end..)?);
+            return (written.len() == header.len()).then_some(written);
+        }
+        let newline: &[u8] = if header.ends_with(b"\n") { b"\n" } else { b"" };
+        let text_end = header.len().checked_sub(newline.len())?.checked_sub(self.padding)?;
+        // The padding at the end gives way first, then the spaces before the number.
+        let longer = count.len().saturating_sub(self.digits);
+        let from_spaces = longer.saturating_sub(self.padding);
+        if from_spaces > self.spaces_before {
+            return None;
+        }
+        let mut written = header.get(..self.start.checked_sub(from_spaces)?)?.to_vec();
+        written.extend_from_slice(count.as_bytes());
+        written.extend_from_slice(header.get(end..text_end)?);
+        let room = header.len().checked_sub(newline.len())?;
+        if written.len() > room {
+            return None;
+        }
+        written.resize(room, b' ');
+        written.extend_from_slice(newline);
+        Some(written)
+    }
+}
+
+fn trailing_spaces(bytes: &[u8]) -> usize {
+    bytes.iter().rev().take_while(|byte| **byte == b' ').count()
+}

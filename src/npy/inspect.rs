@@ -1,0 +1,174 @@
+//! What a `.npy` file holds, against what its header says.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::growth::Growth;
+use super::header::{Header, HeaderError};
+use super::layout::Layout;
+
+/// Enough for nearly every header in one read.
+const FIRST_READ_BYTES: usize = 4096;
+/// How often a header that changes under the reader is read before giving up.
+const READS_MAX: u32 = 1000;
+
+/// Why a file could not be inspected.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    #[error("opening {}: {source}", path.display())]
+    Open { path: PathBuf, source: io::Error },
+    /// A folder, a pipe or a device. Opening a pipe would wait for a writer.
+    #[error("{} is not a regular file", path.display())]
+    NotAFile { path: PathBuf },
+    #[error("reading the header: {0}")]
+    Read(io::Error),
+    #[error("reading the file's length: {0}")]
+    Length(io::Error),
+    #[error("the file ends within its header: it has {found} bytes, and the header needs {needed}")]
+    CutShort { found: u64, needed: u64 },
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    #[error("the header changed during each of {READS_MAX} attempts to read it")]
+    Unsettled,
+}
+
+/// What lies behind the last row that the header counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tail {
+    /// Nothing: the file ends with the last row.
+    Exact,
+    /// This many bytes more: rows that were not published, preallocated space, or something foreign.
+    Past { bytes: u64 },
+    /// This many bytes less: the file was cut short, or its writer published rows before it wrote them.
+    Missing { bytes: u64 },
+}
+
+/// A `.npy` file, measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspection {
+    pub header: Header,
+    /// The bytes that the header was read from, [`Header::data_start`] of them.
+    pub header_bytes: Vec<u8>,
+    /// Length of the file.
+    pub file_bytes: u64,
+    /// Length of the data that the header claims.
+    pub data_bytes_expected: u64,
+    /// Length of the data that is there, the tail included.
+    pub data_bytes_present: u64,
+    /// The header's count; `None` for an array without dimensions.
+    pub rows: Option<u64>,
+    /// How many complete rows the file's length has room for, whatever the header says; `None` where rows have no bytes
+    /// or there is no axis to count along.
+    pub rows_present: Option<u64>,
+    pub tail: Tail,
+    /// Whether the file can grow in place. Its `Display` gives the reason.
+    pub growth: Growth,
+    /// The largest count that fits into the header; `None` where it cannot grow.
+    pub rows_max_in_place: Option<u64>,
+    /// Whether the header is byte for byte one of ours.
+    pub own_layout: bool,
+}
+
+/// Opens and measures a file. It may be growing meanwhile: the length is taken after the count, so that a file that
+/// keeps its promises is never reported as cut short.
+///
+/// # Errors
+/// The file cannot be read, or its header not be understood.
+pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
+    let open_error = |source| InspectError::Open { path: path.to_owned(), source };
+    if !std::fs::metadata(path).map_err(open_error)?.is_file() {
+        return Err(InspectError::NotAFile { path: path.to_owned() });
+    }
+    inspect_file(&File::open(path).map_err(open_error)?)
+}
+
+/// Measures an open file, without moving its position.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn inspect_file(file: &File) -> Result<Inspection, InspectError> {
+    let (header, header_bytes) = read_header(file)?;
+    let file_bytes = file.metadata().map_err(InspectError::Length)?.len();
+    let data_bytes_present = file_bytes.saturating_sub(header.data_start);
+    let data_bytes_expected = header.data_bytes();
+    let rows = header.rows();
+    Ok(Inspection {
+        file_bytes,
+        data_bytes_expected,
+        data_bytes_present,
+        rows,
+        rows_present: rows.and_then(|_| data_bytes_present.checked_div(header.row_bytes())),
+        tail: match data_bytes_present.checked_sub(data_bytes_expected) {
+            Some(0) => Tail::Exact,
+            Some(bytes) => Tail::Past { bytes },
+            None => Tail::Missing { bytes: data_bytes_expected.saturating_sub(data_bytes_present) },
+        },
+        growth: header.growth(),
+        rows_max_in_place: header.rows_max_in_place(),
+        own_layout: Layout::from_header(&header_bytes).is_ok(),
+        header,
+        header_bytes,
+    })
+}
+
+/// Reads the header until two reads agree: a writer may be changing it, and a single read can see half of a change.
+///
+/// # Errors
+/// As [`inspect`]; [`InspectError::Unsettled`] if it never held still.
+pub fn read_header(file: &File) -> Result<(Header, Vec<u8>), InspectError> {
+    read_settled(|bytes_max| read_start(file, bytes_max))
+}
+
+/// `read_start` gives the first bytes of the file, fewer where it is shorter.
+fn read_settled(
+    mut read_start: impl FnMut(usize) -> Result<Vec<u8>, InspectError>,
+) -> Result<(Header, Vec<u8>), InspectError> {
+    let mut wanted = FIRST_READ_BYTES;
+    for _ in 0..READS_MAX {
+        let mut bytes = read_start(wanted)?;
+        let parsed = Header::parse(&bytes);
+        if let Err(HeaderError::Incomplete { needed }) = parsed {
+            let needed_bytes = usize::try_from(needed).unwrap_or(usize::MAX);
+            if needed_bytes > wanted {
+                wanted = needed_bytes;
+                continue;
+            }
+        }
+        // Only the header is compared: the rows behind it may be on their way.
+        if let Ok(header) = &parsed {
+            bytes.truncate(usize::try_from(header.data_start).unwrap_or(usize::MAX));
+        }
+        if read_start(bytes.len())? != bytes {
+            continue;
+        }
+        return match parsed {
+            Ok(header) => Ok((header, bytes)),
+            Err(HeaderError::Incomplete { needed }) => {
+                let found = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                Err(InspectError::CutShort { found, needed })
+            }
+            Err(error) => Err(error.into()),
+        };
+    }
+    Err(InspectError::Unsettled)
+}
+
+fn read_start(file: &File, bytes_max: usize) -> Result<Vec<u8>, InspectError> {
+    let mut bytes = vec![0; bytes_max];
+    let mut filled = 0_usize;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, u64::try_from(filled).unwrap_or(u64::MAX)) {
+            Ok(0) => break,
+            Ok(count) => filled = filled.saturating_add(count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(InspectError::Read(error)),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+//! The `.npy` format: dtypes, headers of any file, and a header that grows in place. Usable alone.
+//!
+//! A `.npy` file is a header and an array's bytes (NumPy's NEP 1 and `numpy/lib/_format_impl.py`):
+//!
+//! ```text
+//! offset  bytes   what
+//!      0  6       \x93NUMPY
+//!      6  2       version: major, minor; 1.0, 2.0 or 3.0
+//!      8  2 or 4  L, the length of the text, little-endian: 2 bytes in version 1.0, 4 in 2.0 and 3.0
+//!     10  L       the text, from 12 in 2.0 and 3.0: a Python dictionary with the keys 'descr', 'fortran_order' and
+//!                 'shape', then spaces, then \n; Latin-1 in 1.0 and 2.0, UTF-8 in 3.0
+//!   10+L          the elements, without gaps; NumPy pads the text so that they begin at a multiple of 64
+//! ```
+//!
+//! A file that grows along its slowest axis (the first in C order, the last in Fortran order) only ever needs rows at its
+//! end and another number in `shape`. [`Layout`] writes headers in which that number is replaced by one aligned write;
+//! [`Header`] reads any header and says, with [`Header::growth`], what it takes to do the same there.
+//!
+//! | file | |
+//! |---|---|
+//! | `dtype/` | [`Dtype`]: NumPy's descriptors of fixed size |
+//! | `literal` | the Python literals that a header is made of |
+//! | `header` | [`Header`]: reading any header |
+//! | `growth` | [`Growth`]: where a count stands and how it can change |
+//! | `layout` | [`Layout`]: our own header |
+//! | `inspect` | [`inspect`]: a file against its header |
+
+mod dtype;
+mod growing;
+mod growth;
+mod header;
+mod inspect;
+mod layout;
+mod literal;
+#[cfg(test)]
+mod properties;
+
+pub use dtype::{BYTES_MAX, ByteOrder, DEPTH_MAX, DIMENSIONS_MAX, Dtype, DtypeError, Field, Kind, Scalar, TimeUnit};
+pub use growing::GrowingFile;
+pub use growth::{Growth, NoGrowth, WINDOW_BYTES};
+pub use header::{HEADER_BYTES_MAX, Header, HeaderError, MAGIC, Version};
+pub use inspect::{InspectError, Inspection, Tail, inspect, inspect_file, read_header};
+pub use layout::{COUNT_MAX, Layout, LayoutError, Mismatch, NUMPY_HEADER_CHARACTERS_MAX, Part};
+pub use literal::{LiteralError, LiteralFault};

@@ -1,0 +1,112 @@
+//! Making what a new dataset needs, in an order that a crash can interrupt anywhere.
+//!
+//! The main file comes first, because it carries the lock; then the ledger, which remembers the settings; then the columns.
+//! An empty main file without a ledger is therefore a creation that was cut short, and may be taken over. One with rows is
+//! somebody else's array.
+
+use std::io;
+use std::path::Path;
+
+use super::{OpenError, io_error};
+use crate::ledger::{Ledger, LedgerSchema, Ledgers};
+use crate::npy::{GrowingFile, Layout};
+use crate::storage::{Disk, DiskFile, read_exact_at};
+use crate::writer::Paths;
+
+/// Makes the output folder where only the last part of its path is missing. More missing parts mean a disk that is not
+/// mounted or a mistyped path, where a new, empty dataset would do harm.
+pub(super) fn make_folder(disk: &dyn Disk, folder: &Path) -> Result<(), OpenError> {
+    match disk.status(folder).map_err(io_error("looking for the output folder", folder))? {
+        Some(_) => Ok(()),
+        None => {
+            let parent = folder.parent().unwrap_or(Path::new("/"));
+            if disk.status(parent).map_err(io_error("looking for", parent))?.is_none() {
+                let missing = io::Error::new(
+                    io::ErrorKind::NotFound,
+                    "neither it nor the folder above it exists; make it, mount the disk that it is on, or correct `output`",
+                );
+                return Err(io_error("looking for the output folder", folder)(missing));
+            }
+            disk.create_folders(folder).map_err(io_error("making the output folder", folder))?;
+            disk.sync_folder(parent).map_err(io_error("syncing", parent))
+        }
+    }
+}
+
+pub(super) fn make_main_if_new(
+    disk: &dyn Disk,
+    ledgers: &dyn Ledgers,
+    paths: &Paths,
+    layout: &Layout,
+) -> Result<(), OpenError> {
+    if disk.status(&paths.main).map_err(io_error("looking for", &paths.main))?.is_some() {
+        return Ok(());
+    }
+    if let Some(ledger) = ledgers.open(&paths.ledger, true)?
+        && ledger.state().rows > 0
+    {
+        return Err(OpenError::Damaged(format!(
+            "{} is missing, and its ledger {} has {} committed rows. Restore the file, or move the ledger away to start \
+             a new array.",
+            paths.main.display(),
+            paths.ledger.display(),
+            ledger.state().rows
+        )));
+    }
+    create(disk, &paths.main, layout)
+}
+
+/// The ledger of a dataset that has none, if its main file is empty.
+pub(super) fn make_ledger(
+    main: &dyn DiskFile,
+    ledgers: &dyn Ledgers,
+    paths: &Paths,
+    layout: &Layout,
+    schema: &LedgerSchema,
+    durable: bool,
+) -> Result<Box<dyn Ledger>, OpenError> {
+    let size = main.status().map_err(io_error("reading", &paths.main))?.size;
+    let mut header = vec![0; usize::try_from(layout.data_start().min(size)).unwrap_or(0)];
+    read_exact_at(main, &mut header, 0).map_err(io_error("reading", &paths.main))?;
+    match layout.matches(&header) {
+        Ok(0) => Ok(ledgers.create(&paths.ledger, schema, durable)?),
+        Ok(rows) => Err(OpenError::Damaged(format!(
+            "{} has {rows} rows and no ledger {}: which sources they come from is not known, so that appending could \
+             double them. Restore the ledger, or choose another `output`.",
+            paths.main.display(),
+            paths.ledger.display()
+        ))),
+        Err(mismatch) => Err(OpenError::Damaged(format!(
+            "{} is not an array of this dataset ({mismatch}), and there is no ledger {}. Move the file away, or choose \
+             another `output`.",
+            paths.main.display(),
+            paths.ledger.display()
+        ))),
+    }
+}
+
+pub(super) fn make_column_if_new(
+    disk: &dyn Disk,
+    path: &Path,
+    layout: &Layout,
+    committed_rows: u64,
+) -> Result<(), OpenError> {
+    if disk.status(path).map_err(io_error("looking for", path))?.is_some() {
+        return Ok(());
+    }
+    if committed_rows > 0 {
+        return Err(OpenError::Damaged(format!(
+            "{} is missing, and {committed_rows} rows are committed. Restore it from a backup.",
+            path.display()
+        )));
+    }
+    create(disk, path, layout)
+}
+
+fn create(disk: &dyn Disk, path: &Path, layout: &Layout) -> Result<(), OpenError> {
+    match GrowingFile::create(disk, path, layout) {
+        // Another process was faster; the lock decides.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result.map_err(io_error("creating", path)),
+    }
+}

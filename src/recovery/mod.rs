@@ -1,0 +1,233 @@
+//! Opening a dataset: making it, or bringing its files in line with its ledger.
+//!
+//! The same steps at every start, whether the last one ended well or not; running them twice, or crashing inside them,
+//! gives the same state:
+//!
+//! 1. Take the lock on the main file. Open the ledger: N is its count.
+//! 2. Refuse what cannot have come from a crash: a file that is too short for N rows, a header above N, settings that
+//!    differ. Lost data is never papered over.
+//! 3. Check the rows since the last clean mark against their checksums.
+//! 4. Cut every file to N rows, rebuild a damaged header, sync, publish N (the main file last), sync.
+
+mod check;
+mod create;
+
+pub use check::{FileFindings, Finding, RowCheck, check_file, check_rows};
+
+use std::fmt::Write as _;
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{Dataset, Durability};
+use crate::ledger::{Ledger, LedgerError, LedgerSchema, Ledgers};
+use crate::npy::{GrowingFile, Layout, LayoutError};
+use crate::storage::{Access, Disk, DiskFile, lock_holder, write_all_at};
+use crate::writer::{Column, ColumnKind, DatasetWriter, Paths};
+
+/// Why a dataset cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("another process writes to {}{}", path.display(), holder.map_or(String::new(), |pid| format!(" (process {pid})")))]
+    Locked { path: PathBuf, holder: Option<u32> },
+    #[error("{operation} {}: {source}", path.display())]
+    Io { operation: &'static str, path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error("{0}")]
+    Settings(String),
+    #[error("{0}")]
+    Damaged(String),
+    #[error("no `.npy` layout for these rows: {0}")]
+    Layout(#[from] LayoutError),
+}
+
+impl OpenError {
+    /// Whether trying again later can help: a missing or read-only folder, a full disk.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Io { .. } => true,
+            Self::Ledger(error) => error.may_pass(),
+            Self::Locked { .. } | Self::Settings(_) | Self::Damaged(_) | Self::Layout(_) => false,
+        }
+    }
+}
+
+fn io_error<'a>(operation: &'static str, path: &'a Path) -> impl Fn(io::Error) -> OpenError + 'a {
+    move |source| OpenError::Io { operation, path: path.to_owned(), source }
+}
+
+/// What the config wants of a ledger.
+pub fn schema_of(options: &Dataset) -> LedgerSchema {
+    LedgerSchema {
+        settings: options.fingerprint(),
+        columns: ColumnKind::wanted(&options.columns).into_iter().map(|kind| kind.name().to_owned()).collect(),
+    }
+}
+
+/// Opens or makes the dataset, and takes it from whatever state a crash left to a sound one.
+pub fn open(disk: &Arc<dyn Disk>, ledgers: &dyn Ledgers, options: &Arc<Dataset>) -> Result<DatasetWriter, OpenError> {
+    let durable = options.commit.durability != Durability::None;
+    let paths = Paths::new(&options.output);
+    let layout = Layout::new(&options.row.dtype, &options.row.shape)?;
+    create::make_folder(&**disk, paths.folder())?;
+    create::make_main_if_new(&**disk, ledgers, &paths, &layout)?;
+
+    let main = disk.open(&paths.main, Access::ReadWrite).map_err(io_error("opening", &paths.main))?;
+    if !main.try_lock().map_err(io_error("locking", &paths.main))? {
+        return Err(OpenError::Locked { holder: lock_holder(&paths.main), path: paths.main });
+    }
+
+    let schema = schema_of(options);
+    let ledger = match ledgers.open(&paths.ledger, durable)? {
+        Some(ledger) => ledger,
+        None => create::make_ledger(&*main, ledgers, &paths, &layout, &schema, durable)?,
+    };
+    refuse_other_settings(options, ledger.schema())?;
+
+    let state = ledger.state();
+    let mut main = take_over(&**disk, &paths.main, main, &layout, state.rows, durable)?;
+    let mut columns = Vec::new();
+    for kind in ColumnKind::wanted(&options.columns) {
+        let path = paths.column(kind);
+        let layout = Layout::new(&kind.dtype(), &[])?;
+        create::make_column_if_new(&**disk, &path, &layout, state.rows)?;
+        let file = disk.open(&path, Access::ReadWrite).map_err(io_error("opening", &path))?;
+        columns.push(Column::new(kind, take_over(&**disk, &path, file, &layout, state.rows, durable)?));
+    }
+    verify_recent(&*ledger, &main, &columns, state.clean_rows)?;
+
+    publish_all(&mut main, &mut columns, state.rows)?;
+    let mut writer = DatasetWriter::new(options.clone(), disk.clone(), ledger, paths, main, columns);
+    restore_labels(&mut writer)?;
+    // A mark that cannot be written (no room) only means that the next start checks the same rows again.
+    if let Err(fault) = writer.mark_clean() {
+        tracing::warn!(dataset = options.name, "the clean mark could not be noted: {fault}");
+    }
+    Ok(writer)
+}
+
+/// Refuses a config whose rows would differ in meaning from those that are there.
+pub fn refuse_other_settings(options: &Dataset, was: &LedgerSchema) -> Result<(), OpenError> {
+    let is = schema_of(options);
+    let (name, output) = (&options.name, options.output.display());
+    let differences = was.differences(&is);
+    if differences.is_empty() && was.columns == is.columns {
+        return Ok(());
+    }
+    let mut text = format!("dataset \"{name}\": {output} was made with other settings");
+    for (key, was, is) in differences {
+        let shown = |value: Option<String>| value.unwrap_or_else(|| "not set".to_owned());
+        let _ = write!(text, "\n  `{key}`: was {}, now {}", shown(was), shown(is));
+    }
+    text.push_str(
+        "\nRows that are published never change. Restore these settings, or give the dataset a new `output` to start \
+         a new array with the new ones.",
+    );
+    Err(OpenError::Settings(text))
+}
+
+/// Brings one file in line with N committed rows, all but its count.
+fn take_over(
+    disk: &dyn Disk,
+    path: &Path,
+    file: Box<dyn DiskFile>,
+    layout: &Layout,
+    rows: u64,
+    durable: bool,
+) -> Result<GrowingFile, OpenError> {
+    let findings = check_file(&*file, path, layout, rows).map_err(io_error("reading", path))?;
+    let mut published = findings.published_rows.unwrap_or(0);
+    let mut rebuild = findings.header_is_damaged;
+    if published > rows && !durable {
+        // Without fsync a power cut may have kept the header and lost the ledger's last rows: they are gone.
+        tracing::warn!(file = %path.display(), published, rows, "rows were lost with `durability = \"none\"`");
+        published = rows;
+        rebuild = true;
+    }
+    if let Some(finding) = findings.refusals(durable).next() {
+        return Err(OpenError::Damaged(format!(
+            "{finding}\nNothing was changed. `npy-ingest verify` tells more; if rows are really lost, move the \
+             dataset's files away, or restore them from a backup."
+        )));
+    }
+    if rebuild {
+        let header = layout.header(published)?;
+        write_all_at(&*file, &mut [IoSlice::new(&header)], 0).map_err(io_error("rebuilding the header of", path))?;
+        tracing::warn!(file = %path.display(), "a damaged header was rebuilt");
+    }
+    let mut file =
+        GrowingFile::new(path.to_owned(), file, layout.clone(), published, rows).map_err(io_error("reading", path))?;
+    file.trim().map_err(io_error("cutting", path))?;
+    file.sync().map_err(io_error("syncing", path))?;
+    // The name, too: a crash may have come between a creation's rename and its sync of the folder.
+    disk.sync_folder(path.parent().unwrap_or(Path::new("."))).map_err(io_error("syncing the folder of", path))?;
+    Ok(file)
+}
+
+fn verify_recent(
+    ledger: &dyn Ledger,
+    main: &GrowingFile,
+    columns: &[Column],
+    clean_rows: u64,
+) -> Result<(), OpenError> {
+    let files: Vec<RowCheck<'_>> = columns
+        .iter()
+        .map(|column| RowCheck { file: column.file.file(), layout: column.file.layout(), path: column.file.path() })
+        .collect();
+    let main = RowCheck { file: main.file(), layout: main.layout(), path: main.path() };
+    let mut from = clean_rows;
+    loop {
+        let entries = ledger.committed_from(from, 1024)?;
+        for entry in &entries {
+            if let Some(finding) = check_rows(&main, &files, entry).map_err(io_error("reading", main.path))? {
+                return Err(OpenError::Damaged(format!(
+                    "{finding}\nThese rows were committed shortly before the last stop, so the disk lost writes that it \
+                     had confirmed. Nothing was changed."
+                )));
+            }
+            if let crate::ledger::Fate::Committed(committed) = &entry.fate {
+                from = committed.first_row + committed.rows;
+            }
+        }
+        if entries.is_empty() {
+            return Ok(());
+        }
+    }
+}
+
+fn publish_all(main: &mut GrowingFile, columns: &mut [Column], rows: u64) -> Result<(), OpenError> {
+    for file in columns.iter_mut().map(|column| &mut column.file).chain([main]) {
+        let path = file.path().to_owned();
+        if file.published_rows() != rows {
+            file.publish(rows).and_then(|()| file.sync()).map_err(io_error("publishing", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes `labels.json` say what the ledger says.
+fn restore_labels(writer: &mut DatasetWriter) -> Result<(), OpenError> {
+    if !writer.options.columns.label {
+        return Ok(());
+    }
+    let path = writer.paths.labels.clone();
+    let names = writer.ledger.labels();
+    let mut wanted = serde_json::to_vec(names).unwrap_or_default();
+    wanted.push(b'\n');
+    let found = match writer.disk.open(&path, Access::Read) {
+        Ok(file) => {
+            let size = file.status().map_err(io_error("reading", &path))?.size;
+            let mut bytes = vec![0; usize::try_from(size.min(wanted.len() as u64 + 1)).unwrap_or(0)];
+            crate::storage::read_exact_at(&*file, &mut bytes, 0).map_err(io_error("reading", &path))?;
+            bytes
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(io_error("reading", &path)(error)),
+    };
+    if found == wanted {
+        writer.set_labels_published(names.len());
+        return Ok(());
+    }
+    writer.write_labels().map_err(io_error("writing", &path))
+}

@@ -1,0 +1,127 @@
+//! The seam between the program and its disks.
+//!
+//! Everything that must survive a crash goes through [`Disk`]: the output files, their folders, and the disposal of
+//! sources. The contract is that of POSIX on a journalling filesystem, stated so that another implementation (one that
+//! loses power on purpose) can be held to it:
+//!
+//! * A write is visible to every reader at once and durable only after [`DiskFile::sync_data`] of that file returned
+//!   `Ok`. Until then any subset of its 512-byte sectors may survive a power cut, in any order.
+//! * A new, renamed or removed name is durable only after [`Disk::sync_folder`] of its folder returned `Ok`.
+//! * After a failed sync nothing is known about the writes before it, and a second sync that succeeds proves nothing.
+//!   Callers never retry one.
+//! * One write of at most 16 bytes within an aligned 16-byte block is seen by readers as a whole or not at all.
+
+mod holder;
+pub mod lease;
+mod real;
+
+pub use holder::lock_holder;
+pub use real::RealDisk;
+
+use std::io::{self, IoSlice};
+use std::path::Path;
+
+/// How to open a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    ReadWrite,
+    /// Reading and writing a file that must not exist yet.
+    CreateNew,
+}
+
+/// What a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileStatus {
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Modification time, nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// Inode change time, nanoseconds since 1970: set by the kernel alone, also when the file comes under its name.
+    pub ctime_ns: i64,
+    pub is_regular: bool,
+    pub is_folder: bool,
+}
+
+/// A filesystem. See the module documentation for what is promised.
+pub trait Disk: Send + Sync {
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>>;
+    /// What stands at `path` itself (a symbolic link is not followed), or `None` where nothing does.
+    fn status(&self, path: &Path) -> io::Result<Option<FileStatus>>;
+    /// Renames and fails with [`io::ErrorKind::AlreadyExists`] where the target exists.
+    fn rename_no_replace(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Renames over the target.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Makes the names in a folder durable.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+    /// Creates a folder and those above it.
+    fn create_folders(&self, folder: &Path) -> io::Result<()>;
+}
+
+/// An open file. Offsets and lengths are bytes.
+pub trait DiskFile: Send {
+    fn status(&self) -> io::Result<FileStatus>;
+    /// Reads up to `buffer.len()` bytes; 0 at the end of the file.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes a prefix of the parts, in order, and says how many bytes it took.
+    fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
+    fn set_len(&self, bytes: u64) -> io::Result<()>;
+    /// Makes the contents and the length durable.
+    fn sync_data(&self) -> io::Result<()>;
+    /// Takes the exclusive lock that lives as long as this open file. `false`: somebody else has it.
+    fn try_lock(&self) -> io::Result<bool>;
+}
+
+/// Writes all parts, going on after interruptions and short writes.
+pub fn write_all_at(file: &dyn DiskFile, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+    let mut rest = parts;
+    let mut at = offset;
+    IoSlice::advance_slices(&mut rest, 0);
+    while !rest.is_empty() {
+        match file.write_at(rest, at) {
+            Ok(0) => return Err(io::Error::new(io::ErrorKind::WriteZero, "the disk took no bytes")),
+            Ok(written) => {
+                at += written as u64;
+                IoSlice::advance_slices(&mut rest, written);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Writes one block that readers must see as a whole: never its halves one after the other.
+pub fn write_block_at(file: &dyn DiskFile, block: &[u8; 16], offset: u64) -> io::Result<()> {
+    loop {
+        match file.write_at(&[IoSlice::new(block)], offset) {
+            Ok(written) if written == block.len() => return Ok(()),
+            // A part of an aligned block: write the whole again rather than the rest.
+            Ok(0) => return Err(io::Error::new(io::ErrorKind::WriteZero, "the disk took no bytes")),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Fills the buffer, or fails with [`io::ErrorKind::UnexpectedEof`].
+pub fn read_exact_at(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    let mut done = 0;
+    while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + done as u64) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => done += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Whether an error says that there is no room: the one storage error that passes by itself.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

@@ -1,0 +1,120 @@
+//! The real disk: one system call for each operation.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IoSlice};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+use rustix::fs::{CWD, FlockOperation, RenameFlags};
+
+use super::{Access, Disk, DiskFile, FileStatus};
+
+/// At most this many buffers in one `pwritev` (Linux `UIO_MAXIOV`).
+const GATHER_MAX: usize = 1024;
+
+/// The operating system's filesystems.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RealDisk;
+
+impl From<&fs::Metadata> for FileStatus {
+    fn from(metadata: &fs::Metadata) -> Self {
+        let ns = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+        Self {
+            inode: metadata.ino(),
+            size: metadata.size(),
+            mtime_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
+            ctime_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
+            is_regular: metadata.file_type().is_file(),
+            is_folder: metadata.file_type().is_dir(),
+        }
+    }
+}
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        match access {
+            Access::Read => options.read(true),
+            Access::ReadWrite => options.read(true).write(true),
+            Access::CreateNew => options.read(true).write(true).create_new(true),
+        };
+        Ok(Box::new(RealFile { file: options.open(path)? }))
+    }
+
+    fn status(&self, path: &Path) -> io::Result<Option<FileStatus>> {
+        match fs::symlink_metadata(path) {
+            Ok(metadata) => Ok(Some(FileStatus::from(&metadata))),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn rename_no_replace(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(()),
+            // NFS and some FUSE filesystems have no such rename: a hard link refuses an existing target as well.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
+                fs::hard_link(from, to)?;
+                fs::remove_file(from)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()
+    }
+
+    fn create_folders(&self, folder: &Path) -> io::Result<()> {
+        fs::create_dir_all(folder)
+    }
+}
+
+#[derive(Debug)]
+struct RealFile {
+    file: File,
+}
+
+impl DiskFile for RealFile {
+    fn status(&self) -> io::Result<FileStatus> {
+        Ok(FileStatus::from(&self.file.metadata()?))
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        match parts {
+            [part] => self.file.write_at(part, offset),
+            _ => {
+                let parts = parts.get(..GATHER_MAX).unwrap_or(parts);
+                Ok(rustix::io::pwritev(&self.file, parts, offset)?)
+            }
+        }
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.file.set_len(bytes)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        match rustix::fs::flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The aligned columns: what each holds, and its values for the rows of one source.
+
+use crate::config::{Columns, Split, SplitBy};
+use crate::npy::{Dtype, GrowingFile};
+use crate::source::{Hash, Place};
+
+/// A column's values are made in blocks of this many rows, so that a source of any length needs little memory.
+const BLOCK_ROWS: u64 = 8192;
+
+/// Which column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// `<u8`: the ledger's id of the source.
+    Source,
+    /// `<u8`: the row's place in its source.
+    Index,
+    /// `<f8`: seconds from the source's start.
+    Time,
+    /// `<i8`: class id; -1 for a source directly in the watched folder.
+    Label,
+    /// `|u1`: which part of the split.
+    Split,
+}
+
+impl ColumnKind {
+    /// The columns that the config asks for, in the order of their checksums.
+    pub fn wanted(columns: &Columns) -> Vec<Self> {
+        [
+            (columns.source, Self::Source),
+            (columns.index, Self::Index),
+            (columns.time, Self::Time),
+            (columns.label, Self::Label),
+            (columns.split.is_some(), Self::Split),
+        ]
+        .into_iter()
+        .filter_map(|(wanted, kind)| wanted.then_some(kind))
+        .collect()
+    }
+
+    /// As in the file's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Index => "index",
+            Self::Time => "time",
+            Self::Label => "label",
+            Self::Split => "split",
+        }
+    }
+
+    pub fn dtype(self) -> Dtype {
+        match self {
+            Self::Source | Self::Index => Dtype::u8_le(),
+            Self::Time => Dtype::f8_le(),
+            Self::Label => Dtype::i8_le(),
+            Self::Split => Dtype::u1(),
+        }
+    }
+}
+
+/// What the columns need to know of a source.
+#[derive(Debug)]
+pub struct SourceFacts<'a> {
+    pub id: u64,
+    pub place: &'a Place,
+    pub hash: &'a Hash,
+    /// Class id, or -1.
+    pub label: i64,
+    pub split: Option<&'a Split>,
+}
+
+/// An open column file.
+#[derive(Debug)]
+pub struct Column {
+    pub kind: ColumnKind,
+    pub file: GrowingFile,
+    /// Over the bytes of the source that is being staged.
+    hasher: blake3::Hasher,
+}
+
+impl Column {
+    pub fn new(kind: ColumnKind, file: GrowingFile) -> Self {
+        Self { kind, file, hasher: blake3::Hasher::new() }
+    }
+
+    /// Stages the times of the next rows of the source at hand. They come with the rows; nothing else does.
+    pub fn stage_times(&mut self, times_s: &[f64]) {
+        debug_assert_eq!(self.kind, ColumnKind::Time);
+        for block in times_s.chunks(BLOCK_ROWS as usize) {
+            let bytes: Vec<u8> = block.iter().flat_map(|time_s| time_s.to_le_bytes()).collect();
+            self.stage_bytes(&bytes);
+        }
+    }
+
+    /// Stages the values of all `rows` rows of a source, unless they were staged with the rows, and returns the checksum.
+    pub fn finish_source(&mut self, facts: &SourceFacts<'_>, rows: u64) -> Hash {
+        match self.kind {
+            ColumnKind::Time => {}
+            ColumnKind::Source => self.stage_with(rows, |_| facts.id.to_le_bytes()),
+            ColumnKind::Index => self.stage_with(rows, u64::to_le_bytes),
+            ColumnKind::Label => self.stage_with(rows, |_| facts.label.to_le_bytes()),
+            ColumnKind::Split => self.stage_with(rows, |row| [split_of(facts, row)]),
+        }
+        let checksum = self.hasher.finalize();
+        self.hasher.reset();
+        checksum
+    }
+
+    /// Takes back everything from row `rows` on.
+    pub fn unstage(&mut self, rows: u64) {
+        self.hasher.reset();
+        self.file.unstage(rows, drop);
+    }
+
+    fn stage_with<const BYTES: usize>(&mut self, rows: u64, value: impl Fn(u64) -> [u8; BYTES]) {
+        if rows == 1 {
+            return self.stage_bytes(&value(0));
+        }
+        let mut block = Vec::new();
+        let mut first = 0;
+        while first < rows {
+            let end = rows.min(first + BLOCK_ROWS);
+            block.clear();
+            block.extend((first..end).flat_map(&value));
+            self.stage_bytes(&block);
+            first = end;
+        }
+    }
+
+    fn stage_bytes(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.file.stage_copy(bytes);
+    }
+}
+
+/// The part of the split that a row belongs to: the first 8 bytes of a BLAKE3, read as a fraction of 2^64, against the
+/// running sum of the fractions. It depends on nothing but what `by` names, so growth never moves a row.
+fn split_of(facts: &SourceFacts<'_>, row: u64) -> u8 {
+    let Some(split) = facts.split else { return 0 };
+    let hash = match split.by {
+        SplitBy::Source => blake3::hash(facts.place.bytes()),
+        SplitBy::Content => *facts.hash,
+        SplitBy::Folder => blake3::hash(facts.place.parent().as_encoded_bytes()),
+        SplitBy::Row => {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(facts.place.bytes()).update(&[0]).update(&row.to_le_bytes());
+            hasher.finalize()
+        }
+    };
+    let head = hash.as_bytes().first_chunk::<8>().copied().unwrap_or_default();
+    let fraction = u64::from_le_bytes(head) as f64 / (u64::MAX as f64 + 1.0);
+    let mut sum = 0.0;
+    for (place, (_, part)) in split.parts.iter().enumerate() {
+        sum += part;
+        if fraction < sum {
+            return place as u8;
+        }
+    }
+    split.parts.len().saturating_sub(1) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shares(split: &Split, sources: usize, rows: u64) -> Vec<u64> {
+        let mut counts = vec![0; split.parts.len()];
+        for number in 0..sources {
+            let place = Place { folder: 0, below: format!("folder-{}/{number}.jpg", number % 50).into() };
+            let hash = blake3::hash(&number.to_le_bytes());
+            let facts = SourceFacts { id: 1, place: &place, hash: &hash, label: -1, split: Some(split) };
+            for row in 0..rows {
+                counts[usize::from(split_of(&facts, row))] += 1;
+            }
+        }
+        counts
+    }
+
+    #[test]
+    fn the_parts_get_their_shares() {
+        for by in [SplitBy::Source, SplitBy::Content, SplitBy::Row] {
+            let parts = vec![("train".into(), 0.8), ("val".into(), 0.15), ("test".into(), 0.05)];
+            let counts = shares(&Split { parts, by }, 4000, 2);
+            let near = |count: u64, share: f64| (count as f64 / 8000.0 - share).abs() < 0.02;
+            assert!(near(counts[0], 0.8) && near(counts[1], 0.15) && near(counts[2], 0.05), "{by:?}: {counts:?}");
+        }
+    }
+
+    #[test]
+    fn a_folder_is_never_divided() {
+        let parts = vec![("train".into(), 0.5), ("val".into(), 0.5)];
+        let counts = shares(&Split { parts, by: SplitBy::Folder }, 500, 1);
+        assert!(counts.iter().all(|count| count % 10 == 0), "{counts:?}");
+        assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+    }
+}

@@ -1,0 +1,479 @@
+//! The commit protocol of one dataset: stage, sync, commit, publish.
+//!
+//! N rows are committed. Staged rows lie past them, in memory or already in the files; a crash leaves them as a tail that
+//! recovery cuts. [`DatasetWriter::commit`] makes the staged sources part of the dataset in this order, and no other:
+//!
+//! 1. write what is staged to every file, and cut what lies behind it;
+//! 2. `fdatasync` of every file;
+//! 3. one transaction of the ledger, the commit point;
+//! 4. the class names, then the count in every column's header, the main file's last.
+//!
+//! Step 4 can be done again at any time from the ledger, and is, at every start.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::batch::{Batch, Staged};
+use super::column::{Column, ColumnKind, SourceFacts};
+use super::paths::Paths;
+use crate::config::{Changed, Dataset, Disposal, Duplicates, Durability};
+use crate::decode::RowBlock;
+use crate::ledger::{
+    CommitError, Committed, Entry, Fate, FoundAgain, LastLook, Ledger, LedgerError, Rules, State, Transaction,
+    last_look,
+};
+use crate::npy::GrowingFile;
+use crate::source::{Hash, Identity, Place};
+use crate::storage::{Access, Disk, is_full, write_all_at};
+
+/// Staged rows are handed to the operating system once they are this many bytes.
+const FLUSH_BYTES: usize = 4 << 20;
+/// So many of the newest bytes are checked against their checksums after a crash.
+const UNCHECKED_BYTES_MAX: u64 = 256 << 20;
+
+/// Why nothing can be written at the moment.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The cause may pass: no room, or a ledger that somebody else holds. Nothing was committed.
+    #[error("{0}")]
+    Passing(String),
+    /// What the disk holds is not known. Nothing more may be written, published or disposed of before a restart.
+    #[error("{0}")]
+    Lasting(String),
+}
+
+impl Fault {
+    fn io(operation: &str, path: &Path, error: &io::Error) -> Self {
+        let text = format!("{operation} {}: {error}", path.display());
+        if is_full(error) { Self::Passing(text) } else { Self::Lasting(text) }
+    }
+
+    fn sync(path: &Path, error: &io::Error) -> Self {
+        // Whatever the reason: after a failed sync the pages count as clean, and a second one would lie.
+        Self::Lasting(format!("syncing {}: {error}", path.display()))
+    }
+}
+
+impl From<LedgerError> for Fault {
+    fn from(error: LedgerError) -> Self {
+        if error.may_pass() { Self::Passing(error.to_string()) } else { Self::Lasting(error.to_string()) }
+    }
+}
+
+/// A source whose decode has ended.
+#[derive(Debug)]
+pub struct FinishedSource<'a> {
+    pub place: &'a Place,
+    pub identity: Identity,
+    pub result: SourceResult,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceResult {
+    /// Its rows were staged, `rows` in all.
+    Rows {
+        hash: Hash,
+        checksum: Hash,
+        rows: u64,
+    },
+    /// It was not decoded: its content is that of a source that the ledger knows.
+    Unchanged {
+        hash: Hash,
+    },
+    Rejected {
+        hash: Option<Hash>,
+        reason: String,
+    },
+}
+
+/// What the writer makes of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finish {
+    /// Part of the next commit: as new rows, as a rejection, or under its new name. The id in the ledger.
+    Staged { id: u64, kind: StagedAs },
+    /// The ledger has it as it is. The id in the ledger.
+    Known { id: u64 },
+    /// Overwritten since its commit, which the config disregards.
+    Ignored,
+    /// It has to be decoded after all.
+    DecodeAgain,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StagedAs {
+    Rows(u64),
+    Rejected,
+    Duplicate,
+    FoundAgain,
+}
+
+/// The open files and the ledger of one dataset.
+pub struct DatasetWriter {
+    pub(crate) options: Arc<Dataset>,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) ledger: Box<dyn Ledger>,
+    pub(crate) paths: Paths,
+    /// Holds the lock, too.
+    pub(crate) main: GrowingFile,
+    pub(crate) columns: Vec<Column>,
+    batch: Batch,
+    /// Where the rows of the source at hand begin.
+    source_start: u64,
+    next_source_id: u64,
+    label_ids: HashMap<String, i64>,
+    /// Class names in `labels.json`.
+    labels_published: usize,
+    /// Committed counts of late, oldest first, with the bytes of rows up to the next.
+    recent: VecDeque<u64>,
+}
+
+impl DatasetWriter {
+    /// Takes over files that recovery has brought in line with the ledger.
+    pub(crate) fn new(
+        options: Arc<Dataset>,
+        disk: Arc<dyn Disk>,
+        ledger: Box<dyn Ledger>,
+        paths: Paths,
+        main: GrowingFile,
+        columns: Vec<Column>,
+    ) -> Self {
+        let state = ledger.state();
+        let mut writer = Self {
+            options,
+            disk,
+            ledger,
+            paths,
+            main,
+            columns,
+            batch: Batch::default(),
+            source_start: state.rows,
+            next_source_id: state.next_source_id,
+            label_ids: HashMap::new(),
+            labels_published: 0,
+            recent: VecDeque::new(),
+        };
+        writer.reset_labels();
+        writer
+    }
+
+    pub fn options(&self) -> &Dataset {
+        &self.options
+    }
+
+    /// Committed rows: N.
+    pub fn rows(&self) -> u64 {
+        self.ledger.state().rows
+    }
+
+    pub fn batch_is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+
+    /// Whether a limit of `[dataset.commit]` is reached.
+    pub fn is_due(&self, now: Instant) -> bool {
+        let commit = &self.options.commit;
+        !self.batch.is_empty()
+            && (commit.durability == Durability::Source
+                || self.batch.rows >= commit.max_rows
+                || self.batch.bytes >= commit.max_bytes
+                || self.due_at().is_some_and(|due| due <= now))
+    }
+
+    /// When the oldest staged source has waited for `max_delay`.
+    pub fn due_at(&self) -> Option<Instant> {
+        Some(self.batch.since? + self.options.commit.max_delay)
+    }
+
+    /// How long the oldest staged source has waited.
+    pub fn waiting(&self) -> Option<Duration> {
+        Some(self.batch.since?.elapsed())
+    }
+
+    /// Stages rows of the source at hand. Emptied buffers go to `recycle`.
+    pub fn stage_rows(&mut self, block: RowBlock, mut recycle: impl FnMut(Vec<u8>)) -> Result<(), Fault> {
+        for column in &mut self.columns {
+            if column.kind == ColumnKind::Time {
+                column.stage_times(&block.times_s);
+            }
+        }
+        self.main.stage(block.bytes);
+        if self.main.pending_bytes() >= FLUSH_BYTES {
+            self.main.flush(&mut recycle).map_err(|error| Fault::io("writing rows to", self.main.path(), &error))?;
+        }
+        Ok(())
+    }
+
+    /// As [`Self::stage_rows`] for a source that goes on: its rows are written at once, and the buffer comes back.
+    pub fn stage_part(&mut self, block: RowBlock, mut recycle: impl FnMut(Vec<u8>)) -> Result<(), Fault> {
+        // What waited before it belongs to others, and is let go of separately.
+        self.main.flush(drop).map_err(|error| Fault::io("writing rows to", self.main.path(), &error))?;
+        self.stage_rows(block, &mut recycle)?;
+        self.main.flush(recycle).map_err(|error| Fault::io("writing rows to", self.main.path(), &error))
+    }
+
+    /// Takes back the rows of the source at hand.
+    pub fn discard_source(&mut self, recycle: impl FnMut(Vec<u8>)) {
+        self.main.unstage(self.source_start, recycle);
+        for column in &mut self.columns {
+            column.unstage(self.source_start);
+        }
+    }
+
+    /// Ends the source at hand and adds it to the batch.
+    pub fn finish_source(
+        &mut self,
+        source: &FinishedSource<'_>,
+        recycle: impl FnMut(Vec<u8>),
+    ) -> Result<Finish, Fault> {
+        let path = self.ledger_path(source.place);
+        let (hash, rows, checksum) = match &source.result {
+            SourceResult::Rejected { hash, reason } => {
+                self.discard_source(recycle);
+                let fate = Fate::Rejected { reason: reason.clone() };
+                return Ok(self.push(path, source.identity, *hash, fate, StagedAs::Rejected));
+            }
+            SourceResult::Rows { hash, checksum, rows } => (*hash, Some(*rows), *checksum),
+            SourceResult::Unchanged { hash } => (*hash, None, *hash),
+        };
+        match self.look(&path, source.identity, &hash)? {
+            LastLook::New => {}
+            LastLook::Ignored => {
+                self.discard_source(recycle);
+                return Ok(Finish::Ignored);
+            }
+            LastLook::Same(entry) => {
+                self.discard_source(recycle);
+                if entry.path == path && entry.identity == source.identity {
+                    return Ok(Finish::Known { id: entry.id });
+                }
+                let id = entry.id;
+                self.batch.push_found_again(FoundAgain { id, path, identity: source.identity });
+                self.batch.since.get_or_insert_with(Instant::now);
+                return Ok(Finish::Staged { id, kind: StagedAs::FoundAgain });
+            }
+            LastLook::Duplicate(entry) => {
+                self.discard_source(recycle);
+                let note = format!("the content of source {} ({})", entry.id, entry.path.display());
+                let none = blake3::hash(&[]);
+                let first_row = self.source_start;
+                let committed =
+                    Committed { first_row, rows: 0, checksum: none, columns_checksum: none, note: Some(note) };
+                let fate = Fate::Committed(committed);
+                return Ok(self.push(path, source.identity, Some(hash), fate, StagedAs::Duplicate));
+            }
+        }
+        let Some(rows) = rows else { return Ok(Finish::DecodeAgain) };
+        let first_row = self.source_start;
+        debug_assert_eq!(self.main.staged_rows(), first_row + rows);
+        let label = self.label_id(source.place);
+        let facts = SourceFacts {
+            id: self.next_source_id,
+            place: source.place,
+            hash: &hash,
+            label,
+            split: self.options.columns.split.as_ref(),
+        };
+        let mut columns_checksum = blake3::Hasher::new();
+        for column in &mut self.columns {
+            columns_checksum.update(column.finish_source(&facts, rows).as_bytes());
+        }
+        self.batch.bytes += rows * self.main.layout().row_bytes();
+        self.source_start += rows;
+        let columns_checksum = columns_checksum.finalize();
+        let fate = Fate::Committed(Committed { first_row, rows, checksum, columns_checksum, note: None });
+        Ok(self.push(path, source.identity, Some(hash), fate, StagedAs::Rows(rows)))
+    }
+
+    /// Makes the batch part of the dataset, and shows it to readers. Steps 1 to 4.
+    pub fn commit(&mut self, mut recycle: impl FnMut(Vec<u8>)) -> Result<(), Fault> {
+        if self.batch.rows > 0 {
+            self.write_staged(&mut recycle)?;
+            self.sync_files()?;
+        }
+        self.commit_ledger()?;
+        self.publish()
+    }
+
+    fn write_staged(&mut self, mut recycle: impl FnMut(Vec<u8>)) -> Result<(), Fault> {
+        let files = self.columns.iter_mut().map(|column| &mut column.file).chain([&mut self.main]);
+        for file in files {
+            file.flush(&mut recycle)
+                .and_then(|()| file.trim())
+                .map_err(|error| Fault::io("writing rows to", file.path(), &error))?;
+        }
+        Ok(())
+    }
+
+    fn sync_files(&mut self) -> Result<(), Fault> {
+        if self.options.commit.durability == Durability::None {
+            return Ok(());
+        }
+        let files = self.columns.iter().map(|column| &column.file).chain([&self.main]);
+        for file in files {
+            file.sync().map_err(|error| Fault::sync(file.path(), &error))?;
+        }
+        Ok(())
+    }
+
+    fn commit_ledger(&mut self) -> Result<(), Fault> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let was = self.ledger.state();
+        let rows = self.source_start;
+        let state =
+            State { rows, next_source_id: self.next_source_id, clean_rows: self.clean_rows(was.clean_rows, rows) };
+        let transaction = Transaction {
+            state,
+            sources: &self.batch.entries,
+            found_again: &self.batch.found_again,
+            new_labels: &self.batch.new_labels,
+        };
+        self.ledger.commit(&transaction).map_err(|error| match &error {
+            CommitError::NotCommitted { .. } => Fault::Passing(error.to_string()),
+            CommitError::Unknown { .. } => Fault::Lasting(error.to_string()),
+        })?;
+        self.batch = Batch::default();
+        Ok(())
+    }
+
+    /// Shows what is committed to readers. Can be repeated.
+    pub fn publish(&mut self) -> Result<(), Fault> {
+        let rows = self.rows();
+        if self.ledger.labels().len() > self.labels_published {
+            self.write_labels().map_err(|error| Fault::io("writing", &self.paths.labels, &error))?;
+        }
+        let files = self.columns.iter_mut().map(|column| &mut column.file).chain([&mut self.main]);
+        for file in files {
+            file.publish(rows).map_err(|error| Fault::io("publishing", file.path(), &error))?;
+        }
+        Ok(())
+    }
+
+    /// Whether readers see less than what is committed.
+    pub fn is_behind(&self) -> bool {
+        self.main.published_rows() < self.rows() || self.labels_published < self.ledger.labels().len()
+    }
+
+    /// Drops the batch and cuts every file back to N rows.
+    pub fn abandon(&mut self, mut recycle: impl FnMut(Vec<u8>)) -> Result<(), Fault> {
+        let state = self.ledger.state();
+        self.batch = Batch::default();
+        self.source_start = state.rows;
+        self.next_source_id = state.next_source_id;
+        self.recent.retain(|rows| *rows <= state.rows);
+        self.reset_labels();
+        for column in &mut self.columns {
+            column.unstage(state.rows);
+        }
+        self.main.unstage(state.rows, &mut recycle);
+        let files = self.columns.iter_mut().map(|column| &mut column.file).chain([&mut self.main]);
+        for file in files {
+            file.trim().map_err(|error| Fault::Lasting(format!("cutting {}: {error}", file.path().display())))?;
+        }
+        Ok(())
+    }
+
+    /// Notes in the ledger that all committed rows are known to be sound, so that the next start need not check them.
+    pub fn mark_clean(&mut self) -> Result<(), Fault> {
+        let state = self.ledger.state();
+        if state.clean_rows != state.rows {
+            self.ledger.mark_clean(state.rows)?;
+        }
+        Ok(())
+    }
+
+    /// Notes where disposed-of sources went.
+    pub fn note_moved(&mut self, moved: &[(u64, PathBuf)]) -> Result<(), Fault> {
+        if !moved.is_empty() {
+            self.ledger.note_moved(moved)?;
+        }
+        Ok(())
+    }
+
+    /// The path as the ledger has it: below the watched folder as the config names it.
+    pub fn ledger_path(&self, place: &Place) -> PathBuf {
+        self.options.ledger_path(place)
+    }
+
+    fn look(&self, path: &Path, identity: Identity, hash: &Hash) -> Result<LastLook, Fault> {
+        let staged = Staged { batch: &self.batch, ledger: &*self.ledger, disk: &*self.disk, base: &self.options.base };
+        Ok(last_look(&staged, rules(&self.options), path, identity, hash)?)
+    }
+
+    fn push(&mut self, path: PathBuf, identity: Identity, hash: Option<Hash>, fate: Fate, kind: StagedAs) -> Finish {
+        let id = self.next_source_id;
+        self.next_source_id += 1;
+        self.batch.push(Entry { id, path, identity, hash, fate, moved_to: None });
+        self.batch.since.get_or_insert_with(Instant::now);
+        Finish::Staged { id, kind }
+    }
+
+    /// The id of the source's class, a new one if need be; -1 for none.
+    fn label_id(&mut self, place: &Place) -> i64 {
+        if !self.options.columns.label {
+            return -1;
+        }
+        let Some(name) = place.label() else { return -1 };
+        if let Some(id) = self.label_ids.get(&name) {
+            return *id;
+        }
+        let id = self.label_ids.len() as i64;
+        self.label_ids.insert(name.clone(), id);
+        self.batch.new_labels.push(name);
+        id
+    }
+
+    fn reset_labels(&mut self) {
+        self.label_ids = (0..).zip(self.ledger.labels()).map(|(id, name)| (name.clone(), id)).collect();
+    }
+
+    /// Replaces `labels.json` by all the names that the ledger has.
+    pub(crate) fn write_labels(&mut self) -> io::Result<()> {
+        let names = self.ledger.labels();
+        let mut text = serde_json::to_vec(names).map_err(io::Error::other)?;
+        text.push(b'\n');
+        let temporary = self.paths.labels.with_extension("json.tmp");
+        if self.disk.status(&temporary)?.is_some() {
+            self.disk.remove_file(&temporary)?;
+        }
+        let file = self.disk.open(&temporary, Access::CreateNew)?;
+        write_all_at(&*file, &mut [IoSlice::new(&text)], 0)?;
+        file.sync_data()?;
+        self.disk.rename(&temporary, &self.paths.labels)?;
+        self.disk.sync_folder(self.paths.folder())?;
+        self.labels_published = names.len();
+        Ok(())
+    }
+
+    pub(crate) fn set_labels_published(&mut self, names: usize) {
+        self.labels_published = names;
+    }
+
+    /// How far the clean mark may go with this commit: rows so old that a lying drive had time to write them.
+    fn clean_rows(&mut self, was: u64, rows: u64) -> u64 {
+        let row_bytes = self.main.layout().row_bytes();
+        self.recent.push_back(rows);
+        let mut clean = was;
+        while let Some(oldest) = self.recent.front()
+            && (rows - oldest).saturating_mul(row_bytes) > UNCHECKED_BYTES_MAX
+        {
+            clean = clean.max(*oldest);
+            self.recent.pop_front();
+        }
+        clean
+    }
+}
+
+/// The ledger's rules as the config has them.
+pub fn rules(options: &Dataset) -> Rules {
+    Rules {
+        keeps: options.watch.after == Disposal::Keep,
+        append_changed: options.watch.changed == Changed::Append,
+        skip_duplicates: options.watch.duplicates == Duplicates::Skip,
+    }
+}

@@ -1,0 +1,25 @@
+//! The writer: the only one that writes outputs. Every column file, the ledger and the lock are its own.
+//!
+//! | file | |
+//! |---|---|
+//! | `dataset` | [`DatasetWriter`]: the commit protocol of one dataset |
+//! | `batch` | what is staged for the next transaction |
+//! | `column` | the aligned columns and their values |
+//! | `paths` | the names of a dataset's files |
+//! | `dispose` | what becomes of a source after its commit |
+//! | `slot` | one dataset's sources in their order, and what happens when a disk fails |
+//! | `thread` | [`Writer`]: all datasets, message by message |
+
+mod batch;
+mod column;
+mod dataset;
+mod dispose;
+mod paths;
+mod slot;
+mod thread;
+
+pub use column::{Column, ColumnKind};
+pub use dataset::{DatasetWriter, Fault, Finish, FinishedSource, SourceResult, StagedAs, rules};
+pub use dispose::move_beside;
+pub use paths::Paths;
+pub use thread::{Opener, Opening, Writer};

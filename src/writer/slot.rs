@@ -1,0 +1,373 @@
+//! One dataset in the writer's thread: its sources in their order, its commits, and its faults.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+
+use super::dataset::{DatasetWriter, Fault, Finish, FinishedSource, SourceResult, StagedAs};
+use super::dispose::{Disposed, dispose};
+use crate::config::{Disposal, Durability};
+use crate::decode::RowBlock;
+use crate::lane::{End, Finished, Lane, Outcome, Tally, ToIntake};
+use crate::ledger::{Entry, Fate};
+use crate::source::{Candidate, Identity, Place};
+
+/// The first wait after a full disk; it doubles with every attempt that fails.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Whether a dataset takes rows.
+enum State {
+    /// Waits to be opened: its folder is not there, or cannot be written to.
+    Closed,
+    Open(Box<DatasetWriter>),
+    /// Takes nothing until a restart.
+    Stopped,
+}
+
+/// A source that is staged; what is to be done once it is committed.
+struct Settlement {
+    candidate: Candidate,
+    id: u64,
+    kind: StagedAs,
+    reason: Option<String>,
+}
+
+/// See the module documentation.
+pub(super) struct Slot {
+    lane: Arc<Lane>,
+    state: State,
+    to_intake: Sender<ToIntake>,
+    /// Sources that came before their turn.
+    early: BTreeMap<u64, Finished>,
+    next_sequence: u64,
+    settlements: Vec<Settlement>,
+    /// The source whose parts were lost to a fault: the rest of it is dropped, too, and it is taken again.
+    broken: Option<u64>,
+    paused_until: Option<Instant>,
+    pause: Duration,
+    /// A passing fault ends it as well: there is nobody to wait (`--once`).
+    never_waits: bool,
+}
+
+impl Slot {
+    pub(super) fn new(
+        lane: Arc<Lane>,
+        writer: Option<DatasetWriter>,
+        to_intake: Sender<ToIntake>,
+        never_waits: bool,
+    ) -> Self {
+        let state = writer.map_or(State::Closed, |writer| State::Open(Box::new(writer)));
+        Self {
+            lane,
+            state,
+            to_intake,
+            early: BTreeMap::new(),
+            next_sequence: 0,
+            settlements: Vec::new(),
+            broken: None,
+            paused_until: None,
+            pause: PAUSE_MIN,
+            never_waits,
+        }
+    }
+
+    pub(super) fn lane(&self) -> &Arc<Lane> {
+        &self.lane
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    pub(super) fn open(&mut self, writer: DatasetWriter) {
+        self.state = State::Open(Box::new(writer));
+        self.tell(ToIntake::Opened { lane: self.lane.index });
+    }
+
+    pub(super) fn stop(&mut self, reason: &str) {
+        tracing::error!(dataset = self.lane.options.name, "{reason}; it takes nothing more before a restart");
+        self.lane.tally.fail(reason);
+        self.lane.interrupted.store(true, Ordering::Relaxed);
+        self.state = State::Stopped;
+        self.tell(ToIntake::Stopped { lane: self.lane.index });
+    }
+
+    fn tell(&self, message: ToIntake) {
+        // The intake may have ended before: then nobody waits for permits.
+        drop(self.to_intake.send(message));
+    }
+
+    fn done(&self, candidate: Candidate, end: End) {
+        let Candidate { place, sequence, permit_bytes, .. } = candidate;
+        self.tell(ToIntake::Done { lane: self.lane.index, place, sequence, permit_bytes, end });
+    }
+
+    fn is_paused(&self, now: Instant) -> bool {
+        self.paused_until.is_some_and(|until| until > now)
+    }
+
+    /// A part of the source whose turn it is.
+    pub(super) fn rows(&mut self, block: RowBlock, emptied: &Sender<Vec<u8>>) {
+        let is_lost = self.is_paused(Instant::now()) || self.broken == Some(self.next_sequence);
+        match &mut self.state {
+            State::Open(writer) if !is_lost => {
+                if let Err(fault) = writer.stage_part(block, |buffer| drop(emptied.try_send(buffer))) {
+                    self.broken = Some(self.next_sequence);
+                    self.fault(fault);
+                }
+            }
+            _ => {
+                self.broken = Some(self.next_sequence);
+                drop(emptied.try_send(block.bytes));
+            }
+        }
+    }
+
+    /// A source has come to its end. It is taken when all before it have been.
+    pub(super) fn finished(&mut self, finished: Finished) {
+        self.early.insert(finished.candidate.sequence, finished);
+        while let Some(finished) = self.early.remove(&self.next_sequence) {
+            self.next_sequence += 1;
+            self.take(finished);
+            self.lane.turn.advance_to(self.next_sequence);
+        }
+    }
+
+    fn take(&mut self, finished: Finished) {
+        let Finished { candidate, outcome } = finished;
+        let is_lost =
+            self.is_paused(Instant::now()) || self.broken.take_if(|lost| *lost == candidate.sequence).is_some();
+        let lane = self.lane.clone();
+        let recycle = |buffer| lane.buffers.give(buffer);
+        let State::Open(writer) = &mut self.state else { return self.done(candidate, End::Again) };
+        if is_lost {
+            return self.done(candidate, End::Again);
+        }
+        let mut reason_for_log = None;
+        let result = match outcome {
+            Outcome::Rows { block, rows, checksum, hash } => {
+                if let Err(fault) = writer.stage_rows(block, recycle) {
+                    self.fault(fault);
+                    return self.done(candidate, End::Again);
+                }
+                SourceResult::Rows { hash, checksum, rows }
+            }
+            Outcome::Unchanged { hash } => SourceResult::Unchanged { hash },
+            Outcome::Rejected { reason, hash } => {
+                reason_for_log = Some(reason.clone());
+                SourceResult::Rejected { hash, reason }
+            }
+            other => {
+                // Whatever it handed on before is taken back.
+                writer.discard_source(recycle);
+                let end = match other {
+                    Outcome::NotFinished(why) => End::NotFinished(why),
+                    Outcome::Unreadable { error } => End::Unreadable(error),
+                    Outcome::Gone => End::Gone,
+                    _ => End::Again,
+                };
+                return self.done(candidate, end);
+            }
+        };
+        let source = FinishedSource { place: &candidate.place, identity: candidate.identity, result };
+        match writer.finish_source(&source, recycle) {
+            Ok(Finish::Staged { id, kind }) => {
+                if let Some(reason) = &reason_for_log {
+                    let path = lane.path_of(&candidate.place);
+                    tracing::warn!(dataset = lane.options.name, source = %path.display(), "rejected: {reason}");
+                }
+                self.settlements.push(Settlement { candidate, id, kind, reason: reason_for_log });
+                if lane.options.commit.durability == Durability::Source {
+                    self.commit();
+                }
+            }
+            Ok(Finish::Known { id }) => {
+                Tally::add(&lane.tally.known, 1);
+                let moved = self.dispose_of(&candidate.place, candidate.identity, id, &lane.options.watch.after, None);
+                self.note_moved(moved.into_iter().collect());
+                self.done(candidate, End::Settled);
+            }
+            Ok(Finish::Ignored) => {
+                Tally::add(&lane.tally.known, 1);
+                self.done(candidate, End::Settled);
+            }
+            Ok(Finish::DecodeAgain) => self.done(candidate, End::Again),
+            Err(fault) => {
+                self.fault(fault);
+                self.done(candidate, End::Again);
+            }
+        }
+    }
+
+    /// A source that an earlier run committed and did not get round to dispose of.
+    pub(super) fn dispose_leftover(&mut self, place: &Place, identity: Identity, entry: &Entry) {
+        let lane = self.lane.clone();
+        if !matches!(self.state, State::Open(_)) {
+            return;
+        }
+        let (disposal, reason) = match &entry.fate {
+            Fate::Committed(_) => (&lane.options.watch.after, None),
+            Fate::Rejected { reason } => (&lane.options.watch.rejected, Some(reason.as_str())),
+        };
+        let moved = self.dispose_of(place, identity, entry.id, disposal, reason);
+        self.note_moved(moved.into_iter().collect());
+    }
+
+    /// Commits if a limit is reached, or if nothing that was taken is still to come.
+    pub(super) fn commit_if_due(&mut self, now: Instant) {
+        let State::Open(writer) = &mut self.state else { return };
+        if self.paused_until.is_some_and(|until| until <= now) {
+            self.paused_until = None;
+            // What was committed before the fault, and not shown yet.
+            if writer.is_behind()
+                && let Err(fault) = writer.publish()
+            {
+                return self.fault(fault);
+            }
+        }
+        let State::Open(writer) = &mut self.state else { return };
+        let nothing_to_come = self.lane.dispatched.load(Ordering::Acquire) == self.next_sequence;
+        if !writer.batch_is_empty() && (nothing_to_come || writer.is_due(now)) {
+            self.commit();
+        }
+    }
+
+    /// When something is to be done without a message.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let State::Open(writer) = &self.state else { return None };
+        [writer.due_at(), self.paused_until].into_iter().flatten().min()
+    }
+
+    fn commit(&mut self) {
+        let lane = self.lane.clone();
+        let State::Open(writer) = &mut self.state else { return };
+        let was = writer.rows();
+        let result = writer.commit(|buffer| lane.buffers.give(buffer));
+        let rows = writer.rows();
+        // The ledger's word counts: a fault after the transaction only delays the publication.
+        if writer.batch_is_empty() {
+            self.settle_batch(rows - was);
+        }
+        match result {
+            Ok(()) => self.pause = PAUSE_MIN,
+            Err(fault) => self.fault(fault),
+        }
+    }
+
+    fn settle_batch(&mut self, new_rows: u64) {
+        let lane = self.lane.clone();
+        let tally = &lane.tally;
+        Tally::add(&tally.commits, 1);
+        Tally::add(&tally.rows, new_rows);
+        let settlements = std::mem::take(&mut self.settlements);
+        let sources = settlements.len();
+        let mut moved = Vec::new();
+        for Settlement { candidate, id, kind, reason } in settlements {
+            let disposal = match kind {
+                StagedAs::Rejected => {
+                    Tally::add(&tally.rejected, 1);
+                    &lane.options.watch.rejected
+                }
+                StagedAs::Rows(_) | StagedAs::Duplicate => {
+                    Tally::add(&tally.committed, 1);
+                    &lane.options.watch.after
+                }
+                StagedAs::FoundAgain => {
+                    Tally::add(&tally.known, 1);
+                    &lane.options.watch.after
+                }
+            };
+            moved.extend(self.dispose_of(&candidate.place, candidate.identity, id, disposal, reason.as_deref()));
+            self.done(candidate, End::Settled);
+        }
+        self.note_moved(moved);
+        tracing::debug!(dataset = lane.options.name, sources, rows = new_rows, "committed");
+    }
+
+    fn dispose_of(
+        &self,
+        place: &Place,
+        identity: Identity,
+        id: u64,
+        disposal: &Disposal,
+        reason: Option<&str>,
+    ) -> Option<(u64, PathBuf)> {
+        let State::Open(writer) = &self.state else { return None };
+        let root = self.lane.options.root(place.folder);
+        match dispose(&*writer.disk, root, place, identity, disposal, reason) {
+            Ok(Disposed::MovedTo(path)) => Some((id, path)),
+            Ok(Disposed::No | Disposed::Deleted) => None,
+            Err(error) => {
+                let path = self.lane.path_of(place);
+                let dataset = &self.lane.options.name;
+                tracing::warn!(
+                    dataset,
+                    source = %path.display(),
+                    "its rows are committed, but it could not be moved or deleted: {error}; the next scan tries again"
+                );
+                None
+            }
+        }
+    }
+
+    fn note_moved(&mut self, moved: Vec<(u64, PathBuf)>) {
+        let State::Open(writer) = &mut self.state else { return };
+        if let Err(fault) = writer.note_moved(&moved) {
+            tracing::warn!(dataset = self.lane.options.name, "where sources went is not in the ledger: {fault}");
+        }
+    }
+
+    /// Storage failed: the batch is dropped, its sources are to be taken again, and nothing is written for a while, or
+    /// before a restart.
+    fn fault(&mut self, fault: Fault) {
+        let lane = self.lane.clone();
+        let fault = match (fault, &mut self.state) {
+            (Fault::Passing(reason), State::Open(writer)) => match writer.abandon(|buffer| lane.buffers.give(buffer)) {
+                Ok(()) if self.never_waits => Fault::Lasting(reason),
+                Ok(()) => Fault::Passing(reason),
+                Err(fault) => fault,
+            },
+            (fault, _) => fault,
+        };
+        match fault {
+            Fault::Passing(reason) => {
+                let until = Instant::now() + self.pause;
+                tracing::error!(
+                    dataset = lane.options.name,
+                    "paused for {:?}: {reason}; its sources are kept and taken again",
+                    self.pause
+                );
+                self.pause = (self.pause * 2).min(PAUSE_MAX);
+                self.paused_until = Some(until);
+                lane.interrupted.store(true, Ordering::Relaxed);
+                self.tell(ToIntake::Paused { lane: lane.index, until });
+            }
+            Fault::Lasting(reason) => self.stop(&reason),
+        }
+        for Settlement { candidate, .. } in std::mem::take(&mut self.settlements) {
+            self.done(candidate, End::Again);
+        }
+    }
+
+    /// The last commit of a run that ends well.
+    pub(super) fn close(&mut self) {
+        if matches!(&self.state, State::Open(writer) if !writer.batch_is_empty()) {
+            self.commit();
+        }
+        if let State::Open(writer) = &mut self.state
+            && let Err(fault) = writer.mark_clean()
+        {
+            tracing::warn!(dataset = self.lane.options.name, "the clean mark could not be noted: {fault}");
+        }
+        if let State::Open(writer) = &self.state
+            && writer.is_behind()
+        {
+            self.lane.tally.fail("committed rows are not published yet; the next start publishes them");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The writer's thread: messages in, commits when they are due, until every sender is gone.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use super::dataset::DatasetWriter;
+use super::slot::Slot;
+use crate::lane::{Lane, ToIntake, ToWriter};
+
+/// Messages that are taken at one go, between two looks at what is due.
+const MESSAGES_AT_ONCE: usize = 1024;
+/// A dataset that could not be opened is tried again after this time.
+const REOPEN: Duration = Duration::from_secs(2);
+
+/// What became of an attempt to open a dataset.
+pub enum Opening {
+    Opened(Box<DatasetWriter>),
+    /// Not yet; the cause may pass.
+    NotYet(String),
+    Never(String),
+}
+
+/// Opens a dataset whose first opening failed.
+pub type Opener = Box<dyn Fn(&Lane) -> Opening + Send>;
+
+/// See the module documentation.
+pub struct Writer {
+    slots: Vec<Slot>,
+    messages: Receiver<ToWriter>,
+    opener: Opener,
+    reopen_at: Instant,
+    /// Nothing is waited for (`--once`).
+    once: bool,
+}
+
+impl Writer {
+    /// `datasets`: for each lane its writer, or `None` where it could not be opened yet.
+    pub fn new(
+        datasets: Vec<(Arc<Lane>, Option<DatasetWriter>)>,
+        messages: Receiver<ToWriter>,
+        to_intake: &Sender<ToIntake>,
+        opener: Opener,
+        once: bool,
+    ) -> Self {
+        let slots =
+            datasets.into_iter().map(|(lane, writer)| Slot::new(lane, writer, to_intake.clone(), once)).collect();
+        Self { slots, messages, opener, reopen_at: Instant::now() + REOPEN, once }
+    }
+
+    /// Runs until every sender of messages is gone, then commits what is left.
+    pub fn run(mut self) {
+        loop {
+            let message = match self.next_due() {
+                Some(due) => self.messages.recv_deadline(due),
+                None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match message {
+                Ok(message) => {
+                    self.message(message);
+                    for _ in 1..MESSAGES_AT_ONCE {
+                        let Ok(message) = self.messages.try_recv() else { break };
+                        self.message(message);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let now = Instant::now();
+            if self.reopen_at <= now {
+                self.reopen(now);
+            }
+            for slot in &mut self.slots {
+                slot.commit_if_due(now);
+            }
+        }
+        for slot in &mut self.slots {
+            slot.close();
+        }
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let closed = self.slots.iter().any(Slot::is_closed).then_some(self.reopen_at);
+        self.slots.iter().filter_map(Slot::next_due).chain(closed).min()
+    }
+
+    fn message(&mut self, message: ToWriter) {
+        let (ToWriter::Rows { lane, .. } | ToWriter::Finished { lane, .. } | ToWriter::Dispose { lane, .. }) = message;
+        let Some(slot) = self.slots.get_mut(lane) else { return };
+        match message {
+            ToWriter::Rows { block, emptied, .. } => slot.rows(block, &emptied),
+            ToWriter::Finished { finished, .. } => slot.finished(*finished),
+            ToWriter::Dispose { place, identity, entry, .. } => slot.dispose_leftover(&place, identity, &entry),
+        }
+    }
+
+    fn reopen(&mut self, now: Instant) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.is_closed()) {
+            match (self.opener)(slot.lane()) {
+                Opening::Opened(writer) => {
+                    tracing::info!(dataset = slot.lane().options.name, rows = writer.rows(), "opened");
+                    slot.open(*writer);
+                }
+                Opening::NotYet(reason) if self.once => slot.stop(&reason),
+                Opening::NotYet(reason) => {
+                    tracing::debug!(dataset = slot.lane().options.name, "not opened yet: {reason}");
+                }
+                Opening::Never(reason) => slot.stop(&reason),
+            }
+        }
+        self.reopen_at = now + REOPEN;
+    }
+}
