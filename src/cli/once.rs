@@ -99,9 +99,9 @@ fn summary(options: &Dataset, new_rows: u64) -> Result<(String, u64), Failure> {
         None => Default::default(),
     };
     let mut line = format!(
-        "{}: {} new, {} holds {}",
+        "{}: {}, {} holds {}",
         options.name,
-        text::number_of(new_rows, "row", "rows"),
+        text::number_of(new_rows, "new row", "new rows"),
         text::path(&options.output),
         text::array(rows, &options.row)
     );

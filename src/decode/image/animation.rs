@@ -9,7 +9,7 @@ use image::codecs::gif::GifDecoder;
 use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
-use image::{AnimationDecoder, Delay, Frames, ImageDecoder, ImageError, ImageFormat};
+use image::{AnimationDecoder, Delay, Frames, ImageDecoder, ImageError, ImageFormat, Rgba};
 
 use super::Limits;
 use super::open::{check_size, decoder_failed, library_limits};
@@ -48,10 +48,12 @@ pub(super) fn open<'a>(
             Ok(Some(Animation { raster, orientation, frames: decoder.apng().map_err(refused)?.into_frames() }))
         }
         ImageFormat::WebP => {
-            let decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(refused)?;
+            let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(refused)?;
             if !decoder.has_animation() {
                 return Ok(None);
             }
+            // Without a colour to clear to, the decoder leaves frames standing that ask to be cleared away.
+            decoder.set_background_color(Rgba([0; 4])).map_err(refused)?;
             let (raster, orientation, decoder) = within_limits(format, decoder, limits)?;
             Ok(Some(Animation { raster, orientation, frames: decoder.into_frames() }))
         }

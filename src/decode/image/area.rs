@@ -33,10 +33,11 @@ impl Averager {
         fill_windows(&mut self.columns, source.left, source.width, placement.width, width, mirror_across);
         fill_windows(&mut self.lines, source.top, source.height, placement.height, height, mirror_down);
         let (columns, lines) = if turn.swap_axes { (&self.lines, &self.columns) } else { (&self.columns, &self.lines) };
+        let windows = (columns.as_slice(), lines.as_slice());
         match raster.depth {
-            Depth::U8 => average::<u8, u32>(bytes, raster, columns, lines, &mut self.integer_sums, target),
-            Depth::U16 => average::<u16, u32>(bytes, raster, columns, lines, &mut self.integer_sums, target),
-            Depth::F32 => average::<f32, f64>(bytes, raster, columns, lines, &mut self.float_sums, target),
+            Depth::U8 => average::<u8, u32>(bytes, raster, windows, &mut self.integer_sums, target),
+            Depth::U16 => average::<u16, u32>(bytes, raster, windows, &mut self.integer_sums, target),
+            Depth::F32 => average::<f32, f64>(bytes, raster, windows, &mut self.float_sums, target),
         }
     }
 }
@@ -77,19 +78,31 @@ fn fill_windows(windows: &mut Vec<Window>, start: f64, length: f64, count: u32, 
     }
 }
 
-/// `T`: what sums of up to 65535 samples fit in.
-fn average<S, T>(
+/// `T`: what sums of up to 65535 samples fit in. `windows`: across, and down.
+fn average<S, T>(bytes: &[u8], raster: Raster, windows: (&[Window], &[Window]), sums: &mut Vec<T>, target: &mut [u8])
+where
+    S: Sample + Into<T>,
+    T: Copy + Default + AddAssign + Into<f64>,
+{
+    match raster.channels {
+        1 => average_channels::<S, T, 1>(bytes, raster, windows, sums, target),
+        2 => average_channels::<S, T, 2>(bytes, raster, windows, sums, target),
+        3 => average_channels::<S, T, 3>(bytes, raster, windows, sums, target),
+        _ => average_channels::<S, T, 4>(bytes, raster, windows, sums, target),
+    }
+}
+
+/// Adds up the lines of each window, and then the columns of these sums.
+fn average_channels<S, T, const CHANNELS: usize>(
     bytes: &[u8],
     raster: Raster,
-    columns: &[Window],
-    lines: &[Window],
+    (columns, lines): (&[Window], &[Window]),
     sums: &mut Vec<T>,
     target: &mut [u8],
 ) where
     S: Sample + Into<T>,
     T: Copy + Default + AddAssign + Into<f64>,
 {
-    let channels = raster.channels;
     let line_bytes = raster.width as usize * raster.pixel_bytes();
     let first_column = columns.iter().map(|window| window.0).min().unwrap_or_default();
     let end_column = columns.iter().map(|window| window.0 + window.1).max().unwrap_or_default();
@@ -97,19 +110,24 @@ fn average<S, T>(
     let target_line_bytes = (columns.len() * raster.pixel_bytes()).max(1);
     for (target_line, (first_line, line_count)) in target.chunks_exact_mut(target_line_bytes).zip(lines) {
         sums.clear();
-        sums.resize((end_column - first_column) * channels, T::default());
+        sums.resize((end_column - first_column) * CHANNELS, T::default());
         for line in bytes.chunks_exact(line_bytes.max(1)).skip(*first_line).take(*line_count) {
             let samples = line.get(used.clone()).unwrap_or_default().chunks_exact(S::BYTES);
             for (sum, sample) in sums.iter_mut().zip(samples) {
                 *sum += S::load(sample).into();
             }
         }
+        let (pixel_sums, _) = sums.as_chunks::<CHANNELS>();
         for (pixel, (first, count)) in target_line.chunks_exact_mut(raster.pixel_bytes()).zip(columns) {
-            let from = (first - first_column) * channels;
-            let covered = sums.get(from..from + count * channels).unwrap_or_default();
+            let from = first - first_column;
+            let mut totals = [0.0; CHANNELS];
+            for covered in pixel_sums.get(from..from + count).unwrap_or_default() {
+                for (total, sum) in totals.iter_mut().zip(covered) {
+                    *total += (*sum).into();
+                }
+            }
             let share = 1.0 / (*count as f64 * *line_count as f64);
-            for (channel, place) in pixel.chunks_exact_mut(S::BYTES).enumerate() {
-                let total: f64 = covered.iter().skip(channel).step_by(channels).map(|sum| (*sum).into()).sum();
+            for (total, place) in totals.into_iter().zip(pixel.chunks_exact_mut(S::BYTES)) {
                 S::from_exact(total * share).store(place);
             }
         }
@@ -146,7 +164,7 @@ mod tests {
         let bytes = vec![0xFF; raster.bytes()];
         let mut target = [0; 2];
         let mut sums = Vec::new();
-        average::<u16, u32>(&bytes, raster, &[(0, 3)], &[(0, 65535)], &mut sums, &mut target);
+        average::<u16, u32>(&bytes, raster, (&[(0, 3)], &[(0, 65535)]), &mut sums, &mut target);
         assert_eq!(target, [0xFF; 2]);
     }
 }

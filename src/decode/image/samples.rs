@@ -22,7 +22,7 @@ struct Channel {
     std: f64,
     pad: Encoded,
     /// The samples of the 256 values of 8-bit sources.
-    table: Vec<Encoded>,
+    table: Box<[Encoded; 256]>,
 }
 
 /// Writes rows of one dataset.
@@ -69,9 +69,10 @@ impl RowWriter {
         for index in 0..options.channels {
             let mean = value_of(&options.mean, index, 0.0);
             let std = value_of(&options.std, index, 1.0);
-            let mut channel = Channel { mean, std, pad: Encoded::default(), table: Vec::new() };
+            let mut channel =
+                Channel { mean, std, pad: Encoded::default(), table: Box::new([Encoded::default(); 256]) };
             channel.pad = writer.encode(&channel, value_of(&options.pad, index, 0.0));
-            channel.table = (0..=255u8).map(|value| writer.encode(&channel, f64::from(value))).collect();
+            channel.table = Box::new(std::array::from_fn(|value| writer.encode(&channel, value as f64)));
             writer.channels.push(channel);
         }
         writer

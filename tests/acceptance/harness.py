@@ -1,0 +1,179 @@
+"""The one harness of the acceptance tests: a project folder, the built program, and real NumPy."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+TESTDATA = ROOT / "testdata"
+PROGRAM = Path(os.environ.get("NPY_INGEST", ROOT / "target" / "release" / "npy-ingest"))
+# The long form of the tests that repeat something: NPY_INGEST_LONG=1.
+LONG = os.environ.get("NPY_INGEST_LONG") == "1"
+
+SHAPE = (32, 32, 3)
+
+CONFIG = """
+{service}
+[[dataset]]
+name = "frames"
+output = "{output}"
+shape = {shape}
+dtype = "{dtype}"
+[dataset.watch]
+folders = ["drop"]
+settle = "50ms"
+{watch}
+[dataset.image]
+{image}
+[dataset.columns]
+{columns}
+[dataset.commit]
+{commit}
+"""
+
+
+class Project:
+    """A folder with a config, a drop folder and an output folder."""
+
+    def __init__(self, folder, **settings):
+        self.folder = Path(folder)
+        self.drop = self.folder / "drop"
+        self.drop.mkdir(parents=True, exist_ok=True)
+        self.configure(**settings)
+
+    def configure(self, name="ingest.toml", output="data/frames.npy", shape=SHAPE, dtype="u1", service="",
+                  watch="", image="", columns="", commit=""):
+        self.config = self.folder / name
+        self.output = self.folder / output
+        self.config.write_text(CONFIG.format(
+            output=output, shape=list(shape), dtype=dtype, service=service, watch=watch, image=image,
+            columns=columns, commit=commit))
+        return self
+
+    # Running the program.
+
+    def command(self, *words, check=None, timeout=600):
+        """Runs a command with this project's config and returns the finished process."""
+        done = subprocess.run([PROGRAM, "--config", self.config, *words], capture_output=True, text=True, timeout=timeout)
+        assert "panicked" not in done.stderr, done.stderr
+        if check is not None:
+            assert done.returncode == check, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def once(self, check=0, timeout=600):
+        return self.command("--once", check=check, timeout=timeout)
+
+    def json(self, *words, check=0):
+        return json.loads(self.command(*words, "--json", check=check).stdout)
+
+    @contextlib.contextmanager
+    def service(self, stop=signal.SIGTERM, check=0, env=None):
+        """The running service; ended by `stop` at the end of the block."""
+        log = open(self.folder / "service.log", "ab")
+        process = subprocess.Popen([PROGRAM, "--config", self.config], stderr=log, env={**os.environ, **(env or {})})
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(stop)
+            code = process.wait(timeout=120)
+            log.close()
+        assert "panicked" not in self.log(), self.log()
+        if stop != signal.SIGKILL:
+            assert code == check, f"exit code {code}\n{self.log()}"
+
+    def log(self):
+        return (self.folder / "service.log").read_text()
+
+    # What came out.
+
+    def rows(self):
+        return np.load(self.output, mmap_mode="r")
+
+    def column(self, name):
+        return np.load(self.output.with_suffix(f".{name}.npy"), mmap_mode="r")
+
+    def count(self):
+        try:
+            return len(self.rows())
+        except FileNotFoundError:
+            return 0
+
+    def wait_for_rows(self, count, timeout=60):
+        """Waits until so many rows are published."""
+        end = time.monotonic() + timeout
+        while self.count() < count:
+            assert time.monotonic() < end, f"{self.count()} of {count} rows after {timeout} s\n{self.log()[-4000:]}"
+            time.sleep(0.01)
+
+    def ledger(self, query, *values):
+        connection = sqlite3.connect(self.output.with_suffix(".ledger.db"))
+        try:
+            return connection.execute(query, values).fetchall()
+        finally:
+            connection.close()
+
+    def rejected(self):
+        """Name of each rejected source -> reason."""
+        found = self.ledger("SELECT path, reason FROM sources WHERE status = 'rejected'")
+        return {Path(path).name: reason for path, reason in found}
+
+    def check_exactly_once(self, names):
+        """Every named source is committed once, with rows of its own, in files that agree with the ledger."""
+        found = self.ledger("SELECT path FROM sources WHERE status = 'committed' ORDER BY first_row")
+        found = [Path(path).name for (path,) in found]
+        assert sorted(found) == sorted(names), (
+            f"{len(set(names) - set(found))} lost, {len(found) - len(set(found))} doubled, {len(found)} in all")
+        assert self.count() == len(names)
+        verdict = self.json("verify", "--deep")
+        assert verdict["ok"], verdict
+
+
+def colour_of(number):
+    """A colour of its own for each of 2**24 numbers, far enough from its neighbours to survive JPEG."""
+    return ((number * 37) % 256, (number * 101 // 3) % 256, (number // 7) % 256)
+
+
+def write_png(path, number, size=(40, 30)):
+    """A small PNG whose one colour tells its number."""
+    Image.new("RGB", size, colour_of(number)).save(path, compress_level=1)
+
+
+def make_pngs(folder, count, first=0, suffix=".png"):
+    """`count` small PNGs with different pixels; their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = []
+    for number in range(first, first + count):
+        name = f"{number:06}{suffix}"
+        write_png(folder / name, number)
+        names.append(name)
+    return names
+
+
+def make_photographs(folder, count, seed=0):
+    """JPEGs of mixed sizes, cut out of the real photographs of testdata."""
+    folder.mkdir(parents=True, exist_ok=True)
+    originals = [Image.open(path).convert("RGB") for path in sorted((TESTDATA / "photos").rglob("*.jpg"))]
+    random = np.random.default_rng(seed)
+    names = []
+    for number in range(count):
+        original = originals[number % len(originals)]
+        width, height = (int(random.integers(side // 3, side)) for side in original.size)
+        left, top = int(random.integers(0, original.width - width)), int(random.integers(0, original.height - height))
+        name = f"photo-{number:05}.jpg"
+        original.crop((left, top, left + width, top + height)).save(folder / name, quality=85)
+        names.append(name)
+    return names
+
+
+def copy_testdata(kind, folder):
+    shutil.copytree(TESTDATA / kind, folder, dirs_exist_ok=True)
