@@ -116,8 +116,14 @@ class Project:
             time.sleep(0.01)
 
     def ledger(self, query, *values):
-        connection = sqlite3.connect(self.output.with_suffix(".ledger.db"))
+        """The answer of the ledger; nothing while there is none."""
+        path = self.output.with_suffix(".ledger.db")
+        if not self.output.exists() or not path.exists():
+            return []
+        connection = sqlite3.connect(path)
         try:
+            if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,):
+                return []
             return connection.execute(query, values).fetchall()
         finally:
             connection.close()

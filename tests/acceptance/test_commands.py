@@ -1,0 +1,188 @@
+"""The commands and their exit codes."""
+
+import json
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from harness import PROGRAM, TESTDATA, make_pngs
+
+
+def run(*words):
+    return subprocess.run([PROGRAM, *map(str, words)], capture_output=True, text=True)
+
+
+def test_help_teaches():
+    done = run("--help")
+    assert done.returncode == 0
+    for word in ["--once", "check", "status", "sources", "retry", "inspect", "verify", "mmap_mode", "Exit codes"]:
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize("words", [["--once"], ["check"], ["status"], ["nonsense"], ["sources", "--row", "x"], ["--config", "none.toml"]])
+def test_a_wrong_command_line_or_a_missing_config_is_exit_2(words, tmp_path):
+    done = subprocess.run([PROGRAM, *words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr
+
+
+def test_all_faults_of_a_config_at_once(project):
+    project = project(image='fit = "covr"\nfiltre = "area"', watch='rescan = "soon"')
+    done = project.command("check", check=2)
+    for words in ["`dataset.image.fit`", 'did you mean "cover"', "filtre", "`dataset.watch.rescan`"]:
+        assert words in done.stderr, done.stderr
+    lines = project.config.read_text().splitlines()
+    line = lines.index('fit = "covr"') + 1
+    assert f"ingest.toml:{line}:7: " in done.stderr
+
+
+def test_check_says_what_a_run_would_do(project):
+    project = project()
+    make_pngs(project.drop, 7)
+    done = project.command("check", check=0)
+    assert "7 sources" in done.stdout and "7 rows, 21.0 KiB" in done.stdout
+    assert not project.output.exists(), "a dry run"
+    project.once()
+    make_pngs(project.drop, 2, first=7)
+    done = project.command("check", check=0)
+    assert "2 sources" in done.stdout and "now (7, 32, 32, 3)" in done.stdout and "7 committed" in done.stdout
+
+
+@pytest.mark.parametrize("change, words", [
+    (dict(shape=(16, 16, 3)), ["`shape`"]),
+    (dict(dtype="f4"), ["`dtype`"]),
+    (dict(image='filter = "area"'), ["`image.filter`", "bilinear", "area"]),
+    (dict(columns='label = "folder"'), ["`columns.label`"]),
+])
+def test_changed_settings_are_refused_with_both_values(project, change, words):
+    project = project()
+    make_pngs(project.drop, 2)
+    project.once()
+    before = project.output.read_bytes()
+    project.configure(**change)
+    for command in [["--once"], ["check"], ["verify"], []]:
+        done = project.command(*command, check=2, timeout=20)
+        for word in [*words, "was made with other settings", "new `output`"]:
+            assert word in done.stderr, done.stderr
+    assert project.output.read_bytes() == before
+
+
+def test_status_and_sources(project):
+    project = project(columns='label = "folder"')
+    make_pngs(project.drop / "a", 5)
+    shutil.copy(TESTDATA / "bad" / "text.jpg", project.drop / "a" / "x.jpg")
+    status, = project.json("status")["datasets"]
+    assert (status["rows"], status["backlog"], status["last_commit"]) == (0, 6, None)
+    project.once(check=3)
+    make_pngs(project.drop / "a", 2, first=10)
+    status, = project.json("status")["datasets"]
+    assert status["rows"] == status["published_rows"] == status["sources"] == 5
+    assert (status["rejected"], status["backlog"], status["running"]) == (1, 2, False)
+    assert status["shape"] == [5, 32, 32, 3] and status["dtype"] == "|u1"
+    assert status["last_commit"].endswith("Z") and status["rows_per_second"] > 0
+    assert "5 committed, 1 rejected" in project.command("status", check=0).stdout
+
+    dataset, = project.json("sources", "--row", "3")["datasets"]
+    source, = dataset["sources"]
+    assert source["first_row"] == 3 and source["rows"] == 1
+    assert source["id"] == project.column("source")[3]
+    dataset, = project.json("sources", "--rejected")["datasets"]
+    assert [source["path"] for source in dataset["sources"]] == ["drop/a/x.jpg"]
+    assert project.command("sources", "--row", "99").returncode == 1
+    assert project.command("sources", "--dataset", "nope").returncode == 2
+
+
+def test_hash_and_checksum_are_blake3_as_documented(project):
+    from blake3 import blake3
+
+    project = project()
+    make_pngs(project.drop, 3)
+    project.once()
+    for path, content, first_row, rows, checksum in project.ledger(
+            "SELECT path, hash, first_row, rows, checksum FROM sources"):
+        assert blake3((project.folder / path).read_bytes()).hexdigest() == content
+        assert blake3(project.rows()[first_row:first_row + rows].tobytes()).hexdigest() == checksum
+
+
+def test_the_header_is_as_promised(project):
+    project = project(shape=(224, 224, 3))
+    make_pngs(project.drop, 3)
+    project.once()
+    header = project.output.read_bytes()[:128]
+    start = b"\x93NUMPY\x01\x00v\x00{'descr': '|u1', 'fortran_order': False, 'shape': ("
+    assert header.startswith(start) and header.endswith(b"\n")
+    assert header[64:80] == b"%16d" % 3 and header[80:].startswith(b", 224, 224, 3), }")
+    shown = json.loads(run("inspect", project.output, "--json").stdout)
+    assert shown["rows"] == 3 and shown["grows"] == "window" and shown["count_window_offset"] == 64
+    assert shown["bytes_past_last_row"] == 0 and shown["own_layout"] is True
+    assert "grows" in run("inspect", project.output).stdout
+
+
+def test_inspect_and_verify_of_any_file(tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, np.asfortranarray(np.zeros((3, 4), ">f4")))
+    shown = json.loads(run("inspect", path, "--json").stdout)
+    assert shown["fortran_order"] and shown["dtype"] == ">f4" and shown["grows"] == "room"
+    assert run("verify", path).returncode == 0
+    path.write_bytes(path.read_bytes()[:-4])
+    done = run("verify", path)
+    assert done.returncode == 1 and "4 bytes of its data are missing" in done.stdout
+    path.write_text("no array")
+    done = run("inspect", path)
+    assert done.returncode == 1 and str(path) in done.stderr
+    assert run("inspect", tmp_path / "none.npy").returncode == 1
+
+
+def test_verify_finds_what_is_wrong(project):
+    project = project()
+    make_pngs(project.drop, 5)
+    project.once()
+    assert project.json("verify", "--deep")["datasets"][0]["sources_checked"] == 5
+    good = project.output.read_bytes()
+
+    project.output.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    assert project.json("verify")["ok"], "only --deep reads the rows"
+    verdict = project.json("verify", "--deep", check=1)
+    assert "rows 4 to 4" in verdict["datasets"][0]["problems"][0]
+
+    project.output.write_bytes(good[:-100])
+    assert "5 committed rows need" in project.json("verify", check=1)["datasets"][0]["problems"][0]
+    done = project.once(check=1)
+    assert "5 committed rows need" in done.stderr and "Nothing was changed" in done.stderr
+    assert project.output.read_bytes() == good[:-100]
+
+    project.output.write_bytes(good.replace(b"%16d" % 5, b"%16d" % 9))
+    assert "its header says 9 rows, and the ledger 5" in project.once(check=1).stderr
+
+    # What a crash can leave is mended: a header that is behind, a torn one, a tail.
+    for mended in [good.replace(b"%16d" % 5, b"%16d" % 2), b"\0" * 100 + good[100:], good + b"tail"]:
+        project.output.write_bytes(mended)
+        assert project.json("verify")["ok"] and project.json("verify")["datasets"][0]["notes"]
+        project.once()
+        assert project.output.read_bytes() == good
+
+    column = project.output.with_suffix(".source.npy")
+    content = column.read_bytes()
+    column.unlink()
+    assert "frames.source.npy is missing" in project.once(check=1).stderr
+    column.write_bytes(content)
+    project.output.rename(project.folder / "away.npy")
+    assert "is missing, and its ledger" in project.once(check=1).stderr
+    (project.folder / "away.npy").rename(project.output)
+    ledger = project.output.with_suffix(".ledger.db")
+    ledger.rename(project.folder / "away.db")
+    assert "no ledger" in project.once(check=1).stderr
+    (project.folder / "away.db").rename(ledger)
+    project.once()
+
+
+def test_an_array_of_somebody_else_is_not_touched(project):
+    project = project()
+    make_pngs(project.drop, 2)
+    project.output.parent.mkdir()
+    np.save(project.output, np.arange(10))
+    before = project.output.read_bytes()
+    done = project.once(check=1)
+    assert "is not an array of this dataset" in done.stderr
+    assert project.output.read_bytes() == before

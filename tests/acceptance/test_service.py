@@ -1,0 +1,325 @@
+"""The running service: how files arrive, how readers see them, how it stops."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from harness import LONG, TESTDATA, make_photographs, make_pngs, write_png
+
+
+def test_every_way_a_file_arrives(project):
+    project = project()
+    elsewhere = project.folder / "elsewhere"
+    names = make_pngs(elsewhere, 60)
+    with project.service():
+        time.sleep(0.3)
+        for name in names[:20]:
+            shutil.copy(elsewhere / name, project.drop / name)
+        for name in names[20:40]:
+            (elsewhere / name).rename(project.drop / name)
+        # Written slowly, over three seconds, with pauses far longer than `settle`.
+        with open(project.drop / names[40], "wb", buffering=0) as slow:
+            content = (elsewhere / names[40]).read_bytes()
+            for part in range(10):
+                slow.write(content[len(content) * part // 10:len(content) * (part + 1) // 10])
+                time.sleep(0.3)
+                assert not project.ledger("SELECT 1 FROM sources WHERE path LIKE ?", f"%{names[40]}")
+        # Written under a temporary name and renamed, as rsync does.
+        for name in names[41:50]:
+            (project.drop / f".{name}.x7Yq").write_bytes((elsewhere / name).read_bytes())
+            (project.drop / f".{name}.x7Yq").rename(project.drop / name)
+        # A whole folder moved in.
+        (elsewhere / "folder").mkdir()
+        for name in names[50:]:
+            (elsewhere / name).rename(elsewhere / "folder" / name)
+        (elsewhere / "folder").rename(project.drop / "folder")
+        project.wait_for_rows(60)
+    project.check_exactly_once(names)
+    assert not project.rejected()
+
+
+def test_a_burst_into_freshly_made_nested_folders(project):
+    project = project(shape=(8, 8, 3))
+    originals = project.folder / "originals"
+    names = make_pngs(originals, 2000)
+    with project.service():
+        time.sleep(0.3)
+        for number, name in enumerate(names):
+            folder = project.drop / str(number % 40) / str(number % 7) / "deep"
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(originals / name, folder / name)
+        project.wait_for_rows(2000, timeout=30)
+    project.check_exactly_once(names)
+
+
+def test_a_dropped_photograph_is_a_row_within_300_ms(project):
+    project = project(shape=(224, 224, 3))
+    latencies = []
+    with project.service():
+        project.wait_for_rows(0)
+        time.sleep(1)
+        source = TESTDATA / "photos" / "objects" / "coffee.jpg"
+        for number in range(11):
+            shutil.copy(source, project.folder / "copy.jpg")
+            start = time.monotonic()
+            (project.folder / "copy.jpg").rename(project.drop / f"{number}.jpg")
+            while project.count() <= number:
+                time.sleep(0.001)
+                assert time.monotonic() - start < 10
+            latencies.append(time.monotonic() - start)
+            time.sleep(0.2)
+    latencies.sort()
+    print(f"drop to row: median {latencies[5] * 1000:.0f} ms, longest {latencies[-1] * 1000:.0f} ms")
+    assert latencies[5] < 0.3, latencies
+
+
+READER = """
+import hashlib, sys, time
+import numpy as np
+path, seconds = sys.argv[1], float(sys.argv[2])
+seen, count, loads, end = [], 0, 0, time.monotonic() + seconds
+while time.monotonic() < end:
+    rows = np.load(path, mmap_mode="r")
+    loads += 1
+    assert len(rows) >= count, f"the count fell from {count} to {len(rows)}"
+    for row in range(count, len(rows)):
+        assert rows[row].any(), f"row {row} is empty"
+        seen.append(hashlib.sha256(rows[row].tobytes()).digest())
+    count = len(rows)
+    if count:
+        row = (loads * 7919) % count
+        assert hashlib.sha256(rows[row].tobytes()).digest() == seen[row], f"row {row} changed"
+rows = np.load(path, mmap_mode="r")
+for row in range(count):
+    assert hashlib.sha256(rows[row].tobytes()).digest() == seen[row], f"row {row} changed"
+print(loads, count)
+"""
+
+
+def test_a_reader_sees_no_exception_no_shrinking_and_no_change(project):
+    seconds = 60 if LONG else 12
+    project = project()
+    with project.service():
+        while not project.output.exists():
+            time.sleep(0.01)
+        reader = subprocess.Popen(
+            [sys.executable, "-c", READER, project.output, str(seconds)], stdout=subprocess.PIPE, text=True)
+        number = 0
+        while reader.poll() is None:
+            write_png(project.drop / f"{number}.png", number + 1)
+            number += 1
+            time.sleep(0.002)
+        assert reader.returncode == 0
+        loads, count = map(int, reader.stdout.read().split())
+        project.wait_for_rows(number)
+    print(f"{loads} loads of up to {count} rows in {seconds} s")
+    assert loads > 100 and count > 100
+
+
+def test_sigterm_under_load_drains_commits_and_exits_0(project):
+    project = project(shape=(224, 224, 3))
+    names = make_photographs(project.drop, 400)
+    with project.service() as service:
+        project.wait_for_rows(20)
+        start = time.monotonic()
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(timeout=30) == 0
+        print(f"stopped after {time.monotonic() - start:.2f} s with {project.count()} rows")
+    assert 20 <= project.count()
+    with project.service():
+        project.wait_for_rows(400)
+    project.check_exactly_once(names)
+
+
+def test_killed_under_load_every_source_is_there_exactly_once(project):
+    kills = 200 if LONG else 50
+    project = project(commit="max_rows = 16")
+    random = np.random.default_rng(1)
+    names = []
+    stop = threading.Event()
+
+    def feed():
+        while not stop.is_set():
+            names.extend(make_pngs(project.drop, 5, first=len(names)))
+            time.sleep(0.01)
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    try:
+        for _ in range(kills):
+            with project.service(stop=signal.SIGKILL):
+                time.sleep(float(random.uniform(0.02, 0.4)))
+    finally:
+        stop.set()
+        feeder.join()
+    print(f"{kills} kills, {project.count()} of {len(names)} rows before the last start")
+    with project.service():
+        project.wait_for_rows(len(names), timeout=120)
+    project.check_exactly_once(names)
+
+
+def test_a_second_daemon_is_refused(project):
+    project = project()
+    with project.service() as service:
+        project_count = len(make_pngs(project.drop, 3))
+        project.wait_for_rows(project_count)
+        done = project.command("--once")
+        assert done.returncode == 1
+        assert "another process writes to" in done.stderr and str(service.pid) in done.stderr
+        assert project.json("status")["datasets"][0]["running"] is True
+    assert project.json("status")["datasets"][0]["running"] is False
+
+
+def test_a_missing_drop_folder_is_waited_for_and_one_made_anew_is_watched(project):
+    project = project()
+    project.drop.rmdir()
+    with project.service():
+        time.sleep(0.5)
+        assert "cannot be read" in project.log() and str(project.drop) in project.log()
+        make_pngs(project.drop, 3)
+        project.wait_for_rows(3)
+        shutil.rmtree(project.drop)
+        time.sleep(1.5)
+        make_pngs(project.drop, 3, first=10)
+        project.wait_for_rows(6)
+        time.sleep(1.5)
+        start = time.monotonic()
+        make_pngs(project.drop, 1, first=20)
+        project.wait_for_rows(7)
+        assert time.monotonic() - start < 5, "the new folder is watched, not only scanned"
+
+
+def mounted(options, folder):
+    """Mounts a tmpfs there, or skips the test where this machine does not let it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"mounting needs privileges that are missing here: {done.stderr.strip()}")
+
+
+def test_a_full_disk_pauses_and_goes_on_when_there_is_room(project):
+    project = project(shape=(64, 64, 3))
+    data = project.folder / "data"
+    mounted("size=2m", data)
+    try:
+        names = make_pngs(project.drop, 300)  # 3.5 MiB of rows
+        with project.service():
+            end = time.monotonic() + 30
+            while "paused for" not in project.log():
+                assert time.monotonic() < end, project.log()
+                time.sleep(0.05)
+            assert "No space left on device" in project.log() or "full" in project.log()
+            before = project.count()
+            rows = np.array(project.rows())
+            assert (project.rows()[:before] == rows).all()
+            subprocess.run(["mount", "-o", "remount,size=64m", data], check=True)
+            project.wait_for_rows(300, timeout=90)
+            assert (project.rows()[:before] == rows).all()
+        project.check_exactly_once(names)
+    finally:
+        subprocess.run(["umount", "-l", data], check=True)
+
+
+def test_a_full_disk_ends_once_with_words_and_without_loss(project):
+    project = project(shape=(64, 64, 3))
+    data = project.folder / "data"
+    mounted("size=2m", data)
+    try:
+        names = make_pngs(project.drop, 300)
+        done = project.once(check=1)
+        assert "No space left on device" in done.stderr or "full" in done.stderr, done.stderr
+        subprocess.run(["mount", "-o", "remount,size=64m", data], check=True)
+        project.once()
+        project.check_exactly_once(names)
+    finally:
+        subprocess.run(["umount", "-l", data], check=True)
+
+
+def test_a_read_only_output_folder_is_waited_for(project):
+    project = project()
+    data = project.folder / "data"
+    mounted("size=16m,ro", data)
+    try:
+        names = make_pngs(project.drop, 5)
+        done = project.once(check=1)
+        assert "Read-only file system" in done.stderr and str(data) in done.stderr
+        with project.service():
+            time.sleep(0.5)
+            assert "Read-only file system" in project.log()
+            subprocess.run(["mount", "-o", "remount,rw", data], check=True)
+            project.wait_for_rows(5)
+        project.check_exactly_once(names)
+    finally:
+        subprocess.run(["umount", "-l", data], check=True)
+
+
+def resident_kib(process):
+    fields = dict(line.split(":", 1) for line in open(f"/proc/{process.pid}/status") if ":" in line)
+    return int(fields["VmHWM"].split()[0])
+
+
+def test_memory_is_bounded_by_the_config(project):
+    """12-megapixel photographs, `memory = "256MiB"`: at most 256 MiB, and 64 MiB for each worker."""
+    from PIL import Image
+
+    count, workers = (2000 if LONG else 150), 2
+    project = project(shape=(224, 224, 3), service=f'[service]\nmemory = "256MiB"\nworkers = {workers}')
+    image = Image.open(TESTDATA / "photos" / "people" / "astronaut.jpg").resize((4000, 3000))
+    image.save(project.folder / "large.jpg", quality=85)
+    for number in range(count):
+        os.link(project.folder / "large.jpg", project.drop / f"{number}.jpg")
+    with project.service() as service:
+        project.wait_for_rows(count, timeout=900)
+        peak_mib = resident_kib(service) / 1024
+    print(f"{count} photographs of 12 megapixels: {peak_mib:.0f} MiB at most")
+    assert peak_mib < 256 + 64 * workers
+
+
+def test_idle_uses_no_cpu(project):
+    project = project()
+    for number in range(200):
+        make_pngs(project.drop / str(number), 1, first=number)
+
+    def ticks(process):
+        fields = open(f"/proc/{process.pid}/stat").read().rsplit(")", 1)[1].split()
+        return int(fields[11]) + int(fields[12])
+
+    with project.service() as service:
+        project.wait_for_rows(200)
+        time.sleep(3)
+        before = ticks(service)
+        time.sleep(10)
+        assert ticks(service) - before <= 1, "at most one tick of 10 ms"
+
+
+def test_reload_takes_a_new_dataset_and_refuses_a_bad_config(project):
+    project = project()
+    names = make_pngs(project.drop, 5)
+    with project.service() as service:
+        project.wait_for_rows(5)
+        good = project.config.read_text()
+        project.config.write_text(good.replace('dtype = "u1"', 'dtype = "u3"'))
+        service.send_signal(signal.SIGHUP)
+        end = time.monotonic() + 10
+        while "the old one goes on" not in project.log():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        names += make_pngs(project.drop, 5, first=5)
+        project.wait_for_rows(10)
+        second = good.replace('name = "frames"', 'name = "second"').replace("data/frames.npy", "data/second.npy")
+        project.config.write_text(good + second)
+        service.send_signal(signal.SIGHUP)
+        end = time.monotonic() + 10
+        while not (project.folder / "data/second.npy").exists() or len(np.load(project.folder / "data/second.npy")) < 10:
+            assert time.monotonic() < end, project.log()
+            time.sleep(0.02)
+        names += make_pngs(project.drop, 5, first=10)
+        project.wait_for_rows(15)
+    project.check_exactly_once(names)

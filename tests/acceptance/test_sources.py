@@ -1,0 +1,173 @@
+"""What makes a file a new source, and what becomes of it: changed, renamed, doubled, mended, moved, deleted."""
+
+import os
+import shutil
+import time
+
+import pytest
+
+from harness import TESTDATA, make_pngs, write_png
+
+
+def age(path, seconds=100):
+    """Gives the file another modification time."""
+    status = path.stat()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns - seconds * 10**9))
+
+
+def test_a_renamed_source_or_folder_is_not_taken_again(project):
+    project = project()
+    make_pngs(project.drop / "a", 5)
+    project.once()
+    (project.drop / "a").rename(project.drop / "b")
+    (project.drop / "b" / "000000.png").rename(project.drop / "moved.png")
+    project.once()
+    assert project.count() == 5
+    paths = {path for path, in project.ledger("SELECT path FROM sources")}
+    assert "drop/moved.png" in paths and "drop/b/000001.png" in paths and len(paths) == 5
+
+
+def test_a_project_that_is_moved_or_restored_as_a_whole_keeps_its_rows(project, tmp_path_factory):
+    project = project()
+    make_pngs(project.drop, 5)
+    project.once()
+    copy = tmp_path_factory.mktemp("restored") / "project"
+    shutil.copytree(project.folder, copy)  # other inodes, same times
+    project.folder, project.drop = copy, copy / "drop"
+    project.configure()
+    project.once()
+    assert project.count() == 5
+
+
+def test_a_touched_source_is_the_same_and_an_overwritten_one_goes_by_changed(project):
+    for changed, rows in [("ignore", 3), ("append", 4)]:
+        one = project(output=f"data/{changed}.npy", watch=f'changed = "{changed}"')
+        make_pngs(one.drop, 3)
+        one.once()
+        age(one.drop / "000000.png")
+        write_png(one.drop / "000001.png", 77)
+        one.once()
+        assert one.count() == rows, changed
+        one.once()
+        assert one.count() == rows, changed
+        if changed == "append":
+            assert one.ledger("SELECT count(*) FROM sources WHERE path LIKE '%000001.png'") == [(2,)]
+
+
+def test_the_same_content_under_another_name_goes_by_duplicates(project):
+    for duplicates, rows in [("append", 4), ("skip", 3)]:
+        one = project(output=f"data/{duplicates}.npy", watch=f'duplicates = "{duplicates}"')
+        make_pngs(one.drop, 3)
+        one.once()
+        shutil.copyfile(one.drop / "000000.png", one.drop / "copy.png")
+        one.once()
+        assert one.count() == rows, duplicates
+        one.once()
+        assert one.count() == rows, duplicates
+        if duplicates == "skip":
+            (status, count, reason), = one.ledger("SELECT status, rows, reason FROM sources WHERE path LIKE '%copy.png'")
+            assert (status, count) == ("committed", 0) and "000000.png" in reason
+        (one.drop / "copy.png").unlink()
+
+
+def test_a_mended_file_is_tried_again_by_itself(project):
+    project = project()
+    shutil.copy(TESTDATA / "bad" / "truncated.png", project.drop / "a.png")
+    project.once(check=3)
+    write_png(project.drop / "a.png", 1)
+    project.once(check=0)
+    assert project.count() == 1 and project.rejected() == {}
+
+
+def test_retry_gives_rejected_sources_another_chance(project):
+    project = project(watch='rejected = "move"\nrejected_to = "failed"')
+    shutil.copy(TESTDATA / "bad" / "text.jpg", project.drop / "a.jpg")
+    (project.drop / "sub").mkdir()
+    shutil.copy(TESTDATA / "bad" / "truncated.jpg", project.drop / "sub" / "b.jpg")
+    project.once(check=3)
+    failed = project.folder / "failed"
+    assert not (project.drop / "a.jpg").exists()
+    assert "begins with the text" in (failed / "a.jpg.reason.txt").read_text()
+    assert "cut short" in (failed / "sub" / "b.jpg.reason.txt").read_text()
+    done = project.command("retry", project.drop / "a.jpg", check=0)
+    assert "a.jpg" in done.stdout and "b.jpg" not in done.stdout
+    assert (project.drop / "a.jpg").exists() and not (failed / "a.jpg.reason.txt").exists()
+    assert list(project.rejected()) == ["b.jpg"]
+    assert project.command("retry", "nowhere.jpg").returncode == 1
+    write_png(project.folder / "good.png", 5)
+    (project.folder / "good.png").rename(failed / "sub" / "b.jpg")  # mended where it lies
+    project.command("retry", check=0)
+    project.once(check=3)
+    assert project.count() == 1 and list(project.rejected()) == ["a.jpg"]
+
+
+def test_retry_wakes_a_running_service(project):
+    project = project(watch='rescan = "1h"')
+    write_png(project.folder / "good.png", 1)
+    content = (project.folder / "good.png").read_bytes()
+    (project.drop / "a.png").write_bytes(content[:-20])
+    with project.service():
+        while not project.rejected():
+            time.sleep(0.02)
+        project.command("retry", check=0)
+        end = time.monotonic() + 10
+        while project.log().count("rejected:") < 2:
+            assert time.monotonic() < end, project.log()
+            time.sleep(0.02)
+
+
+@pytest.mark.parametrize("after", ["move", "delete"])
+def test_sources_are_disposed_of_after_their_commit(project, after):
+    project = project(watch='after = "move"\nmove_to = "done"' if after == "move" else 'after = "delete"')
+    names = make_pngs(project.drop / "a", 20)
+    project.once()
+    assert [*project.drop.rglob("*.png")] == []
+    done = sorted(path.name for path in (project.folder / "done").rglob("*.png"))
+    assert done == (sorted(names) if after == "move" else [])
+    # The name is free for the next picture, which is another source; and nothing is overwritten in the target.
+    write_png(project.drop / "a" / names[0], 999)
+    project.once()
+    assert project.count() == 21 and [*project.drop.rglob("*.png")] == []
+    if after == "move":
+        assert (project.folder / "done" / "a" / "000000.1.png").exists()
+        moved = {path for path, in project.ledger("SELECT moved_to FROM sources")}
+        assert str(project.folder / "done" / "a" / "000000.1.png") in moved
+    # What a crash kept from being disposed of is disposed of by the next run, and not taken again.
+    project.configure(watch="")
+    write_png(project.drop / "kept.png", 5)
+    project.once()
+    project.configure(watch='after = "move"\nmove_to = "done"' if after == "move" else 'after = "delete"')
+    project.once()
+    assert project.count() == 22 and not (project.drop / "kept.png").exists()
+
+
+def test_links_pipes_and_foreign_files_are_left_alone(project):
+    project = project()
+    make_pngs(project.drop, 2)
+    make_pngs(project.folder / "outside", 2, first=10)
+    os.symlink(project.folder / "outside" / "000010.png", project.drop / "link.png")
+    os.symlink(project.folder / "outside", project.drop / "folder")
+    os.mkfifo(project.drop / "pipe.png")
+    (project.drop / "notes.txt").write_text("no image")
+    (project.drop / ".hidden.png").write_bytes((project.drop / "000000.png").read_bytes())
+    (project.drop / "half.png.part").write_bytes(b"")
+    project.once()
+    assert project.count() == 2 and not project.rejected()
+    assert "1 symbolic links" in project.command("check", check=0).stdout
+
+
+def test_names_of_any_bytes(project):
+    project = project()
+    names = [b"new\nline.png", b"esc\x1b[31m.png", b"latin1-\xe9.png", "\u4f60\u597d.png".encode(), b"quote'\".png"]
+    for number, name in enumerate(names):
+        write_png(project.folder / "a.png", number)
+        os.rename(project.folder / "a.png", os.path.join(os.fsencode(project.drop), name))
+    project.once()
+    assert project.count() == 5
+    project.once()
+    assert project.count() == 5
+    stored = {os.fsencode(path) if isinstance(path, str) else path for path, in project.ledger("SELECT path FROM sources")}
+    assert stored == {b"drop/" + name for name in names}
+    listing = project.command("sources", check=0).stdout
+    assert "\x1b" not in listing and len(listing.splitlines()) == 5
+    assert len(project.json("sources")["datasets"][0]["sources"]) == 5
