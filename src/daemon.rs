@@ -19,11 +19,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::Config;
 use crate::intake::{Control, Doors, Intake, Permits, Report};
-use crate::lane::{Lane, ToIntake};
+use crate::lane::Lane;
 use crate::ledger::SqliteLedgers;
 use crate::recovery::{self, OpenError};
 use crate::storage::{Disk, RealDisk, lease};
-use crate::writer::{DatasetWriter, Opener, Opening, Writer};
+use crate::writer::{First, Opener, Opening, Writer};
 
 /// Sources in flight, for all datasets together, whatever their size.
 const SOURCES_IN_FLIGHT_MAX: usize = 4096;
@@ -73,16 +73,23 @@ pub struct Outcome {
 }
 
 /// Opens the datasets and starts the threads. A dataset that cannot be opened for a cause that may pass (a folder that is
-/// missing or read-only, a full disk) is tried again later by a service; everything else is an error.
+/// missing or read-only, a full disk) is tried again later by a service. One that cannot be opened for another reason takes
+/// nothing, and the others go on; if there are none, that is an error.
 pub fn start(config: &Config, mode: Mode) -> Result<Running, StartError> {
     lease::ignore_lease_breaks();
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let mut datasets = Vec::new();
+    let mut failure = None;
     for (index, options) in config.datasets.iter().enumerate() {
         let options = Arc::new(options.clone());
-        let writer = open(&disk, &options, mode)?;
+        let first = open(&disk, &options, mode, &mut failure)?;
         let lane = Arc::new(Lane::new(index, options, share_bytes(config, index)));
-        datasets.push((lane, writer));
+        datasets.push((lane, first));
+    }
+    if let Some(failure) = failure
+        && datasets.iter().all(|(_, first)| matches!(first, First::Never(_)))
+    {
+        return Err(failure);
     }
     let lanes: Vec<Arc<Lane>> = datasets.iter().map(|(lane, _)| lane.clone()).collect();
 
@@ -92,11 +99,6 @@ pub fn start(config: &Config, mode: Mode) -> Result<Running, StartError> {
     let (control, words) = bounded(16);
     let (end, ended) = bounded(2);
 
-    for (lane, writer) in &datasets {
-        if writer.is_some() {
-            drop(to_intake.send(ToIntake::Opened { lane: lane.index }));
-        }
-    }
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(config.service.workers)
         .thread_name(|number| format!("npy-decode-{number}"))
@@ -127,22 +129,33 @@ pub fn start(config: &Config, mode: Mode) -> Result<Running, StartError> {
     Ok(Running { lanes, control, ended, intake, writer })
 }
 
+/// Settings that do not fit end it all; what else goes wrong with one dataset leaves the others alone.
 fn open(
     disk: &Arc<dyn Disk>,
     options: &Arc<crate::config::Dataset>,
     mode: Mode,
-) -> Result<Option<DatasetWriter>, StartError> {
+    failure: &mut Option<StartError>,
+) -> Result<First, StartError> {
+    let dataset = &options.name;
     match recovery::open(disk, &SqliteLedgers, options) {
         Ok(writer) => {
-            let (dataset, output) = (&options.name, options.output.display());
-            tracing::info!(dataset, %output, rows = writer.rows(), "opened");
-            Ok(Some(writer))
+            tracing::info!(dataset, output = %options.output.display(), rows = writer.rows(), "opened");
+            Ok(First::Opened(Box::new(writer)))
         }
         Err(error) if error.may_pass() && mode == Mode::Service => {
-            tracing::error!(dataset = options.name, "{error}; trying again every two seconds, its sources are kept");
-            Ok(None)
+            tracing::error!(dataset, "{error}; trying again every two seconds, its sources are kept");
+            Ok(First::NotYet)
         }
-        Err(error) => Err(StartError::Dataset { name: options.name.clone(), error }),
+        Err(error) => {
+            let is_config = matches!(error, OpenError::Settings(_));
+            let reason = error.to_string();
+            let error = StartError::Dataset { name: options.name.clone(), error };
+            if is_config {
+                return Err(error);
+            }
+            failure.get_or_insert(error);
+            Ok(First::Never(reason))
+        }
     }
 }
 

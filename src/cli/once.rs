@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -17,6 +17,8 @@ use crate::writer::Paths;
 
 /// How often the figures on the terminal are renewed.
 const REFRESH: Duration = Duration::from_millis(100);
+/// Without a terminal, a line is printed this often.
+const LINE_EVERY: Duration = Duration::from_secs(10);
 
 pub fn run(config: &Config) -> Result<u8, Failure> {
     let mut signals =
@@ -63,6 +65,7 @@ pub fn run(config: &Config) -> Result<u8, Failure> {
 /// Shows the progress until the end. Returns whether a signal asked for it.
 fn follow(running: &Running, signals: &mut Signals, bar: &ProgressBar) -> bool {
     let mut stopped = false;
+    let mut line_due = Instant::now() + LINE_EVERY;
     loop {
         let ended = running.ended().recv_timeout(REFRESH).is_ok();
         if !stopped && signals.pending().next().is_some() {
@@ -73,9 +76,15 @@ fn follow(running: &Running, signals: &mut Signals, bar: &ProgressBar) -> bool {
             running.lanes().iter().map(|lane| counter(&lane.tally).load(Ordering::Relaxed)).sum()
         };
         let (committed, rejected) = (sum(|tally| &tally.committed), sum(|tally| &tally.rejected));
-        bar.set_length(sum(|tally| &tally.found));
-        bar.set_position(committed + rejected);
-        bar.set_message(format!("{} rows, {} rejected", text::count(sum(|tally| &tally.rows)), text::count(rejected)));
+        let (found, taken) = (sum(|tally| &tally.found), committed + rejected);
+        let figures = format!("{} rows, {} rejected", text::count(sum(|tally| &tally.rows)), text::count(rejected));
+        if bar.is_hidden() && line_due <= Instant::now() {
+            eprintln!("npy-ingest: {} of {} sources, {figures}", text::count(taken), text::count(found));
+            line_due += LINE_EVERY;
+        }
+        bar.set_length(found);
+        bar.set_position(taken);
+        bar.set_message(figures);
         if ended {
             return stopped;
         }

@@ -116,7 +116,9 @@ impl DatasetIntake {
         }
         let scan = self.scans_due.iter().min().copied();
         let new_folder = self.new_folders.first().map(|(due, ..)| *due);
-        [scan, new_folder, self.tracker.next_due(), self.paused_until].into_iter().flatten().min()
+        // A pause that is over waits for what is in flight, which comes back with a message.
+        let pause = self.paused_until.filter(|_| self.tracker.in_flight() == 0);
+        [scan, new_folder, self.tracker.next_due(), pause].into_iter().flatten().min()
     }
 
     /// Whether the path lies below one of the folders, and where.

@@ -296,6 +296,7 @@ impl Ledger for SqliteLedger {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::LedgerView;
 
     fn entry(id: u64, path: &str, fate: Fate) -> Entry {
         Entry {

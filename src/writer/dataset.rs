@@ -378,8 +378,13 @@ impl DatasetWriter {
         Ok(())
     }
 
-    /// Notes in the ledger that all committed rows are known to be sound, so that the next start need not check them.
+    /// Cuts what lies past the last committed row, and notes in the ledger that all committed rows are known to be sound, so
+    /// that the next start need not check them.
     pub fn mark_clean(&mut self) -> Result<(), Fault> {
+        let files = self.columns.iter_mut().map(|column| &mut column.file).chain([&mut self.main]);
+        for file in files {
+            file.trim().map_err(|error| Fault::io("cutting", file.path(), &error))?;
+        }
         let state = self.ledger.state();
         if state.clean_rows != state.rows {
             self.ledger.mark_clean(state.rows)?;

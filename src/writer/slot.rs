@@ -29,6 +29,14 @@ enum State {
     Stopped,
 }
 
+/// What became of a dataset's first opening.
+pub enum First {
+    Opened(Box<DatasetWriter>),
+    /// The cause may pass: it is tried again.
+    NotYet,
+    Never(String),
+}
+
 /// A source that is staged; what is to be done once it is committed.
 struct Settlement {
     candidate: Candidate,
@@ -55,16 +63,10 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(
-        lane: Arc<Lane>,
-        writer: Option<DatasetWriter>,
-        to_intake: Sender<ToIntake>,
-        never_waits: bool,
-    ) -> Self {
-        let state = writer.map_or(State::Closed, |writer| State::Open(Box::new(writer)));
-        Self {
+    pub(super) fn new(lane: Arc<Lane>, first: First, to_intake: Sender<ToIntake>, never_waits: bool) -> Self {
+        let mut slot = Self {
             lane,
-            state,
+            state: State::Closed,
             to_intake,
             early: BTreeMap::new(),
             next_sequence: 0,
@@ -73,7 +75,13 @@ impl Slot {
             paused_until: None,
             pause: PAUSE_MIN,
             never_waits,
+        };
+        match first {
+            First::Opened(writer) => slot.open(*writer),
+            First::NotYet => {}
+            First::Never(reason) => slot.stop(&reason),
         }
+        slot
     }
 
     pub(super) fn lane(&self) -> &Arc<Lane> {

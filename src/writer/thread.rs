@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::dataset::DatasetWriter;
-use super::slot::Slot;
+use super::slot::{First, Slot};
 use crate::lane::{Lane, ToIntake, ToWriter};
 
 /// Messages that are taken at one go, between two looks at what is due.
@@ -31,22 +31,19 @@ pub struct Writer {
     messages: Receiver<ToWriter>,
     opener: Opener,
     reopen_at: Instant,
-    /// Nothing is waited for (`--once`).
-    once: bool,
 }
 
 impl Writer {
-    /// `datasets`: for each lane its writer, or `None` where it could not be opened yet.
+    /// `datasets`: for each lane, what became of its first opening. `once`: nothing is waited for.
     pub fn new(
-        datasets: Vec<(Arc<Lane>, Option<DatasetWriter>)>,
+        datasets: Vec<(Arc<Lane>, First)>,
         messages: Receiver<ToWriter>,
         to_intake: &Sender<ToIntake>,
         opener: Opener,
         once: bool,
     ) -> Self {
-        let slots =
-            datasets.into_iter().map(|(lane, writer)| Slot::new(lane, writer, to_intake.clone(), once)).collect();
-        Self { slots, messages, opener, reopen_at: Instant::now() + REOPEN, once }
+        let slots = datasets.into_iter().map(|(lane, first)| Slot::new(lane, first, to_intake.clone(), once)).collect();
+        Self { slots, messages, opener, reopen_at: Instant::now() + REOPEN }
     }
 
     /// Runs until every sender of messages is gone, then commits what is left.
@@ -102,7 +99,6 @@ impl Writer {
                     tracing::info!(dataset = slot.lane().options.name, rows = writer.rows(), "opened");
                     slot.open(*writer);
                 }
-                Opening::NotYet(reason) if self.once => slot.stop(&reason),
                 Opening::NotYet(reason) => {
                     tracing::debug!(dataset = slot.lane().options.name, "not opened yet: {reason}");
                 }

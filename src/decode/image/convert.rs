@@ -29,8 +29,7 @@ impl Conversion<'_> {
     /// Channels that remain to be resized.
     fn kept_channels(self, source_channels: usize) -> usize {
         match (self.channels, source_channels) {
-            (1, _) => 1,
-            (3, 1) => 1,
+            (1, _) | (3, 1) => 1,
             (3, 2) if self.colours_gray() => 3,
             (3, 2) => 1,
             (3, _) => 3,
@@ -84,7 +83,7 @@ impl Conversion<'_> {
         match (self.channels, source.channels, ground) {
             (1, 2, None) => remap::<S, S, 2, 1>(bytes, pixels, |[gray, _]| [gray]),
             (1, 2, Some([ground, ..])) => {
-                remap::<S, S, 2, 1>(bytes, pixels, |[gray, alpha]| [gray.over(alpha, ground)])
+                remap::<S, S, 2, 1>(bytes, pixels, |[gray, alpha]| [gray.over(alpha, ground)]);
             }
             (1, 3, _) => remap::<S, S, 3, 1>(bytes, pixels, |[red, green, blue]| [S::luma(red, green, blue)]),
             (1, 4, None) => remap::<S, S, 4, 1>(bytes, pixels, |[red, green, blue, _]| [S::luma(red, green, blue)]),
@@ -94,7 +93,7 @@ impl Conversion<'_> {
             (3, 2, None) => remap::<S, S, 2, 1>(bytes, pixels, |[gray, _]| [gray]),
             (3, 2, Some(ground)) if self.colours_gray() => grow::<S>(bytes, pixels, ground),
             (3, 2, Some([ground, ..])) => {
-                remap::<S, S, 2, 1>(bytes, pixels, |[gray, alpha]| [gray.over(alpha, ground)])
+                remap::<S, S, 2, 1>(bytes, pixels, |[gray, alpha]| [gray.over(alpha, ground)]);
             }
             (3, 4, None) => remap::<S, S, 4, 3>(bytes, pixels, |[red, green, blue, _]| [red, green, blue]),
             (3, 4, Some(ground)) => remap::<S, S, 4, 3>(bytes, pixels, |[red, green, blue, alpha]| {

@@ -21,6 +21,8 @@ pub(super) struct Outline<'a> {
     /// The EXIF block. Found here it is also found behind the pixels of a PNG, and without another reading of the
     /// header of a JPEG.
     pub exif: Option<&'a [u8]>,
+    /// Width and height, where the decoder would refuse large ones without naming them.
+    pub size: Option<(u32, u32)>,
     /// Whether the decoder has to be asked for the orientation: in formats that are not walked for it here.
     pub ask_decoder: bool,
     /// Memory that decoding takes besides the pixels.
@@ -33,9 +35,9 @@ pub(super) fn check(format: ImageFormat, bytes: &[u8]) -> Result<Outline<'_>, Re
     match format {
         ImageFormat::Jpeg => {
             let outline = jpeg_end::walk(bytes)?;
-            Ok(Outline { exif: outline.exif, ask_decoder: false, further_bytes: outline.coefficient_bytes })
+            Ok(Outline { exif: outline.exif, further_bytes: outline.coefficient_bytes, ..Outline::default() })
         }
-        ImageFormat::Png => Ok(Outline { exif: walk_png(bytes)?, ..Outline::default() }),
+        ImageFormat::Png => walk_png(bytes),
         ImageFormat::Gif => walk_gif(bytes).map(|()| asking),
         ImageFormat::WebP => check_webp(bytes).map(|()| asking),
         ImageFormat::Ico => check_ico(bytes).map(|()| asking),
@@ -48,12 +50,12 @@ fn cut_short(format: ImageFormat, bytes: &[u8], missing: &str) -> Rejection {
     Rejection::new(format!("the {name} ends after {length} bytes {missing}: it was cut short"))
 }
 
-/// Chunk after chunk to `IEND`: length (four bytes, big-endian), name, data, checksum. Gives the data of `eXIf`.
-fn walk_png(bytes: &[u8]) -> Result<Option<&[u8]>, Rejection> {
+/// Chunk after chunk to `IEND`: length (four bytes, big-endian), name, data, checksum. `IHDR` begins with the size.
+fn walk_png(bytes: &[u8]) -> Result<Outline<'_>, Rejection> {
     const SIGNATURE_BYTES: usize = 8;
     let ends_early = || cut_short(ImageFormat::Png, bytes, "without its end chunk");
     let mut rest = bytes.get(SIGNATURE_BYTES..).unwrap_or_default();
-    let mut exif = None;
+    let mut outline = Outline::default();
     loop {
         let (length, after) = rest.split_first_chunk().ok_or_else(ends_early)?;
         let (chunk_name, after) = after.split_first_chunk::<4>().ok_or_else(ends_early)?;
@@ -67,12 +69,17 @@ fn walk_png(bytes: &[u8]) -> Result<Option<&[u8]>, Rejection> {
         let (data, after) = after.split_at_checked(length).ok_or_else(ends_early)?;
         let (_checksum, after) = after.split_first_chunk::<4>().ok_or_else(ends_early)?;
         match chunk_name {
-            b"IEND" => return Ok(exif),
-            b"eXIf" => exif = exif.or(Some(data)),
+            b"IEND" => return Ok(outline),
+            b"IHDR" => outline.size = data.first_chunk().map(|size: &[u8; 8]| two_numbers(*size)),
+            b"eXIf" => outline.exif = outline.exif.or(Some(data)),
             _ => {}
         }
         rest = after;
     }
+}
+
+fn two_numbers([a, b, c, d, e, f, g, h]: [u8; 8]) -> (u32, u32) {
+    (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]))
 }
 
 /// Block after block to the trailer.

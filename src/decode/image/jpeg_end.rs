@@ -78,11 +78,15 @@ fn next_marker(bytes: &[u8], mut position: usize) -> Option<(u8, usize)> {
 fn next_ff(bytes: &[u8], position: usize) -> Option<usize> {
     let rest = bytes.get(position..)?;
     let (blocks, _) = rest.as_chunks::<32>();
-    let clear =
-        blocks.iter().take_while(|block| !block.iter().fold(false, |found, byte| found | (*byte == 0xFF))).count();
+    let clear = blocks.iter().take_while(|block| !holds_ff(block)).count();
     let offset = clear * 32;
     let found = rest.get(offset..)?.iter().position(|byte| *byte == 0xFF)?;
     Some(position + offset + found)
+}
+
+/// Without leaving at the first find, so that the comparison can be done in one go.
+fn holds_ff(block: &[u8; 32]) -> bool {
+    block.iter().fold(0u8, |found, byte| found | u8::from(*byte == 0xFF)) != 0
 }
 
 /// The body of the segment whose length field begins at `position`, if all of it is there.

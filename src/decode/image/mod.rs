@@ -18,7 +18,7 @@
 //! | `pixels` | layouts, sample types, buffers |
 //! | `convert` | gray, RGB, alpha |
 //! | `fit`, `orient`, `resize`, `area` | geometry, EXIF orientation, resizing |
-//! | `samples` | values into the bytes of a row |
+//! | `samples`, `rows` | values into samples, pixels into the bytes of a row |
 
 mod animation;
 mod area;
@@ -30,6 +30,7 @@ mod open;
 mod orient;
 mod pixels;
 mod resize;
+mod rows;
 mod samples;
 #[cfg(test)]
 mod tests;
@@ -45,7 +46,7 @@ use self::ending::Outline;
 use self::orient::Turn;
 use self::pixels::{Buffer, Raster};
 use self::resize::Scaler;
-use self::samples::{Region, RowWriter};
+use self::rows::{Region, RowWriter};
 use crate::config::{Alpha, Frames, ImageOptions, SampleType};
 use crate::decode::{DecodeError, Rejection, RowSink};
 
@@ -99,6 +100,9 @@ impl ImageDecoder {
     pub fn decode(&self, bytes: &[u8], extension: Option<&str>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
         let format = open::identify(bytes, extension)?;
         let outline = ending::check(format, bytes)?;
+        if let Some((width, height)) = outline.size {
+            open::check_sides(width, height, &self.limits)?;
+        }
         let animation = match self.options.frames {
             Frames::First => None,
             Frames::All => animation::open(format, bytes, &self.limits)?,

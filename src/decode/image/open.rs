@@ -100,6 +100,19 @@ pub(super) fn library_limits(limits: &Limits) -> image::Limits {
 /// Refuses an image that is empty or too large. `further_bytes`: what decoding holds besides the pixels.
 pub(super) fn check_size(raster: Raster, further_bytes: u64, limits: &Limits) -> Result<(), Rejection> {
     let Raster { width, height, .. } = raster;
+    let pixels = check_sides(width, height, limits)?;
+    let bytes = pixels.saturating_mul(raster.pixel_bytes() as u64).saturating_add(further_bytes);
+    if bytes > limits.max_decoded_bytes {
+        return Err(Rejection::new(format!(
+            "the image is {width} x {height} pixels and takes {bytes} bytes to decode, more than the limit of {}",
+            limits.max_decoded_bytes
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses an image that is empty or has too many pixels; gives their number.
+pub(super) fn check_sides(width: u32, height: u32, limits: &Limits) -> Result<u64, Rejection> {
     if width == 0 || height == 0 {
         return Err(Rejection::new(format!("the image is {width} x {height} pixels: there is nothing in it")));
     }
@@ -115,14 +128,7 @@ pub(super) fn check_size(raster: Raster, further_bytes: u64, limits: &Limits) ->
             limits.max_pixels
         )));
     }
-    let bytes = pixels.saturating_mul(raster.pixel_bytes() as u64).saturating_add(further_bytes);
-    if bytes > limits.max_decoded_bytes {
-        return Err(Rejection::new(format!(
-            "the image is {width} x {height} pixels and takes {bytes} bytes to decode, more than the limit of {}",
-            limits.max_decoded_bytes
-        )));
-    }
-    Ok(())
+    Ok(pixels)
 }
 
 /// The library's own words, without its framing, in one line behind the name of the format.

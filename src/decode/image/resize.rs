@@ -294,6 +294,25 @@ mod tests {
     }
 
     #[test]
+    fn the_passes_are_in_pillows_order() {
+        // What Pillow 13 does with noise of 100 x 100 and of 1000 x 100, told from its results.
+        let down_first_to =
+            |from: (u32, u32), to: (u32, u32), turn| down_first(gray(from.0, from.1), gray(to.0, to.1), turn);
+        for (from, to, expected) in [
+            ((100, 100), (60, 10), true),
+            ((100, 100), (60, 20), false),
+            ((100, 100), (110, 99), true),
+            ((100, 100), (110, 101), false),
+            ((1000, 100), (950, 1), false),
+            ((1000, 100), (990, 70), true),
+        ] {
+            assert_eq!(down_first_to(from, to, Turn::NONE), expected, "{from:?} to {to:?}");
+            let turned = (from.1, from.0);
+            assert_eq!(down_first_to(turned, (to.1, to.0), Turn::from(Orientation::Rotate90)), expected);
+        }
+    }
+
+    #[test]
     fn an_image_of_the_right_size_is_passed_on_untouched() {
         let mut bytes = [1, 2, 3, 4, 5, 6];
         let placement = place(Fit::Stretch, 3, 2, 3, 2).unwrap();

@@ -247,6 +247,16 @@ fn limits_hold_for_stills_and_animations() {
 }
 
 #[test]
+fn the_canvases_of_an_animation_count() {
+    let bytes = encode(DynamicImage::from(places(10, 10)).to_rgba8(), ImageFormat::Gif);
+    let limits = Limits { max_pixels: 100, max_decoded_bytes: 1500 };
+    assert!(decode_with(options(3, 3, 5), limits, &bytes).is_ok());
+    let all = ImageOptions { frames: Frames::All, ..options(3, 3, 5) };
+    let refused = decode_with(all, limits, &bytes).map(|_| ()).unwrap_err().to_string();
+    assert_eq!(refused, "the image is 10 x 10 pixels and takes 1600 bytes to decode, more than the limit of 1500");
+}
+
+#[test]
 fn a_file_that_was_cut_short_gives_no_row() {
     for format in [
         ImageFormat::Png,
