@@ -36,7 +36,7 @@ const PART_BYTES_MAX: u64 = 8 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("dataset \"{name}\": {error}")]
-    Dataset { name: String, error: OpenError },
+    Dataset { name: String, error: Box<OpenError> },
     #[error("starting a thread: {0}")]
     Thread(#[from] io::Error),
     #[error("starting the decode pool: {0}")]
@@ -149,7 +149,7 @@ fn open(
         Err(error) => {
             let is_config = matches!(error, OpenError::Settings(_));
             let reason = error.to_string();
-            let error = StartError::Dataset { name: options.name.clone(), error };
+            let error = StartError::Dataset { name: options.name.clone(), error: Box::new(error) };
             if is_config {
                 return Err(error);
             }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::Dataset;
 use crate::decode::{Decoder, RowBlock, rows_of_each_source};
@@ -185,10 +185,7 @@ impl Default for Buffers {
 impl Buffers {
     /// A used buffer with arbitrary contents, or a new one.
     pub fn take(&self) -> Vec<u8> {
-        match self.take.try_recv() {
-            Ok(buffer) => buffer,
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => Vec::new(),
-        }
+        self.take.try_recv().unwrap_or_default()
     }
 
     pub fn give(&self, buffer: Vec<u8>) {

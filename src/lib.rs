@@ -3,6 +3,10 @@
 //! The program is in [`cli`] and [`daemon`]. Of use by itself is [`npy`]: the file format, and headers that grow in place.
 //! `ARCHITECTURE.md` shows how the rooms hang together, and which may know of which.
 
+// Bad input must never end the program, so what can panic is named where it is sound.
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![warn(clippy::todo, clippy::unimplemented, clippy::dbg_macro)]
+
 pub mod cli;
 pub mod config;
 pub mod daemon;

@@ -7,6 +7,12 @@ use super::{DecodeError, RowBlock, RowSink};
 use crate::lane::{Lane, ToWriter};
 use crate::source::Hash;
 
+/// The way of a part's buffer to the writer and back.
+struct Parts {
+    emptied: Sender<Vec<u8>>,
+    back: Receiver<Vec<u8>>,
+}
+
 /// The rows of one source.
 pub struct SourceRows<'a> {
     lane: &'a Lane,
@@ -21,7 +27,7 @@ pub struct SourceRows<'a> {
     rows: u64,
     hasher: blake3::Hasher,
     /// Set once a part was handed on: where its buffer comes back.
-    parts: Option<(Sender<Vec<u8>>, Receiver<Vec<u8>>)>,
+    parts: Option<Parts>,
 }
 
 impl<'a> SourceRows<'a> {
@@ -68,15 +74,16 @@ impl<'a> SourceRows<'a> {
     fn hand_on(&mut self) -> Result<(), DecodeError> {
         let next = match &self.parts {
             // The part before has been written when its buffer is back.
-            Some((_, emptied)) => emptied.recv().map_err(|_| DecodeError::Interrupted)?,
+            Some(parts) => parts.back.recv().map_err(|_| DecodeError::Interrupted)?,
             None => {
-                self.parts = Some(bounded(2));
+                let (emptied, back) = bounded(2);
+                self.parts = Some(Parts { emptied, back });
                 self.lane.turn.wait_for(self.sequence);
                 self.lane.buffers.take()
             }
         };
         let block = self.take_block(next);
-        let Some((emptied, _)) = &self.parts else { return Ok(()) };
+        let Some(Parts { emptied, .. }) = &self.parts else { return Ok(()) };
         let message = ToWriter::Rows { lane: self.lane.index, block, emptied: emptied.clone() };
         self.to_writer.send(message).map_err(|_| DecodeError::Interrupted)
     }

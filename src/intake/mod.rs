@@ -38,6 +38,9 @@ pub enum Control {
     Rescan,
 }
 
+/// Runs a candidate in the pool.
+pub type Spawn = Box<dyn Fn(&Arc<Lane>, Candidate) + Send>;
+
 /// The limits on what is in flight, for all datasets together.
 #[derive(Debug, Clone, Copy)]
 pub struct Permits {
@@ -66,8 +69,7 @@ pub struct Intake {
     from_writer: Receiver<ToIntake>,
     to_writer: Sender<ToWriter>,
     control: Receiver<Control>,
-    /// Runs a candidate in the pool.
-    spawn: Box<dyn Fn(&Arc<Lane>, Candidate) + Send>,
+    spawn: Spawn,
     once: bool,
     next_lane: usize,
 }
@@ -77,7 +79,7 @@ pub struct Doors {
     pub from_writer: Receiver<ToIntake>,
     pub to_writer: Sender<ToWriter>,
     pub control: Receiver<Control>,
-    pub spawn: Box<dyn Fn(&Arc<Lane>, Candidate) + Send>,
+    pub spawn: Spawn,
 }
 
 impl Intake {
