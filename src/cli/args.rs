@@ -63,7 +63,7 @@ pub enum Command {
         /// Check this one file's header against its size, without a config.
         file: Option<PathBuf>,
         /// Recompute the checksum of every row as well. Reads the whole array.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "file")]
         deep: bool,
         /// Print one JSON object.
         #[arg(long)]

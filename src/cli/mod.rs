@@ -41,6 +41,9 @@ pub fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let config = || arguments.config();
+    if arguments.once && arguments.command.is_some() {
+        return Err(Failure::wrong_config("--once is a way to run; it goes with no command"));
+    }
     match &arguments.command {
         None if arguments.once => once::run(&config()?),
         None => serve::run(&config()?, arguments.config_file()?),

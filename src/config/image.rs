@@ -40,6 +40,12 @@ pub(super) fn read(section: Section<'_>, row: &RowDraft<'_>) -> Option<ImageOpti
     };
     let orient = section.flag("orient", true);
     let alpha = section.choice("alpha", Alpha::Drop);
+    if alpha == Alpha::Blend
+        && channels == Some(4)
+        && let Some(item) = section.item("alpha")
+    {
+        item.fault("found \"blend\", but rows of 4 channels keep their alpha: there is nothing to blend");
+    }
     let frames = section.choice("frames", Frames::First);
     section.finish();
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::folders::{Change, Folder};
 use super::look::Look;
-use super::scan::{is_wanted, walk};
+use super::scan::{Problem, is_wanted, walk};
 use super::tracker::{Due, Tracker};
 use super::watch::{Hint, Watcher};
 use crate::config::{Disposal, Order, Watch};
@@ -45,6 +45,8 @@ pub struct DatasetIntake {
     scanned: Vec<bool>,
     /// One scan is enough (`--once`).
     once: bool,
+    /// How often `--once` has waited for files to become quiet.
+    waits: u32,
     new_folders: BTreeSet<(Instant, usize, PathBuf)>,
     pub paused_until: Option<Instant>,
     /// After a pause one source is tried before the others follow.
@@ -57,6 +59,8 @@ pub struct DatasetIntake {
     pub unfinished_rounds: u32,
 }
 
+/// With `--once`, a scan waits for files to become quiet so many times.
+const WAITS_MAX: u32 = 5;
 /// Longer than any `--once` runs.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// A file on a network filesystem counts as quiet at first sight if it is older than this by our clock.
@@ -66,6 +70,8 @@ struct Found {
     place: Place,
     status: FileStatus,
     known_hash: Option<Hash>,
+    /// Set for a file that was tracked.
+    due: Option<Due>,
 }
 
 impl DatasetIntake {
@@ -75,6 +81,7 @@ impl DatasetIntake {
             scans_due: vec![now; folders.len()],
             scanned: vec![false; folders.len()],
             once,
+            waits: 0,
             folders,
             lane,
             tracker: Tracker::default(),
@@ -173,45 +180,55 @@ impl DatasetIntake {
         if !self.is_open() || self.is_stopped {
             return;
         }
-        for folder in 0..self.folders.len() {
-            if self.scans_due.get(folder).is_some_and(|due| *due <= now) {
-                self.check_and_scan(folder, now, watcher.as_deref_mut());
-            }
-        }
+        self.scan_due_folders(now, watcher.as_deref_mut());
         self.scan_new_folders(now);
+        let mut found = Vec::new();
         while let Some(due) = self.tracker.pop_due(now) {
-            self.look_at(due, now);
+            found.extend(self.look_at(due, now));
+        }
+        sort(&mut found, self.watch().order);
+        for Found { status, known_hash, due, place } in found {
+            if let Some(due) = due {
+                self.tracker.make_ready(due, Identity::from(&status), known_hash);
+            } else {
+                self.tracker.add_ready(place, Identity::from(&status), known_hash);
+            }
         }
     }
 
-    fn check_and_scan(&mut self, index: usize, now: Instant, watcher: Option<&mut Watcher>) {
+    /// Looks whether the folders that are due are there, and scans those that are, as one: the order holds across them.
+    fn scan_due_folders(&mut self, now: Instant, mut watcher: Option<&mut Watcher>) {
         let lane = self.lane.clone();
-        let watch = &lane.options.watch;
-        let Some(folder) = self.folders.get_mut(index) else { return };
-        let change = folder.check(watch, watcher);
-        let root = folder.root.clone();
-        match change {
-            Change::Missing { error, first } => {
-                if first {
-                    let dataset = &lane.options.name;
-                    let text = format!("{}: {error}", root.display());
-                    tracing::warn!(dataset, "the watched folder cannot be read: {text}; looking for it every second");
-                    self.problems.push(format!("dataset \"{dataset}\": the watched folder cannot be read: {text}"));
-                }
+        let (dataset, watch) = (&lane.options.name, &lane.options.watch);
+        let mut checked = Vec::new();
+        let mut there = Vec::new();
+        let due = self.folders.iter_mut().zip(&self.scans_due).enumerate().filter(|(_, (_, due))| **due <= now);
+        let mut missing = Vec::new();
+        for (index, (folder, _)) in due {
+            checked.push(index);
+            match folder.check(watch, watcher.as_deref_mut()) {
+                Change::Missing { error, first: true } => missing.push(format!("{}: {error}", folder.root.display())),
+                Change::Missing { first: false, .. } => {}
+                Change::None | Change::Appeared => there.push((index, PathBuf::new())),
             }
-            Change::Appeared => {
-                tracing::debug!(folder = %root.display(), "scanning for the first time");
-                self.scan(index, Path::new(""), now);
-            }
-            Change::None => self.scan(index, Path::new(""), now),
         }
+        for text in missing {
+            tracing::warn!(dataset, "the watched folder cannot be read: {text}; looking for it every second");
+            self.note_problem(format!("the watched folder cannot be read: {text}"));
+        }
+        let is_settled = there.is_empty() || self.scan(&there, now);
         // From the scan's end: a scan that takes long must not follow itself at once.
         let after = Instant::now();
-        if let (Some(folder), Some(due)) = (self.folders.get(index), self.scans_due.get_mut(index)) {
-            *due = if self.once { after + NEVER } else { folder.next_check(watch, after) };
-        }
-        if let Some(scanned) = self.scanned.get_mut(index) {
-            *scanned = true;
+        for index in checked {
+            let (Some(folder), Some(due)) = (self.folders.get(index), self.scans_due.get_mut(index)) else { continue };
+            *due = match (self.once, is_settled) {
+                (true, false) => after + watch.settle,
+                (true, true) => after + NEVER,
+                (false, _) => folder.next_check(watch, after),
+            };
+            if let Some(scanned) = self.scanned.get_mut(index) {
+                *scanned = is_settled;
+            }
         }
     }
 
@@ -226,108 +243,132 @@ impl DatasetIntake {
             let folders: BTreeSet<usize> = due.iter().map(|(folder, _)| *folder).collect();
             due = folders.into_iter().map(|folder| (folder, PathBuf::new())).collect();
         }
-        let mut covered: Option<(usize, PathBuf)> = None;
+        let mut targets: Vec<(usize, PathBuf)> = Vec::new();
         for (folder, below) in due {
             // In order, a folder comes right before those inside it.
-            if covered.as_ref().is_some_and(|(other, above)| *other == folder && below.starts_with(above)) {
-                continue;
+            if !targets.last().is_some_and(|(other, above)| *other == folder && below.starts_with(above)) {
+                targets.push((folder, below));
             }
-            self.scan(folder, &below, now);
-            covered = Some((folder, below));
+        }
+        if !targets.is_empty() {
+            self.scan(&targets, now);
         }
     }
 
-    fn scan(&mut self, folder: usize, within: &Path, now: Instant) {
-        let lane = self.lane.clone();
-        let watch = &lane.options.watch;
-        let (Some(root), Some(look)) = (self.folders.get(folder).map(|folder| folder.root.clone()), self.look.take())
-        else {
-            return;
+    /// Scans folders, as one. With `--once`, files that are not quiet yet make it wait and scan again, so that all that is
+    /// there is taken in one order; `false` says so. For files that never become quiet it waits only so often.
+    fn scan(&mut self, targets: &[(usize, PathBuf)], now: Instant) -> bool {
+        let Some(look) = self.look.take() else { return true };
+        let result = self.find(targets, &look);
+        self.look = Some(look);
+        let found = match result {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::error!(dataset = self.lane.options.name, "{error}");
+                self.note_problem(error.to_string());
+                return true;
+            }
         };
         let wall_ns = wall_clock_ns();
-        // The change time is set by the clock of the machine that has the disk: ours, or a server's.
-        let clock_is_ours = self.folders.get(folder).is_some_and(|folder| folder.is_local);
-        let quiet = if clock_is_ours { watch.settle } else { watch.settle.max(OLD_ANYWHERE) };
-        let quiet_ns = i64::try_from(quiet.as_nanos()).unwrap_or(i64::MAX);
-        let mut found: Vec<Found> = Vec::new();
+        let quiet_ns: Vec<i64> = self.folders.iter().map(|folder| self.quiet_ns(folder)).collect();
+        let is_quiet = |found: &Found| {
+            let quiet_ns = quiet_ns.get(found.place.folder).copied().unwrap_or_default();
+            wall_ns.saturating_sub(found.status.ctime_ns) >= quiet_ns
+        };
+        if self.once && self.waits < WAITS_MAX && !found.iter().all(is_quiet) {
+            self.waits += 1;
+            return false;
+        }
+        Tally::add(&self.lane.tally.found, found.len() as u64);
+        let settle = self.watch().settle;
+        for one in found {
+            let identity = Identity::from(&one.status);
+            if is_quiet(&one) {
+                self.tracker.add_ready(one.place, identity, one.known_hash);
+            } else {
+                self.tracker.touch(one.place, now + settle, Some(identity), None);
+            }
+        }
+        true
+    }
+
+    /// The age at which a file counts as quiet at first sight. Its change time is set by the clock of the machine that has
+    /// the disk: ours, or a server's.
+    fn quiet_ns(&self, folder: &Folder) -> i64 {
+        let settle = self.watch().settle;
+        let quiet = if folder.is_local { settle } else { settle.max(OLD_ANYWHERE) };
+        i64::try_from(quiet.as_nanos()).unwrap_or(i64::MAX)
+    }
+
+    /// The files that are new, in order, as many as can be tracked.
+    fn find(&mut self, targets: &[(usize, PathBuf)], look: &Look) -> Result<Vec<Found>, LedgerError> {
+        let lane = self.lane.clone();
+        let (dataset, watch) = (&lane.options.name, &lane.options.watch);
         let room = self.tracker.room();
+        let mut found: Vec<Found> = Vec::new();
         let mut failure = None;
-        let walked = walk(&root, within, watch, &mut |below, status| {
-            let place = Place { folder, below };
-            if failure.is_some() || self.tracker.contains(&place) {
-                return;
-            }
-            let identity = Identity::from(&status);
-            match look.at(&place, identity) {
-                Ok(FirstLook::Read { known_hash }) => {
-                    found.push(Found { place, status, known_hash });
-                    if found.len() > room.saturating_mul(2).max(1024) {
-                        // More than can be tracked: the first in order stay, the next scan finds the others.
-                        sort(&mut found, watch.order);
-                        found.truncate(room);
-                        self.tracker.is_incomplete = true;
+        for (folder, within) in targets {
+            let walked = walk(lane.options.root(*folder), within, watch, &mut |below, status| {
+                let place = Place { folder: *folder, below };
+                if failure.is_some() || self.tracker.contains(&place) {
+                    return;
+                }
+                let identity = Identity::from(&status);
+                match look.at(&place, identity) {
+                    Ok(FirstLook::Read { known_hash }) => {
+                        found.push(Found { place, status, known_hash, due: None });
+                        if found.len() > room.saturating_mul(2).max(1024) {
+                            // More than can be tracked: the first in order stay, the next scan finds the others.
+                            self.tracker.is_incomplete = true;
+                            sort(&mut found, watch.order);
+                            found.truncate(room);
+                        }
                     }
+                    Ok(FirstLook::Known(entry)) => self.known(place, identity, entry),
+                    Ok(FirstLook::Ignored) => Tally::add(&lane.tally.known, 1),
+                    Err(error) => failure = Some(error),
                 }
-                Ok(FirstLook::Known(entry)) => self.known(place, identity, entry),
-                Ok(FirstLook::Ignored) => Tally::add(&lane.tally.known, 1),
-                Err(error) => failure = Some(error),
+            });
+            let problems = match walked {
+                Ok(walked) => walked.problems,
+                Err(error) => vec![Problem { path: lane.options.root(*folder).to_owned(), error }],
+            };
+            for Problem { path, error } in problems {
+                tracing::warn!(dataset, "not scanned: {}: {error}", path.display());
+                self.note_problem(format!("not scanned: {}: {error}", path.display()));
             }
-        });
-        self.look = Some(look);
-        let dataset = &lane.options.name;
-        match walked {
-            Ok(walked) => {
-                for problem in walked.problems {
-                    let text = format!("{}: {}", problem.path.display(), problem.error);
-                    tracing::warn!(dataset, "not scanned: {text}");
-                    self.problems.push(format!("dataset \"{dataset}\": not scanned: {text}"));
-                }
-            }
-            Err(error) => tracing::warn!(dataset, "{}: {error}", root.display()),
         }
         if let Some(error) = failure {
-            tracing::error!(dataset, "{error}");
-            self.problems.push(format!("dataset \"{dataset}\": {error}"));
-            return;
+            return Err(error);
         }
         sort(&mut found, watch.order);
         if found.len() > room {
             found.truncate(room);
             self.tracker.is_incomplete = true;
         }
-        for Found { place, status, known_hash } in found {
-            let identity = Identity::from(&status);
-            Tally::add(&lane.tally.found, 1);
-            if wall_ns.saturating_sub(status.ctime_ns) >= quiet_ns {
-                self.tracker.add_ready(place, identity, known_hash);
-            } else {
-                self.tracker.touch(place, now + watch.settle, Some(identity), None);
-            }
-        }
+        Ok(found)
     }
 
-    /// A file's quiet time is over: is it still as it was, and does the ledger have it?
-    fn look_at(&mut self, due: Due, now: Instant) {
-        let path = self.lane.path_of(&due.place);
-        let status = match std::fs::symlink_metadata(&path) {
-            Ok(metadata) => FileStatus::from(&metadata),
-            Err(_) => return,
-        };
+    /// A file's quiet time is over: is it still as it was, and does the ledger lack it?
+    fn look_at(&mut self, due: Due, now: Instant) -> Option<Found> {
+        // A file that is gone needs nothing.
+        let metadata = std::fs::symlink_metadata(self.lane.path_of(&due.place)).ok()?;
+        let status = FileStatus::from(&metadata);
         if !status.is_regular {
-            return;
+            return None;
         }
         let identity = Identity::from(&status);
-        let settle = self.watch().settle;
         if due.seen.is_some_and(|seen| seen != identity) {
-            return self.tracker.wait_on(due, now + settle, identity);
+            let settle = self.watch().settle;
+            self.tracker.wait_on(due, now + settle, identity);
+            return None;
         }
-        let Some(look) = &self.look else { return };
-        match look.at(&due.place, identity) {
+        match self.look.as_ref()?.at(&due.place, identity) {
             Ok(FirstLook::Read { known_hash }) => {
                 if due.seen.is_none() {
                     Tally::add(&self.lane.tally.found, 1);
                 }
-                self.tracker.make_ready(due, identity, known_hash);
+                return Some(Found { place: due.place.clone(), status, known_hash, due: Some(due) });
             }
             Ok(FirstLook::Known(entry)) => self.known(due.place, identity, entry),
             Ok(FirstLook::Ignored) => Tally::add(&self.lane.tally.known, 1),
@@ -335,6 +376,14 @@ impl DatasetIntake {
                 tracing::error!(dataset = self.lane.options.name, "{error}");
                 self.tracker.wait_on(due, now + Duration::from_secs(1), identity);
             }
+        }
+        None
+    }
+
+    /// For the report of `--once`; a service has its log.
+    fn note_problem(&mut self, text: String) {
+        if self.once {
+            self.problems.push(format!("dataset \"{}\": {text}", self.lane.options.name));
         }
     }
 

@@ -7,6 +7,7 @@
 //! * Same path, same content: known, however its time stamp or inode changed; where sources stay after their commit.
 //! * Where sources are moved or deleted after their commit, a file that comes back under the same path with the same
 //!   size and time is the same delivery again if its content is equal; anything else is a new source.
+//! * What was rejected under a path does not count where its earlier content comes back.
 //! * Same path, other content: a rejected source that was mended is tried again; a committed one by `changed`.
 //! * Another path, same inode, size and time, and nothing left at the old path: it was renamed, if its content is equal.
 //! * Another path, same content: by `duplicates`.
@@ -37,6 +38,8 @@ pub trait Known {
 
 /// What only the last look asks.
 pub trait KnownContent: Known {
+    /// The newest committed entry under this path, whatever was rejected there since.
+    fn committed_at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError>;
     fn with_hash(&self, hash: &Hash) -> Result<Option<Entry>, LedgerError>;
 }
 
@@ -92,8 +95,8 @@ pub fn last_look(
     identity: Identity,
     hash: &Hash,
 ) -> Result<LastLook, LedgerError> {
-    match known.at_path(path)? {
-        Some(entry) if matches!(entry.fate, Fate::Committed(_)) => {
+    match known.committed_at_path(path)? {
+        Some(entry) => {
             if entry.hash.as_ref() == Some(hash) {
                 if rules.keeps || same_delivery(entry.identity, identity) {
                     return Ok(LastLook::Same(Box::new(entry)));
@@ -102,7 +105,6 @@ pub fn last_look(
                 return Ok(LastLook::Ignored);
             }
         }
-        Some(_) => {}
         None => {
             let renamed = known.with_identity(identity)?.filter(|entry| {
                 matches!(entry.fate, Fate::Committed(_))
@@ -149,6 +151,10 @@ mod tests {
     }
 
     impl KnownContent for Table {
+        fn committed_at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError> {
+            let committed = |entry: &&Entry| entry.path == path && matches!(entry.fate, Fate::Committed(_));
+            Ok(self.entries.iter().rev().find(committed).cloned())
+        }
         fn with_hash(&self, hash: &Hash) -> Result<Option<Entry>, LedgerError> {
             Ok(self.entries.iter().find(|entry| entry.hash.as_ref() == Some(hash)).cloned())
         }
@@ -253,6 +259,18 @@ mod tests {
         let skip = Rules { skip_duplicates: true, ..KEEP };
         let (_, last) = both(&table(&[]), skip, "copy", identity(10, 500, 50), "good");
         assert!(matches!(last, LastLook::Duplicate(entry) if entry.id == 1));
+    }
+
+    #[test]
+    fn content_that_comes_back_after_a_rejection_is_the_same_source() {
+        let mut table = table(&[]);
+        let mut rejected = table.entries[1].clone();
+        (rejected.id, rejected.path) = (3, "good".into());
+        table.entries.push(rejected);
+        let append = Rules { append_changed: true, ..KEEP };
+        let (first, last) = both(&table, append, "good", identity(10, 400, 1), "good");
+        assert_eq!(first, read(None));
+        assert!(matches!(last, LastLook::Same(entry) if entry.id == 1));
     }
 
     #[test]

@@ -128,6 +128,8 @@ pub trait Ledger: Send {
     fn labels(&self) -> &[String];
     /// The newest entry under this path.
     fn at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError>;
+    /// The newest committed entry under this path.
+    fn committed_at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError>;
     /// The newest entry with this inode, size and modification time.
     fn with_identity(&self, identity: Identity) -> Result<Option<Entry>, LedgerError>;
     /// The oldest committed entry with rows and this content.

@@ -179,6 +179,10 @@ impl Ledger for SqliteLedger {
         self.find(Lookup::Path(path))
     }
 
+    fn committed_at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError> {
+        self.find(Lookup::Committed(path))
+    }
+
     fn with_identity(&self, identity: Identity) -> Result<Option<Entry>, LedgerError> {
         self.find(Lookup::Identity(identity))
     }

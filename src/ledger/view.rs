@@ -17,6 +17,7 @@ const FIELDS: &str = "id, path, size, mtime_ns, inode, hash, status, reason, fir
 /// What to look for.
 pub(super) enum Lookup<'a> {
     Path(&'a Path),
+    Committed(&'a Path),
     Identity(Identity),
     Hash(&'a Hash),
 }
@@ -82,6 +83,12 @@ pub(super) fn find(connection: &Connection, lookup: Lookup<'_>) -> rusqlite::Res
     match lookup {
         Lookup::Path(path) => connection
             .prepare_cached(&format!("SELECT {FIELDS} FROM sources WHERE path = ?1 ORDER BY id DESC LIMIT 1"))?
+            .query_row(params![path_value(path)], entry)
+            .optional(),
+        Lookup::Committed(path) => connection
+            .prepare_cached(&format!(
+                "SELECT {FIELDS} FROM sources WHERE path = ?1 AND status = 'committed' ORDER BY id DESC LIMIT 1"
+            ))?
             .query_row(params![path_value(path)], entry)
             .optional(),
         Lookup::Identity(identity) => connection

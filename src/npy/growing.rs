@@ -134,7 +134,7 @@ impl GrowingFile {
     }
 
     /// Hands the staged rows to the operating system. `recycle` gets each buffer back as it was. After an error the rows that
-    /// were staged are in an unknown state until [`Self::cut`] took them back.
+    /// were staged are in an unknown state until [`Self::unstage`] took them back.
     pub fn flush(&mut self, mut recycle: impl FnMut(Vec<u8>)) -> io::Result<()> {
         if self.pending.is_empty() {
             return Ok(());

@@ -53,14 +53,12 @@ impl fmt::Display for Growth {
                 formatter,
                 "yes, under live readers: the count has {width} aligned bytes at {offset}, which one write replaces"
             ),
-            Growth::Room { spare_bytes: 0 } => write!(
-                formatter,
-                "only until the count needs one more digit: the header has no padding left (ensure-appendable makes room)"
-            ),
+            Growth::Room { spare_bytes: 0 } => {
+                write!(formatter, "only until the count needs one more digit: the header has no padding left")
+            }
             Growth::Room { spare_bytes } => write!(
                 formatter,
-                "yes, by up to {spare_bytes} more digits, but a reader can see the header half rewritten \
-                 (ensure-appendable gives it an aligned window)"
+                "yes, by up to {spare_bytes} more digits, but a reader can see the header half rewritten"
             ),
             Growth::None(reason) => write!(formatter, "no: {reason}"),
         }

@@ -6,7 +6,7 @@
 //! 1. Take the lock on the main file. Open the ledger: N is its count.
 //! 2. Refuse what cannot have come from a crash: a file that is too short for N rows, a header above N, settings that
 //!    differ. Lost data is never papered over.
-//! 3. Check the rows since the last clean mark against their checksums.
+//! 3. Check the rows since the last clean mark against their checksums. Up to here nothing is changed.
 //! 4. Cut every file to N rows, rebuild a damaged header, sync, publish N (the main file last), sync.
 
 mod check;
@@ -18,12 +18,17 @@ use std::fmt::Write as _;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::{Dataset, Durability};
 use crate::ledger::{Ledger, LedgerError, LedgerSchema, Ledgers};
 use crate::npy::{GrowingFile, Layout, LayoutError};
 use crate::storage::{Access, Disk, DiskFile, lock_holder, write_all_at};
 use crate::writer::{Column, ColumnKind, DatasetWriter, Paths};
+
+/// A lock that somebody holds is asked for so often, and this long apart.
+const LOCK_ATTEMPTS: u32 = 10;
+const LOCK_WAIT: Duration = Duration::from_millis(50);
 
 /// Why a dataset cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -74,30 +79,35 @@ pub fn open(disk: &Arc<dyn Disk>, ledgers: &dyn Ledgers, options: &Arc<Dataset>)
     create::make_main_if_new(&**disk, ledgers, &paths, &layout)?;
 
     let main = disk.open(&paths.main, Access::ReadWrite).map_err(io_error("opening", &paths.main))?;
-    if !main.try_lock().map_err(io_error("locking", &paths.main))? {
-        return Err(OpenError::Locked { holder: lock_holder(&paths.main), path: paths.main });
-    }
-
-    let schema = schema_of(options);
+    take_lock(&*main, &paths.main)?;
     let ledger = match ledgers.open(&paths.ledger, durable)? {
         Some(ledger) => ledger,
-        None => create::make_ledger(&*main, ledgers, &paths, &layout, &schema, durable)?,
+        None => create::make_ledger(&*main, ledgers, &paths, &layout, &schema_of(options), durable)?,
     };
     refuse_other_settings(options, ledger.schema())?;
 
+    // First all that can refuse, then all that changes something.
     let state = ledger.state();
-    let mut main = take_over(&**disk, &paths.main, main, &layout, state.rows, durable)?;
+    let main = Checked::new(paths.main.clone(), main, layout, state.rows, durable)?;
     let mut columns = Vec::new();
     for kind in ColumnKind::wanted(&options.columns) {
         let path = paths.column(kind);
         let layout = Layout::new(&kind.dtype(), &[])?;
         create::make_column_if_new(&**disk, &path, &layout, state.rows)?;
         let file = disk.open(&path, Access::ReadWrite).map_err(io_error("opening", &path))?;
-        columns.push(Column::new(kind, take_over(&**disk, &path, file, &layout, state.rows, durable)?));
+        columns.push((kind, Checked::new(path, file, layout, state.rows, durable)?));
     }
     verify_recent(&*ledger, &main, &columns, state.clean_rows)?;
 
+    let mut main = main.cut()?;
+    let mut columns = columns
+        .into_iter()
+        .map(|(kind, checked)| Ok(Column::new(kind, checked.cut()?)))
+        .collect::<Result<Vec<_>, OpenError>>()?;
+    // The names, too: a crash may have come between a creation's rename and its sync of the folder.
+    disk.sync_folder(paths.folder()).map_err(io_error("syncing", paths.folder()))?;
     publish_all(&mut main, &mut columns, state.rows)?;
+
     let mut writer = DatasetWriter::new(options.clone(), disk.clone(), ledger, paths, main, columns);
     restore_labels(&mut writer)?;
     // A mark that cannot be written (no room) only means that the next start checks the same rows again.
@@ -105,6 +115,17 @@ pub fn open(disk: &Arc<dyn Disk>, ledgers: &dyn Ledgers, options: &Arc<Dataset>)
         tracing::warn!(dataset = options.name, "the clean mark could not be noted: {fault}");
     }
     Ok(writer)
+}
+
+/// A look at a dataset (`status`) holds a shared lock for an instant, so one refusal is none.
+fn take_lock(main: &dyn DiskFile, path: &Path) -> Result<(), OpenError> {
+    for _ in 0..LOCK_ATTEMPTS {
+        if main.try_lock().map_err(io_error("locking", path))? {
+            return Ok(());
+        }
+        std::thread::sleep(LOCK_WAIT);
+    }
+    Err(OpenError::Locked { holder: lock_holder(path), path: path.to_owned() })
 }
 
 /// Refuses a config whose rows would differ in meaning from those that are there.
@@ -127,55 +148,72 @@ pub fn refuse_other_settings(options: &Dataset, was: &LedgerSchema) -> Result<()
     Err(OpenError::Settings(text))
 }
 
-/// Brings one file in line with N committed rows, all but its count.
-fn take_over(
-    disk: &dyn Disk,
-    path: &Path,
+/// A file that a crash can have left as it is.
+struct Checked {
+    path: PathBuf,
     file: Box<dyn DiskFile>,
-    layout: &Layout,
+    layout: Layout,
     rows: u64,
-    durable: bool,
-) -> Result<GrowingFile, OpenError> {
-    let findings = check_file(&*file, path, layout, rows).map_err(io_error("reading", path))?;
-    let mut published = findings.published_rows.unwrap_or(0);
-    let mut rebuild = findings.header_is_damaged;
-    if published > rows && !durable {
+    /// Rows in its header; 0 where the header is to be rebuilt.
+    published: u64,
+    rebuild: bool,
+}
+
+impl Checked {
+    /// Holds the file against the ledger. Changes nothing.
+    fn new(
+        path: PathBuf,
+        file: Box<dyn DiskFile>,
+        layout: Layout,
+        rows: u64,
+        durable: bool,
+    ) -> Result<Self, OpenError> {
+        let found = check_file(&*file, &path, &layout, rows).map_err(io_error("reading", &path))?;
+        if let Some(finding) = found.refusals(durable).next() {
+            return Err(OpenError::Damaged(format!(
+                "{finding}\nNothing was changed. `npy-ingest verify` tells more; if rows are really lost, move the \
+                 dataset's files away, or restore them from a backup."
+            )));
+        }
+        let published = found.published_rows.unwrap_or(0);
         // Without fsync a power cut may have kept the header and lost the ledger's last rows: they are gone.
-        tracing::warn!(file = %path.display(), published, rows, "rows were lost with `durability = \"none\"`");
-        published = rows;
-        rebuild = true;
+        let is_ahead = published > rows;
+        if is_ahead {
+            tracing::warn!(file = %path.display(), published, rows, "rows were lost with `durability = \"none\"`");
+        }
+        let rebuild = is_ahead || found.header_is_damaged;
+        Ok(Self { published: if rebuild { 0 } else { published }, path, file, layout, rows, rebuild })
     }
-    if let Some(finding) = findings.refusals(durable).next() {
-        return Err(OpenError::Damaged(format!(
-            "{finding}\nNothing was changed. `npy-ingest verify` tells more; if rows are really lost, move the \
-             dataset's files away, or restore them from a backup."
-        )));
+
+    fn row_check(&self) -> RowCheck<'_> {
+        RowCheck { file: &*self.file, layout: &self.layout, path: &self.path }
     }
-    if rebuild {
-        let header = layout.header(published)?;
-        write_all_at(&*file, &mut [IoSlice::new(&header)], 0).map_err(io_error("rebuilding the header of", path))?;
-        tracing::warn!(file = %path.display(), "a damaged header was rebuilt");
+
+    /// Cuts it to its committed rows and makes them durable; a damaged header is rebuilt.
+    fn cut(self) -> Result<GrowingFile, OpenError> {
+        let Self { path, file, layout, rows, published, rebuild } = self;
+        if rebuild {
+            let header = layout.header(published)?;
+            write_all_at(&*file, &mut [IoSlice::new(&header)], 0)
+                .map_err(io_error("rebuilding the header of", &path))?;
+            tracing::warn!(file = %path.display(), "its header is rebuilt");
+        }
+        let mut file =
+            GrowingFile::new(path.clone(), file, layout, published, rows).map_err(io_error("reading", &path))?;
+        file.trim().map_err(io_error("cutting", &path))?;
+        file.sync().map_err(io_error("syncing", &path))?;
+        Ok(file)
     }
-    let mut file =
-        GrowingFile::new(path.to_owned(), file, layout.clone(), published, rows).map_err(io_error("reading", path))?;
-    file.trim().map_err(io_error("cutting", path))?;
-    file.sync().map_err(io_error("syncing", path))?;
-    // The name, too: a crash may have come between a creation's rename and its sync of the folder.
-    disk.sync_folder(path.parent().unwrap_or(Path::new("."))).map_err(io_error("syncing the folder of", path))?;
-    Ok(file)
 }
 
 fn verify_recent(
     ledger: &dyn Ledger,
-    main: &GrowingFile,
-    columns: &[Column],
+    main: &Checked,
+    columns: &[(ColumnKind, Checked)],
     clean_rows: u64,
 ) -> Result<(), OpenError> {
-    let files: Vec<RowCheck<'_>> = columns
-        .iter()
-        .map(|column| RowCheck { file: column.file.file(), layout: column.file.layout(), path: column.file.path() })
-        .collect();
-    let main = RowCheck { file: main.file(), layout: main.layout(), path: main.path() };
+    let files: Vec<RowCheck<'_>> = columns.iter().map(|(_, column)| column.row_check()).collect();
+    let main = main.row_check();
     let mut from = clean_rows;
     loop {
         let entries = ledger.committed_from(from, 1024)?;

@@ -84,6 +84,13 @@ impl Known for Staged<'_> {
 }
 
 impl KnownContent for Staged<'_> {
+    fn committed_at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError> {
+        match self.staged(self.batch.by_path.get(path)).filter(|entry| matches!(entry.fate, Fate::Committed(_))) {
+            Some(entry) => Ok(Some(entry)),
+            None => self.ledger.committed_at_path(path),
+        }
+    }
+
     fn with_hash(&self, hash: &Hash) -> Result<Option<Entry>, LedgerError> {
         match self.ledger.with_hash(hash)? {
             Some(entry) => Ok(Some(entry)),

@@ -247,7 +247,8 @@ impl DatasetWriter {
             }
             LastLook::Same(entry) => {
                 self.discard_source(recycle);
-                if entry.path == path && entry.identity == source.identity {
+                let is_newest = self.ledger.at_path(&path)?.is_some_and(|newest| newest.id == entry.id);
+                if is_newest && entry.path == path && entry.identity == source.identity {
                     return Ok(Finish::Known { id: entry.id });
                 }
                 let id = entry.id;
@@ -308,7 +309,7 @@ impl DatasetWriter {
         Ok(())
     }
 
-    fn sync_files(&mut self) -> Result<(), Fault> {
+    fn sync_files(&self) -> Result<(), Fault> {
         if self.options.commit.durability == Durability::None {
             return Ok(());
         }
@@ -378,12 +379,20 @@ impl DatasetWriter {
         Ok(())
     }
 
-    /// Cuts what lies past the last committed row, and notes in the ledger that all committed rows are known to be sound, so
-    /// that the next start need not check them.
-    pub fn mark_clean(&mut self) -> Result<(), Fault> {
+    /// Ends the work: cuts what lies past the last committed row, and makes the publication as durable as the commit.
+    pub fn finish(&mut self) -> Result<(), Fault> {
         let files = self.columns.iter_mut().map(|column| &mut column.file).chain([&mut self.main]);
         for file in files {
             file.trim().map_err(|error| Fault::io("cutting", file.path(), &error))?;
+        }
+        self.sync_files()?;
+        self.mark_clean()
+    }
+
+    /// Notes in the ledger that all committed rows are known to be sound, so that the next start need not check them.
+    pub fn mark_clean(&mut self) -> Result<(), Fault> {
+        if self.options.commit.durability == Durability::None {
+            return Ok(());
         }
         let state = self.ledger.state();
         if state.clean_rows != state.rows {

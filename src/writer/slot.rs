@@ -368,9 +368,9 @@ impl Slot {
             self.commit();
         }
         if let State::Open(writer) = &mut self.state
-            && let Err(fault) = writer.mark_clean()
+            && let Err(fault) = writer.finish()
         {
-            tracing::warn!(dataset = self.lane.options.name, "the clean mark could not be noted: {fault}");
+            tracing::warn!(dataset = self.lane.options.name, "{fault}; the next start makes up for it");
         }
         if let State::Open(writer) = &self.state
             && writer.is_behind()

@@ -21,7 +21,7 @@ def test_help_teaches():
         assert word in done.stdout
 
 
-@pytest.mark.parametrize("words", [["--once"], ["check"], ["status"], ["nonsense"], ["sources", "--row", "x"], ["--config", "none.toml"]])
+@pytest.mark.parametrize("words", [["--once"], ["--once", "check"], ["verify", "a.npy", "--deep"], ["check"], ["status"], ["nonsense"], ["sources", "--row", "x"], ["--config", "none.toml"]])
 def test_a_wrong_command_line_or_a_missing_config_is_exit_2(words, tmp_path):
     done = subprocess.run([PROGRAM, *words], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr
@@ -162,8 +162,18 @@ def test_verify_finds_what_is_wrong(project):
         project.once()
         assert project.output.read_bytes() == good
 
+    # What is refused is refused before anything is changed.
     column = project.output.with_suffix(".source.npy")
     content = column.read_bytes()
+    column.write_bytes(content[:-3])
+    torn = b"\0" * 100 + good[100:] + b"tail"
+    project.output.write_bytes(torn)
+    project.once(check=1)
+    assert project.output.read_bytes() == torn
+    column.write_bytes(content)
+    project.once()
+    assert project.output.read_bytes() == good
+
     column.unlink()
     assert "frames.source.npy is missing" in project.once(check=1).stderr
     column.write_bytes(content)

@@ -70,6 +70,18 @@ def test_the_same_content_under_another_name_goes_by_duplicates(project):
         (one.drop / "copy.png").unlink()
 
 
+def test_a_source_that_is_damaged_and_restored_is_not_doubled(project):
+    project = project(watch='changed = "append"')
+    make_pngs(project.drop, 1)
+    project.once()
+    good = (project.drop / "000000.png").read_bytes()
+    (project.drop / "000000.png").write_text("damaged")
+    project.once(check=3)
+    (project.drop / "000000.png").write_bytes(good)
+    project.once(check=0)
+    assert project.count() == 1 and not project.rejected()
+
+
 def test_a_mended_file_is_tried_again_by_itself(project):
     project = project()
     shutil.copy(TESTDATA / "bad" / "truncated.png", project.drop / "a.png")
