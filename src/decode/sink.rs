@@ -7,12 +7,6 @@ use super::{DecodeError, RowBlock, RowSink};
 use crate::lane::{Lane, ToWriter};
 use crate::source::Hash;
 
-/// The way of a part's buffer to the writer and back.
-struct Parts {
-    emptied: Sender<Vec<u8>>,
-    back: Receiver<Vec<u8>>,
-}
-
 /// The rows of one source.
 pub struct SourceRows<'a> {
     lane: &'a Lane,
@@ -26,8 +20,8 @@ pub struct SourceRows<'a> {
     times_s: Vec<f64>,
     rows: u64,
     hasher: blake3::Hasher,
-    /// Set once a part was handed on: where its buffer comes back.
-    parts: Option<Parts>,
+    /// Set once a part was handed on: where its buffer comes back. It never does if the writer lost the part.
+    back: Option<Receiver<Vec<u8>>>,
 }
 
 impl<'a> SourceRows<'a> {
@@ -43,7 +37,7 @@ impl<'a> SourceRows<'a> {
             times_s: Vec::new(),
             rows: 0,
             hasher: blake3::Hasher::new(),
-            parts: None,
+            back: None,
         }
     }
 
@@ -72,19 +66,17 @@ impl<'a> SourceRows<'a> {
 
     /// Hands the full buffer to the writer and goes on with the other one of the pair.
     fn hand_on(&mut self) -> Result<(), DecodeError> {
-        let next = match &self.parts {
+        let next = match self.back.take() {
             // The part before has been written when its buffer is back.
-            Some(parts) => parts.back.recv().map_err(|_| DecodeError::Interrupted)?,
+            Some(back) => back.recv().map_err(|_| DecodeError::Interrupted)?,
             None => {
-                let (emptied, back) = bounded(2);
-                self.parts = Some(Parts { emptied, back });
                 self.lane.turn.wait_for(self.sequence);
                 self.lane.buffers.take()
             }
         };
-        let block = self.take_block(next);
-        let Some(Parts { emptied, .. }) = &self.parts else { return Ok(()) };
-        let message = ToWriter::Rows { lane: self.lane.index, block, emptied: emptied.clone() };
+        let (emptied, back) = bounded(1);
+        self.back = Some(back);
+        let message = ToWriter::Rows { lane: self.lane.index, block: self.take_block(next), emptied };
         self.to_writer.send(message).map_err(|_| DecodeError::Interrupted)
     }
 }

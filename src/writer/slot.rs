@@ -119,20 +119,19 @@ impl Slot {
         self.paused_until.is_some_and(|until| until > now)
     }
 
-    /// A part of the source whose turn it is.
+    /// A part of the source whose turn it is. Its buffer goes back through `emptied`; where it does not, the decoder learns
+    /// that the part is lost.
     pub(super) fn rows(&mut self, block: RowBlock, emptied: &Sender<Vec<u8>>) {
         let is_lost = self.is_paused(Instant::now()) || self.broken == Some(self.next_sequence);
         match &mut self.state {
             State::Open(writer) if !is_lost => {
+                // The decoder may have given up; then the buffer is freed.
                 if let Err(fault) = writer.stage_part(block, |buffer| drop(emptied.try_send(buffer))) {
                     self.broken = Some(self.next_sequence);
                     self.fault(fault);
                 }
             }
-            _ => {
-                self.broken = Some(self.next_sequence);
-                drop(emptied.try_send(block.bytes));
-            }
+            _ => self.broken = Some(self.next_sequence),
         }
     }
 

@@ -227,6 +227,33 @@ def test_a_full_disk_pauses_and_goes_on_when_there_is_room(project):
         subprocess.run(["umount", "-l", data], check=True)
 
 
+def test_a_full_disk_in_the_middle_of_a_long_source(project):
+    """The rows of an animation go to the writer in parts. When one of them does not fit, the source is taken again as a
+    whole, and nobody waits for a buffer that never comes back."""
+    from PIL import Image
+
+    project = project(
+        shape=(200, 200, 3), image='frames = "all"', service='[service]\nmemory = "1MiB"\nworkers = 2')
+    data = project.folder / "data"
+    mounted("size=20m", data)
+    try:
+        frames = [Image.new("RGB", (50, 50), (number, 255 - number, 90)) for number in range(100)]
+        for number in range(4):
+            first, *others = frames[number:] + frames[:number]
+            first.save(project.drop / f"{number}.gif", save_all=True, append_images=others, duration=40)
+        with project.service():
+            end = time.monotonic() + 30
+            while "paused for" not in project.log():
+                assert time.monotonic() < end, project.log()
+                time.sleep(0.05)
+            subprocess.run(["mount", "-o", "remount,size=200m", data], check=True)
+            project.wait_for_rows(400)
+        assert project.ledger("SELECT rows FROM sources") == [(100,)] * 4
+        assert project.json("verify", "--deep")["ok"]
+    finally:
+        subprocess.run(["umount", "-l", data], check=True)
+
+
 def test_a_full_disk_ends_once_with_words_and_without_loss(project):
     project = project(shape=(64, 64, 3))
     data = project.folder / "data"
