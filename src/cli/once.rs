@@ -1,6 +1,7 @@
 //! `npy-ingest --config F --once`: takes what is there, and ends.
 
 use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -51,13 +52,14 @@ pub fn run(config: &Config) -> Result<u8, Failure> {
         problems.push("stopped by a signal; the next run takes the rest".to_owned());
     }
     for source in outcome.report.unfinished.iter().take(if problems.is_empty() { 20 } else { 0 }) {
+        let source = text::path(Path::new(source));
         eprintln!("npy-ingest: {source} is still being written: left for the next run");
     }
     if problems.is_empty() {
         return Ok(code);
     }
     for problem in &problems {
-        eprintln!("npy-ingest: {problem}");
+        eprintln!("npy-ingest: {}", text::path(Path::new(problem)));
     }
     Ok(FAILED)
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::failure::Failure;
 use super::{DONE, FAILED, print, print_json, text};
 use crate::config::{Config, Dataset};
-use crate::ledger::{LedgerView, Listed};
+use crate::ledger::{Fate, LedgerView, Listed};
 use crate::npy::{Layout, Tail, inspect};
 use crate::recovery::{FileFindings, Finding, RowCheck, check_file, check_rows, refuse_other_settings};
 use crate::storage::{Access, Disk, DiskFile, RealDisk};
@@ -120,10 +120,10 @@ fn verify_rows(verdict: &mut Verdict, view: &LedgerView, files: &[OpenFile]) -> 
     let mut checked = 0;
     let mut problems = Vec::new();
     view.for_each(false, |Listed { entry, .. }| -> Result<(), Failure> {
-        if let Some(finding) = read(main.path, || check_rows(main, columns, &entry))? {
-            problems.push(finding.to_string());
+        if matches!(&entry.fate, Fate::Committed(committed) if committed.rows > 0) {
+            problems.extend(read(main.path, || check_rows(main, columns, &entry))?.map(|finding| finding.to_string()));
+            checked += 1;
         }
-        checked += 1;
         Ok(())
     })?;
     verdict.sources_checked = Some(checked);

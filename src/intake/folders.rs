@@ -87,7 +87,7 @@ impl Folder {
             WatchMode::Poll => false,
             WatchMode::Auto => {
                 if !self.is_local {
-                    tracing::info!(folder = %self.root.display(), "its filesystem sends no events: polling it");
+                    tracing::info!(folder = ?self.root, "its filesystem sends no events: polling it");
                 }
                 self.is_local
             }
@@ -102,14 +102,14 @@ impl Folder {
             Ok(()) => true,
             Err(WatchFailure::Limit) => {
                 tracing::warn!(
-                    folder = %self.root.display(),
+                    folder = ?self.root,
                     "the limit of inotify watches is reached: polling it; raise fs.inotify.max_user_watches for events"
                 );
                 watcher.forget(&self.root);
                 false
             }
             Err(WatchFailure::Other(error)) => {
-                tracing::warn!(folder = %self.root.display(), "it cannot be watched: {error}; polling it");
+                tracing::warn!(folder = ?self.root, "it cannot be watched: {error}; polling it");
                 watcher.forget(&self.root);
                 false
             }

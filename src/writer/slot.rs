@@ -186,7 +186,7 @@ impl Slot {
             Ok(Finish::Staged { id, kind }) => {
                 if let Some(reason) = &reason_for_log {
                     let path = lane.path_of(&candidate.place);
-                    tracing::warn!(dataset = lane.options.name, source = %path.display(), "rejected: {reason}");
+                    tracing::warn!(dataset = lane.options.name, source = ?path, "rejected: {reason}");
                 }
                 self.settlements.push(Settlement { candidate, id, kind, reason: reason_for_log });
                 if lane.options.commit.durability == Durability::Source {
@@ -314,7 +314,7 @@ impl Slot {
                 let dataset = &self.lane.options.name;
                 tracing::warn!(
                     dataset,
-                    source = %path.display(),
+                    source = ?path,
                     "its rows are committed, but it could not be moved or deleted: {error}; the next scan tries again"
                 );
                 None

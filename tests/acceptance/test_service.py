@@ -59,6 +59,40 @@ def test_a_burst_into_freshly_made_nested_folders(project):
     project.check_exactly_once(names)
 
 
+def test_polling_finds_what_events_would(project):
+    project = project(watch='mode = "poll"')
+    elsewhere = project.folder / "elsewhere"
+    names = make_pngs(elsewhere, 20)
+    with project.service():
+        time.sleep(0.5)
+        for name in names[:10]:
+            shutil.copy(elsewhere / name, project.drop / name)
+        project.wait_for_rows(10, timeout=5)
+        (elsewhere / "folder").mkdir()
+        for name in names[10:]:
+            (elsewhere / name).rename(elsewhere / "folder" / name)
+        (elsewhere / "folder").rename(project.drop / "folder")
+        project.wait_for_rows(20, timeout=5)
+    project.check_exactly_once(names)
+
+
+def test_a_burst_while_the_service_cannot_listen(project):
+    """The kernel's queue of events overflows: what was lost is found by a scan."""
+    project = project(shape=(4, 4, 3))
+    elsewhere = project.folder / "elsewhere"
+    names = make_pngs(elsewhere, 12_000)
+    with project.service() as service:
+        time.sleep(0.5)
+        service.send_signal(signal.SIGSTOP)
+        for name in names:
+            (elsewhere / name).rename(project.drop / name)
+            os.utime(project.drop / name)
+        service.send_signal(signal.SIGCONT)
+        project.wait_for_rows(len(names))
+        assert "events were lost" in project.log()
+    project.check_exactly_once(names)
+
+
 def test_a_dropped_photograph_is_a_row_within_300_ms(project):
     project = project(shape=(224, 224, 3))
     latencies = []

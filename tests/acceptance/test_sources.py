@@ -180,6 +180,12 @@ def test_names_of_any_bytes(project):
     assert project.count() == 5
     stored = {os.fsencode(path) if isinstance(path, str) else path for path, in project.ledger("SELECT path FROM sources")}
     assert stored == {b"drop/" + name for name in names}
+    for name in [b"bad\nline.png", b"bad\x1b[31m.png"]:
+        with open(os.path.join(os.fsencode(project.drop), name), "wb") as bad:
+            bad.write(b"no image")
+    done = project.once(check=3)
+    assert "\x1b[31m" not in done.stderr and len(done.stderr.splitlines()) == 2
+    project.command("retry", check=0)
     listing = project.command("sources", check=0).stdout
     assert "\x1b" not in listing and len(listing.splitlines()) == 5
     assert len(project.json("sources")["datasets"][0]["sources"]) == 5
