@@ -176,11 +176,11 @@ impl DatasetIntake {
     }
 
     /// Does what is due: scans, new folders, files whose quiet time is over.
-    pub fn tick(&mut self, now: Instant, mut watcher: Option<&mut Watcher>) {
+    pub fn tick(&mut self, now: Instant, watcher: Option<&mut Watcher>) {
         if !self.is_open() || self.is_stopped {
             return;
         }
-        self.scan_due_folders(now, watcher.as_deref_mut());
+        self.scan_due_folders(now, watcher);
         self.scan_new_folders(now);
         let mut found = Vec::new();
         while let Some(due) = self.tracker.pop_due(now) {
