@@ -80,10 +80,11 @@ pub fn start(config: &Config, mode: Mode) -> Result<Running, StartError> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let mut datasets = Vec::new();
     let mut failure = None;
+    let spare_bytes = config.service.memory_bytes / (4 * config.datasets.len().max(1) as u64);
     for (index, options) in config.datasets.iter().enumerate() {
         let options = Arc::new(options.clone());
         let first = open(&disk, &options, mode, &mut failure)?;
-        let lane = Arc::new(Lane::new(index, options, share_bytes(config, index)));
+        let lane = Arc::new(Lane::new(index, options, share_bytes(config, index), spare_bytes));
         datasets.push((lane, first));
     }
     if let Some(failure) = failure

@@ -31,6 +31,9 @@ pub struct Lane {
     pub dispatched: AtomicU64,
     /// Set while decodes of this dataset are for nothing: it is paused, or the service stops.
     pub interrupted: AtomicBool,
+    /// Sources with smaller numbers were dispatched before a fault: they are to be taken again, in their order, and none of
+    /// them may overtake another. Set to the maximum by the fault, and to the next number when the intake goes on.
+    pub accept_from: AtomicU64,
     pub turn: Turn,
     pub buffers: Buffers,
     pub tally: Tally,
@@ -175,14 +178,12 @@ pub struct Buffers {
     take: Receiver<Vec<u8>>,
 }
 
-impl Default for Buffers {
-    fn default() -> Self {
-        let (give, take) = bounded(SPARE_BUFFERS_MAX);
+impl Buffers {
+    fn new(count: u64) -> Self {
+        let (give, take) = bounded(usize::try_from(count).unwrap_or(SPARE_BUFFERS_MAX).clamp(1, SPARE_BUFFERS_MAX));
         Self { give, take }
     }
-}
 
-impl Buffers {
     /// A used buffer with arbitrary contents, or a new one.
     pub fn take(&self) -> Vec<u8> {
         self.take.try_recv().unwrap_or_default()
@@ -195,7 +196,9 @@ impl Buffers {
 }
 
 impl Lane {
-    pub fn new(index: usize, options: Arc<Dataset>, share_bytes: usize) -> Self {
+    /// `spare_bytes`: how much may lie in row buffers that wait to be used again.
+    pub fn new(index: usize, options: Arc<Dataset>, share_bytes: usize, spare_bytes: u64) -> Self {
+        let options_row_bytes = options.row.row_bytes().max(1) as u64;
         let decoder = Decoder::new(&options);
         Self {
             index,
@@ -204,8 +207,9 @@ impl Lane {
             share_bytes,
             dispatched: AtomicU64::new(0),
             interrupted: AtomicBool::new(false),
+            accept_from: AtomicU64::new(0),
             turn: Turn::default(),
-            buffers: Buffers::default(),
+            buffers: Buffers::new(spare_bytes / options_row_bytes),
             tally: Tally::default(),
         }
     }

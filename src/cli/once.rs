@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::failure::Failure;
@@ -22,8 +22,8 @@ const REFRESH: Duration = Duration::from_millis(100);
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 pub fn run(config: &Config) -> Result<u8, Failure> {
-    let mut signals =
-        Signals::new([SIGTERM, SIGINT]).map_err(|error| Failure::failed(format!("listening for signals: {error}")))?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])
+        .map_err(|error| Failure::failed(format!("listening for signals: {error}")))?;
     let running = daemon::start(config, Mode::Once)?;
     let bar = if io::stderr().is_terminal() { progress_bar() } else { ProgressBar::hidden() };
     text::set_bar(Some(bar.clone()));
@@ -70,7 +70,8 @@ fn follow(running: &Running, signals: &mut Signals, bar: &ProgressBar) -> bool {
     let mut line_due = Instant::now() + LINE_EVERY;
     loop {
         let ended = running.ended().recv_timeout(REFRESH).is_ok();
-        if !stopped && signals.pending().next().is_some() {
+        // SIGUSR1 asks a service to scan; here it must do no harm.
+        if !stopped && signals.pending().any(|signal| signal != SIGUSR1) {
             running.stop();
             stopped = true;
         }

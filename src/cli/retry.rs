@@ -77,6 +77,11 @@ fn bring_back(dataset: &Dataset, entry: &Entry) -> bool {
 /// Asks a running daemon to scan now.
 fn wake(dataset: &Dataset, paths: &Paths) -> Result<(), Failure> {
     let Some(pid) = lock_holder(&paths.main) else { return Ok(()) };
+    // Somebody else may hold a lock on the file, and would die of the signal.
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    if name.trim_end() != "npy-ingest" {
+        return Ok(());
+    }
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
     let woken = pid.is_some_and(|pid| rustix::process::kill_process(pid, rustix::process::Signal::USR1).is_ok());
     if woken {

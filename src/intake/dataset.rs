@@ -56,9 +56,13 @@ pub struct DatasetIntake {
     pub leftovers: Vec<Leftover>,
     pub problems: Vec<String>,
     /// Files that were still being written; for `--once`.
-    pub unfinished_rounds: u32,
+    pub unfinished_since: Option<Instant>,
 }
 
+/// Known sources that wait to be disposed of; the next scan finds the others.
+const LEFTOVERS_MAX: usize = 16_384;
+/// When they did not fit into the writer's queue, they are offered again after this time.
+const LEFTOVER_WAIT: Duration = Duration::from_millis(20);
 /// With `--once`, a scan waits for files to become quiet so many times.
 const WAITS_MAX: u32 = 5;
 /// Longer than any `--once` runs.
@@ -92,7 +96,7 @@ impl DatasetIntake {
             is_stopped: false,
             leftovers: Vec::new(),
             problems: Vec::new(),
-            unfinished_rounds: 0,
+            unfinished_since: None,
         }
     }
 
@@ -125,7 +129,8 @@ impl DatasetIntake {
         let new_folder = self.new_folders.first().map(|(due, ..)| *due);
         // A pause that is over waits for what is in flight, which comes back with a message.
         let pause = self.paused_until.filter(|_| self.tracker.in_flight() == 0);
-        [scan, new_folder, self.tracker.next_due(), pause].into_iter().flatten().min()
+        let leftover = (!self.leftovers.is_empty()).then(|| Instant::now() + LEFTOVER_WAIT);
+        [scan, new_folder, self.tracker.next_due(), pause, leftover].into_iter().flatten().min()
     }
 
     /// Whether the path lies below one of the folders, and where.
@@ -395,8 +400,13 @@ impl DatasetIntake {
             Fate::Committed(_) => &watch.after,
             Fate::Rejected { .. } => &watch.rejected,
         };
-        if *disposal != Disposal::Keep {
+        if *disposal == Disposal::Keep {
+            return;
+        }
+        if self.leftovers.len() < LEFTOVERS_MAX {
             self.leftovers.push(Leftover { place, identity, entry });
+        } else {
+            self.tracker.is_incomplete = true;
         }
     }
 
@@ -409,8 +419,13 @@ impl DatasetIntake {
             NotFinished::BeingWritten => settle.max(Duration::from_millis(100)),
             NotFinished::MayBeWritten => (settle * UNCERTAIN_FACTOR).max(UNCERTAIN_MIN),
         };
-        self.unfinished_rounds += 1;
+        self.unfinished_since.get_or_insert(now);
         self.tracker.settle_again(place, now + wait, false);
+    }
+
+    /// Whether another scan could add anything.
+    pub fn has_room(&self) -> bool {
+        self.tracker.room() > 0 && self.leftovers.is_empty()
     }
 
     /// Whether each folder was scanned, or found to be missing.

@@ -15,7 +15,7 @@ pub use survey::{Survey, survey};
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, never, select};
 
@@ -24,8 +24,8 @@ use crate::source::Candidate;
 use dataset::DatasetIntake;
 use watch::{Hint, Watcher};
 
-/// With `--once`, files that are still being written are waited for so many times.
-const UNFINISHED_ROUNDS_MAX: u32 = 50;
+/// With `--once`, files that are still being written are waited for as long as others come to their end, and this long.
+const UNFINISHED_MAX: Duration = Duration::from_secs(3);
 /// Hints that are taken at one go, between two looks at everything else.
 const HINTS_AT_ONCE: usize = 4096;
 
@@ -189,6 +189,8 @@ impl Intake {
                 if let Err(error) = dataset.open(now) {
                     tracing::error!(dataset = dataset.lane.options.name, "{error}");
                     dataset.problems.push(error.to_string());
+                    // A service tries again with its next start; `--once` must end.
+                    dataset.is_stopped = self.once;
                 }
             }
             ToIntake::Paused { until, .. } => {
@@ -203,6 +205,7 @@ impl Intake {
                 match end {
                     End::Settled => {
                         dataset.is_on_trial = false;
+                        dataset.unfinished_since = None;
                         if dataset.tracker.settle(&place) && !self.once {
                             dataset.tracker.touch(place, now + settle, None, None);
                         }
@@ -228,14 +231,16 @@ impl Intake {
 
     fn hand_over_leftovers(&mut self) {
         for dataset in &mut self.datasets {
-            for leftover in dataset.leftovers.drain(..) {
+            while let Some(leftover) = dataset.leftovers.pop() {
                 let lane = dataset.lane.index;
                 let dataset::Leftover { place, identity, entry } = leftover;
                 match self.to_writer.try_send(ToWriter::Dispose { lane, place, identity, entry }) {
                     Ok(()) => {}
-                    // The next scan finds it again; with `--once` there is none, so wait.
-                    Err(TrySendError::Full(message)) if self.once => drop(self.to_writer.send(message)),
-                    Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+                    Err(TrySendError::Full(ToWriter::Dispose { place, identity, entry, .. })) => {
+                        dataset.leftovers.push(dataset::Leftover { place, identity, entry });
+                        break;
+                    }
+                    Err(_) => {}
                 }
             }
         }
@@ -266,7 +271,9 @@ impl Intake {
                 return false;
             }
             dataset.paused_until = None;
-            dataset.lane.interrupted.store(false, Ordering::Relaxed);
+            let lane = &dataset.lane;
+            lane.accept_from.store(lane.dispatched.load(Ordering::Acquire), Ordering::Release);
+            lane.interrupted.store(false, Ordering::Relaxed);
         }
         if dataset.is_on_trial && dataset.tracker.in_flight() > 0 {
             return false;
@@ -278,7 +285,7 @@ impl Intake {
             return false;
         }
         let Some((place, ready)) = dataset.tracker.take() else {
-            if dataset.tracker.is_incomplete && dataset.tracker.waiting() == 0 {
+            if dataset.tracker.is_incomplete && dataset.tracker.waiting() == 0 && dataset.has_room() {
                 dataset.tracker.is_incomplete = false;
                 dataset.scan_all(now);
             }
@@ -306,9 +313,13 @@ impl Intake {
             return self.in_flight == 0 && self.datasets.iter().all(|dataset| dataset.is_stopped);
         }
         self.datasets.iter().all(|dataset| {
-            let finished = dataset.is_open() && dataset.was_scanned() && dataset.tracker.is_empty();
+            let finished = dataset.is_open()
+                && dataset.was_scanned()
+                && dataset.tracker.is_empty()
+                && dataset.leftovers.is_empty();
             let hopeless = dataset.is_stopped && dataset.tracker.in_flight() == 0;
-            let unfinished = dataset.unfinished_rounds > UNFINISHED_ROUNDS_MAX && dataset.tracker.in_flight() == 0;
+            let waited = dataset.unfinished_since.is_some_and(|since| since.elapsed() > UNFINISHED_MAX);
+            let unfinished = waited && dataset.tracker.in_flight() == 0;
             (finished && !dataset.tracker.is_incomplete) || hopeless || (unfinished && dataset.tracker.waiting() == 0)
         })
     }

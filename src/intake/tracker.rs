@@ -229,8 +229,10 @@ impl Tracker {
 
     /// A file in flight comes back as it was, to be taken again before all others.
     pub fn put_back(&mut self, place: Place, sequence: u64) {
-        if let Some(State::InFlight { taken, .. }) = self.files.remove(&place) {
+        if let Some(State::InFlight { mut taken, .. }) = self.files.remove(&place) {
             self.in_flight -= 1;
+            // Its content may have to be decoded although it is known: decided again by the writer.
+            taken.known_hash = None;
             self.files.insert(place.clone(), State::Ready(taken));
             self.returned.insert(sequence, place);
         }

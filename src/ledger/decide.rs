@@ -9,7 +9,8 @@
 //!   size and time is the same delivery again if its content is equal; anything else is a new source.
 //! * What was rejected under a path does not count where its earlier content comes back.
 //! * Same path, other content: a rejected source that was mended is tried again; a committed one by `changed`.
-//! * Another path, same inode, size and time, and nothing left at the old path: it was renamed, if its content is equal.
+//! * Another path, same inode, size and time, and nothing left at the old path: it was renamed, if its content is equal
+//!   and sources stay after their commit.
 //! * Another path, same content: by `duplicates`.
 
 use std::path::Path;
@@ -80,6 +81,9 @@ pub fn first_look(known: &impl Known, rules: Rules, path: &Path, identity: Ident
             Fate::Committed(_) => FirstLook::Ignored,
         });
     }
+    if !rules.keeps {
+        return Ok(FirstLook::Read { known_hash: None });
+    }
     let known_hash = known
         .with_identity(identity)?
         .filter(|entry| matches!(entry.fate, Fate::Committed(_)) && !known.still_there(entry))
@@ -105,7 +109,8 @@ pub fn last_look(
                 return Ok(LastLook::Ignored);
             }
         }
-        None => {
+        // What was moved or deleted after its commit cannot have been renamed: its inode is free for others.
+        None if rules.keeps => {
             let renamed = known.with_identity(identity)?.filter(|entry| {
                 matches!(entry.fate, Fate::Committed(_))
                     && entry.hash.as_ref() == Some(hash)
@@ -115,6 +120,7 @@ pub fn last_look(
                 return Ok(LastLook::Same(Box::new(entry)));
             }
         }
+        None => {}
     }
     if rules.skip_duplicates
         && let Some(entry) = known.with_hash(hash)?

@@ -5,6 +5,8 @@
 //! Python's standard library.
 
 mod decide;
+#[cfg(feature = "simulation")]
+pub mod memory;
 mod schema;
 mod sqlite;
 mod view;
@@ -110,10 +112,20 @@ impl LedgerError {
     pub fn may_pass(&self) -> bool {
         use rusqlite::ErrorCode::{CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, PermissionDenied, ReadOnly};
         match self {
-            Self::Sqlite { source, .. } => matches!(
-                source.sqlite_error_code(),
-                Some(CannotOpen | DatabaseBusy | DatabaseLocked | DiskFull | PermissionDenied | ReadOnly)
-            ),
+            Self::Sqlite { source, .. } => {
+                let code = source.sqlite_error_code();
+                // The shared memory of the log could not be made or enlarged: a full disk as well.
+                let extended = source.sqlite_error().map_or(0, |error| error.extended_code);
+                matches!(
+                    code,
+                    Some(CannotOpen | DatabaseBusy | DatabaseLocked | DiskFull | PermissionDenied | ReadOnly)
+                ) || matches!(
+                    extended,
+                    rusqlite::ffi::SQLITE_IOERR_SHMOPEN
+                        | rusqlite::ffi::SQLITE_IOERR_SHMSIZE
+                        | rusqlite::ffi::SQLITE_IOERR_SHMMAP
+                )
+            }
             Self::Io { .. } => true,
             Self::Foreign { .. } => false,
         }

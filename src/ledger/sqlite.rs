@@ -17,7 +17,10 @@ use crate::source::{Hash, Identity};
 pub(super) const APPLICATION_ID: i32 = 0x6e70_7969;
 /// `PRAGMA user_version`.
 pub(super) const VERSION: i32 = 1;
-/// How long another process (a `sqlite3` shell, `retry`) may hold the ledger before a commit gives up.
+/// How long another process (a `sqlite3` shell, `retry`) may hold the ledger before a commit gives up and the dataset
+/// pauses. All datasets wait for it.
+const WRITER_BUSY_TIMEOUT: Duration = Duration::from_millis(250);
+/// How long the commands wait for a ledger.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 const CREATE: &str = "
@@ -111,7 +114,7 @@ impl Ledgers for SqliteLedgers {
 fn connect(path: &Path, flags: OpenFlags, durable: bool) -> Result<Connection, LedgerError> {
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.busy_timeout(WRITER_BUSY_TIMEOUT)?;
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         // OFF is enough against a killed process; FULL syncs the log with each commit.
         connection.pragma_update(None, "synchronous", if durable { "FULL" } else { "OFF" })?;

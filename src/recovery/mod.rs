@@ -51,7 +51,10 @@ impl OpenError {
     /// Whether trying again later can help: a missing or read-only folder, a full disk.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Io { .. } => true,
+            // A failed sync is never tried again, and a disk that fails is not waited for.
+            Self::Io { operation, source, .. } => {
+                !operation.starts_with("syncing") && source.raw_os_error() != Some(rustix::io::Errno::IO.raw_os_error())
+            }
             Self::Ledger(error) => error.may_pass(),
             Self::Locked { .. } | Self::Settings(_) | Self::Damaged(_) | Self::Layout(_) => false,
         }
@@ -99,17 +102,18 @@ pub fn open(disk: &Arc<dyn Disk>, ledgers: &dyn Ledgers, options: &Arc<Dataset>)
     }
     verify_recent(&*ledger, &main, &columns, state.clean_rows)?;
 
-    let mut main = main.cut()?;
-    let mut columns = columns
+    let main = main.cut()?;
+    let columns = columns
         .into_iter()
         .map(|(kind, checked)| Ok(Column::new(kind, checked.cut()?)))
         .collect::<Result<Vec<_>, OpenError>>()?;
     // The names, too: a crash may have come between a creation's rename and its sync of the folder.
     disk.sync_folder(paths.folder()).map_err(io_error("syncing", paths.folder()))?;
-    publish_all(&mut main, &mut columns, state.rows)?;
 
     let mut writer = DatasetWriter::new(options.clone(), disk.clone(), ledger, paths, main, columns);
+    // The class names before the counts, as in every commit: no reader finds a label without its name.
     restore_labels(&mut writer)?;
+    publish_all(&mut writer.main, &mut writer.columns, state.rows)?;
     // A mark that cannot be written (no room) only means that the next start checks the same rows again.
     if let Err(fault) = writer.mark_clean() {
         tracing::warn!(dataset = options.name, "the clean mark could not be noted: {fault}");
@@ -179,7 +183,7 @@ impl Checked {
         // Without fsync a power cut may have kept the header and lost the ledger's last rows: they are gone.
         let is_ahead = published > rows;
         if is_ahead {
-            tracing::warn!(file = %path.display(), published, rows, "rows were lost with `durability = \"none\"`");
+            tracing::warn!(file = ?path, published, rows, "rows were lost with `durability = \"none\"`");
         }
         let rebuild = is_ahead || found.header_is_damaged;
         Ok(Self { published: if rebuild { 0 } else { published }, path, file, layout, rows, rebuild })
@@ -196,7 +200,7 @@ impl Checked {
             let header = layout.header(published)?;
             write_all_at(&*file, &mut [IoSlice::new(&header)], 0)
                 .map_err(io_error("rebuilding the header of", &path))?;
-            tracing::warn!(file = %path.display(), "its header is rebuilt");
+            tracing::warn!(file = ?path, "its header is rebuilt");
         }
         let mut file =
             GrowingFile::new(path.clone(), file, layout, published, rows).map_err(io_error("reading", &path))?;
@@ -235,7 +239,10 @@ fn verify_recent(
 }
 
 fn publish_all(main: &mut GrowingFile, columns: &mut [Column], rows: u64) -> Result<(), OpenError> {
-    for file in columns.iter_mut().map(|column| &mut column.file).chain([main]) {
+    let files = columns.iter_mut().map(|column| &mut column.file).chain([main]);
+    #[cfg(feature = "simulation")]
+    let files = crate::storage::simulated::swap::recovery_order(files.collect());
+    for file in files {
         let path = file.path().to_owned();
         if file.published_rows() != rows {
             file.publish(rows).and_then(|()| file.sync()).map_err(io_error("publishing", &path))?;

@@ -14,6 +14,8 @@
 mod holder;
 pub mod lease;
 mod real;
+#[cfg(feature = "simulation")]
+pub mod simulated;
 
 pub use holder::lock_holder;
 pub use real::RealDisk;

@@ -49,16 +49,35 @@ pub fn dispose(
         Disposal::Move(target) => {
             let wanted = target.join(&place.below);
             let target_folder = wanted.parent().unwrap_or(target);
-            disk.create_folders(target_folder)?;
-            let moved_to = move_beside(disk, &path, &wanted)?;
-            if let Some(reason) = reason {
-                write_reason(disk, &moved_to, reason)?;
-            }
+            make_folders(disk, target_folder)?;
+            let moved_to = match reason {
+                Some(reason) => move_with_reason(disk, &path, &wanted, reason)?,
+                None => move_beside(disk, &path, &wanted)?,
+            };
             disk.sync_folder(target_folder)?;
             disk.sync_folder(folder)?;
             Ok(Disposed::MovedTo(moved_to))
         }
     }
+}
+
+/// Makes a folder and those above it, durably: a file in a folder whose own name is lost is lost with it.
+fn make_folders(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
+    let mut made = Vec::new();
+    for folder in folder.ancestors() {
+        if disk.status(folder)?.is_some() {
+            break;
+        }
+        made.push(folder);
+    }
+    if made.is_empty() {
+        return Ok(());
+    }
+    disk.create_folders(folder)?;
+    for above in made.into_iter().rev().filter_map(Path::parent) {
+        disk.sync_folder(above)?;
+    }
+    Ok(())
 }
 
 /// Moves to the wanted name or, where that is taken, to `name.1.jpg`, `name.2.jpg`, and so on.
@@ -94,7 +113,10 @@ fn copy_over(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
     let mut block = vec![0; COPY_BYTES];
     let mut at = 0;
     loop {
-        let read = source.read_at(&mut block, at)?;
+        let read = match source.read_at(&mut block, at) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            result => result?,
+        };
         if read == 0 {
             break;
         }
@@ -112,17 +134,41 @@ fn copy_over(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
     disk.remove_file(from)
 }
 
-/// `NAME.reason.txt` beside a rejected source that was moved.
-fn write_reason(disk: &dyn Disk, moved_to: &Path, reason: &str) -> io::Result<()> {
-    let mut name = moved_to.file_name().unwrap_or_default().to_owned();
-    name.push(".reason.txt");
-    let path = moved_to.with_file_name(name);
+/// Moves a rejected source, with `NAME.reason.txt` beside it. The reason comes first, durably: a crash then leaves a reason
+/// that the next attempt replaces, and never a moved source without one.
+fn move_with_reason(disk: &dyn Disk, from: &Path, wanted: &Path, reason: &str) -> io::Result<PathBuf> {
+    let mut target = wanted.to_owned();
+    for number in 1..=NAMES_MAX {
+        if disk.status(&target)?.is_none() {
+            break;
+        }
+        target = numbered(wanted, number);
+    }
+    write_reason(disk, &target, reason)?;
+    let moved_to = move_beside(disk, from, &target)?;
+    if moved_to != target {
+        // Somebody took the name in between.
+        disk.remove_file(&reason_path(&target))?;
+        write_reason(disk, &moved_to, reason)?;
+    }
+    Ok(moved_to)
+}
+
+fn write_reason(disk: &dyn Disk, source: &Path, reason: &str) -> io::Result<()> {
+    let path = reason_path(source);
     if disk.status(&path)?.is_some() {
         disk.remove_file(&path)?;
     }
     let file = disk.open(&path, Access::CreateNew)?;
     write_all_at(&*file, &mut [IoSlice::new(reason.as_bytes()), IoSlice::new(b"\n")], 0)?;
-    file.sync_data()
+    file.sync_data()?;
+    disk.sync_folder(path.parent().unwrap_or(Path::new(".")))
+}
+
+fn reason_path(source: &Path) -> PathBuf {
+    let mut name = source.file_name().unwrap_or_default().to_owned();
+    name.push(".reason.txt");
+    source.with_file_name(name)
 }
 
 fn numbered(path: &Path, number: u32) -> PathBuf {

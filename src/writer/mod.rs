@@ -20,7 +20,7 @@ mod thread;
 
 pub use column::{Column, ColumnKind};
 pub use dataset::{DatasetWriter, Fault, Finish, FinishedSource, SourceResult, StagedAs, rules};
-pub use dispose::move_beside;
+pub use dispose::{Disposed, dispose, move_beside};
 pub use paths::Paths;
 pub use slot::First;
 pub use thread::{Opener, Opening, Writer};

@@ -54,8 +54,6 @@ pub(super) struct Slot {
     early: BTreeMap<u64, Finished>,
     next_sequence: u64,
     settlements: Vec<Settlement>,
-    /// The source whose parts were lost to a fault: the rest of it is dropped, too, and it is taken again.
-    broken: Option<u64>,
     paused_until: Option<Instant>,
     pause: Duration,
     /// A passing fault ends it as well: there is nobody to wait (`--once`).
@@ -71,7 +69,6 @@ impl Slot {
             early: BTreeMap::new(),
             next_sequence: 0,
             settlements: Vec::new(),
-            broken: None,
             paused_until: None,
             pause: PAUSE_MIN,
             never_waits,
@@ -115,23 +112,22 @@ impl Slot {
         self.tell(ToIntake::Done { lane: self.lane.index, place, sequence, permit_bytes, end });
     }
 
-    fn is_paused(&self, now: Instant) -> bool {
-        self.paused_until.is_some_and(|until| until > now)
+    fn is_refused(&self, sequence: u64) -> bool {
+        sequence < self.lane.accept_from.load(Ordering::Acquire)
     }
 
     /// A part of the source whose turn it is. Its buffer goes back through `emptied`; where it does not, the decoder learns
     /// that the part is lost.
     pub(super) fn rows(&mut self, block: RowBlock, emptied: &Sender<Vec<u8>>) {
-        let is_lost = self.is_paused(Instant::now()) || self.broken == Some(self.next_sequence);
+        let is_lost = self.is_refused(self.next_sequence);
         match &mut self.state {
             State::Open(writer) if !is_lost => {
                 // The decoder may have given up; then the buffer is freed.
                 if let Err(fault) = writer.stage_part(block, |buffer| drop(emptied.try_send(buffer))) {
-                    self.broken = Some(self.next_sequence);
                     self.fault(fault);
                 }
             }
-            _ => self.broken = Some(self.next_sequence),
+            _ => {}
         }
     }
 
@@ -147,8 +143,7 @@ impl Slot {
 
     fn take(&mut self, finished: Finished) {
         let Finished { candidate, outcome } = finished;
-        let is_lost =
-            self.is_paused(Instant::now()) || self.broken.take_if(|lost| *lost == candidate.sequence).is_some();
+        let is_lost = self.is_refused(candidate.sequence);
         let lane = self.lane.clone();
         let recycle = |buffer| lane.buffers.give(buffer);
         let State::Open(writer) = &mut self.state else { return self.done(candidate, End::Again) };
@@ -333,6 +328,9 @@ impl Slot {
     /// before a restart.
     fn fault(&mut self, fault: Fault) {
         let lane = self.lane.clone();
+        // Parts of the source whose turn it is may have been taken back with the batch, and what comes behind it must not
+        // overtake what is taken again.
+        lane.accept_from.store(u64::MAX, Ordering::Release);
         let fault = match (fault, &mut self.state) {
             (Fault::Passing(reason), State::Open(writer)) => match writer.abandon(|buffer| lane.buffers.give(buffer)) {
                 Ok(()) if self.never_waits => Fault::Lasting(reason),
@@ -376,5 +374,93 @@ impl Slot {
         {
             self.lane.tally.fail("committed rows are not published yet; the next start publishes them");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::ledger::SqliteLedgers;
+    use crate::recovery;
+    use crate::storage::{Disk, RealDisk};
+    use crossbeam_channel::{Receiver, bounded, unbounded};
+
+    const ROW: usize = 2 * 2 * 3;
+
+    fn slot(folder: &std::path::Path) -> (Slot, Receiver<ToIntake>) {
+        let text = "[[dataset]]\nname = 'd'\noutput = 'd.npy'\nshape = [2, 2, 3]\ndtype = 'u1'\n\
+                    [dataset.watch]\nfolders = ['drop']\n[dataset.image]\nframes = 'all'\n";
+        let config = config::parse(text, &folder.join("c.toml")).unwrap();
+        let options = Arc::new(config.datasets[0].clone());
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let writer = recovery::open(&disk, &SqliteLedgers, &options).unwrap();
+        let lane = Arc::new(Lane::new(0, options, ROW, 1000));
+        let (to_intake, told) = unbounded();
+        (Slot::new(lane, First::Opened(Box::new(writer)), to_intake, false), told)
+    }
+
+    fn rows(count: usize) -> RowBlock {
+        RowBlock { bytes: vec![7; count * ROW], times_s: Vec::new() }
+    }
+
+    fn finished(sequence: u64, part: usize, all: u64) -> Finished {
+        let hash = blake3::hash(&sequence.to_le_bytes());
+        let candidate = Candidate {
+            sequence,
+            place: Place { folder: 0, below: sequence.to_string().into() },
+            identity: Identity { size: 1, mtime_ns: 1, inode: sequence },
+            known_hash: None,
+            permit_bytes: 0,
+            writer_was_seen: false,
+            is_last_attempt: false,
+        };
+        Finished { candidate, outcome: Outcome::Rows { block: rows(part), rows: all, checksum: hash, hash } }
+    }
+
+    /// How the sources ended, in their order.
+    fn ends(told: &Receiver<ToIntake>) -> Vec<(u64, End)> {
+        told.try_iter()
+            .filter_map(|word| match word {
+                ToIntake::Done { sequence, end, .. } => Some((sequence, end)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The bug: a commit failed while a long source was handing on its parts. The parts were taken back with the batch, the
+    /// pause was over before the next part came, and the source was committed without its beginning.
+    #[test]
+    fn a_source_that_lost_its_first_part_to_a_fault_is_taken_again_as_a_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut slot, told) = slot(folder.path());
+        slot.finished(finished(0, 1, 1));
+        let (emptied, back) = bounded(1);
+        slot.rows(rows(2), &emptied);
+        assert!(back.try_recv().is_ok(), "the part was written");
+        slot.fault(Fault::Passing("no room".into()));
+        slot.paused_until = None;
+        slot.rows(rows(2), &emptied);
+        assert!(back.try_recv().is_err(), "the rest is not wanted");
+        slot.finished(finished(1, 1, 5));
+        slot.lane.dispatched.store(2, Ordering::Relaxed);
+        slot.commit_if_due(Instant::now());
+        assert_eq!(ends(&told), [(0, End::Again), (1, End::Again)]);
+        // Once the intake goes on, the next one is taken as ever.
+        slot.lane.accept_from.store(2, Ordering::Relaxed);
+        slot.finished(finished(2, 3, 3));
+        slot.lane.dispatched.store(3, Ordering::Relaxed);
+        slot.commit_if_due(Instant::now());
+        assert_eq!(ends(&told), [(2, End::Settled)]);
+        assert_eq!(std::fs::metadata(folder.path().join("d.npy")).unwrap().len(), 128 + 3 * ROW as u64);
+    }
+
+    #[test]
+    fn a_source_whose_rows_are_not_all_there_is_never_committed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut slot, told) = slot(folder.path());
+        slot.finished(finished(0, 2, 3));
+        slot.close();
+        assert_eq!(ends(&told), [(0, End::Again)]);
     }
 }

@@ -1,0 +1,304 @@
+//! A ledger in memory, for the crash explorer.
+//!
+//! What SQLite promises is taken for granted here: a transaction is atomic, and durable when it returns. Everything else is
+//! as in the real one, and a [`Witness`] can make each step fail, or fail although it was done. The ledgers of a run live in
+//! a [`Store`], a value that is cheap to copy, so that a crash at any instant can be played.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{
+    CommitError, Committed, Entry, Fate, FirstLook, Known, Ledger, LedgerError, LedgerSchema, Ledgers, Rules, State,
+    Transaction, first_look,
+};
+use crate::source::{Hash, Identity};
+
+/// What is being done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    Open,
+    Create,
+    Read,
+    Commit,
+    /// A note that is not needed for correctness.
+    Note,
+}
+
+/// How it is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    Done,
+    /// Nothing was done, and the cause may pass: no room.
+    Full,
+    /// An I/O error before anything was done.
+    FailedBefore,
+    /// An I/O error after everything was done.
+    FailedAfter,
+}
+
+/// Who watches the ledgers, and decides what fails.
+pub trait Witness: Send + Sync {
+    fn before(&self, step: Step, path: &Path) -> Ending;
+    /// It was done.
+    fn after(&self, step: Step, path: &Path);
+}
+
+/// One ledger's tables.
+#[derive(Debug, Clone)]
+pub struct Tables {
+    pub schema: Arc<LedgerSchema>,
+    pub state: State,
+    pub labels: Arc<Vec<String>>,
+    /// In the order of their ids.
+    pub entries: Arc<Vec<Arc<Entry>>>,
+    /// Changes with every transaction.
+    pub revision: u64,
+}
+
+impl Tables {
+    fn newest(&self, wanted: impl Fn(&Entry) -> bool) -> Option<Entry> {
+        self.entries.iter().rev().find(|entry| wanted(entry)).map(|entry| (**entry).clone())
+    }
+
+    /// The intake's look at a file. `is_there` says whether a path names a file of this inode.
+    pub fn first_look(
+        &self,
+        rules: Rules,
+        path: &Path,
+        identity: Identity,
+        is_there: &dyn Fn(&Path, u64) -> bool,
+    ) -> Result<FirstLook, LedgerError> {
+        first_look(&Look { tables: self, is_there }, rules, path, identity)
+    }
+}
+
+struct Look<'a> {
+    tables: &'a Tables,
+    is_there: &'a dyn Fn(&Path, u64) -> bool,
+}
+
+impl Known for Look<'_> {
+    fn at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError> {
+        Ok(self.tables.newest(|entry| entry.path == path))
+    }
+
+    fn with_identity(&self, identity: Identity) -> Result<Option<Entry>, LedgerError> {
+        Ok(self.tables.newest(|entry| entry.identity == identity))
+    }
+
+    fn still_there(&self, entry: &Entry) -> bool {
+        (self.is_there)(&entry.path, entry.identity.inode)
+    }
+}
+
+/// All ledgers, by path.
+pub type Store = BTreeMap<PathBuf, Arc<Tables>>;
+
+/// See the module documentation. Clones are the same ledgers.
+#[derive(Clone)]
+pub struct MemoryLedgers {
+    store: Arc<Mutex<Store>>,
+    witness: Arc<dyn Witness>,
+}
+
+impl MemoryLedgers {
+    pub fn new(store: Store, witness: Arc<dyn Witness>) -> Self {
+        Self { store: Arc::new(Mutex::new(store)), witness }
+    }
+
+    /// The ledgers as they are now.
+    pub fn store(&self) -> Store {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn get(&self, path: &Path) -> Option<Arc<Tables>> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
+    }
+
+    fn put(&self, path: &Path, tables: Tables) {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), Arc::new(tables));
+    }
+
+    /// Does one step as the witness wants it.
+    fn step<T>(&self, step: Step, path: &Path, act: impl FnOnce() -> T) -> Result<T, LedgerError> {
+        let operation = match step {
+            Step::Open => "opening it",
+            Step::Create => "creating it",
+            Step::Read => "reading it",
+            Step::Commit | Step::Note => "writing it",
+        };
+        match self.witness.before(step, path) {
+            Ending::Done => {
+                let result = act();
+                self.witness.after(step, path);
+                Ok(result)
+            }
+            Ending::Full => {
+                let source = io::ErrorKind::StorageFull.into();
+                Err(LedgerError::Io { path: path.to_owned(), operation, source })
+            }
+            Ending::FailedBefore => Err(input_output(path, operation)),
+            Ending::FailedAfter => {
+                act();
+                self.witness.after(step, path);
+                Err(input_output(path, operation))
+            }
+        }
+    }
+}
+
+fn input_output(path: &Path, operation: &'static str) -> LedgerError {
+    let error = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
+    LedgerError::Sqlite { path: path.to_owned(), operation, source: rusqlite::Error::SqliteFailure(error, None) }
+}
+
+impl Ledgers for MemoryLedgers {
+    fn open(&self, path: &Path, _durable: bool) -> Result<Option<Box<dyn Ledger>>, LedgerError> {
+        let found = self.step(Step::Open, path, || self.get(path))?;
+        Ok(found.map(|tables| {
+            Box::new(MemoryLedger { path: path.to_owned(), ledgers: self.clone(), tables: (*tables).clone() })
+                as Box<dyn Ledger>
+        }))
+    }
+
+    fn create(&self, path: &Path, schema: &LedgerSchema, _durable: bool) -> Result<Box<dyn Ledger>, LedgerError> {
+        let tables = Tables {
+            schema: Arc::new(schema.clone()),
+            state: State { rows: 0, next_source_id: 1, clean_rows: 0 },
+            labels: Arc::default(),
+            entries: Arc::default(),
+            revision: 1,
+        };
+        self.step(Step::Create, path, || self.put(path, tables.clone()))?;
+        Ok(Box::new(MemoryLedger { path: path.to_owned(), ledgers: self.clone(), tables }))
+    }
+}
+
+struct MemoryLedger {
+    path: PathBuf,
+    ledgers: MemoryLedgers,
+    /// As the last successful transaction left them.
+    tables: Tables,
+}
+
+impl MemoryLedger {
+    fn read(&self) -> Result<&Tables, LedgerError> {
+        self.ledgers.step(Step::Read, &self.path, || ())?;
+        Ok(&self.tables)
+    }
+
+    fn note(&mut self, change: impl FnOnce(&mut Tables)) -> Result<(), LedgerError> {
+        let mut tables = self.tables.clone();
+        change(&mut tables);
+        tables.revision += 1;
+        self.ledgers.step(Step::Note, &self.path, || self.ledgers.put(&self.path, tables.clone()))?;
+        self.tables = tables;
+        Ok(())
+    }
+}
+
+impl Ledger for MemoryLedger {
+    fn schema(&self) -> &LedgerSchema {
+        &self.tables.schema
+    }
+
+    fn state(&self) -> State {
+        self.tables.state
+    }
+
+    fn labels(&self) -> &[String] {
+        &self.tables.labels
+    }
+
+    fn at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError> {
+        Ok(self.read()?.newest(|entry| entry.path == path))
+    }
+
+    fn committed_at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError> {
+        Ok(self.read()?.newest(|entry| entry.path == path && matches!(entry.fate, Fate::Committed(_))))
+    }
+
+    fn with_identity(&self, identity: Identity) -> Result<Option<Entry>, LedgerError> {
+        Ok(self.read()?.newest(|entry| entry.identity == identity))
+    }
+
+    fn with_hash(&self, hash: &Hash) -> Result<Option<Entry>, LedgerError> {
+        let tables = self.read()?;
+        let found = tables.entries.iter().find(|entry| {
+            entry.hash.as_ref() == Some(hash) && matches!(&entry.fate, Fate::Committed(committed) if committed.rows > 0)
+        });
+        Ok(found.map(|entry| (**entry).clone()))
+    }
+
+    fn committed_from(&self, row: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
+        let tables = self.read()?;
+        let has_rows_from = |entry: &Entry| matches!(&entry.fate, Fate::Committed(Committed { first_row, rows, .. }) if *rows > 0 && first_row + rows > row);
+        Ok(tables
+            .entries
+            .iter()
+            .filter(|entry| has_rows_from(entry))
+            .take(limit)
+            .map(|entry| (**entry).clone())
+            .collect())
+    }
+
+    fn commit(&mut self, new: &Transaction<'_>) -> Result<(), CommitError> {
+        let mut tables = self.tables.clone();
+        let entries = Arc::make_mut(&mut tables.entries);
+        let forget = |entries: &mut Vec<Arc<Entry>>, path: &Path| {
+            entries.retain(|entry| entry.path != path || matches!(entry.fate, Fate::Committed(_)));
+        };
+        for entry in new.sources {
+            forget(entries, &entry.path);
+            entries.push(Arc::new(entry.clone()));
+        }
+        for found in new.found_again {
+            forget(entries, &found.path);
+            for entry in entries.iter_mut().filter(|entry| entry.id == found.id) {
+                let entry = Arc::make_mut(entry);
+                entry.path.clone_from(&found.path);
+                entry.identity = found.identity;
+            }
+        }
+        Arc::make_mut(&mut tables.labels).extend_from_slice(new.new_labels);
+        tables.state = new.state;
+        tables.revision += 1;
+
+        let path = || self.path.clone();
+        let act = || {
+            self.ledgers.put(&self.path, tables.clone());
+            self.ledgers.witness.after(Step::Commit, &self.path);
+        };
+        match self.ledgers.witness.before(Step::Commit, &self.path) {
+            Ending::Done => act(),
+            Ending::Full => {
+                return Err(CommitError::NotCommitted { path: path(), reason: "no room".to_owned(), full: true });
+            }
+            Ending::FailedBefore => {
+                return Err(CommitError::Unknown { path: path(), reason: "an I/O error".to_owned() });
+            }
+            Ending::FailedAfter => {
+                act();
+                return Err(CommitError::Unknown { path: path(), reason: "an I/O error".to_owned() });
+            }
+        }
+        self.tables = tables;
+        Ok(())
+    }
+
+    fn note_moved(&mut self, moved: &[(u64, PathBuf)]) -> Result<(), LedgerError> {
+        self.note(|tables| {
+            for entry in Arc::make_mut(&mut tables.entries) {
+                if let Some((_, path)) = moved.iter().find(|(id, _)| *id == entry.id) {
+                    Arc::make_mut(entry).moved_to = Some(path.clone());
+                }
+            }
+        })
+    }
+
+    fn mark_clean(&mut self, rows: u64) -> Result<(), LedgerError> {
+        self.note(|tables| tables.state.clean_rows = rows)
+    }
+}

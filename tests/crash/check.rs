@@ -1,0 +1,382 @@
+//! What has to hold, and where: for a reader at any instant, after recovery, and in the end.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use npy_ingest::config::Disposal;
+use npy_ingest::ledger::Fate as LedgerFate;
+use npy_ingest::ledger::memory::Tables;
+use npy_ingest::npy::{Header, Layout};
+use npy_ingest::storage::simulated::Image;
+use npy_ingest::writer::Paths;
+
+use crate::model::{Fate, Model};
+use crate::workload::{DONE, DROP, OUTPUT_FOLDER, Workload};
+
+/// Something that must not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Which check found it.
+    pub check: &'static str,
+    pub text: String,
+}
+
+impl Violation {
+    pub fn new(check: &'static str, text: impl Into<String>) -> Self {
+        Self { check, text: text.into() }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "[{}] {}", self.check, self.text)
+    }
+}
+
+macro_rules! ensure {
+    ($holds:expr, $check:expr, $($text:tt)*) => {
+        if !$holds {
+            return Err(Violation::new($check, format!($($text)*)));
+        }
+    };
+}
+
+/// A workload and what has to come of it.
+#[derive(Clone)]
+pub struct Case {
+    pub workload: Workload,
+    pub model: Model,
+    files: Vec<File>,
+    /// Columns must not be behind the main file even between a power cut and the next start.
+    is_strict: bool,
+}
+
+/// One `.npy` file of the dataset.
+#[derive(Clone)]
+struct File {
+    name: String,
+    path: PathBuf,
+    layout: Layout,
+    /// Its rows from the first that is not there at the start.
+    rows: Vec<u8>,
+}
+
+/// An instant, for the checks.
+#[derive(Clone, Copy)]
+pub struct Instant<'a> {
+    pub image: &'a Image,
+    pub tables: Option<&'a Tables>,
+    pub placed: &'a [u64],
+    pub stage: usize,
+    pub acknowledged: u64,
+    /// And no start since.
+    pub power_was_cut: bool,
+}
+
+impl Case {
+    pub fn new(workload: Workload) -> Self {
+        let model = Model::new(&workload);
+        let paths = Paths::new(workload.output());
+        let mut files: Vec<File> = Vec::new();
+        for (kind, rows) in &model.columns {
+            let (name, layout) = (format!("column {}", kind.name()), Layout::new(&kind.dtype(), &[]).unwrap());
+            files.push(File { name, path: paths.column(*kind), layout, rows: rows.clone() });
+        }
+        let row = &workload.options.row;
+        let layout = Layout::new(&row.dtype, &row.shape).unwrap();
+        files.push(File { name: "main".to_owned(), path: paths.main, layout, rows: model.main.clone() });
+        let is_strict = std::env::var_os("NPY_INGEST_CRASH_STRICT").is_some();
+        Self { workload, model, files, is_strict }
+    }
+
+    fn main(&self) -> &File {
+        self.files.last().expect("the main file comes last")
+    }
+
+    /// The count that a reader of the main file sees. 0 where there is no file.
+    pub fn shown(&self, image: &Image) -> u64 {
+        let main = self.main();
+        let bytes = image.read_at(&main.path, main.layout.data_start() as usize, 0).unwrap_or_default();
+        main.layout.matches(&bytes).unwrap_or(0)
+    }
+
+    /// What a program that opens the dataset at this instant finds, recovery or not.
+    /// Whether a column's header was behind the main file's, as it may be between a power cut and the next start.
+    pub fn reader(&self, now: &Instant<'_>) -> Result<bool, Violation> {
+        let committed = now.tables.map_or(0, |tables| tables.state.rows);
+        let (mut main_rows, mut lags) = (0, false);
+        for (number, file) in self.files.iter().enumerate().rev() {
+            let is_main = number + 1 == self.files.len();
+            let name = &file.name;
+            let Some(size) = now.image.status(&file.path).map(|status| status.size) else {
+                ensure!(main_rows == 0, "reader", "{main_rows} rows are published, and {name} is not there");
+                continue;
+            };
+            let bytes = now.image.read_at(&file.path, file.layout.data_start() as usize, 0).unwrap_or_default();
+            let header = Header::parse(&bytes);
+            let Ok(header) = header else {
+                return Err(Violation::new("reader", format!("{name} cannot be loaded: {}", header.unwrap_err())));
+            };
+            let is_ours =
+                header.dtype == *file.layout.dtype() && header.shape.len() == 1 + file.layout.row_shape().len();
+            ensure!(is_ours, "reader", "{name} is another array");
+            let rows = header.shape.first().copied().unwrap_or(0);
+            let needed = file.layout.data_start() + rows * file.layout.row_bytes();
+            ensure!(size >= needed, "reader", "{name} says {rows} rows and has {size} bytes instead of {needed}");
+            ensure!(rows <= committed, "I1", "{name} shows {rows} rows, the ledger has {committed}");
+            if is_main {
+                main_rows = rows;
+            }
+            // Counts are not synced one after the other, so a power cut can keep the main file's and lose a column's until
+            // the next start. The rows themselves are there.
+            if rows < main_rows && now.power_was_cut && !self.is_strict {
+                let needed = file.layout.data_start() + main_rows * file.layout.row_bytes();
+                ensure!(size >= needed, "reader", "{name} has {size} bytes, and {main_rows} rows need {needed}");
+                self.rows_are_right(file, now.image, main_rows, "I3")?;
+                lags = true;
+                continue;
+            }
+            ensure!(rows >= main_rows, "reader", "{name} has {rows} rows, the main file {main_rows}");
+            self.rows_are_right(file, now.image, rows, "I3")?;
+        }
+        self.labels_suffice(now.image, main_rows)?;
+        Ok(lags)
+    }
+
+    /// Every row below the count is as it has to be.
+    fn rows_are_right(&self, file: &File, image: &Image, rows: u64, check: &'static str) -> Result<(), Violation> {
+        let start = self.workload.rows_at_start;
+        let name = &file.name;
+        ensure!(rows == 0 || rows >= start, "I2", "{name} shows {rows} rows, and had {start}");
+        let row_bytes = file.layout.row_bytes();
+        let wanted = (rows.saturating_sub(start) * row_bytes) as usize;
+        let expected = file.rows.get(..wanted);
+        let Some(expected) = expected else {
+            return Err(Violation::new("I5", format!("{name} shows {rows} rows, and only {} can be", self.model.rows)));
+        };
+        let found = image.read_at(&file.path, wanted, file.layout.data_start() + start * row_bytes).unwrap_or_default();
+        if found != expected {
+            let same = found.iter().zip(expected).take_while(|(found, expected)| found == expected).count() as u64;
+            let row = start + same / row_bytes;
+            return Err(Violation::new(
+                check,
+                format!("row {row} of {rows} in {name} is not the one that was committed"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn labels(&self, image: &Image) -> Result<Option<Vec<String>>, Violation> {
+        let path = Paths::new(self.workload.output()).labels;
+        let Some(bytes) = image.read(&path) else { return Ok(None) };
+        match serde_json::from_slice(&bytes) {
+            Ok(names) => Ok(Some(names)),
+            Err(error) => Err(Violation::new("labels", format!("labels.json cannot be read: {error}"))),
+        }
+    }
+
+    /// Every published label has its name.
+    fn labels_suffice(&self, image: &Image, rows: u64) -> Result<(), Violation> {
+        if !self.workload.options.columns.label {
+            return Ok(());
+        }
+        let names = self.labels(image)?.unwrap_or_default();
+        let needed = self.model.labels_below(rows);
+        ensure!(
+            names.len() >= needed,
+            "labels",
+            "{rows} published rows use {needed} class names, and labels.json has {}",
+            names.len()
+        );
+        let is_prefix = names.iter().zip(&self.model.labels).all(|(found, (expected, _))| found == expected);
+        ensure!(is_prefix && names.len() <= self.model.labels.len(), "labels", "labels.json has {names:?}");
+        Ok(())
+    }
+
+    /// What has been promised is in the ledger, and nothing else is.
+    pub fn ledger(&self, now: &Instant<'_>) -> Result<(), Violation> {
+        let Some(tables) = now.tables else {
+            ensure!(now.acknowledged == 0, "acknowledged", "{} rows are gone with the ledger", now.acknowledged);
+            return Ok(());
+        };
+        let rows = tables.state.rows;
+        ensure!(rows >= now.acknowledged, "acknowledged", "{} rows were confirmed, {rows} are there", now.acknowledged);
+        let next = tables.state.next_source_id;
+        let visible = self
+            .model
+            .entries
+            .iter()
+            .zip(1..)
+            .filter(|(entry, id)| *id < next && entry.forgotten_by.is_none_or(|by| by >= next));
+        let visible: Vec<_> = visible.collect();
+        ensure!(
+            tables.entries.len() == visible.len(),
+            "I5",
+            "the ledger has {} sources, and {} are below id {next}",
+            tables.entries.len(),
+            visible.len()
+        );
+        let mut end = self.workload.rows_at_start;
+        for (found, (expected, id)) in tables.entries.iter().zip(visible) {
+            let source = &self.model.sources[expected.source];
+            let places = source.places.iter().any(|place| found.path == Path::new("drop").join(place));
+            ensure!(
+                found.id == id && places,
+                "I5",
+                "source {id} is {} instead of {:?}",
+                found.path.display(),
+                source.places
+            );
+            let fate = match &found.fate {
+                LedgerFate::Rejected { .. } => (Fate::Rejected, 0, 0),
+                LedgerFate::Committed(committed) if committed.note.is_some() => (Fate::Duplicate, 0, 0),
+                LedgerFate::Committed(committed) => (Fate::Committed, committed.first_row, committed.rows),
+            };
+            let wanted = match expected.fate {
+                Fate::Committed => (Fate::Committed, expected.first_row, expected.rows),
+                other => (other, 0, 0),
+            };
+            ensure!(fate == wanted, "I5", "source {id} is in the ledger as {fate:?} instead of {wanted:?}");
+            if expected.fate == Fate::Committed {
+                ensure!(expected.first_row == end, "I5", "source {id} begins at row {end}");
+                end += expected.rows;
+            }
+        }
+        ensure!(end == rows, "I5", "the ledger counts {rows} rows, and its sources have {end}");
+        Ok(())
+    }
+
+    /// No source is lost, and none is there twice.
+    pub fn sources(&self, now: &Instant<'_>, is_end: bool) -> Result<(), Violation> {
+        let watch = &self.workload.options.watch;
+        for (number, (source, inode)) in self.model.sources.iter().zip(now.placed).enumerate() {
+            let entry = &self.model.entries[source.id as usize - 1];
+            let is_settled = now.tables.is_some_and(|tables| source.id < tables.state.next_source_id);
+            let disposal = if entry.fate == Fate::Rejected { &watch.rejected } else { &watch.after };
+            let place = source.places.last().expect("every source has a place");
+            if source.replaced.is_some_and(|stage| stage <= now.stage) && *disposal == Disposal::Keep {
+                continue;
+            }
+            let names = now.image.names_of(*inode);
+            let copies = self.copies(now, source.content.encode(), place);
+            let at_home =
+                names.iter().any(|name| source.places.iter().any(|place| *name == Path::new(DROP).join(place)));
+            let text = || format!("source {number} ({}) is at {names:?}", place.display());
+            ensure!(names.len() <= 1, "sources", "{}: twice", text());
+            if !is_settled || *disposal == Disposal::Keep {
+                ensure!(at_home, "I4", "{}, and its fate is not decided or it is to stay", text());
+                let content = names.first().and_then(|name| now.image.read(name));
+                ensure!(content == Some(source.content.encode()), "sources", "{}: its content changed", text());
+                continue;
+            }
+            match disposal {
+                Disposal::Keep => {}
+                Disposal::Delete => ensure!(!(is_end && at_home), "sources", "{}: it was to be deleted", text()),
+                Disposal::Move(_) if self.workload.other_device && entry.fate != Fate::Rejected => {
+                    ensure!(at_home || copies >= 1, "sources", "{}: lost on its way to another device", text());
+                    ensure!(!(is_end && at_home), "sources", "{}: it was to be moved", text());
+                }
+                Disposal::Move(target) => {
+                    ensure!(names.len() == 1, "sources", "{}: lost while it was moved", text());
+                    let is_moved = names.iter().all(|name| name.starts_with(target));
+                    ensure!(at_home || is_moved, "sources", "{}", text());
+                    ensure!(!(is_end && at_home), "sources", "{}: it was to be moved", text());
+                    let content = names.first().and_then(|name| now.image.read(name));
+                    ensure!(content == Some(source.content.encode()), "sources", "{}: its content changed", text());
+                    if entry.fate == Fate::Rejected && is_moved && is_end {
+                        self.reason(now, &names[0])?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn copies(&self, now: &Instant<'_>, content: Vec<u8>, place: &Path) -> usize {
+        if !self.workload.other_device {
+            return 0;
+        }
+        let stem = place.file_stem().unwrap_or_default();
+        let has_name = |path: &Path| {
+            path.file_name().is_some_and(|name| {
+                let (name, stem) = (name.as_encoded_bytes(), stem.as_encoded_bytes());
+                name.starts_with(stem)
+            })
+        };
+        let files = now.image.files_below(Path::new(DONE));
+        files.iter().filter(|path| has_name(path) && now.image.read(path).as_ref() == Some(&content)).count()
+    }
+
+    /// A rejected source that was moved has its reason beside it.
+    fn reason(&self, now: &Instant<'_>, moved: &Path) -> Result<(), Violation> {
+        let mut name = moved.file_name().unwrap_or_default().to_owned();
+        name.push(".reason.txt");
+        let text = now.image.read(&moved.with_file_name(name));
+        ensure!(text.as_deref() == Some(b"it is bad\n"), "reason", "{} has no reason beside it", moved.display());
+        Ok(())
+    }
+
+    /// After recovery, and whenever nothing is staged: every file is exactly the committed rows.
+    pub fn whole(&self, image: &Image, tables: &Tables) -> Result<(), Violation> {
+        let rows = tables.state.rows;
+        for file in &self.files {
+            let name = &file.name;
+            let needed = file.layout.data_start() + rows * file.layout.row_bytes();
+            let size = image.status(&file.path).map(|status| status.size);
+            ensure!(size == Some(needed), "length", "{name} has {size:?} bytes, and {rows} rows need {needed}");
+            let bytes = image.read_at(&file.path, file.layout.data_start() as usize, 0).unwrap_or_default();
+            let shown = file.layout.matches(&bytes);
+            ensure!(shown == Ok(rows), "published", "{name} shows {shown:?} of {rows} committed rows");
+            self.rows_are_right(file, image, rows, "rows")?;
+        }
+        if self.workload.options.columns.label {
+            let names = self.labels(image)?.unwrap_or_default();
+            ensure!(names == *tables.labels, "labels", "labels.json has {names:?}, the ledger {:?}", tables.labels);
+        }
+        Ok(())
+    }
+
+    /// After a batch was abandoned: no file is longer than its committed rows.
+    pub fn cut_back(&self, image: &Image, tables: &Tables) -> Result<(), Violation> {
+        let rows = tables.state.rows;
+        for file in &self.files {
+            let needed = file.layout.data_start() + rows * file.layout.row_bytes();
+            let size = image.status(&file.path).map(|status| status.size);
+            let name = &file.name;
+            ensure!(size == Some(needed), "cut back", "{name} has {size:?} bytes, and {rows} rows need {needed}");
+        }
+        Ok(())
+    }
+
+    /// Nothing lies about in the output folder that nothing refers to.
+    pub fn tidy(&self, image: &Image) -> Result<(), Violation> {
+        let paths = Paths::new(self.workload.output());
+        let mut known: BTreeSet<PathBuf> = self.files.iter().map(|file| file.path.clone()).collect();
+        // One that was begun and not renamed is replaced when the next class name comes.
+        known.insert(paths.labels.with_extension("json.tmp"));
+        known.insert(paths.labels);
+        for path in image.files_below(Path::new(OUTPUT_FOLDER)) {
+            ensure!(known.contains(&path), "tidy", "{} is left over", path.display());
+        }
+        Ok(())
+    }
+
+    /// The workload is done: everything is there, and every source is where it belongs.
+    pub fn end(&self, now: &Instant<'_>) -> Result<(), Violation> {
+        let Some(tables) = now.tables else { return Err(Violation::new("end", "there is no ledger")) };
+        ensure!(
+            tables.state.rows == self.model.rows,
+            "end",
+            "{} of {} rows are there",
+            tables.state.rows,
+            self.model.rows
+        );
+        let next = self.model.entries.len() as u64 + 1;
+        ensure!(tables.state.next_source_id == next, "end", "the next source is {}", tables.state.next_source_id);
+        self.ledger(now)?;
+        self.whole(now.image, tables)?;
+        self.tidy(now.image)?;
+        self.sources(now, true)
+    }
+}

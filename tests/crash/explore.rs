@@ -1,0 +1,351 @@
+//! The explorer: a workload is run once and every instant of it kept; then each instant is crashed, read, recovered,
+//! crashed again inside the recovery, and run to its end.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use npy_ingest::ledger::memory::Store;
+use npy_ingest::storage::simulated::{Image, Tearing, swap};
+
+use crate::check::{Case, Instant, Violation};
+use crate::mutations::Mutation;
+use crate::schedule::{Crash, Limits, Schedule, crashes};
+use crate::service::{self, Account};
+use crate::workload::Workload;
+use crate::world::{Fault, Plan, Snapshot, World, store_after, tables};
+
+/// What a run adds up.
+#[derive(Default)]
+pub struct Figures {
+    /// Crash states that differ from each other: disk, ledger, and what was promised. Each was read and recovered.
+    pub states: AtomicU64,
+    /// Crash states that had been seen already.
+    pub repeated: AtomicU64,
+    /// Of the states, those that were run to the end of their workload.
+    pub continued: AtomicU64,
+    /// Of the states, those in which a column's header is behind the main file's.
+    pub lagging: AtomicU64,
+    pub faults: AtomicU64,
+}
+
+/// A violation and how to see it again.
+#[derive(Debug)]
+pub struct Found {
+    pub violation: Violation,
+    pub schedule: Schedule,
+}
+
+/// Sets the mutation's switch for as long as it lives.
+struct SwapGuard;
+
+impl SwapGuard {
+    fn new(mutation: Option<&Mutation>) -> Self {
+        swap::set(mutation.and_then(|mutation| mutation.swap));
+        Self
+    }
+}
+
+impl Drop for SwapGuard {
+    fn drop(&mut self) {
+        swap::set(None);
+    }
+}
+
+/// One workload, with or without a mutation or a fault.
+pub struct Explorer<'a> {
+    pub case: &'a Case,
+    pub plan: Plan,
+    pub mutation_number: Option<usize>,
+    pub figures: &'a Figures,
+    pub outer: Limits,
+    pub inner: Limits,
+    pub seed: u64,
+    /// Ends early once this many states were seen.
+    pub states_max: u64,
+    states: AtomicU64,
+    seen: Mutex<HashSet<u64>>,
+    crashed: Mutex<HashSet<u64>>,
+}
+
+impl<'a> Explorer<'a> {
+    pub fn new(case: &'a Case, figures: &'a Figures) -> Self {
+        let workload = &case.workload;
+        let (outer, inner) = match workload.is_small {
+            true => (Limits { all: 1 << 10, samples: 96 }, Limits { all: 16, samples: 4 }),
+            false => (Limits { all: 1 << 7, samples: 32 }, Limits { all: 4, samples: 2 }),
+        };
+        Self {
+            case,
+            plan: Plan { mutation: None, fault: None, records: false, other_device: workload.other_device },
+            mutation_number: None,
+            figures,
+            outer,
+            inner,
+            seed: 1,
+            states_max: u64::MAX,
+            states: AtomicU64::new(0),
+            seen: Mutex::default(),
+            crashed: Mutex::default(),
+        }
+    }
+
+    pub fn mutated(mut self, number: usize, mutation: &'static Mutation) -> Self {
+        self.mutation_number = Some(number);
+        self.plan.mutation = Some(mutation);
+        self
+    }
+
+    pub fn with_fault(mut self, fault: Fault) -> Self {
+        self.plan.fault = Some(fault);
+        self
+    }
+
+    pub fn states(&self) -> u64 {
+        self.states.load(Ordering::Relaxed)
+    }
+
+    fn workload(&self) -> &Workload {
+        &self.case.workload
+    }
+
+    fn schedule(&self, crashes: &[(usize, Crash)]) -> Schedule {
+        Schedule {
+            workload: self.workload().name.clone(),
+            mutation: self.mutation_number,
+            fault: self.plan.fault,
+            crashes: crashes.to_vec(),
+        }
+    }
+
+    /// Says where a violation was found.
+    pub fn at<T>(&self, result: Result<T, Violation>, crashes: &[(usize, Crash)]) -> Result<T, Found> {
+        result.map_err(|violation| Found { violation, schedule: self.schedule(crashes) })
+    }
+
+    /// The run without a crash. Its instants, and what happened.
+    pub fn record(&self) -> Result<(Vec<Snapshot>, Account), Found> {
+        let _swap = SwapGuard::new(self.plan.mutation);
+        let plan = Plan { records: true, ..self.plan };
+        let world = World::at_start(self.workload(), plan);
+        let account = self.at(service::run(&world, self.case, plan, false), &[])?;
+        let mut snapshots = world.take_snapshots();
+        snapshots.push(world.snapshot());
+        self.at(self.ended(&world), &[])?;
+        Ok((snapshots, account))
+    }
+
+    /// All of it.
+    pub fn explore(&self) -> Result<(), Found> {
+        let (snapshots, _) = self.record()?;
+        let _swap = SwapGuard::new(self.plan.mutation);
+        let mut shown = 0;
+        for (number, snapshot) in snapshots.iter().enumerate() {
+            let now = self.case.shown(&snapshot.image);
+            let decreased = || Violation::new("I2", format!("a reader saw {shown} rows, and then {now}"));
+            self.at(if now < shown { Err(decreased()) } else { Ok(()) }, &[(number, Crash::Kill)])?;
+            shown = now;
+            self.instant(number, snapshot, shown)?;
+            if self.states() >= self.states_max {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Plays one schedule.
+    pub fn replay(&self, crashes: &[(usize, Crash)]) -> Result<(), Found> {
+        let (snapshots, _) = self.record()?;
+        let _swap = SwapGuard::new(self.plan.mutation);
+        let Some(((number, crash), inner)) = crashes.split_first() else { return Ok(()) };
+        let shown = snapshots.iter().take(number + 1).map(|snapshot| self.case.shown(&snapshot.image)).max();
+        let Some(snapshot) = snapshots.get(*number) else {
+            panic!("{number} is not one of {} instants", snapshots.len())
+        };
+        println!("{} instants; crash after {:?} {}", snapshots.len(), snapshot.what.0, snapshot.what.1.display());
+        self.crash(*number, snapshot, crash, shown.unwrap_or(0), inner.first())
+    }
+
+    /// All crashes of one instant.
+    pub fn instant(&self, number: usize, snapshot: &Snapshot, shown: u64) -> Result<(), Found> {
+        let seed = self.seed.wrapping_mul(0x1_0000_01b3).wrapping_add(number as u64);
+        for crash in crashes(&snapshot.image, self.workload().tearing, self.outer, seed) {
+            self.crash(number, snapshot, &crash, shown, None)?;
+            if self.states() >= self.states_max {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// One crash at one instant. `only`: the one crash inside the recovery that is to be played.
+    fn crash(
+        &self,
+        number: usize,
+        snapshot: &Snapshot,
+        crash: &Crash,
+        shown: u64,
+        only: Option<&(usize, Crash)>,
+    ) -> Result<(), Found> {
+        let path = [(number, crash.clone())];
+        let image = crash.apply(&snapshot.image, self.workload().tearing);
+        let store = store_after(&snapshot.store, &image);
+        let digest = self.digest(&image, &store, snapshot);
+        self.count(digest);
+        if only.is_none() && !self.crashed.lock().unwrap().insert(digest) {
+            return Ok(());
+        }
+        let is_kill = *crash == Crash::Kill;
+        self.at(self.found(&image, &store, snapshot, shown, is_kill), &path)?;
+
+        let plan = Plan { records: true, fault: None, ..self.plan };
+        let world = World::resume(image, store, snapshot, plan);
+        self.at(self.recovered(&world, shown), &path)?;
+        let inner = world.take_snapshots();
+        for (inner_number, instant) in inner.iter().enumerate() {
+            if only.is_some_and(|(only, _)| *only != inner_number) {
+                continue;
+            }
+            let seed = self.seed.wrapping_add((number * 1000 + inner_number) as u64);
+            let crashes = match only {
+                Some((_, crash)) => vec![crash.clone()],
+                None => crashes(&instant.image, self.workload().tearing, self.inner, seed),
+            };
+            for crash in crashes {
+                self.crash_inside(&path[0], inner_number, instant, &crash, shown)?;
+            }
+        }
+        if only.is_none() || inner.is_empty() {
+            self.figures.continued.fetch_add(1, Ordering::Relaxed);
+            self.at(self.go_on(&world, snapshot), &path)?;
+        }
+        Ok(())
+    }
+
+    fn crash_inside(
+        &self,
+        first: &(usize, Crash),
+        number: usize,
+        instant: &Snapshot,
+        crash: &Crash,
+        shown: u64,
+    ) -> Result<(), Found> {
+        let image = crash.apply(&instant.image, self.workload().tearing);
+        let store = store_after(&instant.store, &image);
+        if !self.count(self.digest(&image, &store, instant)) {
+            return Ok(());
+        }
+        let path = [first.clone(), (number, crash.clone())];
+        self.at(self.found(&image, &store, instant, shown, *crash == Crash::Kill && first.1 == Crash::Kill), &path)?;
+        let world = World::resume(image, store, instant, Plan { fault: None, ..self.plan });
+        self.at(self.recovered(&world, shown), &path)
+    }
+
+    /// What is there after a crash, before any recovery.
+    fn found(
+        &self,
+        image: &Image,
+        store: &Store,
+        snapshot: &Snapshot,
+        shown: u64,
+        is_same_boot: bool,
+    ) -> Result<(), Violation> {
+        let tables = tables(store, self.workload());
+        let now = Instant {
+            image,
+            tables: tables.as_deref(),
+            placed: &snapshot.placed,
+            stage: snapshot.stage,
+            acknowledged: snapshot.acknowledged,
+            power_was_cut: !is_same_boot,
+        };
+        self.case.ledger(&now)?;
+        if self.case.reader(&now)? {
+            self.figures.lagging.fetch_add(1, Ordering::Relaxed);
+        }
+        self.case.sources(&now, false)?;
+        let count = self.case.shown(image);
+        if is_same_boot && count < shown {
+            return Err(Violation::new("I2", format!("a reader saw {shown} rows, and then {count}")));
+        }
+        Ok(())
+    }
+
+    /// Recovers, and looks at what has come of it.
+    fn recovered(&self, world: &World, shown: u64) -> Result<(), Violation> {
+        let rows = world.tables(self.workload()).map_or(0, |tables| tables.state.rows);
+        let writer = service::recover(world, self.workload()).map_err(|reason| Violation::new("recovery", reason))?;
+        drop(writer);
+        let snapshot = world.snapshot();
+        let tables = world.tables(self.workload()).ok_or_else(|| Violation::new("recovery", "there is no ledger"))?;
+        if tables.state.rows != rows {
+            return Err(Violation::new("recovery", format!("{rows} rows became {}", tables.state.rows)));
+        }
+        if rows < shown {
+            return Err(Violation::new("I2", format!("readers saw {shown} rows, and now there are {rows}")));
+        }
+        self.case.whole(&snapshot.image, &tables)?;
+        self.case.tidy(&snapshot.image)?;
+        self.check_all(world, false)
+    }
+
+    fn check_all(&self, world: &World, is_end: bool) -> Result<(), Violation> {
+        let snapshot = world.snapshot();
+        let tables = world.tables(self.workload());
+        let now = Instant {
+            image: &snapshot.image,
+            tables: tables.as_deref(),
+            placed: &snapshot.placed,
+            stage: snapshot.stage,
+            acknowledged: snapshot.acknowledged,
+            power_was_cut: false,
+        };
+        if is_end {
+            return self.case.end(&now);
+        }
+        self.case.ledger(&now)?;
+        self.case.reader(&now)?;
+        self.case.sources(&now, false)
+    }
+
+    /// Runs the workload to its end from a recovered disk, and cuts the power there once more.
+    fn go_on(&self, world: &World, snapshot: &Snapshot) -> Result<(), Violation> {
+        let start = world.snapshot();
+        let plan = Plan { fault: None, ..self.plan };
+        let world = World::resume(start.image, start.store, snapshot, plan);
+        service::run(&world, self.case, plan, true)?;
+        self.ended(&world)
+    }
+
+    /// The end state is right, and stays so without what was never synced.
+    fn ended(&self, world: &World) -> Result<(), Violation> {
+        self.check_all(world, true)?;
+        let end = world.snapshot();
+        let image = end.image.after_power_cut(Tearing::Sectors, &mut |_| 0);
+        let store = store_after(&end.store, &image);
+        self.found(&image, &store, &end, 0, false)?;
+        let shown = self.case.model.rows;
+        let world = World::resume(image, store, &end, Plan { fault: None, ..self.plan });
+        self.recovered(&world, shown)
+    }
+
+    /// Counts a state that was not seen before. Whether it is one.
+    fn count(&self, digest: u64) -> bool {
+        let is_new = self.seen.lock().unwrap().insert(digest);
+        let counter = if is_new { &self.figures.states } else { &self.figures.repeated };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if is_new {
+            self.states.fetch_add(1, Ordering::Relaxed);
+        }
+        is_new
+    }
+
+    fn digest(&self, image: &Image, store: &Store, snapshot: &Snapshot) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        image.digest(&mut hasher);
+        let revision = tables(store, self.workload()).map_or(0, |tables| tables.revision);
+        (revision, snapshot.stage, snapshot.acknowledged).hash(&mut hasher);
+        hasher.finish()
+    }
+}
