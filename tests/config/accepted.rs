@@ -175,7 +175,7 @@ scale = 0.5
 mean = 2
 std = [-1, 2, 3, 4]
 orient = false
-alpha = "blend"
+alpha = "drop"
 frames = "all"
 [dataset.columns]
 source = false
@@ -222,7 +222,7 @@ durability = "none"
         mean: vec![2.0; 4],
         std: vec![-1.0, 2.0, 3.0, 4.0],
         orient: false,
-        alpha: Alpha::Blend,
+        alpha: Alpha::Drop,
         frames: Frames::All,
     };
     assert_eq!(image(dataset), &expected);
@@ -260,6 +260,15 @@ fn a_config_with_a_relative_path_still_gives_absolute_ones() {
     assert_eq!(config.file, here.join("conf/ingest.toml"));
     assert_eq!(config.datasets[0].output, here.join("conf/a.npy"));
     assert_eq!(config.datasets[0].watch.folders, [here.join("conf/in")]);
+}
+
+#[test]
+fn blending_goes_with_rows_that_have_no_alpha() {
+    let DecoderOptions::Image(options) = only_dataset(&format!("{GOOD}alpha = 'blend'\n")).decoder;
+    assert_eq!(options.alpha, Alpha::Blend);
+    let text = format!("{}alpha = 'blend'\n", good_with("[8, 9, 3]", "[8, 9, 4]"));
+    let faults = npy_ingest::config::parse(&text, std::path::Path::new("/conf/ingest.toml")).unwrap_err().to_string();
+    assert!(faults.contains("rows of 4 channels keep their alpha"), "{faults}");
 }
 
 #[test]
