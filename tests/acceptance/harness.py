@@ -145,8 +145,8 @@ class Project:
 
 
 def colour_of(number):
-    """A colour of its own for each of 2**24 numbers, far enough from its neighbours to survive JPEG."""
-    return ((number * 37) % 256, (number * 101 // 3) % 256, (number // 7) % 256)
+    """A colour that differs from those of the numbers near it, and is never black: a row of zeros is a row that is missing."""
+    return ((number * 37) % 256, (number * 101 // 3) % 256, (number // 7) % 255 + 1)
 
 
 def write_png(path, number, size=(40, 30)):
