@@ -45,7 +45,7 @@ use schedule::Schedule;
 
 const STATES: u64 = 1_000_000;
 /// More violations say no more.
-const VIOLATIONS_SHOWN_MAX: usize = 100;
+const VIOLATIONS_SHOWN_MAX: usize = 20;
 
 #[test]
 fn proof_by_crash() {

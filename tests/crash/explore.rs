@@ -324,6 +324,7 @@ impl<'a> Explorer<'a> {
         let end = world.snapshot();
         let image = end.image.after_power_cut(Tearing::Sectors, &mut |_| 0);
         let store = store_after(&end.store, &image);
+        self.count(self.digest(&image, &store, &end));
         self.found(&image, &store, &end, 0, false)?;
         let shown = self.case.model.rows;
         let world = World::resume(image, store, &end, Plan { fault: None, ..self.plan });

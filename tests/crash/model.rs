@@ -15,7 +15,6 @@ use crate::workload::{Action, Content, Verdict, Workload};
 /// A file that a user put into the drop folder.
 #[derive(Debug, Clone)]
 pub struct Source {
-    pub stage: usize,
     pub content: Content,
     /// Where it was put, and where it was renamed to, below the drop folder.
     pub places: Vec<PathBuf>,
@@ -86,7 +85,7 @@ impl Model {
                             model.sources[old].replaced = Some(stage);
                         }
                         let (content, places) = (*content, vec![below.clone()]);
-                        model.sources.push(Source { stage, content, places, replaced: None, id: 0 });
+                        model.sources.push(Source { content, places, replaced: None, id: 0 });
                     }
                     Action::Rename { from, to } => {
                         let (number, _) = there.remove(from).expect("there is something to rename");

@@ -48,8 +48,8 @@ pub struct Account {
     pub changes_before_stop: u64,
 }
 
-/// Runs the workload from the instant that the world is at to its end. `start_stage`: the stage whose users have been busy
-/// already.
+/// Runs the workload from the stage that the world is at to its end. `users_were_here`: they have done already what they do in
+/// that stage.
 pub fn run(world: &World, case: &Case, plan: Plan, users_were_here: bool) -> Result<Account, Violation> {
     let mut account = Account::default();
     let first = world.control.stage.load(Ordering::Relaxed);
