@@ -18,6 +18,7 @@ use std::thread::{Builder, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::Config;
+use crate::decode::FairQueue;
 use crate::intake::{Control, Doors, Intake, Permits, Report};
 use crate::lane::Lane;
 use crate::ledger::SqliteLedgers;
@@ -106,9 +107,15 @@ pub fn start(config: &Config, mode: Mode) -> Result<Running, StartError> {
         .build()?;
     let spawn = {
         let to_writer = to_writer.clone();
+        let waiting = Arc::new(FairQueue::default());
         Box::new(move |lane: &Arc<Lane>, candidate| {
-            let (lane, to_writer) = (lane.clone(), to_writer.clone());
-            pool.spawn(move || crate::decode::work(&lane, candidate, &to_writer));
+            waiting.push(lane, candidate);
+            let (waiting, to_writer) = (waiting.clone(), to_writer.clone());
+            pool.spawn(move || {
+                if let Some((lane, candidate)) = waiting.pop() {
+                    crate::decode::work(&lane, candidate, &to_writer);
+                }
+            });
         })
     };
     let writer = Writer::new(datasets, messages, &to_intake, opener(disk), mode == Mode::Once);

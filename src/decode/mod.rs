@@ -6,9 +6,11 @@
 
 pub mod image;
 mod open;
+mod queue;
 mod sink;
 mod work;
 
+pub use queue::FairQueue;
 pub use work::{SOURCE_BYTES_MAX, work};
 
 use std::borrow::Cow;
