@@ -92,11 +92,18 @@ fn failed(candidate: &Candidate, failure: OpenFailure) -> Outcome {
     match failure {
         OpenFailure::Gone => Outcome::Gone,
         OpenFailure::NotFinished(why) => Outcome::NotFinished(why),
-        OpenFailure::Unreadable(error) if candidate.is_last_attempt => {
+        OpenFailure::Unreadable(error) if candidate.is_last_attempt && !is_ours(&error) => {
             Outcome::Rejected { reason: format!("the file cannot be read: {error}"), hash: None }
         }
         OpenFailure::Unreadable(error) => Outcome::Unreadable { error: error.to_string() },
     }
+}
+
+/// Whether an error tells of this process or this machine, and nothing of the source: it is tried again for ever.
+fn is_ours(error: &std::io::Error) -> bool {
+    let errno = rustix::io::Errno::from_io_error(error);
+    use rustix::io::Errno;
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS | Errno::INTR | Errno::AGAIN))
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
