@@ -30,20 +30,19 @@ pub fn run(config: &Config, file: &Path) -> Result<u8, Failure> {
         let lanes = running.lanes().to_vec();
         let outcome = running.join();
         match ended {
-            Ended::BySignal if !outcome.panicked => {
-                tracing::info!("stopped");
-                return Ok(DONE);
-            }
             Ended::BySignal | Ended::ByItself => {
+                let mut failed = outcome.panicked || matches!(ended, Ended::ByItself);
                 for lane in lanes {
                     if let Some(reason) = lane.tally.failure() {
+                        failed = true;
                         eprintln!("npy-ingest: dataset \"{}\": {reason}", lane.options.name);
                     }
                 }
                 if outcome.panicked {
                     eprintln!("npy-ingest: a thread panicked; what was committed is safe");
                 }
-                return Ok(FAILED);
+                tracing::info!("stopped");
+                return Ok(if failed { FAILED } else { DONE });
             }
             Ended::ToReload(new) => {
                 running = match daemon::start(&new, Mode::Service) {

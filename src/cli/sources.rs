@@ -12,10 +12,11 @@ use crate::writer::Paths;
 pub fn run(config: &Config, options: &SourcesOptions) -> Result<u8, Failure> {
     let datasets = chosen(config, options.dataset.as_deref())?;
     let mut listed = Vec::new();
-    let mut row_is_missing = false;
+    let mut row_was_found = false;
+    let mut shorter = Vec::new();
     for dataset in datasets {
         let Some(view) = LedgerView::open(&Paths::new(&dataset.output).ledger)? else {
-            row_is_missing |= options.row.is_some();
+            shorter.extend(options.row.map(|_| format!("dataset \"{}\" has no rows yet", dataset.name)));
             listed.push(json!({ "name": dataset.name, "sources": [] }));
             continue;
         };
@@ -31,11 +32,13 @@ pub fn run(config: &Config, options: &SourcesOptions) -> Result<u8, Failure> {
         match options.row {
             None => view.for_each(options.rejected, &mut show)?,
             Some(row) => match view.of_row(row)? {
-                Some(found) => show(found)?,
+                Some(found) => {
+                    row_was_found = true;
+                    show(found)?;
+                }
                 None => {
-                    row_is_missing = true;
                     let rows = text::number_of(view.state()?.rows, "row", "rows");
-                    eprintln!("npy-ingest: dataset \"{}\" has {rows}: there is no row {row}", dataset.name);
+                    shorter.push(format!("dataset \"{}\" has {rows}: there is no row {row}", dataset.name));
                 }
             },
         }
@@ -44,7 +47,14 @@ pub fn run(config: &Config, options: &SourcesOptions) -> Result<u8, Failure> {
     if options.json {
         print_json(&json!({ "datasets": listed }))?;
     }
-    Ok(if row_is_missing { FAILED } else { DONE })
+    // With several datasets, it is enough that one of them has the row.
+    let is_missing = options.row.is_some() && !row_was_found;
+    if is_missing {
+        for text in shorter {
+            eprintln!("npy-ingest: {text}");
+        }
+    }
+    Ok(if is_missing { FAILED } else { DONE })
 }
 
 fn line(dataset: &Dataset, listed: &Listed) -> String {
