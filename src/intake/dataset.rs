@@ -38,6 +38,8 @@ pub struct DatasetIntake {
     pub tracker: Tracker,
     /// `None` while the dataset is not open.
     look: Option<Look>,
+    /// Its ledger could not be read when it was opened.
+    open_again_at: Option<Instant>,
     folders: Vec<Folder>,
     /// For each folder, when it is to be scanned.
     scans_due: Vec<Instant>,
@@ -63,6 +65,8 @@ pub struct DatasetIntake {
 const LEFTOVERS_MAX: usize = 16_384;
 /// When they did not fit into the writer's queue, they are offered again after this time.
 const LEFTOVER_WAIT: Duration = Duration::from_millis(20);
+/// A ledger that cannot be read is tried again after this time.
+const OPEN_AGAIN: Duration = Duration::from_secs(2);
 /// With `--once`, a scan waits for files to become quiet so many times.
 const WAITS_MAX: u32 = 5;
 /// Longer than any `--once` runs.
@@ -90,6 +94,7 @@ impl DatasetIntake {
             lane,
             tracker: Tracker::default(),
             look: None,
+            open_again_at: None,
             new_folders: BTreeSet::new(),
             paused_until: None,
             is_on_trial: false,
@@ -108,11 +113,21 @@ impl DatasetIntake {
         self.look.is_some()
     }
 
-    /// The dataset's files are there: its ledger can be asked.
-    pub fn open(&mut self, now: Instant) -> Result<(), LedgerError> {
-        self.look = Look::open(&self.lane.options)?;
-        self.scan_all(now);
-        Ok(())
+    /// The dataset's files are there: its ledger can be asked. If not now, a service asks again; `--once` must end.
+    pub fn open(&mut self, now: Instant) {
+        match Look::open(&self.lane.options) {
+            Ok(look) => {
+                self.look = look;
+                self.open_again_at = None;
+                self.scan_all(now);
+            }
+            Err(error) => {
+                tracing::error!(dataset = self.lane.options.name, "{error}");
+                self.note_problem(error.to_string());
+                self.open_again_at = Some(now + OPEN_AGAIN);
+                self.is_stopped = self.once;
+            }
+        }
     }
 
     /// Has every folder scanned.
@@ -122,8 +137,11 @@ impl DatasetIntake {
 
     /// The next time at which something is to be done without an event.
     pub fn next_due(&self) -> Option<Instant> {
-        if !self.is_open() || self.is_stopped {
+        if self.is_stopped {
             return None;
+        }
+        if !self.is_open() {
+            return self.open_again_at;
         }
         let scan = self.scans_due.iter().min().copied();
         let new_folder = self.new_folders.first().map(|(due, ..)| *due);
@@ -182,6 +200,9 @@ impl DatasetIntake {
 
     /// Does what is due: scans, new folders, files whose quiet time is over.
     pub fn tick(&mut self, now: Instant, watcher: Option<&mut Watcher>) {
+        if self.open_again_at.is_some_and(|at| at <= now) && !self.is_stopped {
+            self.open(now);
+        }
         if !self.is_open() || self.is_stopped {
             return;
         }
@@ -420,7 +441,7 @@ impl DatasetIntake {
             NotFinished::MayBeWritten => (settle * UNCERTAIN_FACTOR).max(UNCERTAIN_MIN),
         };
         self.unfinished_since.get_or_insert(now);
-        self.tracker.settle_again(place, now + wait, false);
+        self.tracker.settle_again(place, now, wait);
     }
 
     /// Whether another scan could add anything.

@@ -186,12 +186,7 @@ impl Intake {
         let Some(dataset) = self.datasets.get_mut(lane) else { return };
         match message {
             ToIntake::Opened { .. } => {
-                if let Err(error) = dataset.open(now) {
-                    tracing::error!(dataset = dataset.lane.options.name, "{error}");
-                    dataset.problems.push(error.to_string());
-                    // A service tries again with its next start; `--once` must end.
-                    dataset.is_stopped = self.once;
-                }
+                dataset.open(now);
             }
             ToIntake::Paused { until, .. } => {
                 dataset.paused_until = Some(until);

@@ -16,6 +16,9 @@ const ATTEMPTS_MAX: u32 = 4;
 /// The wait before the second attempt; each further one is five times as long.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 
+/// A file that is held open by its writer is asked so often at least.
+const UNFINISHED_WAIT_MAX: Duration = Duration::from_secs(2);
+
 #[derive(Debug)]
 enum State {
     /// Not quiet for long enough.
@@ -33,6 +36,7 @@ struct Settling {
     seen: Option<Identity>,
     writer_was_seen: bool,
     attempts: u32,
+    asked: u32,
 }
 
 /// A file that can be taken.
@@ -42,6 +46,8 @@ pub struct Ready {
     pub known_hash: Option<Hash>,
     pub writer_was_seen: bool,
     attempts: u32,
+    /// How often in a row it turned out not to be finished.
+    asked: u32,
 }
 
 impl Ready {
@@ -57,6 +63,7 @@ pub struct Due {
     pub seen: Option<Identity>,
     writer_was_seen: bool,
     attempts: u32,
+    asked: u32,
 }
 
 /// See the module documentation.
@@ -115,13 +122,20 @@ impl Tracker {
             Entry::Occupied(mut entry) => match entry.get_mut() {
                 State::InFlight { touched, .. } => *touched = true,
                 State::Settling(settling) => {
+                    if is_finished == Some(true) && due < settling.due {
+                        // The long wait was for this. Its entry in `due` goes stale.
+                        settling.due = due;
+                        settling.writer_was_seen = false;
+                        self.due.push(Reverse((due, entry.key().clone())));
+                        return;
+                    }
                     settling.due = settling.due.max(due);
                     settling.writer_was_seen = is_finished.map_or(settling.writer_was_seen, |finished| !finished);
                 }
                 state @ State::Ready(_) => {
                     // Its place in `ready` goes stale, and is passed over.
                     let writer_was_seen = is_finished == Some(false);
-                    *state = State::Settling(Settling { due, seen, writer_was_seen, attempts: 0 });
+                    *state = State::Settling(Settling { due, seen, writer_was_seen, attempts: 0, asked: 0 });
                     self.due.push(Reverse((due, entry.key().clone())));
                 }
             },
@@ -129,7 +143,7 @@ impl Tracker {
             Entry::Vacant(entry) => {
                 self.due.push(Reverse((due, entry.key().clone())));
                 let writer_was_seen = is_finished == Some(false);
-                entry.insert(State::Settling(Settling { due, seen, writer_was_seen, attempts: 0 }));
+                entry.insert(State::Settling(Settling { due, seen, writer_was_seen, attempts: 0, asked: 0 }));
             }
         }
     }
@@ -146,30 +160,30 @@ impl Tracker {
                 self.due.push(Reverse((settling.due, place)));
                 continue;
             }
-            let Settling { seen, writer_was_seen, attempts, .. } = settling.clone();
+            let Settling { seen, writer_was_seen, attempts, asked, .. } = settling.clone();
             self.files.remove(&place);
-            return Some(Due { place, seen, writer_was_seen, attempts });
+            return Some(Due { place, seen, writer_was_seen, attempts, asked });
         }
         None
     }
 
     /// Goes on waiting for a file that [`Self::pop_due`] gave.
     pub fn wait_on(&mut self, due: Due, until: Instant, seen: Identity) {
-        let Due { place, writer_was_seen, attempts, .. } = due;
+        let Due { place, writer_was_seen, attempts, asked, .. } = due;
         self.due.push(Reverse((until, place.clone())));
-        let settling = Settling { due: until, seen: Some(seen), writer_was_seen, attempts };
+        let settling = Settling { due: until, seen: Some(seen), writer_was_seen, attempts, asked };
         self.files.insert(place, State::Settling(settling));
     }
 
     /// Queues a file that [`Self::pop_due`] gave.
     pub fn make_ready(&mut self, due: Due, identity: Identity, known_hash: Option<Hash>) {
-        let ready = Ready { identity, known_hash, writer_was_seen: due.writer_was_seen, attempts: due.attempts };
-        self.queue(due.place, ready);
+        let Due { place, writer_was_seen, attempts, asked, .. } = due;
+        self.queue(place, Ready { identity, known_hash, writer_was_seen, attempts, asked });
     }
 
     /// Queues a file that a scan found quiet.
     pub fn add_ready(&mut self, place: Place, identity: Identity, known_hash: Option<Hash>) {
-        self.queue(place, Ready { identity, known_hash, writer_was_seen: false, attempts: 0 });
+        self.queue(place, Ready { identity, known_hash, writer_was_seen: false, attempts: 0, asked: 0 });
     }
 
     fn queue(&mut self, place: Place, ready: Ready) {
@@ -204,11 +218,21 @@ impl Tracker {
         }
     }
 
-    /// A file in flight was not finished: it must be quiet again until `due`.
-    pub fn settle_again(&mut self, place: Place, due: Instant, writer_was_seen: bool) {
-        self.settle(&place);
+    /// A file in flight was not finished: it must be quiet for `wait` again, and for longer each time that it is found so,
+    /// unless an event tells that it was closed.
+    pub fn settle_again(&mut self, place: Place, now: Instant, wait: Duration) {
+        let asked = match self.files.remove(&place) {
+            Some(State::InFlight { taken, .. }) => {
+                self.in_flight -= 1;
+                taken.asked
+            }
+            _ => 0,
+        };
+        let longer = wait.saturating_mul(1 << asked.min(16)).min(UNFINISHED_WAIT_MAX).max(wait);
+        let due = now + longer;
         self.due.push(Reverse((due, place.clone())));
-        self.files.insert(place, State::Settling(Settling { due, seen: None, writer_was_seen, attempts: 0 }));
+        let settling = Settling { due, seen: None, writer_was_seen: false, attempts: 0, asked: asked + 1 };
+        self.files.insert(place, State::Settling(settling));
     }
 
     /// A file in flight could not be read: another attempt, later. Returns the wait.
@@ -223,7 +247,8 @@ impl Tracker {
         let delay = RETRY_DELAY * 5u32.saturating_pow(attempts.saturating_sub(1).min(4));
         let due = now + delay;
         self.due.push(Reverse((due, place.clone())));
-        self.files.insert(place, State::Settling(Settling { due, seen: None, writer_was_seen: false, attempts }));
+        self.files
+            .insert(place, State::Settling(Settling { due, seen: None, writer_was_seen: false, attempts, asked: 0 }));
         delay
     }
 
@@ -301,6 +326,30 @@ mod tests {
         tracker.touch(place("a"), Instant::now(), None, Some(false));
         assert!(tracker.take().is_none());
         assert!(tracker.pop_due(Instant::now()).is_some());
+    }
+
+    /// The bug: each of hundreds of files that were held open was opened ten times a second.
+    #[test]
+    fn a_file_that_is_held_open_is_asked_less_and_less_often_until_it_is_closed() {
+        let mut tracker = Tracker::default();
+        let mut now = Instant::now();
+        tracker.add_ready(place("a"), identity(1), None);
+        let mut waits = Vec::new();
+        for _ in 0..7 {
+            let (taken, _) = tracker.take().unwrap();
+            tracker.settle_again(taken, now, Duration::from_millis(100));
+            let due = tracker.next_due().unwrap();
+            waits.push((due - now).as_millis());
+            now = due;
+            let due = tracker.pop_due(now).unwrap();
+            tracker.make_ready(due, identity(1), None);
+        }
+        assert_eq!(waits, [100, 200, 400, 800, 1600, 2000, 2000]);
+        let (taken, _) = tracker.take().unwrap();
+        tracker.settle_again(taken, now, Duration::from_millis(100));
+        tracker.touch(place("a"), now + Duration::from_millis(50), None, Some(true));
+        assert!(tracker.pop_due(now + Duration::from_millis(50)).is_some(), "its close is waited for no longer");
+        assert!(tracker.pop_due(now + Duration::from_secs(3)).is_none(), "and it is due once");
     }
 
     #[test]
