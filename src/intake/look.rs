@@ -1,13 +1,13 @@
 //! The cheap look at a file: does the ledger have it?
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::Dataset;
 use crate::ledger::{Entry, FirstLook, Known, LedgerError, LedgerView, Rules, first_look};
 use crate::source::{Identity, Place};
-use crate::writer::{Paths, rules};
+use crate::storage::RealDisk;
+use crate::writer::{Paths, is_elsewhere, rules};
 
 /// A dataset's ledger, as the intake reads it.
 pub struct Look {
@@ -44,8 +44,7 @@ impl Known for ViewKnown<'_> {
         self.view.with_identity(identity)
     }
 
-    fn still_there(&self, entry: &Entry) -> bool {
-        let metadata = std::fs::symlink_metadata(self.base.join(&entry.path));
-        matches!(metadata, Ok(metadata) if metadata.ino() == entry.identity.inode)
+    fn is_elsewhere(&self, entry: &Entry, path: &Path) -> bool {
+        is_elsewhere(&RealDisk, self.base, entry, path)
     }
 }

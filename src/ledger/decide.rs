@@ -9,8 +9,9 @@
 //!   size and time is the same delivery again if its content is equal; anything else is a new source.
 //! * What was rejected under a path does not count where its earlier content comes back.
 //! * Same path, other content: a rejected source that was mended is tried again; a committed one by `changed`.
-//! * Another path, same inode, size and time, and nothing left at the old path: it was renamed, if its content is equal
-//!   and sources stay after their commit.
+//! * Another path, same inode, size and time, and the old path names something else or nothing: it was renamed, if its
+//!   content is equal and sources stay after their commit. That comes before `changed`: a log that is rotated onto the name
+//!   of an older one is the log that it was, not a changed older one.
 //! * Another path, same content: by `duplicates`.
 
 use std::path::Path;
@@ -33,8 +34,8 @@ pub struct Rules {
 pub trait Known {
     fn at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError>;
     fn with_identity(&self, identity: Identity) -> Result<Option<Entry>, LedgerError>;
-    /// Whether the entry's path still names the file that it named.
-    fn still_there(&self, entry: &Entry) -> bool;
+    /// Whether the entry's path still names the file that it named, and is not just `path` spelled in another way.
+    fn is_elsewhere(&self, entry: &Entry, path: &Path) -> bool;
 }
 
 /// What only the last look asks.
@@ -69,10 +70,18 @@ pub enum LastLook {
 
 /// What is to be done with a file of this path and identity.
 pub fn first_look(known: &impl Known, rules: Rules, path: &Path, identity: Identity) -> Result<FirstLook, LedgerError> {
-    if let Some(entry) = known.at_path(path)? {
-        if entry.identity == identity {
+    let at_path = known.at_path(path)?;
+    if let Some(entry) = at_path.as_ref().filter(|entry| entry.identity == identity) {
+        return Ok(FirstLook::Known(Box::new(entry.clone())));
+    }
+    if let Some(entry) = moved_here(known, rules, path, identity)? {
+        // Under this very path: a newer entry is there as well, of the file that had the name before.
+        if entry.path == path {
             return Ok(FirstLook::Known(Box::new(entry)));
         }
+        return Ok(FirstLook::Read { known_hash: entry.hash });
+    }
+    if let Some(entry) = at_path {
         return Ok(match entry.fate {
             Fate::Rejected { .. } => FirstLook::Read { known_hash: None },
             Fate::Committed(_) if same_delivery(entry.identity, identity) => FirstLook::Read { known_hash: entry.hash },
@@ -81,14 +90,17 @@ pub fn first_look(known: &impl Known, rules: Rules, path: &Path, identity: Ident
             Fate::Committed(_) => FirstLook::Ignored,
         });
     }
+    Ok(FirstLook::Read { known_hash: None })
+}
+
+/// The committed source that this file was under another path, if its content is equal. What was moved or deleted after
+/// its commit cannot have been renamed: its inode is free for others.
+fn moved_here(known: &impl Known, rules: Rules, path: &Path, identity: Identity) -> Result<Option<Entry>, LedgerError> {
     if !rules.keeps {
-        return Ok(FirstLook::Read { known_hash: None });
+        return Ok(None);
     }
-    let known_hash = known
-        .with_identity(identity)?
-        .filter(|entry| matches!(entry.fate, Fate::Committed(_)) && !known.still_there(entry))
-        .and_then(|entry| entry.hash);
-    Ok(FirstLook::Read { known_hash })
+    let found = known.with_identity(identity)?;
+    Ok(found.filter(|entry| matches!(entry.fate, Fate::Committed(_)) && !known.is_elsewhere(entry, path)))
 }
 
 /// What the file that was read is.
@@ -99,28 +111,17 @@ pub fn last_look(
     identity: Identity,
     hash: &Hash,
 ) -> Result<LastLook, LedgerError> {
-    match known.committed_at_path(path)? {
-        Some(entry) => {
-            if entry.hash.as_ref() == Some(hash) {
-                if rules.keeps || same_delivery(entry.identity, identity) {
-                    return Ok(LastLook::Same(Box::new(entry)));
-                }
-            } else if rules.keeps && !rules.append_changed {
-                return Ok(LastLook::Ignored);
-            }
-        }
-        // What was moved or deleted after its commit cannot have been renamed: its inode is free for others.
-        None if rules.keeps => {
-            let renamed = known.with_identity(identity)?.filter(|entry| {
-                matches!(entry.fate, Fate::Committed(_))
-                    && entry.hash.as_ref() == Some(hash)
-                    && !known.still_there(entry)
-            });
-            if let Some(entry) = renamed {
-                return Ok(LastLook::Same(Box::new(entry)));
-            }
-        }
-        None => {}
+    let at_path = known.committed_at_path(path)?;
+    if let Some(entry) = at_path.as_ref().filter(|entry| entry.hash.as_ref() == Some(hash))
+        && (rules.keeps || same_delivery(entry.identity, identity))
+    {
+        return Ok(LastLook::Same(Box::new(entry.clone())));
+    }
+    if let Some(entry) = moved_here(known, rules, path, identity)?.filter(|entry| entry.hash.as_ref() == Some(hash)) {
+        return Ok(LastLook::Same(Box::new(entry)));
+    }
+    if at_path.is_some_and(|entry| entry.hash.as_ref() != Some(hash)) && rules.keeps && !rules.append_changed {
+        return Ok(LastLook::Ignored);
     }
     if rules.skip_duplicates
         && let Some(entry) = known.with_hash(hash)?
@@ -151,8 +152,8 @@ mod tests {
         fn with_identity(&self, identity: Identity) -> Result<Option<Entry>, LedgerError> {
             Ok(self.entries.iter().rev().find(|entry| entry.identity == identity).cloned())
         }
-        fn still_there(&self, entry: &Entry) -> bool {
-            !self.gone.iter().any(|gone| entry.path == Path::new(gone))
+        fn is_elsewhere(&self, entry: &Entry, path: &Path) -> bool {
+            entry.path != path && !self.gone.iter().any(|gone| entry.path == Path::new(gone))
         }
     }
 
@@ -265,6 +266,31 @@ mod tests {
         let skip = Rules { skip_duplicates: true, ..KEEP };
         let (_, last) = both(&table(&[]), skip, "copy", identity(10, 500, 50), "good");
         assert!(matches!(last, LastLook::Duplicate(entry) if entry.id == 1));
+    }
+
+    /// The bug: with `changed = "append"`, `mv b c; mv a b` gave a's rows a second time, as the changed b.
+    #[test]
+    fn a_log_that_is_rotated_onto_an_older_name_is_not_a_changed_older_one() {
+        let mut table = table(&["a"]);
+        let entry = |id: u64, path: &str| Entry {
+            id,
+            path: path.into(),
+            identity: identity(10, 100, id),
+            ..table.entries[0].clone()
+        };
+        let entries =
+            ["a", "b"].iter().zip(10..).map(|(path, id)| Entry { hash: Some(hash(path)), ..entry(id, path) }).collect();
+        table.entries = entries;
+        for append_changed in [true, false] {
+            let rules = Rules { append_changed, ..KEEP };
+            let (first, last) = both(&table, rules, "b", identity(10, 100, 10), "a");
+            assert_eq!(first, read(Some("a")));
+            assert!(matches!(last, LastLook::Same(entry) if entry.id == 10), "{append_changed}");
+        }
+        // Both are under one name until the older one is found under its new one.
+        table.entries[0].path = "b".into();
+        let (first, _) = both(&table, KEEP, "b", identity(10, 100, 10), "a");
+        assert!(matches!(first, FirstLook::Known(entry) if entry.id == 10));
     }
 
     #[test]

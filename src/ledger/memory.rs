@@ -62,21 +62,21 @@ impl Tables {
         self.entries.iter().rev().find(|entry| wanted(entry)).map(|entry| (**entry).clone())
     }
 
-    /// The intake's look at a file. `is_there` says whether a path names a file of this inode.
+    /// The intake's look at a file. `is_elsewhere`: see [`Known`].
     pub fn first_look(
         &self,
         rules: Rules,
         path: &Path,
         identity: Identity,
-        is_there: &dyn Fn(&Path, u64) -> bool,
+        is_elsewhere: &dyn Fn(&Entry, &Path) -> bool,
     ) -> Result<FirstLook, LedgerError> {
-        first_look(&Look { tables: self, is_there }, rules, path, identity)
+        first_look(&Look { tables: self, is_elsewhere }, rules, path, identity)
     }
 }
 
 struct Look<'a> {
     tables: &'a Tables,
-    is_there: &'a dyn Fn(&Path, u64) -> bool,
+    is_elsewhere: &'a dyn Fn(&Entry, &Path) -> bool,
 }
 
 impl Known for Look<'_> {
@@ -88,8 +88,8 @@ impl Known for Look<'_> {
         Ok(self.tables.newest(|entry| entry.identity == identity))
     }
 
-    fn still_there(&self, entry: &Entry) -> bool {
-        (self.is_there)(&entry.path, entry.identity.inode)
+    fn is_elsewhere(&self, entry: &Entry, path: &Path) -> bool {
+        (self.is_elsewhere)(entry, path)
     }
 }
 
@@ -212,12 +212,8 @@ impl Ledger for MemoryLedger {
         &self.tables.labels
     }
 
-    fn at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError> {
-        Ok(self.read()?.newest(|entry| entry.path == path))
-    }
-
-    fn committed_at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError> {
-        Ok(self.read()?.newest(|entry| entry.path == path && matches!(entry.fate, Fate::Committed(_))))
+    fn newest_at(&self, path: &Path, below: u64) -> Result<Option<Entry>, LedgerError> {
+        Ok(self.read()?.newest(|entry| entry.path == path && entry.id < below))
     }
 
     fn with_identity(&self, identity: Identity) -> Result<Option<Entry>, LedgerError> {

@@ -138,10 +138,8 @@ pub trait Ledger: Send {
     fn state(&self) -> State;
     /// Class names in the order of their ids.
     fn labels(&self) -> &[String];
-    /// The newest entry under this path.
-    fn at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError>;
-    /// The newest committed entry under this path.
-    fn committed_at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError>;
+    /// The newest entry under this path with an id below this one.
+    fn newest_at(&self, path: &Path, below: u64) -> Result<Option<Entry>, LedgerError>;
     /// The newest entry with this inode, size and modification time.
     fn with_identity(&self, identity: Identity) -> Result<Option<Entry>, LedgerError>;
     /// The oldest committed entry with rows and this content.

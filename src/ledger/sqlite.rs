@@ -178,12 +178,8 @@ impl Ledger for SqliteLedger {
         &self.labels
     }
 
-    fn at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError> {
-        self.find(Lookup::Path(path))
-    }
-
-    fn committed_at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError> {
-        self.find(Lookup::Committed(path))
+    fn newest_at(&self, path: &Path, below: u64) -> Result<Option<Entry>, LedgerError> {
+        self.find(Lookup::Path(path, below))
     }
 
     fn with_identity(&self, identity: Identity) -> Result<Option<Entry>, LedgerError> {
@@ -346,9 +342,9 @@ mod tests {
         assert_eq!(ledger.state(), state);
         assert_eq!(ledger.schema(), &schema());
         assert_eq!(ledger.labels(), &labels);
-        assert_eq!(ledger.at_path(Path::new("cat/a")).unwrap().as_ref(), Some(&sources[0]));
-        assert_eq!(ledger.at_path(Path::new("b")).unwrap().as_ref(), Some(&sources[1]));
-        assert_eq!(ledger.at_path(Path::new("c")).unwrap(), None);
+        assert_eq!(ledger.newest_at(Path::new("cat/a"), u64::MAX).unwrap().as_ref(), Some(&sources[0]));
+        assert_eq!(ledger.newest_at(Path::new("b"), u64::MAX).unwrap().as_ref(), Some(&sources[1]));
+        assert_eq!(ledger.newest_at(Path::new("c"), u64::MAX).unwrap(), None);
         assert_eq!(ledger.with_identity(sources[0].identity).unwrap().as_ref(), Some(&sources[0]));
         assert_eq!(ledger.with_hash(&blake3::hash(b"cat/a")).unwrap().as_ref(), Some(&sources[0]));
         assert_eq!(ledger.with_hash(&blake3::hash(b"b")).unwrap(), None, "a rejected source has no rows to share");
@@ -371,7 +367,7 @@ mod tests {
         let view = LedgerView::open(&path).unwrap().unwrap();
         assert_eq!(view.counts().unwrap().rejected, 0);
         assert_eq!(view.counts().unwrap().committed, 1);
-        assert_eq!(ledger.at_path(Path::new("a")).unwrap().unwrap().id, 2);
+        assert_eq!(ledger.newest_at(Path::new("a"), u64::MAX).unwrap().unwrap().id, 2);
     }
 
     #[test]

@@ -16,8 +16,8 @@ const FIELDS: &str = "id, path, size, mtime_ns, inode, hash, status, reason, fir
 
 /// What to look for.
 pub(super) enum Lookup<'a> {
-    Path(&'a Path),
-    Committed(&'a Path),
+    /// The newest entry with an id below this one.
+    Path(&'a Path, u64),
     Identity(Identity),
     Hash(&'a Hash),
 }
@@ -81,15 +81,11 @@ fn listed(row: &Row<'_>) -> rusqlite::Result<Listed> {
 
 pub(super) fn find(connection: &Connection, lookup: Lookup<'_>) -> rusqlite::Result<Option<Entry>> {
     match lookup {
-        Lookup::Path(path) => connection
-            .prepare_cached(&format!("SELECT {FIELDS} FROM sources WHERE path = ?1 ORDER BY id DESC LIMIT 1"))?
-            .query_row(params![path_value(path)], entry)
-            .optional(),
-        Lookup::Committed(path) => connection
+        Lookup::Path(path, below) => connection
             .prepare_cached(&format!(
-                "SELECT {FIELDS} FROM sources WHERE path = ?1 AND status = 'committed' ORDER BY id DESC LIMIT 1"
+                "SELECT {FIELDS} FROM sources WHERE path = ?1 AND id < ?2 ORDER BY id DESC LIMIT 1"
             ))?
-            .query_row(params![path_value(path)], entry)
+            .query_row(params![path_value(path), i64::try_from(below).unwrap_or(i64::MAX)], entry)
             .optional(),
         Lookup::Identity(identity) => connection
             .prepare_cached(&format!(
@@ -232,7 +228,7 @@ impl LedgerView {
 
     /// The newest entry under this path.
     pub fn at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError> {
-        self.read("looking up a source", |connection| find(connection, Lookup::Path(path)))
+        self.read("looking up a source", |connection| find(connection, Lookup::Path(path, u64::MAX)))
     }
 
     /// The newest entry with this inode, size and modification time.

@@ -185,11 +185,18 @@ impl GrowingFile {
     pub fn publish(&mut self, rows: u64) -> io::Result<()> {
         debug_assert!(rows >= self.published_rows, "a published count never decreases");
         debug_assert!(rows <= self.flushed_rows, "what is published is there");
-        if rows != self.published_rows {
-            let count = Layout::count(rows).map_err(io::Error::other)?;
-            write_block_at(&*self.file, &count, self.layout.window_offset())?;
-            self.published_rows = rows;
+        if rows == self.published_rows {
+            return Ok(());
         }
+        self.publish_again(rows)
+    }
+
+    /// As [`Self::publish`], and writes the count even if it is there: what a sync that failed has left in memory is not on
+    /// the disk and counts as written, so that only writing it anew lets the next sync make it durable.
+    pub fn publish_again(&mut self, rows: u64) -> io::Result<()> {
+        let count = Layout::count(rows).map_err(io::Error::other)?;
+        write_block_at(&*self.file, &count, self.layout.window_offset())?;
+        self.published_rows = rows;
         Ok(())
     }
 

@@ -238,15 +238,14 @@ fn verify_recent(
     }
 }
 
+/// One file after the other, the main file last: its count never gets to the disk before those of the columns.
 fn publish_all(main: &mut GrowingFile, columns: &mut [Column], rows: u64) -> Result<(), OpenError> {
     let files = columns.iter_mut().map(|column| &mut column.file).chain([main]);
     #[cfg(feature = "simulation")]
     let files = crate::storage::simulated::swap::recovery_order(files.collect());
     for file in files {
         let path = file.path().to_owned();
-        if file.published_rows() != rows {
-            file.publish(rows).and_then(|()| file.sync()).map_err(io_error("publishing", &path))?;
-        }
+        file.publish_again(rows).and_then(|()| file.sync()).map_err(io_error("publishing", &path))?;
     }
     Ok(())
 }

@@ -35,6 +35,8 @@ pub enum Access {
 /// What a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileStatus {
+    /// The filesystem; inodes are numbers within it.
+    pub device: u64,
     pub inode: u64,
     /// Bytes.
     pub size: u64,

@@ -20,6 +20,7 @@ impl From<&fs::Metadata> for FileStatus {
     fn from(metadata: &fs::Metadata) -> Self {
         let ns = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
         Self {
+            device: metadata.dev(),
             inode: metadata.ino(),
             size: metadata.size(),
             mtime_ns: ns(metadata.mtime(), metadata.mtime_nsec()),

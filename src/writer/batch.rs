@@ -1,6 +1,6 @@
 //! What is staged for the next transaction.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -12,7 +12,8 @@ use crate::storage::Disk;
 #[derive(Debug, Default)]
 pub struct Batch {
     pub entries: Vec<Entry>,
-    pub found_again: Vec<FoundAgain>,
+    /// Committed sources under a new name or with a new inode, as they will be, by id.
+    found_again: BTreeMap<u64, Entry>,
     pub new_labels: Vec<String>,
     /// Bytes of rows in the main file.
     pub bytes: u64,
@@ -22,6 +23,7 @@ pub struct Batch {
     by_path: HashMap<PathBuf, usize>,
     by_hash: HashMap<Hash, usize>,
     by_inode: HashMap<u64, usize>,
+    found_by_path: HashMap<PathBuf, u64>,
 }
 
 impl Batch {
@@ -42,8 +44,33 @@ impl Batch {
         self.entries.push(entry);
     }
 
-    pub fn push_found_again(&mut self, found: FoundAgain) {
-        self.found_again.push(found);
+    /// A known source, as it will be: under its new name, with its new identity.
+    pub fn push_found_again(&mut self, entry: Entry) {
+        let first_id = self.entries.first().map_or(u64::MAX, |first| first.id);
+        if let Some(place) = entry.id.checked_sub(first_id).map(|place| place as usize) {
+            // It is itself part of this batch.
+            if let Some(staged) = self.entries.get_mut(place) {
+                if self.by_path.get(&staged.path) == Some(&place) {
+                    self.by_path.remove(&staged.path);
+                }
+                self.by_path.insert(entry.path.clone(), place);
+                self.by_inode.insert(entry.identity.inode, place);
+                *staged = entry;
+            }
+            return;
+        }
+        let before = self.found_again.get(&entry.id).map(|before| &before.path);
+        if let Some(path) = before.filter(|path| self.found_by_path.get(*path) == Some(&entry.id)) {
+            self.found_by_path.remove(path);
+        }
+        self.found_by_path.insert(entry.path.clone(), entry.id);
+        self.found_again.insert(entry.id, entry);
+    }
+
+    /// For the transaction.
+    pub fn found_again(&self) -> Vec<FoundAgain> {
+        let entries = self.found_again.values();
+        entries.map(|entry| FoundAgain { id: entry.id, path: entry.path.clone(), identity: entry.identity }).collect()
     }
 }
 
@@ -57,44 +84,80 @@ pub struct Staged<'a> {
 }
 
 impl Staged<'_> {
-    fn staged(&self, place: Option<&usize>) -> Option<Entry> {
-        self.batch.entries.get(*place?).cloned()
+    fn staged(&self, place: Option<&usize>) -> Option<&Entry> {
+        self.batch.entries.get(*place?)
+    }
+
+    /// The newest entry under this path: of the batch, or of the ledger, where those that the batch moves away do not count.
+    fn newest_at(&self, path: &Path, is_wanted: fn(&Entry) -> bool) -> Result<Option<Entry>, LedgerError> {
+        if let Some(entry) = self.staged(self.batch.by_path.get(path)).filter(|entry| is_wanted(entry)) {
+            return Ok(Some(entry.clone()));
+        }
+        let moved = self.batch.found_by_path.get(path).and_then(|id| self.batch.found_again.get(id));
+        let mut below = u64::MAX;
+        while let Some(entry) = self.ledger.newest_at(path, below)? {
+            if moved.is_some_and(|moved| moved.id > entry.id) {
+                break;
+            }
+            if is_wanted(&entry) && !self.batch.found_again.contains_key(&entry.id) {
+                return Ok(Some(entry));
+            }
+            below = entry.id;
+        }
+        Ok(moved.cloned())
     }
 }
 
 impl Known for Staged<'_> {
     fn at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError> {
-        match self.staged(self.batch.by_path.get(path)) {
-            Some(entry) => Ok(Some(entry)),
-            None => self.ledger.at_path(path),
-        }
+        self.newest_at(path, |_| true)
     }
 
     fn with_identity(&self, identity: Identity) -> Result<Option<Entry>, LedgerError> {
         match self.staged(self.batch.by_inode.get(&identity.inode)).filter(|entry| entry.identity == identity) {
-            Some(entry) => Ok(Some(entry)),
-            None => self.ledger.with_identity(identity),
+            Some(entry) => Ok(Some(entry.clone())),
+            None => {
+                let found = self.ledger.with_identity(identity)?;
+                Ok(found.map(|entry| self.batch.found_again.get(&entry.id).cloned().unwrap_or(entry)))
+            }
         }
     }
 
-    fn still_there(&self, entry: &Entry) -> bool {
-        let status = self.disk.status(&self.base.join(&entry.path));
-        matches!(status, Ok(Some(status)) if status.inode == entry.identity.inode)
+    fn is_elsewhere(&self, entry: &Entry, path: &Path) -> bool {
+        is_elsewhere(self.disk, self.base, entry, path)
     }
 }
 
 impl KnownContent for Staged<'_> {
     fn committed_at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError> {
-        match self.staged(self.batch.by_path.get(path)).filter(|entry| matches!(entry.fate, Fate::Committed(_))) {
-            Some(entry) => Ok(Some(entry)),
-            None => self.ledger.committed_at_path(path),
-        }
+        self.newest_at(path, |entry| matches!(entry.fate, Fate::Committed(_)))
     }
 
     fn with_hash(&self, hash: &Hash) -> Result<Option<Entry>, LedgerError> {
         match self.ledger.with_hash(hash)? {
             Some(entry) => Ok(Some(entry)),
-            None => Ok(self.staged(self.batch.by_hash.get(hash))),
+            None => Ok(self.staged(self.batch.by_hash.get(hash)).cloned()),
         }
+    }
+}
+
+/// Whether the entry's file is still there under the entry's path, and that is another name than `path`: the same name may
+/// be spelled in two ways (relative and absolute, through a symbolic link). Paths are relative to `base`, or absolute.
+pub fn is_elsewhere(disk: &dyn Disk, base: &Path, entry: &Entry, path: &Path) -> bool {
+    let (old, new) = (base.join(&entry.path), base.join(path));
+    match disk.status(&old) {
+        Ok(Some(status)) if status.inode == entry.identity.inode => !is_same_name(disk, &old, &new),
+        _ => false,
+    }
+}
+
+fn is_same_name(disk: &dyn Disk, one: &Path, other: &Path) -> bool {
+    // "." goes through a symbolic link that is the folder.
+    let folder = |path: &Path| path.parent().and_then(|folder| disk.status(&folder.join(".")).ok().flatten());
+    match (folder(one), folder(other)) {
+        (Some(one_in), Some(other_in)) => {
+            (one_in.device, one_in.inode) == (other_in.device, other_in.inode) && one.file_name() == other.file_name()
+        }
+        _ => one == other,
     }
 }

@@ -6,7 +6,8 @@
 //! 1. write what is staged to every file, and cut what lies behind it;
 //! 2. `fdatasync` of every file;
 //! 3. one transaction of the ledger, the commit point;
-//! 4. the class names, then the count in every column's header, the main file's last.
+//! 4. the class names, then the count in every column's header and an `fdatasync` of these, and the main file's count last:
+//!    a power cut that keeps the main file's count keeps those of the columns.
 //!
 //! Step 4 can be done again at any time from the ledger, and is, at every start.
 
@@ -25,8 +26,7 @@ use super::paths::Paths;
 use crate::config::{Changed, Dataset, Disposal, Duplicates, Durability};
 use crate::decode::RowBlock;
 use crate::ledger::{
-    CommitError, Committed, Entry, Fate, FoundAgain, LastLook, Ledger, LedgerError, Rules, State, Transaction,
-    last_look,
+    CommitError, Committed, Entry, Fate, Known, LastLook, Ledger, LedgerError, Rules, State, Transaction, last_look,
 };
 use crate::npy::GrowingFile;
 use crate::source::{Hash, Identity, Place};
@@ -250,12 +250,13 @@ impl DatasetWriter {
             }
             LastLook::Same(entry) => {
                 self.discard_source(recycle);
-                let is_newest = self.ledger.at_path(&path)?.is_some_and(|newest| newest.id == entry.id);
-                if is_newest && entry.path == path && entry.identity == source.identity {
+                let newest = self.staged().at_path(&path)?;
+                let is_rejected = newest.is_some_and(|newest| matches!(newest.fate, Fate::Rejected { .. }));
+                if !is_rejected && entry.path == path && entry.identity == source.identity {
                     return Ok(Finish::Known { id: entry.id });
                 }
                 let id = entry.id;
-                self.batch.push_found_again(FoundAgain { id, path, identity: source.identity });
+                self.batch.push_found_again(Entry { path, identity: source.identity, ..*entry });
                 self.batch.since.get_or_insert_with(Instant::now);
                 return Ok(Finish::Staged { id, kind: StagedAs::FoundAgain });
             }
@@ -326,14 +327,7 @@ impl DatasetWriter {
     }
 
     fn sync_files(&self) -> Result<(), Fault> {
-        if self.options.commit.durability == Durability::None {
-            return Ok(());
-        }
-        let files = self.columns.iter().map(|column| &column.file).chain([&self.main]);
-        for file in files {
-            file.sync().map_err(|error| Fault::sync(file.path(), &error))?;
-        }
-        Ok(())
+        sync_files(&self.options, self.columns.iter().map(|column| &column.file).chain([&self.main]))
     }
 
     fn commit_ledger(&mut self) -> Result<(), Fault> {
@@ -344,10 +338,11 @@ impl DatasetWriter {
         let rows = self.source_start;
         let state =
             State { rows, next_source_id: self.next_source_id, clean_rows: self.clean_rows(was.clean_rows, rows) };
+        let found_again = self.batch.found_again();
         let transaction = Transaction {
             state,
             sources: &self.batch.entries,
-            found_again: &self.batch.found_again,
+            found_again: &found_again,
             new_labels: &self.batch.new_labels,
         };
         self.ledger.commit(&transaction).map_err(|error| match &error {
@@ -364,11 +359,15 @@ impl DatasetWriter {
         if self.ledger.labels().len() > self.labels_published {
             self.write_labels().map_err(|error| Fault::io("writing", &self.paths.labels, &error))?;
         }
-        let files = self.columns.iter_mut().map(|column| &mut column.file).chain([&mut self.main]);
-        for file in files {
+        if self.main.published_rows() == rows {
+            return Ok(());
+        }
+        for column in &mut self.columns {
+            let file = &mut column.file;
             file.publish(rows).map_err(|error| Fault::io("publishing", file.path(), &error))?;
         }
-        Ok(())
+        sync_files(&self.options, self.columns.iter().map(|column| &column.file))?;
+        self.main.publish(rows).map_err(|error| Fault::io("publishing", self.main.path(), &error))
     }
 
     /// Whether readers see less than what is committed.
@@ -431,8 +430,11 @@ impl DatasetWriter {
     }
 
     fn look(&self, path: &Path, identity: Identity, hash: &Hash) -> Result<LastLook, Fault> {
-        let staged = Staged { batch: &self.batch, ledger: &*self.ledger, disk: &*self.disk, base: &self.options.base };
-        Ok(last_look(&staged, rules(&self.options), path, identity, hash)?)
+        Ok(last_look(&self.staged(), rules(&self.options), path, identity, hash)?)
+    }
+
+    fn staged(&self) -> Staged<'_> {
+        Staged { batch: &self.batch, ledger: &*self.ledger, disk: &*self.disk, base: &self.options.base }
     }
 
     fn push(&mut self, path: PathBuf, identity: Identity, hash: Option<Hash>, fate: Fate, kind: StagedAs) -> Finish {
@@ -499,6 +501,16 @@ impl DatasetWriter {
         }
         clean
     }
+}
+
+fn sync_files<'a>(options: &Dataset, files: impl Iterator<Item = &'a GrowingFile>) -> Result<(), Fault> {
+    if options.commit.durability == Durability::None {
+        return Ok(());
+    }
+    for file in files {
+        file.sync().map_err(|error| Fault::sync(file.path(), &error))?;
+    }
+    Ok(())
 }
 
 /// The ledger's rules as the config has them.

@@ -18,9 +18,12 @@ mod paths;
 mod slot;
 mod thread;
 
+pub use batch::is_elsewhere;
 pub use column::{Column, ColumnKind};
 pub use dataset::{DatasetWriter, Fault, Finish, FinishedSource, SourceResult, StagedAs, rules};
 pub use dispose::{Disposed, dispose, move_beside};
 pub use paths::Paths;
 pub use slot::First;
+#[cfg(feature = "simulation")]
+pub use slot::Slot;
 pub use thread::{Opener, Opening, Writer};

@@ -46,7 +46,7 @@ struct Settlement {
 }
 
 /// See the module documentation.
-pub(super) struct Slot {
+pub struct Slot {
     lane: Arc<Lane>,
     state: State,
     to_intake: Sender<ToIntake>,
@@ -61,7 +61,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(lane: Arc<Lane>, first: First, to_intake: Sender<ToIntake>, never_waits: bool) -> Self {
+    pub fn new(lane: Arc<Lane>, first: First, to_intake: Sender<ToIntake>, never_waits: bool) -> Self {
         let mut slot = Self {
             lane,
             state: State::Closed,
@@ -81,20 +81,20 @@ impl Slot {
         slot
     }
 
-    pub(super) fn lane(&self) -> &Arc<Lane> {
+    pub fn lane(&self) -> &Arc<Lane> {
         &self.lane
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
     }
 
-    pub(super) fn open(&mut self, writer: DatasetWriter) {
+    pub fn open(&mut self, writer: DatasetWriter) {
         self.state = State::Open(Box::new(writer));
         self.tell(ToIntake::Opened { lane: self.lane.index });
     }
 
-    pub(super) fn stop(&mut self, reason: &str) {
+    pub fn stop(&mut self, reason: &str) {
         tracing::error!(dataset = self.lane.options.name, "{reason}; it takes nothing more before a restart");
         self.lane.tally.fail(reason);
         self.lane.interrupted.store(true, Ordering::Relaxed);
@@ -118,7 +118,7 @@ impl Slot {
 
     /// A part of the source whose turn it is. Its buffer goes back through `emptied`; where it does not, the decoder learns
     /// that the part is lost.
-    pub(super) fn rows(&mut self, block: RowBlock, emptied: &Sender<Vec<u8>>) {
+    pub fn rows(&mut self, block: RowBlock, emptied: &Sender<Vec<u8>>) {
         let is_lost = self.is_refused(self.next_sequence);
         match &mut self.state {
             State::Open(writer) if !is_lost => {
@@ -132,7 +132,7 @@ impl Slot {
     }
 
     /// A source has come to its end. It is taken when all before it have been.
-    pub(super) fn finished(&mut self, finished: Finished) {
+    pub fn finished(&mut self, finished: Finished) {
         self.early.insert(finished.candidate.sequence, finished);
         while let Some(finished) = self.early.remove(&self.next_sequence) {
             self.next_sequence += 1;
@@ -207,7 +207,7 @@ impl Slot {
     }
 
     /// A source that an earlier run committed and did not get round to dispose of.
-    pub(super) fn dispose_leftover(&mut self, place: &Place, identity: Identity, entry: &Entry) {
+    pub fn dispose_leftover(&mut self, place: &Place, identity: Identity, entry: &Entry) {
         let lane = self.lane.clone();
         if !matches!(self.state, State::Open(_)) {
             return;
@@ -221,7 +221,7 @@ impl Slot {
     }
 
     /// Commits if a limit is reached, or if nothing that was taken is still to come.
-    pub(super) fn commit_if_due(&mut self, now: Instant) {
+    pub fn commit_if_due(&mut self, now: Instant) {
         let State::Open(writer) = &mut self.state else { return };
         if self.paused_until.is_some_and(|until| until <= now) {
             self.paused_until = None;
@@ -240,7 +240,7 @@ impl Slot {
     }
 
     /// When something is to be done without a message.
-    pub(super) fn next_due(&self) -> Option<Instant> {
+    pub fn next_due(&self) -> Option<Instant> {
         let State::Open(writer) = &self.state else { return None };
         [writer.due_at(), self.paused_until].into_iter().flatten().min()
     }
@@ -251,9 +251,10 @@ impl Slot {
         let was = writer.rows();
         let result = writer.commit(|buffer| lane.buffers.give(buffer));
         let rows = writer.rows();
-        // The ledger's word counts: a fault after the transaction only delays the publication.
+        // The ledger's word counts: a fault after the transaction only delays the publication. But once the state of the
+        // disk is not known, no file of the user's is touched; the next start disposes of them.
         if writer.batch_is_empty() {
-            self.settle_batch(rows - was);
+            self.settle_batch(rows - was, !matches!(result, Err(Fault::Lasting(_))));
         }
         match result {
             Ok(()) => self.pause = PAUSE_MIN,
@@ -261,7 +262,7 @@ impl Slot {
         }
     }
 
-    fn settle_batch(&mut self, new_rows: u64) {
+    fn settle_batch(&mut self, new_rows: u64, disposes: bool) {
         let lane = self.lane.clone();
         let tally = &lane.tally;
         Tally::add(&tally.commits, 1);
@@ -284,7 +285,9 @@ impl Slot {
                     &lane.options.watch.after
                 }
             };
-            moved.extend(self.dispose_of(&candidate.place, candidate.identity, id, disposal, reason.as_deref()));
+            if disposes {
+                moved.extend(self.dispose_of(&candidate.place, candidate.identity, id, disposal, reason.as_deref()));
+            }
             self.done(candidate, End::Settled);
         }
         self.note_moved(moved);
@@ -360,7 +363,7 @@ impl Slot {
     }
 
     /// The last commit of a run that ends well.
-    pub(super) fn close(&mut self) {
+    pub fn close(&mut self) {
         if matches!(&self.state, State::Open(writer) if !writer.batch_is_empty()) {
             self.commit();
         }

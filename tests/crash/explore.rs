@@ -25,8 +25,6 @@ pub struct Figures {
     pub repeated: AtomicU64,
     /// Of the states, those that were run to the end of their workload.
     pub continued: AtomicU64,
-    /// Of the states, those in which a column's header is behind the main file's.
-    pub lagging: AtomicU64,
     pub faults: AtomicU64,
 }
 
@@ -258,12 +256,9 @@ impl<'a> Explorer<'a> {
             placed: &snapshot.placed,
             stage: snapshot.stage,
             acknowledged: snapshot.acknowledged,
-            power_was_cut: !is_same_boot,
         };
         self.case.ledger(&now)?;
-        if self.case.reader(&now)? {
-            self.figures.lagging.fetch_add(1, Ordering::Relaxed);
-        }
+        self.case.reader(&now)?;
         self.case.sources(&now, false)?;
         let count = self.case.shown(image);
         if is_same_boot && count < shown {
@@ -299,7 +294,6 @@ impl<'a> Explorer<'a> {
             placed: &snapshot.placed,
             stage: snapshot.stage,
             acknowledged: snapshot.acknowledged,
-            power_was_cut: false,
         };
         if is_end {
             return self.case.end(&now);

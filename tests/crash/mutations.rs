@@ -73,6 +73,10 @@ impl Seen<'_> {
         self.operation == Operation::Sync
     }
 
+    fn syncs_columns(&self) -> bool {
+        self.syncs() && is_column(self.path)
+    }
+
     fn syncs_folder(&self, folder: &str) -> bool {
         self.operation == Operation::SyncFolder && self.path == Path::new(folder)
     }
@@ -119,7 +123,16 @@ impl Seen<'_> {
 pub static MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "the columns are not synced before the commit",
-        treatment: |seen| left_out(seen.works() && seen.syncs() && is_column(seen.path)),
+        treatment: |seen| {
+            left_out(seen.works() && seen.syncs_columns() && !seen.came_after(Operation::Write, is_column))
+        },
+        ..NONE
+    },
+    Mutation {
+        name: "the counts of the columns are not synced before the main file's",
+        treatment: |seen| {
+            left_out(seen.works() && seen.syncs_columns() && seen.came_after(Operation::Write, is_column))
+        },
         ..NONE
     },
     Mutation {
@@ -218,7 +231,6 @@ pub static MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "recovery syncs neither its cut nor its publication",
         treatment: |seen| left_out(seen.is_recovering && seen.syncs() && is_array(seen.path)),
-        not_needed: Some("committed rows were durable before, and the next start does both again"),
         ..NONE
     },
     Mutation {

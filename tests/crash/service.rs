@@ -1,25 +1,27 @@
-//! The service, without its threads: scans, takes sources in their order, commits, disposes, and does on a fault what the
-//! writer's thread does. Everything that matters is the real code: `recovery::open`, `DatasetWriter`, `dispose`.
+//! The service, without its threads: what the intake and the pool do is played here, message by message, and the writer's
+//! side is the real code: `recovery::open`, and the `Slot` that the writer's thread runs, with its order, its commits, its
+//! disposals, its pauses and its end.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
-use npy_ingest::config::{Disposal, Durability};
+use crossbeam_channel::{Receiver, bounded, unbounded};
 use npy_ingest::decode::RowBlock;
+use npy_ingest::lane::{End, Finished, Lane, NotFinished, Outcome, ToIntake};
 use npy_ingest::ledger::memory::{Store, Tables};
 use npy_ingest::ledger::{Entry, FirstLook, State};
 use npy_ingest::npy::Layout;
 use npy_ingest::recovery;
-use npy_ingest::source::{Identity, Place};
+use npy_ingest::source::{Candidate, Identity, Place};
 use npy_ingest::storage::Disk;
 use npy_ingest::storage::simulated::Image;
-use npy_ingest::writer::{
-    DatasetWriter, Disposed, Fault, Finish, FinishedSource, SourceResult, StagedAs, dispose, rules,
-};
+use npy_ingest::writer::{DatasetWriter, First, Slot, dispose, rules};
 
 use crate::check::{Case, Violation};
+use crate::log;
 use crate::model::time_s;
 use crate::workload::{Action, BASE, Content, DROP, Verdict, Workload};
 use crate::world::{Plan, World};
@@ -126,18 +128,11 @@ pub fn recover(world: &World, workload: &Workload) -> Result<DatasetWriter, Stri
     opened.map_err(|error| error.to_string())
 }
 
-struct Candidate {
+/// A file that the scan found, and what the pool makes of it.
+struct Found {
     place: Place,
     identity: Identity,
     known_hash: Option<blake3::Hash>,
-}
-
-struct Settlement {
-    place: Place,
-    identity: Identity,
-    id: u64,
-    kind: StagedAs,
-    reason: Option<String>,
 }
 
 struct Service<'a> {
@@ -145,40 +140,59 @@ struct Service<'a> {
     case: &'a Case,
     workload: &'a Workload,
     disposes_early: bool,
-    writer: DatasetWriter,
-    settlements: Vec<Settlement>,
+    slot: Slot,
+    lane: Arc<Lane>,
+    told: Receiver<ToIntake>,
     account: &'a mut Account,
     /// Decodes that were called off once.
     called_off: HashSet<PathBuf>,
+    /// Files whose content the ledger only seemed to have.
+    to_be_decoded: HashSet<PathBuf>,
+    next_sequence: u64,
+    /// Dispatched, and not yet handed to the slot.
+    in_flight: Vec<Candidate>,
+    commits: u64,
+    /// No batch is old enough by this clock, so that only full ones are committed.
+    start: Instant,
 }
 
-/// The service as the writer's thread runs it, from its start until nothing is left to do.
+/// The service as its threads run it, from its start until nothing is left to do.
 fn serve(world: &World, case: &Case, plan: Plan, account: &mut Account) -> Result<Served, Violation> {
+    let start = Instant::now();
     let writer = match recover(world, &case.workload) {
         Ok(writer) => writer,
         Err(reason) => return Ok(Served::NotOpened(reason)),
     };
     whole(world, case)?;
-    let disposes_early = plan.mutation.is_some_and(|mutation| mutation.disposes_early);
+    log::take();
+    let (to_intake, told) = unbounded();
+    let lane = Arc::new(Lane::new(0, case.workload.options.clone(), 1 << 20, 1 << 20));
     let mut service = Service {
         world,
         case,
         workload: &case.workload,
-        disposes_early,
-        writer,
-        settlements: Vec::new(),
+        disposes_early: plan.mutation.is_some_and(|mutation| mutation.disposes_early),
+        slot: Slot::new(lane.clone(), First::Opened(Box::new(writer)), to_intake, false),
+        lane,
+        told,
         account,
         called_off: HashSet::new(),
+        to_be_decoded: HashSet::new(),
+        next_sequence: 0,
+        in_flight: Vec::new(),
+        commits: 0,
+        start,
     };
     let served = service.work();
     world.control.is_finishing.store(false, Ordering::Relaxed);
+    service.account.logged += log::take();
     served
 }
 
 /// Why a round of work did not go on.
 enum Interruption {
-    Paused,
-    Stopped(String),
+    Paused(Instant),
+    Stopped,
     Violation(Violation),
 }
 
@@ -191,21 +205,23 @@ impl From<Violation> for Interruption {
 impl Service<'_> {
     fn work(&mut self) -> Result<Served, Violation> {
         for _ in 0..SCANS_MAX {
-            let candidates = self.scan();
-            if candidates.is_empty() && !self.writer.is_behind() {
+            let found = self.scan();
+            if found.is_empty() {
                 self.world.control.is_finishing.store(true, Ordering::Relaxed);
-                if self.writer.finish().is_err() {
-                    self.account.logged += 1;
-                }
+                self.slot.close();
                 return Ok(Served::Finished);
             }
-            match self.round(candidates) {
-                Ok(()) => {}
-                Err(Interruption::Paused) => {
-                    self.account.pauses += 1;
-                    self.world.control.has_room.store(true, Ordering::Relaxed);
+            let mut end = self.round(found);
+            while let Err(Interruption::Paused(until)) = end {
+                self.account.pauses += 1;
+                self.world.control.has_room.store(true, Ordering::Relaxed);
+                end = self.go_on(until);
+            }
+            match end {
+                Ok(()) | Err(Interruption::Paused(_)) => {}
+                Err(Interruption::Stopped) => {
+                    return Ok(Served::Stopped(self.lane.tally.failure().unwrap_or_default()));
                 }
-                Err(Interruption::Stopped(reason)) => return Ok(Served::Stopped(reason)),
                 Err(Interruption::Violation(violation)) => return Err(violation),
             }
         }
@@ -213,12 +229,13 @@ impl Service<'_> {
     }
 
     /// The files that the ledger does not have, in the order of their names. What is left of earlier ones is disposed of.
-    fn scan(&mut self) -> Vec<Candidate> {
+    fn scan(&mut self) -> Vec<Found> {
         let image = self.world.disk.image();
         let Some(tables) = self.world.tables(self.workload) else { return Vec::new() };
         let options = &self.workload.options;
-        let is_there = |path: &Path, inode: u64| {
-            image.status(&Path::new(BASE).join(path)).is_some_and(|status| status.inode == inode)
+        let is_elsewhere = |entry: &Entry, path: &Path| {
+            let status = image.status(&Path::new(BASE).join(&entry.path));
+            entry.path != path && status.is_some_and(|status| status.inode == entry.identity.inode)
         };
         let mut found = Vec::new();
         for path in image.files_below(Path::new(DROP)) {
@@ -226,196 +243,177 @@ impl Service<'_> {
             let place = Place { folder: 0, below };
             let Some(status) = image.status(&path) else { continue };
             let identity = Identity::from(&status);
-            let look = tables.first_look(rules(options), &options.ledger_path(&place), identity, &is_there);
+            let look = tables.first_look(rules(options), &options.ledger_path(&place), identity, &is_elsewhere);
             match look.unwrap() {
-                FirstLook::Read { known_hash } => found.push(Candidate { place, identity, known_hash }),
-                FirstLook::Known(entry) => self.dispose_leftover(place, identity, &entry),
+                FirstLook::Read { known_hash } => found.push(Found { place, identity, known_hash }),
+                FirstLook::Known(entry) => self.slot.dispose_leftover(&place, identity, &entry),
                 FirstLook::Ignored => {}
             }
         }
         found
     }
 
-    fn round(&mut self, candidates: Vec<Candidate>) -> Result<(), Interruption> {
-        if self.writer.is_behind() {
-            let published = self.writer.publish();
-            self.faultless(published)?;
-        }
-        let mut staged = 0;
-        for candidate in candidates {
-            if self.take(&candidate)? {
-                staged += 1;
+    /// Dispatches what was found, as many at a time as make a commit. Whole sources come before their turn, the last first.
+    fn round(&mut self, found: Vec<Found>) -> Result<(), Interruption> {
+        for group in found.chunks(self.workload.batch) {
+            let mut late = Vec::new();
+            let mut early = Vec::new();
+            for one in group {
+                let Some((content, hash)) = self.read(one) else { continue };
+                let is_known = one.known_hash == Some(hash) && !self.to_be_decoded.contains(&one.place.below);
+                let breaks_off = content.verdict == Verdict::GoodTheSecondTime
+                    && !is_known
+                    && self.called_off.insert(one.place.below.clone());
+                if breaks_off {
+                    late.push((self.candidate(one), content, hash, true));
+                }
+                let candidate = self.candidate(one);
+                if is_known {
+                    early.push(Finished { candidate, outcome: Outcome::Unchanged { hash } });
+                } else if content.part_rows > 0 || breaks_off {
+                    late.push((candidate, content, hash, false));
+                } else {
+                    let outcome = self.outcome(content, hash, 0);
+                    early.push(Finished { candidate, outcome });
+                }
             }
-            let by_itself = self.workload.options.commit.durability == Durability::Source;
-            if staged >= self.workload.batch || by_itself {
-                self.commit()?;
-                staged = 0;
+            self.lane.dispatched.store(self.next_sequence, Ordering::Relaxed);
+            // The first goes last: until it comes, all others wait for their turn.
+            let first = early.first().map(|first| first.candidate.sequence);
+            let is_first = first.is_some_and(|first| late.first().is_none_or(|(late, ..)| first < late.sequence));
+            let first = if is_first { Some(early.remove(0)) } else { None };
+            for finished in early.into_iter().rev().chain(first) {
+                self.hand_on(finished)?;
+            }
+            for (candidate, content, hash, breaks_off) in late {
+                self.in_parts(candidate, content, hash, breaks_off)?;
             }
         }
-        self.commit()
+        self.look()
     }
 
-    /// Whether the source is part of the next commit.
-    fn take(&mut self, candidate: &Candidate) -> Result<bool, Interruption> {
-        let path = Path::new(DROP).join(&candidate.place.below);
-        let Some(bytes) = self.world.disk.image().read(&path) else { return Ok(false) };
-        let hash = blake3::hash(&bytes);
+    /// The sequence number is given out in the order of the scan.
+    fn candidate(&mut self, one: &Found) -> Candidate {
+        let candidate = Candidate {
+            sequence: self.next_sequence,
+            place: one.place.clone(),
+            identity: one.identity,
+            known_hash: one.known_hash,
+            permit_bytes: 0,
+            writer_was_seen: false,
+            is_last_attempt: false,
+        };
+        self.next_sequence += 1;
+        self.in_flight.push(candidate.clone());
+        candidate
+    }
+
+    fn read(&self, one: &Found) -> Option<(Content, blake3::Hash)> {
+        let bytes = self.world.disk.image().read(&Path::new(DROP).join(&one.place.below))?;
         let content = Content::decode(&bytes).expect("sources are durable from the beginning");
-        if candidate.known_hash == Some(hash) {
-            let finish = self.finish(candidate, SourceResult::Unchanged { hash }, None)?;
-            if finish != Finish::DecodeAgain {
-                return Ok(matches!(finish, Finish::Staged { .. }));
-            }
-        }
-        if content.verdict == Verdict::GoodTheSecondTime && self.called_off.insert(path) {
-            self.stage(content, true)?;
-            self.writer.discard_source(drop);
-        }
-        let checksum = self.stage(content, content.verdict == Verdict::Bad)?;
-        let (result, reason) = if content.verdict == Verdict::Bad {
-            let reason = "it is bad".to_owned();
-            (SourceResult::Rejected { hash: Some(hash), reason: reason.clone() }, Some(reason))
-        } else {
-            (SourceResult::Rows { hash, checksum, rows: content.rows }, None)
-        };
-        let finish = self.finish(candidate, result, reason)?;
-        Ok(matches!(finish, Finish::Staged { .. }))
+        Some((content, blake3::hash(&bytes)))
     }
 
-    /// Hands on a source's rows as the pool does, or all but its last ones. Their checksum.
-    fn stage(&mut self, content: Content, breaks_off: bool) -> Result<blake3::Hash, Interruption> {
-        let row_bytes = self.workload.row_bytes();
-        let with_times = self.workload.options.columns.time;
-        let mut checksum = blake3::Hasher::new();
-        let mut block = |rows: std::ops::Range<u64>| {
-            let bytes: Vec<u8> = rows.clone().flat_map(|row| content.row(row, row_bytes)).collect();
-            checksum.update(&bytes);
-            let times_s = if with_times { rows.map(time_s).collect() } else { Vec::new() };
-            RowBlock { bytes, times_s }
-        };
+    /// Hands on a source's parts, when it is its turn, and its end, or calls its decode off.
+    fn in_parts(
+        &mut self,
+        candidate: Candidate,
+        content: Content,
+        hash: blake3::Hash,
+        breaks_off: bool,
+    ) -> Result<(), Interruption> {
+        let (emptied, back) = bounded(2);
         let mut first = 0;
         while content.part_rows > 0 && first + content.part_rows < content.rows {
-            let part = block(first..first + content.part_rows);
-            let staged = self.writer.stage_part(part, drop);
-            self.faultless(staged)?;
+            self.slot.rows(self.block(content, first..first + content.part_rows), &emptied);
+            self.look()?;
+            if back.try_recv().is_err() {
+                break;
+            }
             first += content.part_rows;
         }
-        if !breaks_off {
-            let staged = self.writer.stage_rows(block(first..content.rows), drop);
-            self.faultless(staged)?;
-        }
-        Ok(checksum.finalize())
+        let outcome = match breaks_off {
+            true => Outcome::NotFinished(NotFinished::Changed),
+            false => self.outcome(content, hash, first),
+        };
+        self.hand_on(Finished { candidate, outcome })
     }
 
-    fn finish(
-        &mut self,
-        candidate: &Candidate,
-        result: SourceResult,
-        reason: Option<String>,
-    ) -> Result<Finish, Interruption> {
-        let Candidate { place, identity, .. } = candidate;
-        let finished = self.writer.finish_source(&FinishedSource { place, identity: *identity, result }, drop);
-        let finish = self.faultless(finished)?;
-        match finish {
-            Finish::Staged { id, kind } => {
-                let settlement = Settlement { place: place.clone(), identity: *identity, id, kind, reason };
-                if self.disposes_early {
-                    self.settle(vec![settlement]);
-                } else {
-                    self.settlements.push(settlement);
-                }
-            }
-            Finish::Known { id } => {
-                let kind = StagedAs::FoundAgain;
-                self.settle(vec![Settlement { place: place.clone(), identity: *identity, id, kind, reason }]);
-            }
-            Finish::Ignored | Finish::DecodeAgain => {}
+    /// How the decode ends. Rows before `first` have been handed on.
+    fn outcome(&self, content: Content, hash: blake3::Hash, first: u64) -> Outcome {
+        if content.verdict == Verdict::Bad {
+            return Outcome::Rejected { reason: "it is bad".to_owned(), hash: Some(hash) };
         }
-        Ok(finish)
+        let all = self.block(content, 0..content.rows);
+        let checksum = blake3::hash(&all.bytes);
+        let block = self.block(content, first..content.rows);
+        Outcome::Rows { block, rows: content.rows, checksum, hash }
     }
 
-    fn commit(&mut self) -> Result<(), Interruption> {
-        if self.writer.batch_is_empty() {
-            return Ok(());
+    fn block(&self, content: Content, rows: std::ops::Range<u64>) -> RowBlock {
+        let row_bytes = self.workload.row_bytes();
+        let bytes = rows.clone().flat_map(|row| content.row(row, row_bytes)).collect();
+        let times_s = if self.workload.options.columns.time { rows.map(time_s).collect() } else { Vec::new() };
+        RowBlock { bytes, times_s }
+    }
+
+    fn hand_on(&mut self, finished: Finished) -> Result<(), Interruption> {
+        if self.disposes_early {
+            self.dispose_too_early(&finished);
         }
-        let result = self.writer.commit(drop);
-        let rows = self.writer.rows();
-        if result.is_ok() {
+        self.in_flight.retain(|candidate| candidate.sequence != finished.candidate.sequence);
+        self.slot.finished(finished);
+        self.slot.commit_if_due(self.start);
+        self.look()
+    }
+
+    fn dispose_too_early(&self, finished: &Finished) {
+        let watch = &self.workload.options.watch;
+        let (disposal, reason) = match &finished.outcome {
+            Outcome::Rejected { reason, .. } => (&watch.rejected, Some(reason.as_str())),
+            _ => (&watch.after, None),
+        };
+        let Candidate { place, identity, .. } = &finished.candidate;
+        drop(dispose(&self.world.disk, Path::new(DROP), place, *identity, disposal, reason));
+    }
+
+    /// What the writer has said, and whether what it did is right.
+    fn look(&mut self) -> Result<(), Interruption> {
+        let commits = self.lane.tally.commits.load(Ordering::Relaxed);
+        let has_committed = commits > self.commits;
+        if has_committed {
+            self.commits = commits;
+            let rows = self.world.tables(self.workload).map_or(0, |tables| tables.state.rows);
             self.world.control.acknowledged.store(rows, Ordering::Relaxed);
+        }
+        for word in self.told.try_iter() {
+            match word {
+                ToIntake::Stopped { .. } => return Err(Interruption::Stopped),
+                ToIntake::Paused { until, .. } => {
+                    cut_back(self.world, self.case)?;
+                    return Err(Interruption::Paused(until));
+                }
+                ToIntake::Done { place, end: End::Again, .. } => drop(self.to_be_decoded.insert(place.below)),
+                ToIntake::Opened { .. } | ToIntake::Done { .. } => {}
+            }
+        }
+        if has_committed && self.in_flight.is_empty() && self.slot.next_due().is_none() {
             whole(self.world, self.case)?;
         }
-        // The ledger's word counts: a fault after the transaction only delays the publication.
-        if self.writer.batch_is_empty() {
-            let settlements = std::mem::take(&mut self.settlements);
-            self.settle(settlements);
-        }
-        self.faultless(result)
+        Ok(())
     }
 
-    fn settle(&mut self, settlements: Vec<Settlement>) {
-        let watch = &self.workload.options.watch;
-        let mut moved = Vec::new();
-        for Settlement { place, identity, id, kind, reason } in settlements {
-            let disposal = if kind == StagedAs::Rejected { &watch.rejected } else { &watch.after };
-            moved.extend(self.dispose(&place, identity, id, disposal, reason.as_deref()));
+    /// The pause is over: everything that was in flight has come back, and is found again by the next scan.
+    fn go_on(&mut self, until: Instant) -> Result<(), Interruption> {
+        self.world.control.has_gone_on.store(true, Ordering::Relaxed);
+        for candidate in std::mem::take(&mut self.in_flight) {
+            self.slot.finished(Finished { candidate, outcome: Outcome::Interrupted });
         }
-        if self.writer.note_moved(&moved).is_err() {
-            self.account.logged += 1;
-        }
-    }
-
-    fn dispose_leftover(&mut self, place: Place, identity: Identity, entry: &Entry) {
-        let watch = &self.workload.options.watch;
-        let (disposal, reason) = match &entry.fate {
-            npy_ingest::ledger::Fate::Committed(_) => (&watch.after, None),
-            npy_ingest::ledger::Fate::Rejected { reason } => (&watch.rejected, Some(reason.as_str())),
-        };
-        let moved: Vec<_> = self.dispose(&place, identity, entry.id, disposal, reason).into_iter().collect();
-        if self.writer.note_moved(&moved).is_err() {
-            self.account.logged += 1;
-        }
-    }
-
-    fn dispose(
-        &mut self,
-        place: &Place,
-        identity: Identity,
-        id: u64,
-        disposal: &Disposal,
-        reason: Option<&str>,
-    ) -> Option<(u64, PathBuf)> {
-        match dispose(&self.world.disk, Path::new(DROP), place, identity, disposal, reason) {
-            Ok(Disposed::MovedTo(path)) => Some((id, path)),
-            Ok(Disposed::No | Disposed::Deleted) => None,
-            Err(_) => {
-                self.account.logged += 1;
-                None
-            }
-        }
-    }
-
-    /// Does on a fault what the writer's thread does.
-    fn faultless<T>(&mut self, result: Result<T, Fault>) -> Result<T, Interruption> {
-        let fault = match result {
-            Ok(value) => return Ok(value),
-            Err(fault) => fault,
-        };
-        self.settlements.clear();
-        match fault {
-            Fault::Lasting(reason) => Err(Interruption::Stopped(reason)),
-            Fault::Passing(_) => {
-                self.world.control.is_abandoning.store(true, Ordering::Relaxed);
-                let abandoned = self.writer.abandon(drop);
-                self.world.control.is_abandoning.store(false, Ordering::Relaxed);
-                match abandoned {
-                    Ok(()) => {
-                        cut_back(self.world, self.case)?;
-                        Err(Interruption::Paused)
-                    }
-                    Err(Fault::Passing(reason) | Fault::Lasting(reason)) => Err(Interruption::Stopped(reason)),
-                }
-            }
-        }
+        let handed_out = self.lane.dispatched.load(Ordering::Relaxed);
+        self.lane.interrupted.store(false, Ordering::Relaxed);
+        self.lane.accept_from.store(handed_out, Ordering::Relaxed);
+        self.slot.commit_if_due(until);
+        self.look()
     }
 }
 

@@ -55,7 +55,8 @@ pub struct Control {
     pub is_recovering: AtomicBool,
     /// The service has nothing more to do and ends.
     pub is_finishing: AtomicBool,
-    pub is_abandoning: AtomicBool,
+    /// After the pause that a fault brought.
+    pub has_gone_on: AtomicBool,
     pub has_room: AtomicBool,
     pub placed: Mutex<Arc<Vec<u64>>>,
     pub operations: AtomicU64,
@@ -208,7 +209,8 @@ impl Script for Puppeteer {
                 other_device: self.plan.other_device,
                 is_recovering,
                 is_finishing,
-                is_abandoning: control.is_abandoning.load(Ordering::Relaxed),
+                is_abandoning: control.fault_was_met.load(Ordering::Relaxed)
+                    && !control.has_gone_on.load(Ordering::Relaxed),
             };
             let treatment = (mutation.treatment)(&seen);
             if treatment != Treatment::Honest {

@@ -130,9 +130,15 @@ impl Image {
     pub fn status(&self, path: &Path) -> Option<FileStatus> {
         match self.node(path)? {
             Node::File(inode) => self.file_status(inode).ok(),
-            Node::Folder(inode) => {
-                Some(FileStatus { inode, size: 0, mtime_ns: 0, ctime_ns: 0, is_regular: false, is_folder: true })
-            }
+            Node::Folder(inode) => Some(FileStatus {
+                device: 0,
+                inode,
+                size: 0,
+                mtime_ns: 0,
+                ctime_ns: 0,
+                is_regular: false,
+                is_folder: true,
+            }),
         }
     }
 
@@ -271,6 +277,7 @@ impl Image {
     pub(super) fn file_status(&self, inode: u64) -> io::Result<FileStatus> {
         let file = self.files.get(&inode).ok_or(io::ErrorKind::NotFound)?;
         Ok(FileStatus {
+            device: 0,
             inode,
             size: file.content.length(),
             mtime_ns: file.mtime_ns,
