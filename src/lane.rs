@@ -93,6 +93,8 @@ pub enum Outcome {
         rows: u64,
         checksum: Hash,
         hash: Hash,
+        /// For the ledger: what was skipped in it.
+        note: Option<String>,
     },
     /// The content is `candidate.known_hash`.
     Unchanged {

@@ -11,7 +11,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("source", &["storage"]),
     ("config", &["npy", "source", "decode"]), // of `decode` only the list of extensions
     ("ledger", &["source", "config"]),
-    ("decode", &["config", "source", "storage", "lane"]),
+    ("decode", &["config", "source", "storage", "lane", "npy"]),
     ("lane", &["config", "decode", "ledger", "source"]),
     ("writer", &["config", "decode", "lane", "ledger", "npy", "source", "storage"]),
     ("recovery", &["config", "ledger", "npy", "source", "storage", "writer"]),

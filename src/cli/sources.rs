@@ -6,7 +6,7 @@ use super::args::{SourcesOptions, chosen};
 use super::failure::Failure;
 use super::{DONE, FAILED, print, print_json, text};
 use crate::config::{Config, Dataset};
-use crate::ledger::{Fate, LedgerView, Listed};
+use crate::ledger::{Committed, Fate, LedgerView, Listed};
 use crate::writer::Paths;
 
 pub fn run(config: &Config, options: &SourcesOptions) -> Result<u8, Failure> {
@@ -59,7 +59,7 @@ pub fn run(config: &Config, options: &SourcesOptions) -> Result<u8, Failure> {
 
 fn line(dataset: &Dataset, listed: &Listed) -> String {
     let entry = &listed.entry;
-    let fate = match &entry.fate {
+    let mut fate = match &entry.fate {
         Fate::Committed(committed) if committed.rows == 1 => format!("row {}", committed.first_row),
         Fate::Committed(committed) if committed.rows > 1 => {
             format!("rows {} to {}", committed.first_row, committed.first_row + committed.rows - 1)
@@ -69,6 +69,9 @@ fn line(dataset: &Dataset, listed: &Listed) -> String {
         }
         Fate::Rejected { reason } => format!("rejected: {reason}"),
     };
+    if let Fate::Committed(Committed { rows: 1.., note: Some(note), .. }) = &entry.fate {
+        fate.push_str(&format!("  ({note})"));
+    }
     format!("{}  source {}  {}  {fate}\n", dataset.name, entry.id, text::path(&entry.path))
 }
 

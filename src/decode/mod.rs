@@ -1,39 +1,77 @@
 //! Turning one source into rows. Pure: bytes in, rows out; nothing here touches an output file or the ledger.
 //!
-//! A decoder is made once per dataset and shared by all workers. It gets an opened source and a [`RowSink`], asks the
-//! sink for the place of each row, and fills it in. Where the bytes of a row come to rest (a buffer that waits for the
-//! writer, or a chunk of a source that is larger than its share of the memory) is the sink's business.
+//! A decoder is made once per dataset and shared by all workers. It gets a source and a [`RowSink`], asks the sink for the
+//! place of each row, and fills it in. Where the bytes of a row come to rest (a buffer that waits for the writer, or a
+//! chunk of a source that is larger than its share of the memory) is the sink's business.
+//!
+//! There are three doors for the bytes of a source, and a decoder has one of them:
+//!
+//! | door | the decoder gets | for |
+//! |---|---|---|
+//! | [`WholeDecoder`] | all bytes in memory, up to [`SOURCE_BYTES_MAX`] | small files that are looked at in any order |
+//! | [`StreamDecoder`] | a [`SourceReader`], once from start to end, hashed as it is read | files of any size |
+//! | [`FileDecoder`] | the open [`SourceFile`], hashed before | other processes, and libraries that open files |
+//!
+//! Behind each of them the ledger gets the hash of the very bytes that were decoded.
 
 pub mod image;
 mod open;
 mod queue;
+mod reader;
 mod sink;
 mod work;
 
+pub use open::SourceFile;
 pub use queue::FairQueue;
+pub use reader::SourceReader;
 pub use work::{SOURCE_BYTES_MAX, work};
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use crate::config::{Dataset, DecoderOptions, Frames};
 use image::{ImageDecoder, Limits};
 
-/// The decoder of a dataset.
+/// What a decoder may know of a source beside its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct About<'a> {
+    /// Where it lies, absolute.
+    pub path: &'a Path,
+    /// In lower case; serves where the content has no signature.
+    pub extension: Option<&'a str>,
+}
+
+/// Decodes a source that is in memory as a whole.
+pub trait WholeDecoder: Send + Sync {
+    fn decode(&self, bytes: &[u8], about: About<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError>;
+}
+
+/// Decodes a source of any size in one pass. What it leaves unread is read and hashed behind it.
+pub trait StreamDecoder: Send + Sync {
+    fn decode(
+        &self,
+        reader: &mut SourceReader<'_>,
+        about: About<'_>,
+        sink: &mut dyn RowSink,
+    ) -> Result<(), DecodeError>;
+}
+
+/// Decodes an open file, which has been hashed, and whose identity is checked again afterwards.
+pub trait FileDecoder: Send + Sync {
+    fn decode(&self, file: &SourceFile, about: About<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError>;
+}
+
+/// The decoder of a dataset, by its door.
 pub enum Decoder {
-    Image(ImageDecoder),
+    Whole(Box<dyn WholeDecoder>),
+    Stream(Box<dyn StreamDecoder>),
+    File(Box<dyn FileDecoder>),
 }
 
 impl Decoder {
     pub fn new(options: &Dataset) -> Self {
         match &options.decoder {
-            DecoderOptions::Image(image) => Self::Image(ImageDecoder::new(image.clone(), Limits::default())),
-        }
-    }
-
-    /// Decodes the whole source from memory. `extension`, in lower case, serves where the content has no signature.
-    pub fn decode(&self, bytes: &[u8], extension: Option<&str>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
-        match self {
-            Self::Image(decoder) => decoder.decode(bytes, extension, sink),
+            DecoderOptions::Image(image) => Self::Whole(Box::new(ImageDecoder::new(image.clone(), Limits::default()))),
         }
     }
 }
@@ -78,6 +116,19 @@ pub trait RowSink {
     /// `time_s` is the row's time in seconds from the source's start.
     /// The row counts as complete when the next one is asked for or the decode returns `Ok`.
     fn row(&mut self, time_s: f64) -> Result<&mut [u8], DecodeError>;
+
+    /// The place of the next rows, at least one and at most `count` of them: whole rows, contents unspecified. They count
+    /// as [`Self::row`]'s do. For decoders whose rows have no time; it is 0 for all of them.
+    fn rows(&mut self, count: usize) -> Result<&mut [u8], DecodeError>;
+
+    /// Gives back the last `count` rows of those that [`Self::rows`] gave at last, which were not filled after all.
+    fn give_back(&mut self, count: usize);
+
+    /// What is to be kept beside the source in the ledger, in one line: what was skipped in it, and where.
+    fn note(&mut self, note: String);
+
+    /// Whether the rows are not wanted any more. For decoders that wait for something else than the sink.
+    fn is_interrupted(&self) -> bool;
 }
 
 /// Consecutive rows of one source.

@@ -1,7 +1,7 @@
 //! Opening a source: the file that was found, below its folder, and only if nobody writes to it.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::storage::lease::{Writers, writers};
 
 /// Why a source was not opened, or not read to its end.
 #[derive(Debug)]
-pub enum OpenFailure {
+pub(super) enum OpenFailure {
     Gone,
     NotFinished(NotFinished),
     Unreadable(io::Error),
@@ -23,16 +23,21 @@ pub enum OpenFailure {
 
 /// An open source whose identity has been checked.
 #[derive(Debug)]
-pub struct OpenSource {
+pub struct SourceFile {
     file: File,
     identity: Identity,
 }
 
-impl OpenSource {
+impl SourceFile {
     /// Opens `root/below` without following a symbolic link anywhere below `root`, and makes sure that it is the regular
     /// file that was found and that nobody has it open for writing. `writer_was_seen`: an event told of a write, and none
     /// of the file's being closed.
-    pub fn open(root: &Path, below: &Path, expected: Identity, writer_was_seen: bool) -> Result<Self, OpenFailure> {
+    pub(super) fn open(
+        root: &Path,
+        below: &Path,
+        expected: Identity,
+        writer_was_seen: bool,
+    ) -> Result<Self, OpenFailure> {
         let file = open_beneath(root, below).map_err(|error| match error {
             Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV => OpenFailure::Gone,
             // Somebody's lease on the file, or a rename while the path was walked.
@@ -58,8 +63,35 @@ impl OpenSource {
         self.identity.size
     }
 
+    /// The file itself, open for reading. Its position is that of whoever reads last.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Makes sure that it did not change since it was opened.
+    pub(super) fn check_unchanged(&self) -> Result<(), OpenFailure> {
+        match self.identity_now()? {
+            Some(identity) if identity == self.identity => Ok(()),
+            _ => Err(OpenFailure::NotFinished(NotFinished::Changed)),
+        }
+    }
+
+    /// Goes back to the first byte.
+    pub(super) fn rewind(&self) -> io::Result<()> {
+        (&self.file).seek(SeekFrom::Start(0)).map(drop)
+    }
+
+    /// Makes sure that its name still means this file: a program that was given the name has read the bytes that were hashed.
+    pub(super) fn check_place(&self, root: &Path, below: &Path) -> Result<(), OpenFailure> {
+        let there = std::fs::symlink_metadata(root.join(below)).map_err(|_| OpenFailure::Gone)?;
+        match Identity::from(&FileStatus::from(&there)) {
+            identity if identity == self.identity => Ok(()),
+            _ => Err(OpenFailure::NotFinished(NotFinished::Changed)),
+        }
+    }
+
     /// Reads the whole file into the buffer, and makes sure that it did not change meanwhile.
-    pub fn read_all(&mut self, buffer: &mut Vec<u8>) -> Result<(), OpenFailure> {
+    pub(super) fn read_all(&self, buffer: &mut Vec<u8>) -> Result<(), OpenFailure> {
         let size = usize::try_from(self.identity.size)
             .map_err(|_| OpenFailure::Unreadable(io::Error::from(io::ErrorKind::FileTooLarge)))?;
         buffer.clear();
@@ -67,10 +99,10 @@ impl OpenSource {
         // One byte more than expected shows a file that grows.
         let limit = self.identity.size + 1;
         (&self.file).take(limit).read_to_end(buffer).map_err(OpenFailure::Unreadable)?;
-        match self.identity_now()? {
-            Some(identity) if identity == self.identity && buffer.len() == size => Ok(()),
-            _ => Err(OpenFailure::NotFinished(NotFinished::Changed)),
+        if buffer.len() != size {
+            return Err(OpenFailure::NotFinished(NotFinished::Changed));
         }
+        self.check_unchanged()
     }
 
     fn identity_now(&self) -> Result<Option<Identity>, OpenFailure> {
@@ -116,7 +148,7 @@ mod tests {
         std::os::unix::fs::symlink(outside.join("a"), root.join("file")).unwrap();
         std::os::unix::fs::symlink(&outside, root.join("folder")).unwrap();
         for below in ["file", "folder/a", "../secret/a"] {
-            let opened = OpenSource::open(&root, Path::new(below), identity(&outside.join("a")), false);
+            let opened = SourceFile::open(&root, Path::new(below), identity(&outside.join("a")), false);
             assert!(matches!(opened, Err(OpenFailure::Gone)), "{below}: {opened:?}");
         }
     }
@@ -128,7 +160,7 @@ mod tests {
         let path = folder.path().join("a");
         fs::write(&path, "one").unwrap();
         let found = identity(&path);
-        let open = || OpenSource::open(folder.path(), Path::new("a"), found, false);
+        let open = || SourceFile::open(folder.path(), Path::new("a"), found, false);
         let mut bytes = Vec::new();
         open().unwrap().read_all(&mut bytes).unwrap();
         assert_eq!(bytes, b"one");
@@ -137,7 +169,7 @@ mod tests {
         assert!(matches!(open(), Err(OpenFailure::NotFinished(NotFinished::BeingWritten))));
         drop(writer);
 
-        let mut source = open().unwrap();
+        let source = open().unwrap();
         fs::write(&path, "longer than before").unwrap();
         assert!(matches!(source.read_all(&mut bytes), Err(OpenFailure::NotFinished(NotFinished::Changed))));
         assert!(matches!(open(), Err(OpenFailure::NotFinished(NotFinished::Changed))));
@@ -148,7 +180,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
-        let opened = OpenSource::open(folder.path(), Path::new("pipe"), identity(&path), false);
+        let opened = SourceFile::open(folder.path(), Path::new("pipe"), identity(&path), false);
         assert!(matches!(opened, Err(OpenFailure::Gone)));
     }
 }

@@ -19,9 +19,20 @@ pub struct SourceRows<'a> {
     filled: usize,
     times_s: Vec<f64>,
     rows: u64,
+    note: Option<String>,
     hasher: blake3::Hasher,
     /// Set once a part was handed on: where its buffer comes back. It never does if the writer lost the part.
     back: Option<Receiver<Vec<u8>>>,
+}
+
+/// The rows of a source that has come to its end.
+pub struct FinishedRows {
+    /// Those that were not handed on yet.
+    pub block: RowBlock,
+    /// All of them.
+    pub rows: u64,
+    pub checksum: Hash,
+    pub note: Option<String>,
 }
 
 impl<'a> SourceRows<'a> {
@@ -36,6 +47,7 @@ impl<'a> SourceRows<'a> {
             filled: 0,
             times_s: Vec::new(),
             rows: 0,
+            note: None,
             hasher: blake3::Hasher::new(),
             back: None,
         }
@@ -45,15 +57,38 @@ impl<'a> SourceRows<'a> {
         self.rows
     }
 
-    /// The rows that were not handed on yet, and the checksum of all.
-    pub fn finish(mut self) -> (RowBlock, u64, Hash) {
+    /// The rows that were not handed on yet, and what is to be known of all.
+    pub fn finish(mut self) -> FinishedRows {
         let block = self.take_block(Vec::new());
-        (block, self.rows, self.hasher.finalize())
+        FinishedRows { block, rows: self.rows, checksum: self.hasher.finalize(), note: self.note }
     }
 
     /// Gives the buffer back without its rows.
     pub fn discard(self) {
         self.lane.buffers.give(self.buffer);
+    }
+
+    /// Makes sure that the buffer takes one more row.
+    fn make_room(&mut self) -> Result<(), DecodeError> {
+        // A source that is nearly done is not given up for a stop; one that goes on for long is.
+        if self.rows > 0 && self.lane.is_interrupted() {
+            return Err(DecodeError::Interrupted);
+        }
+        if self.filled > 0 && self.filled + self.row_bytes > self.lane.share_bytes {
+            self.hand_on()?;
+        }
+        Ok(())
+    }
+
+    fn take_places(&mut self, count: usize) -> Result<&mut [u8], DecodeError> {
+        let start = self.filled;
+        self.filled += count * self.row_bytes;
+        if self.buffer.len() < self.filled {
+            self.buffer.resize(self.filled, 0);
+        }
+        self.rows += count as u64;
+        // In bounds: the buffer has just been made that long.
+        self.buffer.get_mut(start..self.filled).ok_or(DecodeError::Interrupted)
     }
 
     fn take_block(&mut self, next: Vec<u8>) -> RowBlock {
@@ -83,23 +118,36 @@ impl<'a> SourceRows<'a> {
 
 impl RowSink for SourceRows<'_> {
     fn row(&mut self, time_s: f64) -> Result<&mut [u8], DecodeError> {
-        // A source that is nearly done is not given up for a stop; one that goes on for long is.
-        if self.rows > 0 && self.lane.is_interrupted() {
-            return Err(DecodeError::Interrupted);
-        }
-        if self.filled > 0 && self.filled + self.row_bytes > self.lane.share_bytes {
-            self.hand_on()?;
-        }
-        let start = self.filled;
-        self.filled += self.row_bytes;
-        if self.buffer.len() < self.filled {
-            self.buffer.resize(self.filled, 0);
-        }
-        self.rows += 1;
+        self.make_room()?;
         if self.keeps_times {
             self.times_s.push(time_s);
         }
-        // In bounds: the buffer has just been made that long.
-        self.buffer.get_mut(start..start + self.row_bytes).ok_or(DecodeError::Interrupted)
+        self.take_places(1)
+    }
+
+    fn rows(&mut self, count: usize) -> Result<&mut [u8], DecodeError> {
+        self.make_room()?;
+        let free = self.lane.share_bytes.saturating_sub(self.filled) / self.row_bytes;
+        let count = count.min(free).max(1);
+        if self.keeps_times {
+            self.times_s.resize(self.times_s.len() + count, 0.0);
+        }
+        self.take_places(count)
+    }
+
+    fn give_back(&mut self, count: usize) {
+        self.filled = self.filled.saturating_sub(count * self.row_bytes);
+        self.rows = self.rows.saturating_sub(count as u64);
+        if self.keeps_times {
+            self.times_s.truncate(self.times_s.len().saturating_sub(count));
+        }
+    }
+
+    fn note(&mut self, note: String) {
+        self.note = Some(note);
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.lane.is_interrupted()
     }
 }

@@ -6,13 +6,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crossbeam_channel::Sender;
 
-use super::DecodeError;
-use super::open::{OpenFailure, OpenSource};
-use super::sink::SourceRows;
+use super::open::{OpenFailure, SourceFile};
+use super::reader::SourceReader;
+use super::sink::{FinishedRows, SourceRows};
+use super::{About, DecodeError, Decoder};
 use crate::lane::{Finished, Lane, Outcome, ToWriter};
-use crate::source::Candidate;
+use crate::source::{Candidate, Hash};
 
-/// A source that is decoded from memory may have so many bytes.
+/// A source that is decoded from memory as a whole may have so many bytes.
 pub const SOURCE_BYTES_MAX: u64 = 512 << 20;
 /// A worker keeps its read buffer for the next source up to this size.
 const KEPT_BUFFER_BYTES_MAX: usize = 16 << 20;
@@ -38,52 +39,130 @@ pub fn work(lane: &Lane, candidate: Candidate, to_writer: &Sender<ToWriter>) {
 
 fn take(lane: &Lane, candidate: &Candidate, to_writer: &Sender<ToWriter>) -> Outcome {
     let root = lane.options.root(candidate.place.folder);
-    let opened = OpenSource::open(root, &candidate.place.below, candidate.identity, candidate.writer_was_seen);
-    let mut source = match opened {
+    let opened = SourceFile::open(root, &candidate.place.below, candidate.identity, candidate.writer_was_seen);
+    let source = match opened {
         Ok(source) => source,
         Err(failure) => return failed(candidate, failure),
     };
+    let (path, extension) = (root.join(&candidate.place.below), candidate.place.extension());
+    let about = About { path: &path, extension: extension.as_deref() };
+    let rows = || SourceRows::new(lane, candidate.sequence, to_writer);
+    let taken = match &lane.decoder {
+        Decoder::Whole(decoder) => whole(candidate, &source, rows, |bytes, rows| decoder.decode(bytes, about, rows)),
+        Decoder::Stream(decoder) => {
+            stream(lane, candidate, &source, rows, |reader, rows| decoder.decode(reader, about, rows))
+        }
+        Decoder::File(decoder) => file(lane, candidate, &source, rows, |rows| decoder.decode(&source, about, rows)),
+    };
+    taken.unwrap_or_else(|failure| failed(candidate, failure))
+}
+
+/// All bytes in memory, hashed before they are decoded.
+fn whole<'a>(
+    candidate: &Candidate,
+    source: &SourceFile,
+    rows: impl FnOnce() -> SourceRows<'a>,
+    decode: impl FnOnce(&[u8], &mut SourceRows<'a>) -> Result<(), DecodeError>,
+) -> Result<Outcome, OpenFailure> {
     if source.size() > SOURCE_BYTES_MAX {
         let (size, max) = (source.size(), SOURCE_BYTES_MAX);
         let reason = format!("the file has {size} bytes, more than the limit of {max}: split it, or make it smaller");
-        return Outcome::Rejected { reason, hash: None };
+        return Ok(Outcome::Rejected { reason, hash: None });
     }
     SOURCE_BYTES.with_borrow_mut(|bytes| {
-        if let Err(failure) = source.read_all(bytes) {
-            return failed(candidate, failure);
+        source.read_all(bytes)?;
+        let hash = blake3::hash(bytes);
+        if candidate.known_hash == Some(hash) {
+            return Ok(Outcome::Unchanged { hash });
         }
-        let outcome = decode(lane, candidate, bytes, to_writer);
+        let mut rows = rows();
+        let decoded = decode(bytes, &mut rows);
         if bytes.capacity() > KEPT_BUFFER_BYTES_MAX {
             *bytes = Vec::new();
         }
-        outcome
+        Ok(outcome(candidate, decoded, rows, Some(hash)))
     })
 }
 
-fn decode(lane: &Lane, candidate: &Candidate, bytes: &[u8], to_writer: &Sender<ToWriter>) -> Outcome {
-    let hash = blake3::hash(bytes);
-    if candidate.known_hash == Some(hash) {
-        return Outcome::Unchanged { hash };
+/// One pass. Where the ledger expects a content, the file is read before, for it may be just that.
+fn stream<'a>(
+    lane: &Lane,
+    candidate: &Candidate,
+    source: &SourceFile,
+    rows: impl FnOnce() -> SourceRows<'a>,
+    decode: impl FnOnce(&mut SourceReader<'_>, &mut SourceRows<'a>) -> Result<(), DecodeError>,
+) -> Result<Outcome, OpenFailure> {
+    let is_interrupted = || lane.is_interrupted();
+    let open = || SourceReader::new(source).map_err(OpenFailure::Unreadable);
+    if candidate.known_hash.is_some() {
+        let Some(hash) = open()?.finish(is_interrupted)? else { return Ok(Outcome::Interrupted) };
+        if candidate.known_hash == Some(hash) {
+            return Ok(Outcome::Unchanged { hash });
+        }
     }
-    let mut rows = SourceRows::new(lane, candidate.sequence, to_writer);
-    match lane.decoder.decode(bytes, candidate.place.extension().as_deref(), &mut rows) {
-        Ok(()) if rows.rows() == 0 => {
+    let mut reader = open()?;
+    let mut rows = rows();
+    let decoded = decode(&mut reader, &mut rows);
+    if matches!(decoded, Err(DecodeError::Interrupted | DecodeError::Read(_))) {
+        return Ok(outcome(candidate, decoded, rows, None));
+    }
+    // A file that changed meanwhile is not finished, whatever was made of it.
+    match reader.finish(is_interrupted)? {
+        Some(hash) => Ok(outcome(candidate, decoded, rows, Some(hash))),
+        None => Ok(Outcome::Interrupted),
+    }
+}
+
+/// Hashed first, decoded by somebody who reads the file himself, and seen to be the same file afterwards.
+fn file<'a>(
+    lane: &Lane,
+    candidate: &Candidate,
+    source: &SourceFile,
+    rows: impl FnOnce() -> SourceRows<'a>,
+    decode: impl FnOnce(&mut SourceRows<'a>) -> Result<(), DecodeError>,
+) -> Result<Outcome, OpenFailure> {
+    let reader = SourceReader::new(source).map_err(OpenFailure::Unreadable)?;
+    let Some(hash) = reader.finish(|| lane.is_interrupted())? else { return Ok(Outcome::Interrupted) };
+    if candidate.known_hash == Some(hash) {
+        return Ok(Outcome::Unchanged { hash });
+    }
+    source.rewind().map_err(OpenFailure::Unreadable)?;
+    let mut rows = rows();
+    let decoded = decode(&mut rows);
+    if !matches!(decoded, Err(DecodeError::Interrupted)) {
+        source.check_unchanged()?;
+        let root = lane.options.root(candidate.place.folder);
+        source.check_place(root, &candidate.place.below)?;
+    }
+    Ok(outcome(candidate, decoded, rows, Some(hash)))
+}
+
+fn outcome(
+    candidate: &Candidate,
+    decoded: Result<(), DecodeError>,
+    rows: SourceRows<'_>,
+    hash: Option<Hash>,
+) -> Outcome {
+    match (decoded, hash) {
+        (Ok(()), _) if rows.rows() == 0 => {
             rows.discard();
-            Outcome::Rejected { reason: "it gives no rows".to_owned(), hash: Some(hash) }
+            Outcome::Rejected { reason: "it gives no rows".to_owned(), hash }
         }
-        Ok(()) => {
-            let (block, rows, checksum) = rows.finish();
-            Outcome::Rows { block, rows, checksum, hash }
+        (Ok(()), Some(hash)) => {
+            let FinishedRows { block, rows, checksum, note } = rows.finish();
+            Outcome::Rows { block, rows, checksum, hash, note }
         }
-        Err(error) => {
+        (Err(DecodeError::Rejected(rejection)), hash) => {
             rows.discard();
-            match error {
-                DecodeError::Rejected(rejection) => {
-                    Outcome::Rejected { reason: rejection.reason.into_owned(), hash: Some(hash) }
-                }
-                DecodeError::Interrupted => Outcome::Interrupted,
-                DecodeError::Read(error) => failed(candidate, OpenFailure::Unreadable(error)),
-            }
+            Outcome::Rejected { reason: rejection.reason.into_owned(), hash }
+        }
+        (Err(DecodeError::Read(error)), _) => {
+            rows.discard();
+            failed(candidate, OpenFailure::Unreadable(error))
+        }
+        (Err(DecodeError::Interrupted) | Ok(()), _) => {
+            rows.discard();
+            Outcome::Interrupted
         }
     }
 }

@@ -82,6 +82,8 @@ pub enum SourceResult {
         hash: Hash,
         checksum: Hash,
         rows: u64,
+        /// Goes into the ledger beside it.
+        note: Option<String>,
     },
     /// It was not decoded: its content is that of a source that the ledger knows.
     Unchanged {
@@ -233,14 +235,14 @@ impl DatasetWriter {
         recycle: impl FnMut(Vec<u8>),
     ) -> Result<Finish, Fault> {
         let path = self.ledger_path(source.place);
-        let (hash, rows, checksum) = match &source.result {
+        let (hash, rows, checksum, note) = match &source.result {
             SourceResult::Rejected { hash, reason } => {
                 self.discard_source(recycle);
                 let fate = Fate::Rejected { reason: reason.clone() };
                 return Ok(self.push(path, source.identity, *hash, fate, StagedAs::Rejected));
             }
-            SourceResult::Rows { hash, checksum, rows } => (*hash, Some(*rows), *checksum),
-            SourceResult::Unchanged { hash } => (*hash, None, *hash),
+            SourceResult::Rows { hash, checksum, rows, note } => (*hash, Some(*rows), *checksum, note.clone()),
+            SourceResult::Unchanged { hash } => (*hash, None, *hash, None),
         };
         match self.look(&path, source.identity, &hash)? {
             LastLook::New => {}
@@ -293,7 +295,7 @@ impl DatasetWriter {
         self.batch.bytes += rows * self.main.layout().row_bytes();
         self.source_start += rows;
         let columns_checksum = columns_checksum.finalize();
-        let fate = Fate::Committed(Committed { first_row, rows, checksum, columns_checksum, note: None });
+        let fate = Fate::Committed(Committed { first_row, rows, checksum, columns_checksum, note });
         Ok(self.push(path, source.identity, Some(hash), fate, StagedAs::Rows(rows)))
     }
 

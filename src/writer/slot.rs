@@ -151,13 +151,15 @@ impl Slot {
             return self.done(candidate, End::Again);
         }
         let mut reason_for_log = None;
+        let mut note_for_log = None;
         let result = match outcome {
-            Outcome::Rows { block, rows, checksum, hash } => {
+            Outcome::Rows { block, rows, checksum, hash, note } => {
                 if let Err(fault) = writer.stage_rows(block, recycle) {
                     self.fault(fault);
                     return self.done(candidate, End::Again);
                 }
-                SourceResult::Rows { hash, checksum, rows }
+                note_for_log.clone_from(&note);
+                SourceResult::Rows { hash, checksum, rows, note }
             }
             Outcome::Unchanged { hash } => SourceResult::Unchanged { hash },
             Outcome::Rejected { reason, hash } => {
@@ -182,6 +184,10 @@ impl Slot {
                 if let Some(reason) = &reason_for_log {
                     let path = lane.path_of(&candidate.place);
                     tracing::warn!(dataset = lane.options.name, source = ?path, "rejected: {reason}");
+                }
+                if let (Some(note), StagedAs::Rows(_)) = (note_for_log, kind) {
+                    let path = lane.path_of(&candidate.place);
+                    tracing::warn!(dataset = lane.options.name, source = ?path, "taken, but not all of it: {note}");
                 }
                 self.settlements.push(Settlement { candidate, id, kind, reason: reason_for_log });
                 if lane.options.commit.durability == Durability::Source {
@@ -418,7 +424,10 @@ mod tests {
             writer_was_seen: false,
             is_last_attempt: false,
         };
-        Finished { candidate, outcome: Outcome::Rows { block: rows(part), rows: all, checksum: hash, hash } }
+        Finished {
+            candidate,
+            outcome: Outcome::Rows { block: rows(part), rows: all, checksum: hash, hash, note: None },
+        }
     }
 
     /// How the sources ended, in their order.

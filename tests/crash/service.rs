@@ -347,7 +347,7 @@ impl Service<'_> {
         let all = self.block(content, 0..content.rows);
         let checksum = blake3::hash(&all.bytes);
         let block = self.block(content, first..content.rows);
-        Outcome::Rows { block, rows: content.rows, checksum, hash }
+        Outcome::Rows { block, rows: content.rows, checksum, hash, note: None }
     }
 
     fn block(&self, content: Content, rows: std::ops::Range<u64>) -> RowBlock {

@@ -48,7 +48,7 @@ use self::pixels::{Buffer, Raster};
 use self::resize::Scaler;
 use self::rows::{Region, RowWriter};
 use crate::config::{Alpha, Frames, ImageOptions, SampleType};
-use crate::decode::{DecodeError, Rejection, RowSink};
+use crate::decode::{About, DecodeError, Rejection, RowSink, WholeDecoder};
 
 pub use self::open::EXTENSIONS;
 
@@ -87,6 +87,12 @@ struct Scratch {
 thread_local! {
     /// Taken out while an image is decoded: should the sink decode another on the same thread, that one starts afresh.
     static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
+}
+
+impl WholeDecoder for ImageDecoder {
+    fn decode(&self, bytes: &[u8], about: About<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
+        self.decode(bytes, about.extension, sink)
+    }
 }
 
 impl ImageDecoder {

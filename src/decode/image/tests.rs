@@ -27,6 +27,22 @@ impl RowSink for Rows {
         self.rows.push(vec![0xEE; self.row_bytes]);
         Ok(self.rows.last_mut().unwrap())
     }
+
+    fn rows(&mut self, _: usize) -> Result<&mut [u8], DecodeError> {
+        panic!("each row of an image has its time")
+    }
+
+    fn give_back(&mut self, _: usize) {
+        panic!("each row of an image is filled")
+    }
+
+    fn note(&mut self, note: String) {
+        panic!("{note}")
+    }
+
+    fn is_interrupted(&self) -> bool {
+        false
+    }
 }
 
 fn options(channels: usize, height: usize, width: usize) -> ImageOptions {
