@@ -22,6 +22,7 @@ use crate::decode::FairQueue;
 use crate::intake::{Control, Doors, Intake, Permits, Report};
 use crate::lane::Lane;
 use crate::ledger::SqliteLedgers;
+use crate::pulse::{self, Pulses};
 use crate::recovery::{self, OpenError};
 use crate::storage::{Disk, RealDisk, lease};
 use crate::writer::{First, Opener, Opening, Writer};
@@ -59,6 +60,7 @@ pub struct Ended;
 /// The running pipeline.
 pub struct Running {
     lanes: Vec<Arc<Lane>>,
+    pulses: Arc<Pulses>,
     control: Sender<Control>,
     ended: Receiver<Ended>,
     intake: JoinHandle<Report>,
@@ -101,9 +103,12 @@ pub fn start(config: &Config, mode: Mode) -> Result<Running, StartError> {
     let (control, words) = bounded(16);
     let (end, ended) = bounded(2);
 
+    let pulses = Arc::new(Pulses::default());
+    let of_worker = pulses.clone();
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(config.service.workers)
         .thread_name(|number| format!("npy-decode-{number}"))
+        .start_handler(move |number| pulse::adopt(of_worker.make(format!("npy-decode-{number}"))))
         .build()?;
     let spawn = {
         let to_writer = to_writer.clone();
@@ -113,7 +118,9 @@ pub fn start(config: &Config, mode: Mode) -> Result<Running, StartError> {
             let (waiting, to_writer) = (waiting.clone(), to_writer.clone());
             pool.spawn(move || {
                 if let Some((lane, candidate)) = waiting.pop() {
+                    pulse::work();
                     crate::decode::work(&lane, candidate, &to_writer);
+                    pulse::rest(None);
                 }
             });
         })
@@ -125,16 +132,20 @@ pub fn start(config: &Config, mode: Mode) -> Result<Running, StartError> {
     let intake = Intake::new(&lanes, permits, doors, mode == Mode::Once);
 
     let guard = EndGuard(end.clone());
+    let own = pulses.make("npy-writer");
     let writer = Builder::new().name("npy-writer".to_owned()).spawn(move || {
         let _guard = guard;
+        pulse::adopt(own);
         writer.run();
     })?;
     let guard = EndGuard(end);
+    let own = pulses.make("npy-intake");
     let intake = Builder::new().name("npy-intake".to_owned()).spawn(move || {
         let _guard = guard;
+        pulse::adopt(own);
         intake.run()
     })?;
-    Ok(Running { lanes, control, ended, intake, writer })
+    Ok(Running { lanes, pulses, control, ended, intake, writer })
 }
 
 /// Settings that do not fit end it all; what else goes wrong with one dataset leaves the others alone.
@@ -186,6 +197,7 @@ struct EndGuard(Sender<Ended>);
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
+        pulse::rest(None);
         // Nobody listens any more once the daemon itself has ended.
         let _ = self.0.try_send(Ended);
     }
@@ -194,6 +206,11 @@ impl Drop for EndGuard {
 impl Running {
     pub fn lanes(&self) -> &[Arc<Lane>] {
         &self.lanes
+    }
+
+    /// The signs of life of its threads.
+    pub fn pulses(&self) -> &Arc<Pulses> {
+        &self.pulses
     }
 
     /// Tells when a thread has ended, by itself or by a panic.

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -15,6 +15,7 @@ use crate::config::Dataset;
 use crate::decode::{Decoder, RowBlock, rows_of_each_source};
 use crate::ledger::Entry;
 use crate::source::{Candidate, Hash, Identity, Place};
+pub use crate::tally::{Stage, Tally};
 
 /// Row buffers that are kept for reuse, per dataset.
 const SPARE_BUFFERS_MAX: usize = 64;
@@ -37,36 +38,8 @@ pub struct Lane {
     pub turn: Turn,
     pub buffers: Buffers,
     pub tally: Tally,
-}
-
-/// Figures for people. Relaxed: nothing is decided by them.
-#[derive(Debug, Default)]
-pub struct Tally {
-    /// Sources that a scan or an event brought up and the ledger did not have.
-    pub found: AtomicU64,
-    pub committed: AtomicU64,
-    pub rejected: AtomicU64,
-    pub rows: AtomicU64,
-    pub commits: AtomicU64,
-    /// Files that were found to be known already.
-    pub known: AtomicU64,
-    /// Why the dataset takes nothing more.
-    failure: Mutex<Option<String>>,
-}
-
-impl Tally {
-    pub fn add(counter: &AtomicU64, value: u64) {
-        counter.fetch_add(value, Ordering::Relaxed);
-    }
-
-    /// Notes the first failure that ended the dataset's work.
-    pub fn fail(&self, reason: &str) {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| reason.to_owned());
-    }
-
-    pub fn failure(&self) -> Option<String> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
+    /// When it was made.
+    pub started: SystemTime,
 }
 
 /// From the pool (and, for disposals, the intake) to the writer.
@@ -83,6 +56,8 @@ pub enum ToWriter {
 pub struct Finished {
     pub candidate: Candidate,
     pub outcome: Outcome,
+    /// When the decode had ended.
+    pub decoded: Instant,
 }
 
 /// How a decode ended.
@@ -213,6 +188,7 @@ impl Lane {
             turn: Turn::default(),
             buffers: Buffers::new(spare_bytes / options_row_bytes),
             tally: Tally::default(),
+            started: SystemTime::now(),
         }
     }
 

@@ -73,6 +73,8 @@ pub struct Candidate {
     pub permit_bytes: u64,
     /// An event told that it was written to, and none that it was closed.
     pub writer_was_seen: bool,
+    /// When it came, or was last changed, by the kernel: nanoseconds since 1970.
+    pub arrived_ns: i64,
     /// If it cannot be read this time, it is rejected.
     pub is_last_attempt: bool,
 }

@@ -7,16 +7,20 @@ use std::path::{Path, PathBuf};
 /// Which rooms a room may know of. `cli` and `main` may know all.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("storage", &[]),
+    ("pulse", &[]),
+    ("tally", &[]),
     ("npy", &["storage"]),
+    ("picture", &["npy"]),
     ("source", &["storage"]),
     ("config", &["npy", "source", "decode"]), // of `decode` only the list of extensions
     ("ledger", &["source", "config"]),
-    ("decode", &["config", "source", "storage", "lane", "npy"]),
-    ("lane", &["config", "decode", "ledger", "source"]),
-    ("writer", &["config", "decode", "lane", "ledger", "npy", "source", "storage"]),
+    ("decode", &["config", "source", "storage", "lane", "npy", "pulse"]),
+    ("lane", &["config", "decode", "ledger", "source", "tally"]),
+    ("writer", &["config", "decode", "lane", "ledger", "npy", "pulse", "source", "storage", "tally"]),
     ("recovery", &["config", "ledger", "npy", "source", "storage", "writer"]),
-    ("intake", &["config", "lane", "ledger", "source", "storage", "writer"]),
-    ("daemon", &["config", "decode", "intake", "lane", "ledger", "recovery", "storage", "writer"]),
+    ("intake", &["config", "lane", "ledger", "pulse", "source", "storage", "tally", "writer"]),
+    ("monitor", &["config", "lane", "ledger", "npy", "picture", "pulse", "tally", "writer"]),
+    ("daemon", &["config", "decode", "intake", "lane", "ledger", "pulse", "recovery", "storage", "writer"]),
 ];
 /// Longer files hide what is in them.
 const LINES_MAX: usize = 520;

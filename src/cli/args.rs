@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::failure::Failure;
 use crate::config::{self, Config, Dataset};
@@ -33,8 +33,22 @@ pub struct Arguments {
     #[arg(long)]
     pub once: bool,
 
+    /// How the log on standard error looks.
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "auto")]
+    pub log_format: LogFormat,
+
     #[command(subcommand)]
     pub command: Option<Command>,
+}
+
+/// One event a line, whatever the format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Events with their fields to the journal where standard error goes there, else text.
+    Auto,
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -58,6 +72,18 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Draw rows of any .npy file on one picture: images as they are, signals as plots.
+    Preview {
+        file: PathBuf,
+        /// Which rows, counted as Python does: 0:64, -16:, 7. The first 64 unless given.
+        #[arg(long, short, value_name = "A:B", allow_hyphen_values = true)]
+        rows: Option<String>,
+        /// The picture to write.
+        #[arg(long, short, value_name = "FILE.png")]
+        output: PathBuf,
+    },
+    /// Look at a folder and print a config for it.
+    Init { folder: PathBuf },
     /// Check that headers, file sizes and ledger agree. Changes nothing.
     Verify {
         /// Check this one file's header against its size, without a config.

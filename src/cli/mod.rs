@@ -3,21 +3,24 @@
 mod args;
 mod check;
 mod failure;
+mod init;
 mod inspect;
+mod log;
 mod once;
+mod preview;
 mod retry;
 mod serve;
 mod sources;
 mod status;
+mod systemd;
 mod text;
 mod verify;
+mod watchdog;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 
 use args::{Arguments, Command};
 use failure::{Failure, report};
@@ -34,7 +37,7 @@ pub const REJECTED: u8 = 3;
 /// Runs the program.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    start_logging(&arguments);
+    log::start(&arguments);
     let code = run(&arguments).unwrap_or_else(|failure| report(&failure));
     ExitCode::from(code)
 }
@@ -52,24 +55,11 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
         Some(Command::Sources(options)) => sources::run(&config()?, options),
         Some(Command::Retry(options)) => retry::run(&config()?, options),
         Some(Command::Inspect { file, json }) => inspect::run(file, *json),
+        Some(Command::Preview { file, rows, output }) => preview::run(file, rows.as_deref(), output),
+        Some(Command::Init { folder }) => init::run(folder),
         Some(Command::Verify { file: Some(file), json, .. }) => verify::run_file(file, *json),
         Some(Command::Verify { file: None, deep, json }) => verify::run(&config()?, *deep, *json),
     }
-}
-
-/// One event a line on standard error. `RUST_LOG` overrides the level.
-fn start_logging(arguments: &Arguments) {
-    let default = match arguments.command {
-        None if !arguments.once => LevelFilter::INFO,
-        _ => LevelFilter::WARN,
-    };
-    let filter = EnvFilter::builder().with_default_directive(default.into()).from_env_lossy();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(text::log_writer)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        .init();
 }
 
 /// Prints to standard output. A reader that went away (`| head`) is no failure.

@@ -1,6 +1,8 @@
 //! `npy-ingest --config F`: the service.
 
+use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::Builder;
 
 use crossbeam_channel::{Receiver, bounded, select};
@@ -8,24 +10,43 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::failure::Failure;
+use super::systemd::Manager;
+use super::watchdog::Watchdog;
 use super::{DONE, FAILED};
 use crate::config::{self, Config};
 use crate::daemon::{self, Mode, Running};
+use crate::monitor::{Board, Run, Server};
 
 /// How a run of the pipeline ended.
 enum Ended {
     BySignal,
     ByItself,
-    ToReload(Config),
+    /// With the new server, if it listens somewhere else.
+    ToReload(Config, Option<Server>),
 }
 
 pub fn run(config: &Config, file: &Path) -> Result<u8, Failure> {
     let signals = listen()?;
+    let manager = Arc::new(Manager::of_this_process());
+    let board = Arc::new(Board::default());
+    let _watchdog = Watchdog::start(&manager, &board)
+        .map_err(|error| Failure::failed(format!("starting the watchdog's thread: {error}")))?;
     let mut config = config.clone();
+    let mut server = serve(config.service.listen, &board).map_err(Failure::failed)?;
     let mut running = daemon::start(&config, Mode::Service)?;
     loop {
+        let config_file = config.file.clone();
+        board.show(Some(Run {
+            config: config_file,
+            lanes: running.lanes().to_vec(),
+            pulses: running.pulses().clone(),
+        }));
         tracing::info!(config = %file.display(), datasets = config.datasets.len(), "running");
-        let ended = follow(&running, &signals, file);
+        manager.ready();
+        let ended = follow(&running, &signals, &config, file, &manager, &board);
+        if !matches!(ended, Ended::ToReload(..)) {
+            manager.stopping();
+        }
         running.stop();
         let lanes = running.lanes().to_vec();
         let outcome = running.join();
@@ -44,7 +65,11 @@ pub fn run(config: &Config, file: &Path) -> Result<u8, Failure> {
                 tracing::info!("stopped");
                 return Ok(if failed { FAILED } else { DONE });
             }
-            Ended::ToReload(new) => {
+            Ended::ToReload(new, new_server) => {
+                if new.service.listen != config.service.listen {
+                    // The old one closes its door.
+                    drop(std::mem::replace(&mut server, new_server));
+                }
                 running = match daemon::start(&new, Mode::Service) {
                     Ok(running) => {
                         config = new;
@@ -58,6 +83,19 @@ pub fn run(config: &Config, file: &Path) -> Result<u8, Failure> {
             }
         }
     }
+}
+
+/// Starts the status page, if there is to be one.
+fn serve(address: Option<SocketAddr>, board: &Arc<Board>) -> Result<Option<Server>, String> {
+    let Some(address) = address else { return Ok(None) };
+    let server = Server::start(address, board.clone())
+        .map_err(|error| format!("the status page cannot listen on {address} (`listen`): {error}"))?;
+    let address = server.address();
+    tracing::info!("status page on http://{address}/, metrics on http://{address}/metrics");
+    if !address.ip().is_loopback() {
+        tracing::warn!("whoever reaches {address} sees the names and pictures of the status page");
+    }
+    Ok(Some(server))
 }
 
 fn listen() -> Result<Receiver<i32>, Failure> {
@@ -77,18 +115,36 @@ fn listen() -> Result<Receiver<i32>, Failure> {
     Ok(told)
 }
 
-fn follow(running: &Running, signals: &Receiver<i32>, file: &Path) -> Ended {
+/// The new config, and the server that it needs. Whatever is wrong shows before anything is stopped.
+fn load(old: &Config, file: &Path, board: &Arc<Board>) -> Result<(Config, Option<Server>), String> {
+    let new = config::load(file).map_err(|error| error.to_string())?;
+    let server = if new.service.listen == old.service.listen { None } else { serve(new.service.listen, board)? };
+    Ok((new, server))
+}
+
+fn follow(
+    running: &Running,
+    signals: &Receiver<i32>,
+    config: &Config,
+    file: &Path,
+    manager: &Manager,
+    board: &Arc<Board>,
+) -> Ended {
     loop {
         select! {
             recv(running.ended()) -> _ => return Ended::ByItself,
             recv(signals) -> signal => match signal {
-                Ok(SIGHUP) => match config::load(file) {
-                    Ok(config) => {
-                        tracing::info!("reloading the config");
-                        return Ended::ToReload(config);
+                Ok(SIGHUP) => {
+                    manager.reloading();
+                    match load(config, file, board) {
+                        Ok((config, server)) => {
+                            tracing::info!("reloading the config");
+                            return Ended::ToReload(config, server);
+                        }
+                        Err(error) => tracing::error!("the new config is refused, the old one goes on: {error}"),
                     }
-                    Err(error) => tracing::error!("the new config is refused, the old one goes on: {error}"),
-                },
+                    manager.ready();
+                }
                 Ok(SIGUSR1) => running.rescan(),
                 Ok(_) | Err(_) => {
                     tracing::info!("stopping: finishing what is being decoded");

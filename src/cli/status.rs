@@ -1,98 +1,53 @@
 //! `npy-ingest status`: where each dataset stands.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use rustix::fs::FlockOperation;
-use serde::Serialize;
 
 use super::failure::Failure;
 use super::{DONE, print, print_json, text};
 use crate::config::{Config, Dataset};
 use crate::intake::{Survey, survey};
-use crate::ledger::{Counts, LedgerView};
-use crate::npy;
-use crate::writer::Paths;
-
-/// The rate is that of the last minute.
-const RATE_SECONDS: u32 = 60;
-
-#[derive(Serialize)]
-struct Report {
-    datasets: Vec<Status>,
-}
-
-#[derive(Serialize)]
-struct Status {
-    name: String,
-    output: PathBuf,
-    /// A process holds the dataset's lock.
-    running: bool,
-    /// Committed, by the ledger.
-    rows: u64,
-    /// In the main file's header.
-    published_rows: Option<u64>,
-    shape: Vec<u64>,
-    dtype: String,
-    row_bytes: u64,
-    sources: u64,
-    rejected: u64,
-    backlog: u64,
-    backlog_bytes: u64,
-    /// Of the last minute.
-    rows_per_second: f64,
-    /// UTC, ISO 8601.
-    last_commit: Option<String>,
-    problems: Vec<String>,
-}
+use crate::monitor::{self, Answer, Figures};
 
 pub fn run(config: &Config, json: bool) -> Result<u8, Failure> {
-    let datasets = config.datasets.iter().map(status).collect::<Result<Vec<_>, _>>()?;
+    let answer = answer(config)?;
     if json {
-        print_json(&Report { datasets })?;
+        print_json(&answer)?;
         return Ok(DONE);
     }
-    for (options, status) in config.datasets.iter().zip(&datasets) {
-        print(&lines(options, status))?;
+    for (options, figures) in config.datasets.iter().zip(&answer.datasets) {
+        print(&lines(options, figures))?;
     }
     Ok(DONE)
 }
 
-fn status(options: &Dataset) -> Result<Status, Failure> {
-    let paths = Paths::new(&options.output);
-    let view = LedgerView::open(&paths.ledger)?;
-    let (mut rows, mut counts, mut recent, mut last_commit) = (0, Counts::default(), 0, None);
-    if let Some(view) = &view {
-        rows = view.state()?.rows;
-        counts = view.counts()?;
-        recent = view.rows_of_last(RATE_SECONDS)?;
-        last_commit = view.last_commit()?;
+/// From the running service if it listens and has this config; else from the files, with a walk through the folders.
+fn answer(config: &Config) -> Result<Answer, Failure> {
+    if let Some(address) = config.service.listen {
+        match monitor::ask(address) {
+            Ok(answer) if is_about(&answer, config) => return Ok(answer),
+            Ok(answer) => tracing::debug!("at {address} a service with the config {} listens", answer.config.display()),
+            Err(error) => tracing::debug!("asking the service at {address}: {error}"),
+        }
     }
-    let survey: Survey = survey(&Arc::new(options.clone()))?;
-    let published_rows = npy::inspect(&paths.main).ok().and_then(|inspection| inspection.rows);
-    let mut shape = vec![rows];
-    shape.extend(options.row.shape.iter().map(|dimension| *dimension as u64));
-    Ok(Status {
-        name: options.name.clone(),
-        output: options.output.clone(),
-        running: is_locked(&paths.main),
-        rows,
-        published_rows,
-        shape,
-        dtype: options.row.dtype.descr(),
-        row_bytes: options.row.row_bytes() as u64,
-        sources: counts.committed,
-        rejected: counts.rejected,
-        backlog: survey.new,
-        backlog_bytes: survey.new_bytes,
-        rows_per_second: recent as f64 / f64::from(RATE_SECONDS),
-        last_commit,
-        problems: survey.problems,
-    })
+    let figures = |options: &Dataset| -> Result<Figures, Failure> {
+        let mut figures = Figures::of_files(options)?;
+        let Survey { new, new_bytes, problems, .. } = survey(&Arc::new(options.clone()))?;
+        (figures.backlog, figures.backlog_bytes, figures.problems) = (new, new_bytes, problems);
+        Ok(figures)
+    };
+    let datasets = config.datasets.iter().map(figures).collect::<Result<_, _>>()?;
+    Ok(Answer { config: config.file.clone(), datasets })
 }
 
-fn lines(options: &Dataset, status: &Status) -> String {
+/// Whether the service has this config, and all of it: it may not have been reloaded yet.
+fn is_about(answer: &Answer, config: &Config) -> bool {
+    let outputs = |one: &Figures, other: &Dataset| one.name == other.name && one.output == other.output;
+    answer.config == config.file
+        && answer.datasets.len() == config.datasets.len()
+        && answer.datasets.iter().zip(&config.datasets).all(|(one, other)| outputs(one, other))
+}
+
+fn lines(options: &Dataset, status: &Figures) -> String {
     let running = if status.running { "a process is writing to it" } else { "no process is writing to it" };
     let mut lines = format!(
         "{}: {} in {}, {running}\n",
@@ -107,18 +62,17 @@ fn lines(options: &Dataset, status: &Status) -> String {
         format!("{}, {}", text::number_of(status.backlog, "source", "sources"), text::bytes(status.backlog_bytes)),
     );
     line("rate", format!("{:.1} rows a second over the last minute", status.rows_per_second));
+    if let (Some(median), Some(p95)) = (status.latency_median_seconds, status.latency_p95_seconds) {
+        line("drop to row", format!("half within {median:.2} s, 95 % within {p95:.2} s"));
+    }
     line("last commit", status.last_commit.clone().unwrap_or_else(|| "none yet".to_owned()));
     if status.published_rows.is_some_and(|published| published < status.rows) {
         line("published", format!("{} rows so far", text::count(status.published_rows.unwrap_or(0))));
     }
-    for problem in &status.problems {
-        line("problem", problem.clone());
+    let pause = status.paused.iter().map(|reason| ("paused", reason));
+    let stop = status.stopped.iter().map(|reason| ("stopped", reason));
+    for (name, reason) in stop.chain(pause).chain(status.problems.iter().map(|problem| ("problem", problem))) {
+        line(name, reason.clone());
     }
     lines
-}
-
-/// Whether somebody holds the writer's lock. A shared lock is asked for and given back at once.
-fn is_locked(path: &Path) -> bool {
-    let Ok(file) = File::open(path) else { return false };
-    matches!(rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared), Err(rustix::io::Errno::WOULDBLOCK))
 }

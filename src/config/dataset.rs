@@ -8,7 +8,7 @@ use super::item::{Item, Located};
 use super::row::RowDraft;
 use super::section::Section;
 use super::watch::WatchDraft;
-use super::world::{Columns, Commit, Dataset, DecoderOptions};
+use super::world::{Columns, Commit, Dataset, DecoderOptions, MinFree};
 use super::{columns, commit, image, row, watch};
 
 /// The decoder tables of the contract that this version does not have.
@@ -38,7 +38,7 @@ impl DatasetDraft<'_> {
     }
 
     /// `None` when a part of it could not be read; its fault was reported then.
-    pub(super) fn finish(self) -> Option<Dataset> {
+    pub(super) fn finish(self, min_free: MinFree) -> Option<Dataset> {
         Some(Dataset {
             name: self.name?.value,
             base: self.base,
@@ -48,6 +48,7 @@ impl DatasetDraft<'_> {
             decoder: self.decoder?,
             columns: self.columns,
             commit: self.commit,
+            min_free,
         })
     }
 }

@@ -42,7 +42,6 @@ pub use choice::Choice;
 pub use fault::{Fault, Faults};
 pub use world::*;
 
-use dataset::DatasetDraft;
 use fault::Lines;
 use item::Item;
 use report::Report;
@@ -130,8 +129,13 @@ fn read(root: Section<'_>, file: &Path) -> Option<Config> {
     conflicts::report(&drafts);
     Some(Config {
         file: absolute,
-        service: Service { workers: service.workers, memory_bytes: service.memory_bytes?, listen: None },
-        datasets: drafts.into_iter().map(DatasetDraft::finish).collect::<Option<_>>()?,
+        service: Service {
+            workers: service.workers,
+            memory_bytes: service.memory_bytes?,
+            listen: service.listen,
+            min_free: service.min_free,
+        },
+        datasets: drafts.into_iter().map(|draft| draft.finish(service.min_free)).collect::<Option<_>>()?,
     })
 }
 

@@ -31,6 +31,27 @@ pub struct Service {
     pub memory_bytes: u64,
     /// Where the status page, `/metrics` and `/healthz` listen.
     pub listen: Option<SocketAddr>,
+    /// A dataset is paused while the disk of its output has less room than this.
+    pub min_free: MinFree,
+}
+
+/// How much room is left to others on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MinFree {
+    /// Nothing was said: 256 MiB, or a twentieth of a disk on which that is less.
+    Default,
+    /// So many bytes, whatever the disk.
+    Bytes(u64),
+}
+
+impl MinFree {
+    /// Bytes to be left free on a disk of so many.
+    pub fn bytes(self, disk_bytes: u64) -> u64 {
+        match self {
+            Self::Default => (256 << 20).min(disk_bytes / 20),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
 }
 
 /// One `[[dataset]]`.
@@ -46,6 +67,8 @@ pub struct Dataset {
     pub decoder: DecoderOptions,
     pub columns: Columns,
     pub commit: Commit,
+    /// From `[service]`.
+    pub min_free: MinFree,
 }
 
 /// The shape and dtype of one row of the main file.

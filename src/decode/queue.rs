@@ -70,6 +70,7 @@ mod tests {
             known_hash: None,
             permit_bytes: 0,
             writer_was_seen: false,
+            arrived_ns: 0,
             is_last_attempt: false,
         }
     }

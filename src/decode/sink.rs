@@ -5,6 +5,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::{DecodeError, RowBlock, RowSink};
 use crate::lane::{Lane, ToWriter};
+use crate::pulse;
 use crate::source::Hash;
 
 /// The rows of one source.
@@ -103,22 +104,23 @@ impl<'a> SourceRows<'a> {
     fn hand_on(&mut self) -> Result<(), DecodeError> {
         let next = match self.back.take() {
             // The part before has been written when its buffer is back.
-            Some(back) => back.recv().map_err(|_| DecodeError::Interrupted)?,
+            Some(back) => pulse::resting(|| back.recv()).map_err(|_| DecodeError::Interrupted)?,
             None => {
-                self.lane.turn.wait_for(self.sequence);
+                pulse::resting(|| self.lane.turn.wait_for(self.sequence));
                 self.lane.buffers.take()
             }
         };
         let (emptied, back) = bounded(1);
         self.back = Some(back);
         let message = ToWriter::Rows { lane: self.lane.index, block: self.take_block(next), emptied };
-        self.to_writer.send(message).map_err(|_| DecodeError::Interrupted)
+        pulse::resting(|| self.to_writer.send(message)).map_err(|_| DecodeError::Interrupted)
     }
 }
 
 impl RowSink for SourceRows<'_> {
     fn row(&mut self, time_s: f64) -> Result<&mut [u8], DecodeError> {
         self.make_room()?;
+        pulse::beat();
         if self.keeps_times {
             self.times_s.push(time_s);
         }

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
@@ -10,7 +11,8 @@ use super::open::{OpenFailure, SourceFile};
 use super::reader::SourceReader;
 use super::sink::{FinishedRows, SourceRows};
 use super::{About, DecodeError, Decoder};
-use crate::lane::{Finished, Lane, Outcome, ToWriter};
+use crate::lane::{Finished, Lane, Outcome, Stage, ToWriter};
+use crate::pulse;
 use crate::source::{Candidate, Hash};
 
 /// A source that is decoded from memory as a whole may have so many bytes.
@@ -32,9 +34,12 @@ pub fn work(lane: &Lane, candidate: Candidate, to_writer: &Sender<ToWriter>) {
             Outcome::Rejected { reason: format!("the decoder failed on it: {}", panic_text(&*panic)), hash: None }
         })
     };
-    let message = ToWriter::Finished { lane: lane.index, finished: Box::new(Finished { candidate, outcome }) };
+    let message = ToWriter::Finished {
+        lane: lane.index,
+        finished: Box::new(Finished { candidate, outcome, decoded: Instant::now() }),
+    };
     // The writer outlives the pool; if it is gone, there is nobody left to tell.
-    drop(to_writer.send(message));
+    drop(pulse::resting(|| to_writer.send(message)));
 }
 
 fn take(lane: &Lane, candidate: &Candidate, to_writer: &Sender<ToWriter>) -> Outcome {
@@ -48,7 +53,9 @@ fn take(lane: &Lane, candidate: &Candidate, to_writer: &Sender<ToWriter>) -> Out
     let about = About { path: &path, extension: extension.as_deref() };
     let rows = || SourceRows::new(lane, candidate.sequence, to_writer);
     let taken = match &lane.decoder {
-        Decoder::Whole(decoder) => whole(candidate, &source, rows, |bytes, rows| decoder.decode(bytes, about, rows)),
+        Decoder::Whole(decoder) => {
+            whole(lane, candidate, &source, rows, |bytes, rows| decoder.decode(bytes, about, rows))
+        }
         Decoder::Stream(decoder) => {
             stream(lane, candidate, &source, rows, |reader, rows| decoder.decode(reader, about, rows))
         }
@@ -59,6 +66,7 @@ fn take(lane: &Lane, candidate: &Candidate, to_writer: &Sender<ToWriter>) -> Out
 
 /// All bytes in memory, hashed before they are decoded.
 fn whole<'a>(
+    lane: &Lane,
     candidate: &Candidate,
     source: &SourceFile,
     rows: impl FnOnce() -> SourceRows<'a>,
@@ -69,14 +77,19 @@ fn whole<'a>(
         let reason = format!("the file has {size} bytes, more than the limit of {max}: split it, or make it smaller");
         return Ok(Outcome::Rejected { reason, hash: None });
     }
+    let started = Instant::now();
     SOURCE_BYTES.with_borrow_mut(|bytes| {
         source.read_all(bytes)?;
         let hash = blake3::hash(bytes);
         if candidate.known_hash == Some(hash) {
             return Ok(Outcome::Unchanged { hash });
         }
+        let read = Instant::now();
+        lane.tally.spend(Stage::Read, read - started);
+        pulse::beat();
         let mut rows = rows();
         let decoded = decode(bytes, &mut rows);
+        lane.tally.spend(Stage::Decode, read.elapsed());
         if bytes.capacity() > KEPT_BUFFER_BYTES_MAX {
             *bytes = Vec::new();
         }
@@ -100,9 +113,11 @@ fn stream<'a>(
             return Ok(Outcome::Unchanged { hash });
         }
     }
+    let started = Instant::now();
     let mut reader = open()?;
     let mut rows = rows();
     let decoded = decode(&mut reader, &mut rows);
+    lane.tally.spend(Stage::Decode, started.elapsed());
     if matches!(decoded, Err(DecodeError::Interrupted | DecodeError::Read(_))) {
         return Ok(outcome(candidate, decoded, rows, None));
     }
@@ -127,8 +142,10 @@ fn file<'a>(
         return Ok(Outcome::Unchanged { hash });
     }
     source.rewind().map_err(OpenFailure::Unreadable)?;
+    let started = Instant::now();
     let mut rows = rows();
     let decoded = decode(&mut rows);
+    lane.tally.spend(Stage::Decode, started.elapsed());
     if !matches!(decoded, Err(DecodeError::Interrupted)) {
         source.check_unchanged()?;
         let root = lane.options.root(candidate.place.folder);

@@ -215,9 +215,9 @@ impl DatasetIntake {
         sort(&mut found, self.watch().order);
         for Found { status, known_hash, due, place } in found {
             if let Some(due) = due {
-                self.tracker.make_ready(due, Identity::from(&status), known_hash);
+                self.tracker.make_ready(due, &status, known_hash);
             } else {
-                self.tracker.add_ready(place, Identity::from(&status), known_hash);
+                self.tracker.add_ready(place, &status, known_hash);
             }
         }
     }
@@ -232,6 +232,7 @@ impl DatasetIntake {
         let mut missing = Vec::new();
         for (index, (folder, _)) in due {
             checked.push(index);
+            Tally::add(&self.lane.tally.scans, 1);
             match folder.check(watch, watcher.as_deref_mut()) {
                 Change::Missing { error, first: true } => missing.push(format!("{}: {error}", folder.root.display())),
                 Change::Missing { first: false, .. } => {}
@@ -310,7 +311,7 @@ impl DatasetIntake {
         for one in found {
             let identity = Identity::from(&one.status);
             if is_quiet(&one) {
-                self.tracker.add_ready(one.place, identity, one.known_hash);
+                self.tracker.add_ready(one.place, &one.status, one.known_hash);
             } else {
                 self.tracker.touch(one.place, now + settle, Some(identity), None);
             }
@@ -442,6 +443,12 @@ impl DatasetIntake {
         };
         self.unfinished_since.get_or_insert(now);
         self.tracker.settle_again(place, now, wait);
+    }
+
+    /// Shows what is on its way. Whether something is.
+    pub fn show_figures(&self) -> bool {
+        self.tracker.show(&self.lane.tally.waiting);
+        !self.tracker.is_empty()
     }
 
     /// Whether another scan could add anything.

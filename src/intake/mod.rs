@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, never, select};
 
-use crate::lane::{End, Lane, ToIntake, ToWriter};
+use crate::lane::{End, Lane, Tally, ToIntake, ToWriter};
+use crate::pulse;
 use crate::source::Candidate;
 use dataset::DatasetIntake;
 use watch::{Hint, Watcher};
@@ -28,6 +29,8 @@ use watch::{Hint, Watcher};
 const UNFINISHED_MAX: Duration = Duration::from_secs(3);
 /// Hints that are taken at one go, between two looks at everything else.
 const HINTS_AT_ONCE: usize = 4096;
+/// The figures on what waits are renewed so often, while something does.
+const FIGURES_EVERY: Duration = Duration::from_secs(1);
 
 /// A word from the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +75,8 @@ pub struct Intake {
     spawn: Spawn,
     once: bool,
     next_lane: usize,
+    /// When the figures are to be renewed.
+    figures_due: Option<Instant>,
 }
 
 /// What connects the intake with the other rooms.
@@ -104,6 +109,7 @@ impl Intake {
             spawn,
             once,
             next_lane: 0,
+            figures_due: None,
         }
     }
 
@@ -112,10 +118,12 @@ impl Intake {
         loop {
             let now = Instant::now();
             for dataset in &mut self.datasets {
+                pulse::beat();
                 dataset.tick(now, self.watcher.as_mut());
             }
             self.hand_over_leftovers();
             self.dispatch(now);
+            self.show_figures(now);
             if self.is_done() {
                 break;
             }
@@ -128,15 +136,27 @@ impl Intake {
         Report { problems, unfinished }
     }
 
+    /// Shows what is on its way, at most every [`FIGURES_EVERY`]: it takes a look at each file.
+    fn show_figures(&mut self, now: Instant) {
+        if self.figures_due.is_some_and(|due| now < due) {
+            return;
+        }
+        let is_waiting = self.datasets.iter().fold(false, |is_waiting, dataset| dataset.show_figures() || is_waiting);
+        // Once more when there is nothing left, and then not before the next file.
+        self.figures_due = is_waiting.then(|| now + FIGURES_EVERY);
+    }
+
     /// Sleeps until something happens. `false`: it is over.
     fn wait(&mut self) -> bool {
         let due = self.datasets.iter().filter_map(DatasetIntake::next_due).min();
+        let due = [due, self.figures_due].into_iter().flatten().min();
         let timeout = match due {
             Some(due) => crossbeam_channel::at(due),
             None => never(),
         };
         let no_hints = never();
         let hints = self.watcher.as_ref().map_or(&no_hints, Watcher::hints).clone();
+        pulse::rest(due);
         select! {
             recv(self.control) -> word => match word {
                 Ok(Control::Rescan) => self.rescan(),
@@ -149,6 +169,7 @@ impl Intake {
             recv(hints) -> hint => if let Ok(hint) = hint { self.hint(&hint) },
             recv(timeout) -> _ => {}
         }
+        pulse::work();
         // What came meanwhile, too, so that a burst costs one round and not thousands.
         while let Ok(message) = self.from_writer.try_recv() {
             self.message(message);
@@ -158,6 +179,9 @@ impl Intake {
         }
         if self.watcher.as_ref().is_some_and(Watcher::take_lost) {
             tracing::warn!("events were lost: scanning all folders");
+            for dataset in &self.datasets {
+                Tally::add(&dataset.lane.tally.overflows, 1);
+            }
             self.rescan();
         }
         true
@@ -294,6 +318,7 @@ impl Intake {
             known_hash: ready.known_hash,
             permit_bytes,
             writer_was_seen: ready.writer_was_seen,
+            arrived_ns: ready.arrived_ns,
             is_last_attempt: ready.is_last_attempt(),
         };
         self.used_bytes += permit_bytes;

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::config::Watch;
+use crate::pulse;
 use crate::storage::FileStatus;
 
 /// Folders nested deeper than this are not entered.
@@ -61,6 +62,7 @@ fn read_folder(
 ) -> io::Result<()> {
     walk.folders += 1;
     for entry in fs::read_dir(root.join(folder))? {
+        pulse::beat();
         let entry = entry?;
         let below = folder.join(entry.file_name());
         let kind = entry.file_type()?;

@@ -5,9 +5,12 @@
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::source::{Hash, Identity, Place};
+use crate::storage::FileStatus;
+use crate::tally::Waiting;
 
 /// So many files of one dataset are remembered at a time. Beyond it the next scan finds them again.
 pub const TRACKED_MAX: usize = 131_072;
@@ -45,6 +48,8 @@ pub struct Ready {
     pub identity: Identity,
     pub known_hash: Option<Hash>,
     pub writer_was_seen: bool,
+    /// When it came, or was last changed, by the kernel: nanoseconds since 1970.
+    pub arrived_ns: i64,
     attempts: u32,
     /// How often in a row it turned out not to be finished.
     asked: u32,
@@ -176,14 +181,17 @@ impl Tracker {
     }
 
     /// Queues a file that [`Self::pop_due`] gave.
-    pub fn make_ready(&mut self, due: Due, identity: Identity, known_hash: Option<Hash>) {
+    pub fn make_ready(&mut self, due: Due, status: &FileStatus, known_hash: Option<Hash>) {
         let Due { place, writer_was_seen, attempts, asked, .. } = due;
-        self.queue(place, Ready { identity, known_hash, writer_was_seen, attempts, asked });
+        let (identity, arrived_ns) = (Identity::from(status), status.ctime_ns);
+        self.queue(place, Ready { identity, known_hash, writer_was_seen, arrived_ns, attempts, asked });
     }
 
     /// Queues a file that a scan found quiet.
-    pub fn add_ready(&mut self, place: Place, identity: Identity, known_hash: Option<Hash>) {
-        self.queue(place, Ready { identity, known_hash, writer_was_seen: false, attempts: 0, asked: 0 });
+    pub fn add_ready(&mut self, place: Place, status: &FileStatus, known_hash: Option<Hash>) {
+        let (identity, arrived_ns) = (Identity::from(status), status.ctime_ns);
+        let ready = Ready { identity, known_hash, writer_was_seen: false, arrived_ns, attempts: 0, asked: 0 };
+        self.queue(place, ready);
     }
 
     fn queue(&mut self, place: Place, ready: Ready) {
@@ -252,6 +260,32 @@ impl Tracker {
         delay
     }
 
+    /// Shows what is on its way. Takes a look at each file.
+    pub fn show(&self, waiting: &Waiting) {
+        let (mut settling, mut ready, mut bytes, mut oldest_ns) = (0, 0, 0, u64::MAX);
+        for state in self.files.values() {
+            let taken = match state {
+                State::Settling(_) => {
+                    settling += 1;
+                    continue;
+                }
+                State::Ready(taken) => {
+                    ready += 1;
+                    taken
+                }
+                State::InFlight { taken, .. } => taken,
+            };
+            bytes += taken.identity.size;
+            oldest_ns = oldest_ns.min(u64::try_from(taken.arrived_ns).unwrap_or(0));
+        }
+        waiting.settling.store(settling, Ordering::Relaxed);
+        waiting.ready.store(ready, Ordering::Relaxed);
+        waiting.in_flight.store(self.in_flight as u64, Ordering::Relaxed);
+        waiting.bytes.store(bytes, Ordering::Relaxed);
+        waiting.oldest_ns.store(if oldest_ns == u64::MAX { 0 } else { oldest_ns }, Ordering::Relaxed);
+        waiting.is_incomplete.store(self.is_incomplete, Ordering::Relaxed);
+    }
+
     /// A file in flight comes back as it was, to be taken again before all others.
     pub fn put_back(&mut self, place: Place, sequence: u64) {
         if let Some(State::InFlight { mut taken, .. }) = self.files.remove(&place) {
@@ -272,8 +306,8 @@ mod tests {
         Place { folder: 0, below: name.into() }
     }
 
-    fn identity(size: u64) -> Identity {
-        Identity { size, mtime_ns: 0, inode: 0 }
+    fn status(size: u64) -> FileStatus {
+        FileStatus { device: 0, size, mtime_ns: 0, inode: 0, ctime_ns: 7, is_regular: true, is_folder: false }
     }
 
     fn names(tracker: &mut Tracker) -> Vec<String> {
@@ -291,7 +325,7 @@ mod tests {
         assert_eq!(tracker.next_due(), Some(after(90)));
         let due = tracker.pop_due(after(90)).unwrap();
         assert!(!due.writer_was_seen);
-        tracker.make_ready(due, identity(1), None);
+        tracker.make_ready(due, &status(1), None);
         assert_eq!(names(&mut tracker), ["a"]);
         assert_eq!(tracker.in_flight(), 1);
     }
@@ -300,7 +334,7 @@ mod tests {
     fn what_comes_back_goes_first_and_in_its_order() {
         let mut tracker = Tracker::default();
         for name in ["a", "b", "c", "d"] {
-            tracker.add_ready(place(name), identity(1), None);
+            tracker.add_ready(place(name), &status(1), None);
         }
         tracker.take();
         tracker.take();
@@ -312,7 +346,7 @@ mod tests {
     #[test]
     fn an_event_while_a_file_is_in_flight_is_remembered() {
         let mut tracker = Tracker::default();
-        tracker.add_ready(place("a"), identity(1), None);
+        tracker.add_ready(place("a"), &status(1), None);
         tracker.take();
         tracker.touch(place("a"), Instant::now(), None, None);
         assert!(tracker.settle(&place("a")));
@@ -322,7 +356,7 @@ mod tests {
     #[test]
     fn a_ready_file_that_is_touched_settles_again() {
         let mut tracker = Tracker::default();
-        tracker.add_ready(place("a"), identity(1), None);
+        tracker.add_ready(place("a"), &status(1), None);
         tracker.touch(place("a"), Instant::now(), None, Some(false));
         assert!(tracker.take().is_none());
         assert!(tracker.pop_due(Instant::now()).is_some());
@@ -333,7 +367,7 @@ mod tests {
     fn a_file_that_is_held_open_is_asked_less_and_less_often_until_it_is_closed() {
         let mut tracker = Tracker::default();
         let mut now = Instant::now();
-        tracker.add_ready(place("a"), identity(1), None);
+        tracker.add_ready(place("a"), &status(1), None);
         let mut waits = Vec::new();
         for _ in 0..7 {
             let (taken, _) = tracker.take().unwrap();
@@ -342,7 +376,7 @@ mod tests {
             waits.push((due - now).as_millis());
             now = due;
             let due = tracker.pop_due(now).unwrap();
-            tracker.make_ready(due, identity(1), None);
+            tracker.make_ready(due, &status(1), None);
         }
         assert_eq!(waits, [100, 200, 400, 800, 1600, 2000, 2000]);
         let (taken, _) = tracker.take().unwrap();
@@ -355,14 +389,37 @@ mod tests {
     #[test]
     fn attempts_to_read_come_to_an_end() {
         let mut tracker = Tracker::default();
-        tracker.add_ready(place("a"), identity(1), None);
+        tracker.add_ready(place("a"), &status(1), None);
         let now = Instant::now();
         for attempt in 1..=ATTEMPTS_MAX {
             let (taken, ready) = tracker.take().unwrap();
             assert_eq!(ready.is_last_attempt(), attempt == ATTEMPTS_MAX);
             let delay = tracker.retry(taken, now);
             let due = tracker.pop_due(now + delay).unwrap();
-            tracker.make_ready(due, identity(1), None);
+            tracker.make_ready(due, &status(1), None);
         }
+    }
+
+    #[test]
+    fn what_is_shown_is_what_is_tracked() {
+        use std::sync::atomic::AtomicU64;
+        let mut tracker = Tracker::default();
+        let waiting = Waiting::default();
+        let shown = |waiting: &Waiting| {
+            let figure = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            [&waiting.settling, &waiting.ready, &waiting.in_flight, &waiting.bytes, &waiting.oldest_ns].map(figure)
+        };
+        tracker.add_ready(place("a"), &status(10), None);
+        tracker.add_ready(place("b"), &status(20), None);
+        tracker.touch(place("c"), Instant::now(), None, Some(true));
+        tracker.take();
+        tracker.show(&waiting);
+        assert_eq!(shown(&waiting), [1, 1, 1, 30, 7]);
+        tracker.settle(&place("a"));
+        tracker.take();
+        tracker.settle(&place("b"));
+        tracker.pop_due(Instant::now());
+        tracker.show(&waiting);
+        assert_eq!(shown(&waiting), [0; 5]);
     }
 }

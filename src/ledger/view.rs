@@ -319,6 +319,18 @@ impl LedgerView {
         Ok(())
     }
 
+    /// The sources that were rejected last, the last first, at most `limit`.
+    pub fn last_rejected(&self, limit: usize) -> Result<Vec<Listed>, LedgerError> {
+        self.read("listing its rejected sources", |connection| {
+            connection
+                .prepare(&format!(
+                    "SELECT {FIELDS}, committed_at FROM sources WHERE status = 'rejected' ORDER BY id DESC LIMIT ?1"
+                ))?
+                .query_map(params![i64::try_from(limit).unwrap_or(i64::MAX)], listed)?
+                .collect()
+        })
+    }
+
     /// Forgets rejected sources, so that the next scan takes them again. `None`: all of them. The forgotten entries.
     pub fn forget_rejected(&self, paths: Option<&[PathBuf]>) -> Result<Vec<Entry>, LedgerError> {
         self.read("forgetting rejected sources", |connection| {

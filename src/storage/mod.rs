@@ -60,6 +60,10 @@ pub trait Disk: Send + Sync {
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a folder durable.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+    /// Bytes that are free to this process on the disk of a folder, and bytes of the disk. `None` where that is not known.
+    fn room(&self, _folder: &Path) -> io::Result<Option<(u64, u64)>> {
+        Ok(None)
+    }
     /// Creates a folder and those above it.
     fn create_folders(&self, folder: &Path) -> io::Result<()>;
 }

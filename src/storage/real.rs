@@ -74,6 +74,13 @@ impl Disk for RealDisk {
         File::open(folder)?.sync_all()
     }
 
+    fn room(&self, folder: &Path) -> io::Result<Option<(u64, u64)>> {
+        let statistics = rustix::fs::statvfs(folder)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(statistics.f_frsize);
+        // Some network filesystems say that they have nothing at all.
+        Ok((statistics.f_blocks > 0).then(|| (bytes(statistics.f_bavail), bytes(statistics.f_blocks))))
+    }
+
     fn create_folders(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)
     }

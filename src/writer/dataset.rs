@@ -22,49 +22,22 @@ use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Staged};
 use super::column::{Column, ColumnKind, SourceFacts};
+use super::fault::Fault;
 use super::paths::Paths;
 use crate::config::{Changed, Dataset, Disposal, Duplicates, Durability};
 use crate::decode::RowBlock;
 use crate::ledger::{
-    CommitError, Committed, Entry, Fate, Known, LastLook, Ledger, LedgerError, Rules, State, Transaction, last_look,
+    CommitError, Committed, Entry, Fate, Known, LastLook, Ledger, Rules, State, Transaction, last_look,
 };
 use crate::npy::GrowingFile;
 use crate::source::{Hash, Identity, Place};
-use crate::storage::{Access, Disk, is_full, write_all_at};
+use crate::storage::{Access, Disk, write_all_at};
+use crate::tally::Stage;
 
 /// Staged rows are handed to the operating system once they are this many bytes.
 const FLUSH_BYTES: usize = 4 << 20;
 /// So many of the newest bytes are checked against their checksums after a crash.
 const UNCHECKED_BYTES_MAX: u64 = 256 << 20;
-
-/// Why nothing can be written at the moment.
-#[derive(Debug, thiserror::Error)]
-pub enum Fault {
-    /// The cause may pass: no room, or a ledger that somebody else holds. Nothing was committed.
-    #[error("{0}")]
-    Passing(String),
-    /// What the disk holds is not known. Nothing more may be written, published or disposed of before a restart.
-    #[error("{0}")]
-    Lasting(String),
-}
-
-impl Fault {
-    fn io(operation: &str, path: &Path, error: &io::Error) -> Self {
-        let text = format!("{operation} {}: {error}", path.display());
-        if is_full(error) { Self::Passing(text) } else { Self::Lasting(text) }
-    }
-
-    fn sync(path: &Path, error: &io::Error) -> Self {
-        // Whatever the reason: after a failed sync the pages count as clean, and a second one would lie.
-        Self::Lasting(format!("syncing {}: {error}", path.display()))
-    }
-}
-
-impl From<LedgerError> for Fault {
-    fn from(error: LedgerError) -> Self {
-        if error.may_pass() { Self::Passing(error.to_string()) } else { Self::Lasting(error.to_string()) }
-    }
-}
 
 /// A source whose decode has ended.
 #[derive(Debug)]
@@ -129,6 +102,8 @@ pub struct DatasetWriter {
     /// Where the rows of the source at hand begin.
     source_start: u64,
     next_source_id: u64,
+    /// What the steps of a commit took, until somebody asks.
+    times: Vec<(Stage, Duration)>,
     label_ids: HashMap<String, i64>,
     /// Class names in `labels.json`.
     labels_published: usize,
@@ -157,6 +132,7 @@ impl DatasetWriter {
             batch: Batch::default(),
             source_start: state.rows,
             next_source_id: state.next_source_id,
+            times: Vec::new(),
             label_ids: HashMap::new(),
             labels_published: 0,
             recent: VecDeque::new(),
@@ -214,6 +190,7 @@ impl DatasetWriter {
 
     /// As [`Self::stage_rows`] for a source that goes on: its rows are written at once, and the buffer comes back.
     pub fn stage_part(&mut self, block: RowBlock, mut recycle: impl FnMut(Vec<u8>)) -> Result<(), Fault> {
+        self.check_room(block.bytes.len() as u64)?;
         // What waited before it belongs to others, and is let go of separately.
         self.main.flush(drop).map_err(|error| Fault::io("writing rows to", self.main.path(), &error))?;
         self.stage_rows(block, &mut recycle)?;
@@ -301,17 +278,45 @@ impl DatasetWriter {
 
     /// Makes the batch part of the dataset, and shows it to readers. Steps 1 to 4.
     pub fn commit(&mut self, mut recycle: impl FnMut(Vec<u8>)) -> Result<(), Fault> {
+        self.times.clear();
         #[cfg(feature = "simulation")]
         if let Some(swap) = crate::storage::simulated::swap::active() {
             return self.commit_in_wrong_order(swap, recycle);
         }
-        // Also without rows: a source that was rejected may have left parts of itself behind.
-        self.write_staged(&mut recycle)?;
         if self.batch.rows > 0 {
-            self.sync_files()?;
+            self.check_room(self.batch.bytes)?;
         }
-        self.commit_ledger()?;
-        self.publish()
+        // Also without rows: a source that was rejected may have left parts of itself behind.
+        self.timed(Stage::Write, |writer| writer.write_staged(&mut recycle))?;
+        if self.batch.rows > 0 {
+            self.timed(Stage::Sync, |writer| writer.sync_files())?;
+        }
+        self.timed(Stage::Ledger, Self::commit_ledger)?;
+        self.timed(Stage::Publish, Self::publish)
+    }
+
+    fn timed<T>(&mut self, stage: Stage, step: impl FnOnce(&mut Self) -> T) -> T {
+        let started = Instant::now();
+        let result = step(self);
+        self.times.push((stage, started.elapsed()));
+        result
+    }
+
+    /// What the steps of the last commit took.
+    pub fn take_times(&mut self) -> impl Iterator<Item = (Stage, Duration)> {
+        self.times.drain(..)
+    }
+
+    /// Whether the disk has room for so many bytes, and for what is to stay free. A disk that cannot be asked has.
+    pub fn check_room(&self, needed: u64) -> Result<(), Fault> {
+        let folder = self.paths.folder();
+        if let Ok(Some((free, disk_bytes))) = self.disk.room(folder) {
+            let min_free = self.options.min_free.bytes(disk_bytes);
+            if free < min_free.saturating_add(needed) {
+                return Err(Fault::little_room(folder, free, needed, min_free));
+            }
+        }
+        Ok(())
     }
 
     fn write_staged(&mut self, mut recycle: impl FnMut(Vec<u8>)) -> Result<(), Fault> {
@@ -370,6 +375,11 @@ impl DatasetWriter {
         }
         sync_files(&self.options, self.columns.iter().map(|column| &column.file))?;
         self.main.publish(rows).map_err(|error| Fault::io("publishing", self.main.path(), &error))
+    }
+
+    /// Rows that readers see.
+    pub fn published_rows(&self) -> u64 {
+        self.main.published_rows()
     }
 
     /// Whether readers see less than what is committed.

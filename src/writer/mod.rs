@@ -6,6 +6,7 @@
 //! | `batch` | what is staged for the next transaction |
 //! | `column` | the aligned columns and their values |
 //! | `paths` | the names of a dataset's files |
+//! | `fault` | why nothing can be written: what may pass, and what needs a restart |
 //! | `dispose` | what becomes of a source after its commit |
 //! | `slot` | one dataset's sources in their order, and what happens when a disk fails |
 //! | `thread` | [`Writer`]: all datasets, message by message |
@@ -14,14 +15,16 @@ mod batch;
 mod column;
 mod dataset;
 mod dispose;
+mod fault;
 mod paths;
 mod slot;
 mod thread;
 
 pub use batch::is_elsewhere;
 pub use column::{Column, ColumnKind};
-pub use dataset::{DatasetWriter, Fault, Finish, FinishedSource, SourceResult, StagedAs, rules};
+pub use dataset::{DatasetWriter, Finish, FinishedSource, SourceResult, StagedAs, rules};
 pub use dispose::{Disposed, dispose, move_beside};
+pub use fault::Fault;
 pub use paths::Paths;
 pub use slot::First;
 #[cfg(feature = "simulation")]

@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::Sender;
 
-use super::dataset::{DatasetWriter, Fault, Finish, FinishedSource, SourceResult, StagedAs};
+use super::dataset::{DatasetWriter, Finish, FinishedSource, SourceResult, StagedAs};
 use super::dispose::{Disposed, dispose};
+use super::fault::Fault;
 use crate::config::{Disposal, Durability};
 use crate::decode::RowBlock;
 use crate::lane::{End, Finished, Lane, Outcome, Tally, ToIntake};
 use crate::ledger::{Entry, Fate};
+use crate::pulse;
 use crate::source::{Candidate, Identity, Place};
+use crate::tally::Stage;
 
 /// The first wait after a full disk; it doubles with every attempt that fails.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -43,6 +46,7 @@ struct Settlement {
     id: u64,
     kind: StagedAs,
     reason: Option<String>,
+    decoded: Instant,
 }
 
 /// See the module documentation.
@@ -90,6 +94,7 @@ impl Slot {
     }
 
     pub fn open(&mut self, writer: DatasetWriter) {
+        self.lane.tally.published_rows.store(writer.published_rows(), Ordering::Relaxed);
         self.state = State::Open(Box::new(writer));
         self.tell(ToIntake::Opened { lane: self.lane.index });
     }
@@ -142,7 +147,7 @@ impl Slot {
     }
 
     fn take(&mut self, finished: Finished) {
-        let Finished { candidate, outcome } = finished;
+        let Finished { candidate, outcome, decoded } = finished;
         let is_lost = self.is_refused(candidate.sequence);
         let lane = self.lane.clone();
         let recycle = |buffer| lane.buffers.give(buffer);
@@ -189,7 +194,7 @@ impl Slot {
                     let path = lane.path_of(&candidate.place);
                     tracing::warn!(dataset = lane.options.name, source = ?path, "taken, but not all of it: {note}");
                 }
-                self.settlements.push(Settlement { candidate, id, kind, reason: reason_for_log });
+                self.settlements.push(Settlement { candidate, id, kind, reason: reason_for_log, decoded });
                 if lane.options.commit.durability == Durability::Source {
                     self.commit();
                 }
@@ -255,15 +260,26 @@ impl Slot {
         let lane = self.lane.clone();
         let State::Open(writer) = &mut self.state else { return };
         let was = writer.rows();
+        let started = Instant::now();
+        for settlement in &self.settlements {
+            lane.tally.spend(Stage::Wait, started - settlement.decoded);
+        }
         let result = writer.commit(|buffer| lane.buffers.give(buffer));
         let rows = writer.rows();
+        lane.tally.published_rows.store(writer.published_rows(), Ordering::Relaxed);
+        for (stage, time) in writer.take_times() {
+            lane.tally.spend(stage, time);
+        }
         // The ledger's word counts: a fault after the transaction only delays the publication. But once the state of the
         // disk is not known, no file of the user's is touched; the next start disposes of them.
         if writer.batch_is_empty() {
             self.settle_batch(rows - was, !matches!(result, Err(Fault::Lasting(_))));
         }
         match result {
-            Ok(()) => self.pause = PAUSE_MIN,
+            Ok(()) => {
+                self.pause = PAUSE_MIN;
+                lane.tally.pause(None);
+            }
             Err(fault) => self.fault(fault),
         }
     }
@@ -273,17 +289,22 @@ impl Slot {
         let tally = &lane.tally;
         Tally::add(&tally.commits, 1);
         Tally::add(&tally.rows, new_rows);
+        tally.history.add(new_rows);
+        let now_ns = wall_clock_ns();
         let settlements = std::mem::take(&mut self.settlements);
         let sources = settlements.len();
         let mut moved = Vec::new();
-        for Settlement { candidate, id, kind, reason } in settlements {
+        for Settlement { candidate, id, kind, reason, .. } in settlements {
+            pulse::beat();
             let disposal = match kind {
                 StagedAs::Rejected => {
-                    Tally::add(&tally.rejected, 1);
+                    tally.reject(reason.as_deref().unwrap_or_default());
                     &lane.options.watch.rejected
                 }
                 StagedAs::Rows(_) | StagedAs::Duplicate => {
                     Tally::add(&tally.committed, 1);
+                    Tally::add(&tally.source_bytes, candidate.identity.size);
+                    tally.latency.add(now_ns.saturating_sub(candidate.arrived_ns).max(0) as f64 / 1e9);
                     &lane.options.watch.after
                 }
                 StagedAs::FoundAgain => {
@@ -356,6 +377,7 @@ impl Slot {
                     "paused for {:?}: {reason}; its sources are kept and taken again",
                     self.pause
                 );
+                lane.tally.pause(Some(reason));
                 self.pause = (self.pause * 2).min(PAUSE_MAX);
                 self.paused_until = Some(until);
                 lane.interrupted.store(true, Ordering::Relaxed);
@@ -384,6 +406,12 @@ impl Slot {
             self.lane.tally.fail("committed rows are not published yet; the next start publishes them");
         }
     }
+}
+
+/// Nanoseconds since 1970.
+fn wall_clock_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -422,12 +450,11 @@ mod tests {
             known_hash: None,
             permit_bytes: 0,
             writer_was_seen: false,
+            arrived_ns: 0,
             is_last_attempt: false,
         };
-        Finished {
-            candidate,
-            outcome: Outcome::Rows { block: rows(part), rows: all, checksum: hash, hash, note: None },
-        }
+        let outcome = Outcome::Rows { block: rows(part), rows: all, checksum: hash, hash, note: None };
+        Finished { candidate, outcome, decoded: Instant::now() }
     }
 
     /// How the sources ended, in their order.

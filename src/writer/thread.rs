@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use super::dataset::DatasetWriter;
 use super::slot::{First, Slot};
 use crate::lane::{Lane, ToIntake, ToWriter};
+use crate::pulse;
 
 /// Messages that are taken at one go, between two looks at what is due.
 const MESSAGES_AT_ONCE: usize = 1024;
@@ -49,10 +50,13 @@ impl Writer {
     /// Runs until every sender of messages is gone, then commits what is left.
     pub fn run(mut self) {
         loop {
-            let message = match self.next_due() {
+            let due = self.next_due();
+            pulse::rest(due);
+            let message = match due {
                 Some(due) => self.messages.recv_deadline(due),
                 None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
+            pulse::work();
             match message {
                 Ok(message) => {
                     self.message(message);
@@ -69,10 +73,12 @@ impl Writer {
                 self.reopen(now);
             }
             for slot in &mut self.slots {
+                pulse::beat();
                 slot.commit_if_due(now);
             }
         }
         for slot in &mut self.slots {
+            pulse::beat();
             slot.close();
         }
     }
@@ -83,6 +89,7 @@ impl Writer {
     }
 
     fn message(&mut self, message: ToWriter) {
+        pulse::beat();
         let (ToWriter::Rows { lane, .. } | ToWriter::Finished { lane, .. } | ToWriter::Dispose { lane, .. }) = message;
         let Some(slot) = self.slots.get_mut(lane) else { return };
         match message {

@@ -301,3 +301,16 @@ fn datasets_that_do_not_touch_each_other_live_together() {
 fn a_byte_order_mark_and_windows_line_ends_are_fine() {
     only_dataset(&format!("\u{feff}{}", GOOD.replace('\n', "\r\n")));
 }
+
+#[test]
+fn the_page_listens_where_it_is_told_and_a_port_alone_is_this_machine() {
+    for (listen, address) in
+        [("'0.0.0.0:80'", "0.0.0.0:80"), ("'[::1]:9464'", "[::1]:9464"), ("9464", "127.0.0.1:9464")]
+    {
+        let config = parsed(&format!("[service]\nlisten = {listen}\nmin_free = '1GiB'\n{GOOD}"));
+        assert_eq!(config.service.listen, Some(address.parse().unwrap()));
+        assert_eq!(config.datasets[0].min_free.bytes(10), 1 << 30);
+    }
+    let default = parsed(GOOD).service.min_free;
+    assert_eq!((default.bytes(1 << 40), default.bytes(2 << 20)), (256 << 20, (2 << 20) / 20));
+}

@@ -1,6 +1,6 @@
 //! Tables, required and unknown keys, `[service]`, names and outputs.
 
-use super::{GOOD, assert_faults, good_with};
+use super::{assert_faults, good_with};
 
 #[test]
 fn all_faults_of_a_config_are_told_at_once() {
@@ -195,50 +195,22 @@ ingest.toml: 3 faults"#,
 }
 
 #[test]
-fn keys_of_later_versions_are_refused_with_honest_words() {
-    assert_faults(
-        r#"[service]
-listen = "127.0.0.1:9464"
-[[dataset]]
-name = "a"
-output = "a.npy"
-shape = [8, 9, 3]
-dtype = "u1"
-[dataset.watch]
-folders = ["in"]
-[dataset.image]
-"#,
-        r#"
-ingest.toml:2:10: `service.listen`: this version has no status page yet; remove the line
-    2 | listen = "127.0.0.1:9464"
-      |          ^^^^^^^^^^^^^^^^
-ingest.toml: 1 fault"#,
-    );
-    assert_faults(
-        &good_with(
-            "[dataset.image]",
-            r"[dataset.video]
-fps = 2",
-        ),
-        r#"
-ingest.toml:9:1: `dataset.video`: this version decodes `image` only; remove the table
-    9 | [dataset.video]
-      | ^^^^^^^^^^^^^^^
-ingest.toml: 1 fault"#,
-    );
-    assert_faults(
-        &format!(
-            "{GOOD}{}",
-            r#"[dataset.command]
-argv = ["cat"]
-"#
-        ),
-        r#"
-ingest.toml:10:1: `dataset.command`: this version decodes `image` only; remove the table
-   10 | [dataset.command]
-      | ^^^^^^^^^^^^^^^^^
-ingest.toml: 1 fault"#,
-    );
+fn an_address_is_one_with_a_port() {
+    for (listen, message) in [
+        ("\"somewhere\"", "found \"somewhere\", expected an address with a port such as \"127.0.0.1:9464\""),
+        ("\"localhost:9464\"", "names are not looked up: write the address, \"127.0.0.1\" for this machine alone"),
+        ("\"127.0.0.1\"", "expected an address with a port"),
+        ("0", "found 0, expected an address such as \"127.0.0.1:9464\", or a port from 1 to 65535"),
+        ("true", "found true, expected an address with a port"),
+    ] {
+        let text = format!(
+            "[service]\nlisten = {listen}\n[[dataset]]\nname = \"a\"\noutput = \"a.npy\"\nshape = [8, 9, 3]\ndtype = \"u1\"\n\
+             [dataset.watch]\nfolders = [\"in\"]\n[dataset.image]\n"
+        );
+        let faults =
+            npy_ingest::config::parse(&text, std::path::Path::new("/conf/ingest.toml")).unwrap_err().to_string();
+        assert!(faults.contains(":2:10: `service.listen`: found") && faults.contains(message), "{faults}");
+    }
 }
 
 #[test]

@@ -269,12 +269,12 @@ impl Service<'_> {
                 }
                 let candidate = self.candidate(one);
                 if is_known {
-                    early.push(Finished { candidate, outcome: Outcome::Unchanged { hash } });
+                    early.push(Finished { candidate, outcome: Outcome::Unchanged { hash }, decoded: self.start });
                 } else if content.part_rows > 0 || breaks_off {
                     late.push((candidate, content, hash, false));
                 } else {
                     let outcome = self.outcome(content, hash, 0);
-                    early.push(Finished { candidate, outcome });
+                    early.push(Finished { candidate, outcome, decoded: self.start });
                 }
             }
             self.lane.dispatched.store(self.next_sequence, Ordering::Relaxed);
@@ -301,6 +301,7 @@ impl Service<'_> {
             known_hash: one.known_hash,
             permit_bytes: 0,
             writer_was_seen: false,
+            arrived_ns: 0,
             is_last_attempt: false,
         };
         self.next_sequence += 1;
@@ -336,7 +337,7 @@ impl Service<'_> {
             true => Outcome::NotFinished(NotFinished::Changed),
             false => self.outcome(content, hash, first),
         };
-        self.hand_on(Finished { candidate, outcome })
+        self.hand_on(Finished { candidate, outcome, decoded: self.start })
     }
 
     /// How the decode ends. Rows before `first` have been handed on.
@@ -407,7 +408,7 @@ impl Service<'_> {
     fn go_on(&mut self, until: Instant) -> Result<(), Interruption> {
         self.world.control.has_gone_on.store(true, Ordering::Relaxed);
         for candidate in std::mem::take(&mut self.in_flight) {
-            self.slot.finished(Finished { candidate, outcome: Outcome::Interrupted });
+            self.slot.finished(Finished { candidate, outcome: Outcome::Interrupted, decoded: self.start });
         }
         let handed_out = self.lane.dispatched.load(Ordering::Relaxed);
         self.lane.interrupted.store(false, Ordering::Relaxed);

@@ -1,0 +1,104 @@
+//! A thread that tells systemd that the others are well, and one line on how things stand.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use super::systemd::Manager;
+use super::text;
+use crate::monitor::{Board, Run};
+
+/// The line is looked at so often, and sent when it has changed.
+const STATUS_EVERY: Duration = Duration::from_secs(5);
+
+/// The running thread. It ends when this is dropped.
+pub struct Watchdog {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watchdog {
+    /// `None` where there is no systemd to be told.
+    pub fn start(manager: &Arc<Manager>, board: &Arc<Board>) -> io::Result<Option<Self>> {
+        if !manager.is_there() {
+            return Ok(None);
+        }
+        let (stop, stopped) = bounded(1);
+        let (manager, board) = (manager.clone(), board.clone());
+        let thread = Builder::new().name("npy-watchdog".to_owned()).spawn(move || run(&manager, &board, &stopped))?;
+        Ok(Some(Self { stop: Some(stop), thread: Some(thread) }))
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        // Its panic would be told by the missing pings.
+        drop(self.thread.take().map(JoinHandle::join));
+    }
+}
+
+fn run(manager: &Manager, board: &Board, stopped: &Receiver<()>) {
+    let watchdog = manager.watchdog();
+    // A thread may be stuck for half of the time that systemd allows between pings; it is looked at three times as often.
+    let every = watchdog.map_or(STATUS_EVERY, |watchdog| (watchdog / 6).min(STATUS_EVERY));
+    let mut told = String::new();
+    let mut was_stuck = false;
+    loop {
+        let run = board.run();
+        let stuck = watchdog.and_then(|watchdog| run.as_ref()?.pulses.stuck(watchdog / 2));
+        match &stuck {
+            Some(thread) if !was_stuck => {
+                tracing::error!(thread, "a thread does not get on with its work: no more pings to systemd's watchdog");
+            }
+            Some(_) => {}
+            None if watchdog.is_some() => manager.alive(),
+            None => {}
+        }
+        was_stuck = stuck.is_some();
+        if let Some(run) = run {
+            let line = match &stuck {
+                Some(thread) => format!("the thread {thread} is stuck"),
+                None => line(&run),
+            };
+            if line != told {
+                manager.status(&line);
+                told = line;
+            }
+        }
+        match stopped.recv_timeout(every) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// `2 datasets, 1,020 rows, 1 source rejected, 17 sources waiting`, and who is paused or stopped.
+fn line(run: &Run) -> String {
+    let sum = |figure: fn(&crate::lane::Tally) -> u64| run.lanes.iter().map(|lane| figure(&lane.tally)).sum::<u64>();
+    let waiting = sum(|tally| {
+        let waiting = &tally.waiting;
+        [&waiting.settling, &waiting.ready, &waiting.in_flight].map(|count| count.load(Ordering::Relaxed)).iter().sum()
+    });
+    let rejected = sum(|tally| tally.rejected.load(Ordering::Relaxed));
+    let mut line = format!(
+        "{}, {}, {} rejected, {} waiting",
+        text::number_of(run.lanes.len() as u64, "dataset", "datasets"),
+        text::number_of(sum(|tally| tally.rows.load(Ordering::Relaxed)), "new row", "new rows"),
+        text::number_of(rejected, "source", "sources"),
+        text::count(waiting),
+    );
+    for lane in &run.lanes {
+        let name = &lane.options.name;
+        if let Some(reason) = lane.tally.failure() {
+            line.push_str(&format!("; {name} is stopped: {reason}"));
+        } else if let Some(reason) = lane.tally.paused() {
+            line.push_str(&format!("; {name} is paused: {reason}"));
+        }
+    }
+    text::path(line.as_ref())
+}

@@ -1,0 +1,143 @@
+//! Where one dataset stands.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Dataset;
+use crate::lane::Lane;
+use crate::ledger::{Counts, LedgerError, LedgerView};
+use crate::npy;
+use crate::writer::Paths;
+
+/// The rate is that of the last minute.
+const RATE_SECONDS: u32 = 60;
+
+/// What `status --json` and `/status.json` give.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Answer {
+    /// The config file, absolute.
+    pub config: PathBuf,
+    pub datasets: Vec<Figures>,
+}
+
+/// Where one dataset stands, by its ledger, its header, and what waits.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Figures {
+    pub name: String,
+    pub output: PathBuf,
+    /// A process holds the dataset's lock.
+    pub running: bool,
+    /// Committed, by the ledger.
+    pub rows: u64,
+    /// In the main file's header.
+    pub published_rows: Option<u64>,
+    pub shape: Vec<u64>,
+    pub dtype: String,
+    pub row_bytes: u64,
+    pub sources: u64,
+    pub rejected: u64,
+    /// Sources that are not in the ledger yet.
+    pub backlog: u64,
+    pub backlog_bytes: u64,
+    /// Since the oldest of them came, or was last changed. Told by a running service only.
+    pub oldest_waiting_seconds: Option<f64>,
+    /// Of the last minute.
+    pub rows_per_second: f64,
+    /// From the drop of a source to its published rows, of half of them and of 95 %. Told by a running service only.
+    pub latency_median_seconds: Option<f64>,
+    pub latency_p95_seconds: Option<f64>,
+    /// UTC, ISO 8601.
+    pub last_commit: Option<String>,
+    /// Why it is paused, or takes nothing more.
+    pub paused: Option<String>,
+    pub stopped: Option<String>,
+    pub problems: Vec<String>,
+}
+
+impl Figures {
+    /// What the files tell: all but what waits.
+    ///
+    /// # Errors
+    /// The ledger is there and cannot be read.
+    pub fn of_files(options: &Dataset) -> Result<Self, LedgerError> {
+        let paths = Paths::new(&options.output);
+        // The count first: rows are committed before they are published.
+        let published_rows = npy::inspect(&paths.main).ok().and_then(|inspection| inspection.rows);
+        let (mut rows, mut counts, mut recent, mut last_commit) = (0, Counts::default(), 0, None);
+        if let Some(view) = LedgerView::open(&paths.ledger)? {
+            rows = view.state()?.rows;
+            counts = view.counts()?;
+            recent = view.rows_of_last(RATE_SECONDS)?;
+            last_commit = view.last_commit()?;
+        }
+        let mut shape = vec![rows];
+        shape.extend(options.row.shape.iter().map(|dimension| *dimension as u64));
+        Ok(Self {
+            name: options.name.clone(),
+            output: options.output.clone(),
+            running: is_locked(&paths.main),
+            rows,
+            published_rows,
+            shape,
+            dtype: options.row.dtype.descr(),
+            row_bytes: options.row.row_bytes() as u64,
+            sources: counts.committed,
+            rejected: counts.rejected,
+            backlog: 0,
+            backlog_bytes: 0,
+            oldest_waiting_seconds: None,
+            rows_per_second: recent as f64 / f64::from(RATE_SECONDS),
+            latency_median_seconds: None,
+            latency_p95_seconds: None,
+            last_commit,
+            paused: None,
+            stopped: None,
+            problems: Vec::new(),
+        })
+    }
+
+    /// What the files and the running threads tell.
+    ///
+    /// # Errors
+    /// As [`Self::of_files`].
+    pub fn of_lane(lane: &Lane) -> Result<Self, LedgerError> {
+        let tally = &lane.tally;
+        let waiting = &tally.waiting;
+        let [settling, ready, in_flight, backlog_bytes] =
+            [&waiting.settling, &waiting.ready, &waiting.in_flight, &waiting.bytes]
+                .map(|figure| figure.load(Ordering::Relaxed));
+        let mut problems = Vec::new();
+        if waiting.is_incomplete.load(Ordering::Relaxed) {
+            problems.push("more files wait than are tracked at a time: the backlog is larger than it says".to_owned());
+        }
+        Ok(Self {
+            backlog: settling + ready + in_flight,
+            backlog_bytes,
+            oldest_waiting_seconds: oldest_s(lane),
+            latency_median_seconds: tally.latency.quantile_s(0.5),
+            latency_p95_seconds: tally.latency.quantile_s(0.95),
+            paused: tally.paused(),
+            stopped: tally.failure(),
+            problems,
+            ..Self::of_files(&lane.options)?
+        })
+    }
+}
+
+/// Seconds since the oldest source that waits came.
+pub fn oldest_s(lane: &Lane) -> Option<f64> {
+    let oldest_ns = lane.tally.waiting.oldest_ns.load(Ordering::Relaxed);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    (oldest_ns > 0).then(|| now.saturating_sub(u128::from(oldest_ns)) as f64 / 1e9)
+}
+
+/// Whether somebody holds the writer's lock. A shared lock is asked for and given back at once.
+fn is_locked(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    matches!(rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared), Err(rustix::io::Errno::WOULDBLOCK))
+}

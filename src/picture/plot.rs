@@ -1,0 +1,86 @@
+//! Signals: the least and the greatest value of each column, so that no peak is lost however long the signal is.
+
+use std::fmt::Write;
+
+use image::{Rgb, RgbImage};
+
+use super::Look;
+use super::samples::{range, samples};
+use crate::npy::Dtype;
+
+/// Columns of a plot on the page, in units of its own.
+const SVG_WIDTH: usize = 300;
+const SVG_HEIGHT: f64 = 100.0;
+/// Channels that are drawn.
+const CHANNELS_MAX: usize = 4;
+/// One for each channel; they read on light and on dark ground.
+const COLOURS: [[u8; 3]; CHANNELS_MAX] =
+    [[0x3b, 0x82, 0xc4], [0xd0, 0x7a, 0x2d], [0x4f, 0x9d, 0x69], [0xa8, 0x5f, 0xb5]];
+const GROUND: Rgb<u8> = Rgb([0xf6, 0xf6, 0xf3]);
+const AXIS: Rgb<u8> = Rgb([0xd8, 0xd8, 0xd2]);
+
+/// The least and the greatest of each of `columns` equal parts of one channel, as parts of the height: 0 is the top.
+fn envelope(numbers: &[f64], channels: usize, channel: usize, columns: usize) -> Vec<(f64, f64)> {
+    let (least, greatest) = range(numbers);
+    let span = if greatest > least { greatest - least } else { 1.0 };
+    let height = |value: f64| 0.04 + 0.92 * (1.0 - (value - least) / span);
+    let count = numbers.len() / channels.max(1);
+    let columns = columns.min(count.max(1));
+    let of = |column: usize| {
+        // One sample more, so that neighbours touch.
+        let (from, to) = (column * count / columns, ((column + 1) * count / columns + 1).min(count));
+        let part: Vec<f64> =
+            (from..to).filter_map(|sample| numbers.get(sample * channels + channel)).copied().collect();
+        let (low, high) = range(&part);
+        (height(high), height(low))
+    };
+    (0..columns).map(of).collect()
+}
+
+/// A plot as pixels.
+pub fn pixels(numbers: &[f64], channels: usize, width: u32, height: u32) -> RgbImage {
+    let mut drawn = RgbImage::from_pixel(width, height, GROUND);
+    for x in 0..width {
+        drawn.put_pixel(x, height / 2, AXIS);
+    }
+    for (channel, colour) in COLOURS.iter().enumerate().take(channels) {
+        let columns = envelope(numbers, channels, channel, width as usize);
+        for x in 0..width {
+            let place = x as usize * columns.len() / width as usize;
+            let Some((top, bottom)) = columns.get(place) else { continue };
+            let line = |part: f64| ((part * f64::from(height)) as u32).min(height - 1);
+            for y in line(*top)..=line(*bottom) {
+                drawn.put_pixel(x, y, Rgb(*colour));
+            }
+        }
+    }
+    drawn
+}
+
+/// A row that is a signal as an SVG document; empty ground for any other.
+pub fn svg(dtype: &Dtype, look: Look, bytes: &[u8]) -> String {
+    let mut drawn = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {SVG_WIDTH} {SVG_HEIGHT}\" preserveAspectRatio=\"none\">"
+    );
+    if let Look::Signal { samples: count, channels } = look {
+        let numbers = samples(dtype, bytes, 0, count * channels);
+        for (channel, [red, green, blue]) in COLOURS.iter().enumerate().take(channels) {
+            let columns = envelope(&numbers, channels, channel, SVG_WIDTH);
+            let step = SVG_WIDTH as f64 / columns.len() as f64;
+            let mut path = String::new();
+            // There along the upper edge, and back along the lower one.
+            let upper = columns.iter().map(|(top, _)| *top).enumerate();
+            let lower = columns.iter().map(|(_, bottom)| *bottom).enumerate().rev();
+            for (at, (column, part)) in upper.chain(lower).enumerate() {
+                let verb = if at == 0 { 'M' } else { 'L' };
+                let x = (column as f64 + 0.5) * step;
+                // Writing to a string cannot fail.
+                let _ = write!(path, "{verb}{x:.1} {:.1}", part * SVG_HEIGHT);
+            }
+            let colour = format!("rgb({red},{green},{blue})");
+            let _ = write!(drawn, "<path d=\"{path}Z\" fill=\"{colour}\" stroke=\"{colour}\" stroke-width=\"0.7\"/>");
+        }
+    }
+    drawn.push_str("</svg>\n");
+    drawn
+}

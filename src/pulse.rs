@@ -1,0 +1,181 @@
+//! Signs of life: whether a thread that has something to do gets on with it.
+//!
+//! Each thread has a [`Pulse`]. It says [`rest`] before it sleeps, [`work`] when it wakes, and [`beat`] with every small
+//! step of work: one atomic addition. A thread that works without a beat, or sleeps beyond the time at which it meant to
+//! wake, is stuck; [`Pulses::stuck`] finds it by looking twice. Nobody has to wake up for it while there is nothing to do.
+
+use std::cell::OnceCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The value of `due_ms` while the thread works.
+const WORKING: u64 = 0;
+/// The value of `due_ms` while the thread sleeps until something happens.
+const RESTING: u64 = u64::MAX;
+
+thread_local! {
+    static OWN: OnceCell<Arc<Pulse>> = const { OnceCell::new() };
+}
+
+/// One thread's signs of life.
+#[derive(Debug)]
+pub struct Pulse {
+    name: String,
+    beats: AtomicU64,
+    /// [`WORKING`], [`RESTING`], or the end of the rest in milliseconds of this module's clock.
+    due_ms: AtomicU64,
+}
+
+/// The pulses of one run, and what they were at the last look.
+#[derive(Debug, Default)]
+pub struct Pulses {
+    known: Mutex<Vec<Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    pulse: Arc<Pulse>,
+    beats: u64,
+    /// When it was last seen to be well.
+    well: Instant,
+}
+
+impl Pulses {
+    /// A pulse for a thread of this name.
+    pub fn make(&self, name: impl Into<String>) -> Arc<Pulse> {
+        let pulse = Arc::new(Pulse { name: name.into(), beats: AtomicU64::new(0), due_ms: AtomicU64::new(RESTING) });
+        let known = Known { pulse: pulse.clone(), beats: 0, well: Instant::now() };
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).push(known);
+        pulse
+    }
+
+    /// The thread that has not got on for longer than `limit`, if there is one. To be asked more often than that.
+    pub fn stuck(&self, limit: Duration) -> Option<String> {
+        let now = Instant::now();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stuck = None;
+        for Known { pulse, beats, well } in known.iter_mut() {
+            let now_beats = pulse.beats.load(Ordering::Relaxed);
+            let is_well = match pulse.due_ms.load(Ordering::Relaxed) {
+                WORKING => now_beats != *beats,
+                due_ms => now_ms() <= due_ms,
+            };
+            if is_well {
+                (*beats, *well) = (now_beats, now);
+            } else if now - *well > limit {
+                stuck.get_or_insert_with(|| pulse.name.clone());
+            }
+        }
+        stuck
+    }
+}
+
+/// The pulse is this thread's from now on. A thread has one for good.
+pub fn adopt(pulse: Arc<Pulse>) {
+    // A second one would be a mistake, and do no harm.
+    drop(OWN.with(|own| own.set(pulse)));
+}
+
+/// A small step is done.
+pub fn beat() {
+    OWN.with(|own| {
+        if let Some(pulse) = own.get() {
+            pulse.beats.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+}
+
+/// The thread is awake.
+pub fn work() {
+    set(WORKING);
+    beat();
+}
+
+/// The thread sleeps: until then, or until something happens.
+pub fn rest(until: Option<Instant>) {
+    set(until.map_or(RESTING, |until| ms(until).clamp(WORKING + 1, RESTING - 1)));
+}
+
+/// Runs something that waits for others, and is therefore no sign of a stuck thread.
+pub fn resting<T>(wait: impl FnOnce() -> T) -> T {
+    rest(None);
+    let result = wait();
+    work();
+    result
+}
+
+fn set(due_ms: u64) {
+    OWN.with(|own| {
+        if let Some(pulse) = own.get() {
+            pulse.due_ms.store(due_ms, Ordering::Relaxed);
+        }
+    });
+}
+
+fn ms(at: Instant) -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let start = START.get_or_init(Instant::now);
+    u64::try_from(at.saturating_duration_since(*start).as_millis()).unwrap_or(RESTING - 1) + 1
+}
+
+fn now_ms() -> u64 {
+    ms(Instant::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread::{sleep, spawn};
+
+    const LIMIT: Duration = Duration::from_millis(60);
+
+    /// What is found of a thread that does this, after twice the limit.
+    fn found(act: impl FnOnce() + Send + 'static) -> Option<String> {
+        let pulses = Pulses::default();
+        let pulse = pulses.make("thread");
+        let thread = spawn(move || {
+            adopt(pulse);
+            act();
+        });
+        let mut stuck = None;
+        for _ in 0..12 {
+            sleep(LIMIT / 6);
+            stuck = pulses.stuck(LIMIT);
+        }
+        thread.join().unwrap();
+        stuck
+    }
+
+    #[test]
+    fn a_thread_that_works_without_a_beat_is_stuck() {
+        let act = || {
+            work();
+            sleep(3 * LIMIT);
+        };
+        assert_eq!(found(act).as_deref(), Some("thread"));
+    }
+
+    #[test]
+    fn a_thread_that_sleeps_beyond_its_time_is_stuck() {
+        let act = || {
+            rest(Some(Instant::now()));
+            sleep(3 * LIMIT);
+        };
+        assert_eq!(found(act).as_deref(), Some("thread"));
+    }
+
+    #[test]
+    fn a_thread_that_rests_or_gets_on_is_well() {
+        assert_eq!(found(|| rest(None)), None);
+        assert_eq!(found(|| resting(|| sleep(3 * LIMIT))), None);
+        let act = || {
+            work();
+            for _ in 0..18 {
+                sleep(LIMIT / 6);
+                beat();
+            }
+        };
+        assert_eq!(found(act), None);
+    }
+}

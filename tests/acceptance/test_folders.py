@@ -1,0 +1,324 @@
+"""What real folders do to a watcher: mounts, limits, silent filesystems, rsync, links, files that must not be opened."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+
+from harness import LONG, PROGRAM, make_pngs, write_png
+
+
+def wait_for(condition, project, timeout=20):
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, project.log()[-4000:]
+        time.sleep(0.02)
+
+
+def started(project):
+    """Waits until the service has scanned once."""
+    wait_for(lambda: project.output.exists(), project)
+    time.sleep(0.5)
+
+
+def must(*command):
+    """Runs a command that needs privileges, or skips the test."""
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"not possible here: {' '.join(map(str, command))}: {done.stderr.strip()}")
+
+
+def test_a_folder_that_is_renamed_while_it_is_filled(project):
+    project = project()
+    with project.service():
+        started(project)
+        names = make_pngs(project.drop / "a", 50)
+        (project.drop / "a").rename(project.drop / "b")
+        names += make_pngs(project.drop / "b", 50, first=50)
+        (project.drop / "b").rename(project.drop / "c")
+        names += make_pngs(project.drop / "c" / "deep", 50, first=100)
+        project.wait_for_rows(150)
+        (project.drop / "c").rename(project.folder / "away")
+        time.sleep(0.5)
+        (project.folder / "away").rename(project.drop / "back")
+        names += make_pngs(project.drop / "back", 5, first=150)
+        project.wait_for_rows(155)
+        time.sleep(0.5)
+    project.check_exactly_once(names)
+
+
+def test_a_root_that_is_swapped_for_another_is_watched(project):
+    """As a deployment does it: a new folder is renamed into the place of the old one."""
+    project = project(watch='rescan = "1h"')
+    with project.service():
+        started(project)
+        names = make_pngs(project.drop, 3)
+        project.wait_for_rows(3)
+        for number in range(3):
+            names += make_pngs(project.folder / "next", 2, first=10 + 10 * number)
+            project.drop.rename(project.folder / f"old{number}")
+            (project.folder / "next").rename(project.drop)
+            wait_for(lambda: project.count() == len(names), project, 10)
+            names += make_pngs(project.drop, 2, first=15 + 10 * number)
+            wait_for(lambda: project.count() == len(names), project, 10)
+    project.check_exactly_once(names)
+
+
+def test_a_drop_folder_that_is_unmounted_and_mounted_again(project):
+    project = project(watch='rescan = "1s"')
+    project.drop.mkdir(exist_ok=True)
+    must("mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", project.drop)
+    try:
+        with project.service():
+            started(project)
+            names = make_pngs(project.drop, 5)
+            project.wait_for_rows(5)
+            subprocess.run(["umount", "-l", project.drop], check=True)
+            time.sleep(1.5)
+            must("mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", project.drop)
+            names += make_pngs(project.drop, 5, first=5)
+            project.wait_for_rows(10, timeout=15)
+            time.sleep(1.2)
+            start = time.monotonic()
+            names += make_pngs(project.drop, 1, first=10)
+            project.wait_for_rows(11)
+            print(f"after the second mount a file is a row within {time.monotonic() - start:.2f} s")
+        project.check_exactly_once(names)
+    finally:
+        subprocess.run(["umount", "-l", project.drop], check=True)
+
+
+@contextlib.contextmanager
+def limit(name, value):
+    """Sets fs.inotify.NAME, and restores it."""
+    path = Path("/proc/sys/fs/inotify") / name
+    try:
+        before = path.read_text()
+        path.write_text(str(value))
+    except OSError as error:
+        pytest.skip(f"{path} cannot be set here: {error}")
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
+@pytest.mark.parametrize("name, value, words", [
+    ("max_user_watches", 5, "fs.inotify.max_user_watches"),
+    ("max_user_instances", 0, "no inotify"),
+])
+def test_at_the_limit_of_watches_folders_are_polled_and_it_is_said(project, name, value, words):
+    project = project()
+    for number in range(20):
+        (project.drop / str(number)).mkdir()
+    with limit(name, value):
+        with project.service():
+            started(project)
+            wait_for(lambda: words in project.log() and "polling" in project.log(), project)
+            names = make_pngs(project.drop / "19", 5)
+            project.wait_for_rows(5, timeout=10)
+            make = project.drop / "new" / "nested"
+            names += make_pngs(make, 5, first=5)
+            project.wait_for_rows(10, timeout=10)
+    project.check_exactly_once(names)
+
+
+def test_a_fuse_folder_is_polled(project):
+    """Files come from behind the mount, where this kernel's events do not tell of them."""
+    if not shutil.which("bindfs"):
+        pytest.skip("bindfs is not here")
+    project = project()
+    behind = project.folder / "behind"
+    behind.mkdir()
+    must("bindfs", "--no-allow-other", behind, project.drop)
+    try:
+        with project.service():
+            started(project)
+            assert "sends no events: polling" in project.log()
+            names = make_pngs(behind, 5)
+            project.wait_for_rows(5, timeout=30)
+            names += make_pngs(behind / "sub", 5, first=5)
+            project.wait_for_rows(10, timeout=30)
+        project.check_exactly_once(names)
+    finally:
+        subprocess.run(["umount", "-l", project.drop], check=True)
+
+
+def test_an_overwrite_with_an_older_time_stamp(project):
+    project = project(watch='changed = "append"')
+    with project.service():
+        started(project)
+        for mode in range(2):
+            path = project.drop / f"{mode}.png"
+            write_png(path, 1 + mode)
+            project.wait_for_rows(1 + 2 * mode)
+            write_png(project.folder / "other.png", 50 + mode)
+            os.utime(project.folder / "other.png", (10**9, 10**9))
+            if mode == 0:
+                (project.folder / "other.png").rename(path)
+            else:
+                shutil.copyfile(project.folder / "other.png", path)
+                os.utime(path, (10**9, 10**9))
+            project.wait_for_rows(2 + 2 * mode)
+    assert project.json("verify", "--deep")["ok"] and project.count() == 4
+
+
+def test_hard_links_are_sources_of_their_own(project):
+    project = project()
+    with project.service():
+        started(project)
+        names = make_pngs(project.folder / "elsewhere", 4)
+        for name in names:
+            os.link(project.folder / "elsewhere" / name, project.drop / name)
+        project.wait_for_rows(4)
+        # A second name for one that is there: the same file and the same content, but a source of its own.
+        os.link(project.drop / names[0], project.drop / "again.png")
+        project.wait_for_rows(5, timeout=10)
+        time.sleep(0.5)
+    assert project.count() == 5
+
+
+def test_rsync_with_its_temporary_names_and_in_place(project):
+    if not shutil.which("rsync"):
+        pytest.skip("rsync is not here")
+    project = project()
+    elsewhere = project.folder / "elsewhere"
+    names = make_pngs(elsewhere / "a", 40)
+    with project.service():
+        started(project)
+        subprocess.run(["rsync", "-a", "--bwlimit=200", f"{elsewhere}/", f"{project.drop}/"], check=True)
+        project.wait_for_rows(40)
+        # The same again changes nothing, and what is new comes in place.
+        names += make_pngs(elsewhere / "b", 20, first=40)
+        subprocess.run(["rsync", "-a", "--inplace", "--bwlimit=100", f"{elsewhere}/", f"{project.drop}/"], check=True)
+        project.wait_for_rows(60)
+        time.sleep(0.5)
+    project.check_exactly_once(names)
+    assert not project.rejected()
+
+
+def test_an_upload_that_pauses_and_is_resumed_by_another_process(project):
+    """As an scp that broke off: the file is closed half way, quiet for longer than `settle`, and then goes on. What was
+    there was cut short; it is rejected, and taken when it is whole."""
+    project = project()
+    write_png(project.folder / "whole.png", 3, size=(200, 200))
+    content = (project.folder / "whole.png").read_bytes()
+    with project.service():
+        started(project)
+        (project.drop / "a.png").write_bytes(content[:len(content) // 2])
+        wait_for(lambda: project.rejected(), project)
+        assert "cut short" in project.rejected()["a.png"]
+        with open(project.drop / "a.png", "ab") as file:
+            file.write(content[len(content) // 2:])
+        project.wait_for_rows(1)
+    assert project.rejected() == {} and project.count() == 1
+
+
+def test_twenty_thousand_files_while_the_service_is_stopped(project):
+    count = 20_000
+    project = project(shape=(4, 4, 3))
+    elsewhere = project.folder / "elsewhere"
+    elsewhere.mkdir()
+    write_png(elsewhere / "one.png", 1)
+    content = (elsewhere / "one.png").read_bytes()
+    end = content.index(b"IEND") - 4
+    names = [f"{number:06}.png" for number in range(count)]
+    with project.service() as service:
+        started(project)
+        service.send_signal(signal.SIGSTOP)
+        for number, name in enumerate(names):
+            # A text chunk of its own makes each another content.
+            text = b"tEXtn\0" + str(number).encode()
+            chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+            folder = project.drop / str(number % 20)
+            folder.mkdir(exist_ok=True)
+            (folder / name).write_bytes(content[:end] + chunk + content[end:])
+        start = time.monotonic()
+        service.send_signal(signal.SIGCONT)
+        project.wait_for_rows(count, timeout=180)
+        print(f"{count} files after a stop: {count / (time.monotonic() - start):.0f} a second")
+        assert "events were lost" in project.log()
+    project.check_exactly_once(names)
+
+
+# What must not be opened, or not be believed.
+
+
+def test_what_is_no_regular_file_is_never_opened(project):
+    """A socket, a pipe, devices, and links of all kinds under the names of pictures. A pipe that is opened would have its
+    writer go on; a device that is read would count."""
+    project = project()
+    outside = project.folder / "outside"
+    make_pngs(outside, 2)
+    os.mkfifo(project.drop / "pipe.png")
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(project.drop / "socket.png"))
+    for name, device in [("zero.png", (1, 5)), ("tty.png", (5, 0))]:
+        with contextlib.suppress(PermissionError):
+            os.mknod(project.drop / name, 0o666 | stat.S_IFCHR, os.makedev(*device))
+    os.symlink(outside / "000000.png", project.drop / "file.png")
+    os.symlink(outside, project.drop / "folder")
+    os.symlink("/proc/self/mem", project.drop / "mem.png")
+    os.symlink("loop.png", project.drop / "loop.png")
+    with project.service():
+        started(project)
+        names = make_pngs(project.drop, 2, first=5)
+        project.wait_for_rows(2)
+        # And as replacements of what was a file a moment ago.
+        for _ in range(200):
+            write_png(project.drop / "swap.png", 9)
+            os.unlink(project.drop / "swap.png")
+            os.symlink(outside / "000001.png", project.drop / "swap.png")
+            os.unlink(project.drop / "swap.png")
+        with pytest.raises(OSError):
+            os.close(os.open(project.drop / "pipe.png", os.O_WRONLY | os.O_NONBLOCK))
+        time.sleep(0.5)
+        from harness import colour_of
+
+        assert not any(tuple(row[0, 0]) == colour_of(1) for row in project.rows()), "a link's target is never read"
+    committed = {Path(path).name for path, in project.ledger("SELECT path FROM sources")}
+    assert set(names) <= committed <= {*names, "swap.png"}, committed
+
+
+def png_of(width, height, data):
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def test_decompression_bombs_meet_limits(project):
+    """Small files that claim or hold enormous pictures: rejected with the limit, in little memory and time."""
+    project = project(service='[service]\nmemory = "64MiB"\nworkers = 2')
+    zeros = zlib.compressobj(9)
+    bomb = b"".join(zeros.compress(bytes(1 << 20)) for _ in range(1600)) + zeros.flush()
+    (project.drop / "honest.png").write_bytes(png_of(40_000, 40_000, bomb))
+    (project.drop / "lie.png").write_bytes(png_of(2**31 - 1, 2**31 - 1, zlib.compress(b"\0" * 100)))
+    (project.drop / "tail.png").write_bytes(png_of(8, 8, bomb))
+    (project.drop / "wide.pgm").write_bytes(b"P5\n4000000000 4000000000\n255\n" + b"x" * 100)
+    (project.drop / "list.gif").write_bytes(
+        b"GIF89a" + struct.pack("<HH", 65535, 65535) + b"\0\0\0," + struct.pack("<HHHH", 0, 0, 65535, 65535) + b"\0\x08\0;")
+    good = make_pngs(project.drop, 3)
+    start = time.monotonic()
+    with project.service() as service:
+        wait_for(lambda: project.count() >= 3 and len(project.rejected()) >= 4, project, 60)
+        time.sleep(0.5)
+        fields = dict(line.split(":", 1) for line in open(f"/proc/{service.pid}/status") if ":" in line)
+        peak_mib = int(fields["VmHWM"].split()[0]) / 1024
+    print(f"bombs of {len(bomb) / 2**20:.1f} MiB: {peak_mib:.0f} MiB of memory, {time.monotonic() - start:.1f} s")
+    assert peak_mib < 64 + 2 * 64 + 64
+    rejected = project.rejected()
+    for name in ["honest.png", "lie.png", "wide.pgm", "list.gif"]:
+        assert name in rejected, rejected
+        print(f"{name}: {rejected[name]}")
+    assert set(good) <= {Path(path).name for path, in project.ledger("SELECT path FROM sources WHERE status = 'committed'")}

@@ -1,0 +1,277 @@
+"""The service under systemd: the notify protocol over a real socket, the watchdog, the unit's hardening, the log."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+from harness import PROGRAM, ROOT, make_pngs
+
+UNIT = ROOT / "packaging" / "npy-ingest.service"
+
+
+class Manager:
+    """The service manager's end of the notify socket."""
+
+    def __init__(self, folder, watchdog_s=None, abstract=False):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        name = f"\0npy-ingest-test-{os.getpid()}-{time.monotonic_ns()}" if abstract else str(folder / "notify")
+        self.socket.bind(name)
+        self.env = {"NOTIFY_SOCKET": name.replace("\0", "@")}
+        if watchdog_s:
+            self.env["WATCHDOG_USEC"] = str(int(watchdog_s * 1e6))
+        self.heard = []
+        self.read = 0
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        while True:
+            self.heard.append(self.socket.recv(65536).decode())
+
+    def wait_for(self, wanted, timeout=20):
+        """The next message that holds these words."""
+        end = time.monotonic() + timeout
+        while True:
+            while self.read < len(self.heard):
+                self.read += 1
+                if wanted in self.heard[self.read - 1]:
+                    return self.heard[self.read - 1]
+            assert time.monotonic() < end, f"{wanted!r} did not come within {timeout} s; heard {self.heard}"
+            time.sleep(0.01)
+
+    def pings(self, seconds):
+        """How many pings come within this time."""
+        before = len(self.heard)
+        time.sleep(seconds)
+        self.read = len(self.heard)
+        return sum("WATCHDOG=1" in message for message in self.heard[before:self.read])
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_systemd_is_told_of_start_reload_and_stop(project, abstract):
+    project = project()
+    manager = Manager(project.folder, abstract=abstract)
+    with project.service(env=manager.env) as service:
+        manager.wait_for("READY=1")
+        assert project.output.exists(), "ready means that the datasets are open"
+        make_pngs(project.drop, 3)
+        project.wait_for_rows(3)
+        assert "3 new rows" in manager.wait_for("STATUS=1 dataset, 3 new")
+        good = project.config.read_text()
+        project.config.write_text("nonsense")
+        service.send_signal(signal.SIGHUP)
+        assert re.search(r"^MONOTONIC_USEC=\d+$", manager.wait_for("RELOADING=1"), re.MULTILINE)
+        manager.wait_for("READY=1")
+        assert "the old one goes on" in project.log()
+        project.config.write_text(good)
+        service.send_signal(signal.SIGHUP)
+        manager.wait_for("RELOADING=1")
+        manager.wait_for("READY=1")
+        make_pngs(project.drop, 3, first=3)
+        project.wait_for_rows(6)
+        service.send_signal(signal.SIGTERM)
+        manager.wait_for("STOPPING=1")
+
+
+def test_a_config_that_is_wrong_is_never_ready(project):
+    project = project(image='fit = "nonsense"')
+    manager = Manager(project.folder)
+    with project.service(env=manager.env, check=2) as service:
+        service.wait(timeout=20)
+    with pytest.raises(AssertionError):
+        manager.wait_for("READY=1", timeout=0.5)
+
+
+def test_pings_come_while_the_service_works_and_while_it_sleeps(project):
+    project = project()
+    manager = Manager(project.folder, watchdog_s=1.5)
+    with project.service(env=manager.env):
+        manager.wait_for("READY=1")
+        assert manager.pings(3) >= 6, "a sleeping service pings more often than it must"
+        make_pngs(project.drop, 400)
+        assert manager.pings(3) >= 6
+        project.wait_for_rows(400)
+
+
+@pytest.mark.parametrize("thread, inject", [
+    ("npy-writer", "fdatasync:delay_enter=8000000:when=3"),
+    ("npy-decode", "openat2:delay_enter=8000000:when=1"),
+    ("npy-intake", "getdents64:delay_enter=8000000:when=9"),
+])
+def test_pings_stop_when_a_thread_hangs(project, thread, inject):
+    """A system call that does not return for eight seconds, in this thread; systemd waits for two."""
+    if subprocess.run(["strace", "-V"], capture_output=True).returncode != 0:
+        pytest.skip("strace is not here")
+    project = project(service="[service]\nworkers = 2", watch='rescan = "1s"')
+    manager = Manager(project.folder, watchdog_s=2)
+    trace = project.folder / "trace"
+    call = inject.split(":")[0]
+    log = open(project.folder / "service.log", "ab")
+    process = subprocess.Popen(
+        ["strace", "-f", "-qq", "-o", trace, "-e", f"trace={call}", "-e", f"inject={inject}", PROGRAM, "--config",
+         project.config], stderr=log, env={**os.environ, **manager.env, "RUST_LOG": "info"})
+    try:
+        manager.wait_for("READY=1", timeout=60)
+        end = time.monotonic() + 20
+        number = 0
+        while "no more pings" not in project.log():
+            make_pngs(project.drop, 1, first=number)
+            number += 1
+            time.sleep(0.3)
+            assert time.monotonic() < end, project.log()
+        assert re.search(rf'thread="?{thread}', project.log()), project.log()
+        manager.wait_for("is stuck")
+        assert manager.pings(1.5) == 0
+        # The call returns, and so do the pings.
+        manager.wait_for("WATCHDOG=1", timeout=20)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        for child in subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split():
+            os.kill(int(child), signal.SIGTERM)
+        process.wait(timeout=60)
+        log.close()
+
+
+def ticks(process):
+    """CPU time in hundredths of a second."""
+    fields = open(f"/proc/{process.pid}/stat").read().rsplit(")", 1)[1].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def test_a_watched_service_sleeps(project):
+    """With pings and the status page: at most 10 ms of CPU time in a minute (in the short form, in a quarter of one)."""
+    seconds = 60 if os.environ.get("NPY_INGEST_LONG") == "1" else 15
+    project = project(service='[service]\nlisten = "127.0.0.1:0"')
+    for number in range(1000):
+        (project.drop / str(number)).mkdir()
+    make_pngs(project.drop / "1", 3)
+    manager = Manager(project.folder, watchdog_s=180)
+    with project.service(env=manager.env) as service:
+        manager.wait_for("READY=1")
+        project.wait_for_rows(3)
+        time.sleep(4)
+        before, ran = ticks(service), run_ns(service)
+        time.sleep(seconds)
+        spent_ms = (run_ns(service) - ran) / 1e6
+        print(f"idle for {seconds} s with 1,000 watched folders: {spent_ms:.1f} ms of CPU time")
+        assert ticks(service) - before <= 1 and spent_ms < 10
+
+
+def run_ns(process):
+    """CPU time of all threads, in nanoseconds."""
+    total = 0
+    for task in os.listdir(f"/proc/{process.pid}/task"):
+        total += int(open(f"/proc/{process.pid}/task/{task}/schedstat").read().split()[0])
+    return total
+
+
+# The unit.
+
+
+def test_the_unit_is_sound_and_hardened(tmp_path):
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not here (Debian package systemd)")
+    text = UNIT.read_text()
+    assert "Type=notify" in text and "ExecStartPre=" in text and "WatchdogSec=" in text
+    # The same with a program that is there.
+    unit = tmp_path / "npy-ingest.service"
+    unit.write_text(text.replace("/usr/local/bin/npy-ingest", str(PROGRAM.resolve())))
+    done = subprocess.run(["systemd-analyze", "verify", "--recursive-errors=no", unit], capture_output=True, text=True)
+    assert done.returncode == 0 and "npy-ingest" not in done.stderr, done.stderr
+    done = subprocess.run(["systemd-analyze", "security", "--offline=yes", unit], capture_output=True, text=True)
+    score = float(re.search(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)[1])
+    print(f"systemd-analyze security: {score}")
+    assert score <= 1.0, done.stdout
+
+
+def test_the_unit_allows_every_system_call_that_the_service_makes(project):
+    """The filter cannot be tried without systemd itself, but what it allows can be listed, and so can what is called."""
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not here (Debian package systemd)")
+
+    def calls(group):
+        done = subprocess.run(["systemd-analyze", "syscall-filter", group], capture_output=True, text=True, check=True)
+        found = set()
+        for word in re.findall(r"^ +(@?\w[\w-]*)$", done.stdout, re.MULTILINE):
+            found |= calls(word) if word.startswith("@") else {word}
+        return found
+
+    text = UNIT.read_text()
+    allowed = set()
+    for line in re.findall(r"^SystemCallFilter=(.*)$", text, re.MULTILINE):
+        groups = set().union(*(calls(group) for group in line.lstrip("~").split()))
+        allowed = allowed - groups if line.startswith("~") else allowed | groups
+    # execve and what the loader needs are allowed in any case, as systemd.exec(5) says.
+    allowed |= {"execve", "exit", "exit_group", "getrlimit", "rt_sigreturn", "sigreturn", "clock_gettime", "futex"}
+    project = project(
+        watch='after = "move"\nmove_to = "done"\nrejected = "move"\nrejected_to = "failed"', columns='label = "folder"')
+    trace = project.folder / "trace"
+    manager = Manager(project.folder, watchdog_s=10)
+    process = subprocess.Popen(
+        ["strace", "-f", "-qq", "-o", trace, PROGRAM, "--config", project.config], stderr=subprocess.DEVNULL,
+        env={**os.environ, **manager.env})
+    manager.wait_for("READY=1", timeout=60)
+    make_pngs(project.drop / "a", 20)
+    (project.drop / "bad.png").write_text("bad")
+    project.wait_for_rows(20)
+    child = int(trace.read_text().split()[0])
+    os.kill(child, signal.SIGHUP)
+    manager.wait_for("RELOADING=1")
+    manager.wait_for("READY=1", timeout=60)
+    os.kill(child, signal.SIGTERM)
+    process.wait(timeout=60)
+    made = set(re.findall(r"^\d+ +(\w+)\(", trace.read_text(), re.MULTILINE))
+    print(f"{len(made)} different system calls: {' '.join(sorted(made))}")
+    # SQLite gives its files the database's owner where it runs as root, which the service does not.
+    made -= {"fchown"}
+    assert len(made) > 30 and made <= allowed, made - allowed
+
+
+# The log.
+
+
+def test_the_log_as_json_has_one_object_a_line_with_its_fields(project):
+    project = project()
+    bad = os.path.join(os.fsencode(project.drop), b"bad\n\xff.png")
+    with open(bad, "wb") as file:
+        file.write(b"no image")
+    done = project.command("--once", "--log-format", "json", check=3)
+    (line,) = done.stderr.splitlines()
+    event = json.loads(line)
+    assert event["level"] == "WARN" and event["dataset"] == "frames" and "rejected" in event["message"]
+    assert "bad\\n\\xFF.png" in event["source"]
+
+
+def test_the_log_goes_to_the_journal_where_standard_error_does(project):
+    """The journal's socket is at a fixed place, so that this test can only listen where there is no journal."""
+    path = "/run/systemd/journal/socket"
+    if os.path.exists(path):
+        pytest.skip("a journal is running here")
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        journal.bind(path)
+    except OSError as error:
+        pytest.skip(f"no journal can be played here: {error}")
+    try:
+        project = project()
+        (project.drop / "bad.png").write_text("no image")
+        with open(project.folder / "stderr", "wb") as stderr:
+            status = os.fstat(stderr.fileno())
+            env = {**os.environ, "JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+            subprocess.run([PROGRAM, "--config", project.config, "--once"], stderr=stderr, env=env)
+        journal.settimeout(5)
+        entry = journal.recv(65536) or journal.recv(65536)  # an empty one asks whether anybody is there
+        for words in [b"PRIORITY\n\x01\0\0\0\0\0\0\x004\n", b"rejected: ", b"NPY_DATASET\n", b"NPY_SOURCE\n"]:
+            assert words in entry, entry
+        assert (project.folder / "stderr").read_bytes() == b""
+    finally:
+        journal.close()
+        os.unlink(path)
