@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::config::Dataset;
 use crate::decode::{Decoder, RowBlock, rows_of_each_source};
 use crate::ledger::Entry;
-use crate::source::{Candidate, Hash, Identity, Place};
+use crate::source::{Candidate, Hash, Identity, NotFinished, Place};
 pub use crate::tally::{Stage, Tally};
 
 /// Row buffers that are kept for reuse, per dataset.
@@ -89,17 +89,6 @@ pub enum Outcome {
     Gone,
     /// The decode was called off.
     Interrupted,
-}
-
-/// Why a file is not taken yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotFinished {
-    /// It changed since it was found.
-    Changed,
-    /// Somebody has it open for writing.
-    BeingWritten,
-    /// Somebody was seen writing, and nobody closing it, and the kernel does not tell.
-    MayBeWritten,
 }
 
 /// From the writer to the intake.

@@ -7,19 +7,30 @@
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![warn(clippy::todo, clippy::unimplemented, clippy::dbg_macro)]
 
+#[cfg(feature = "program")]
 pub mod cli;
 pub mod config;
+#[cfg(feature = "program")]
 pub mod daemon;
 pub mod decode;
+#[cfg(feature = "program")]
 pub mod intake;
+#[cfg(feature = "program")]
 pub mod lane;
+#[cfg(feature = "program")]
 pub mod ledger;
+#[cfg(feature = "program")]
 pub mod monitor;
 pub mod npy;
+#[cfg(feature = "program")]
 pub mod picture;
+#[cfg(feature = "program")]
 pub mod pulse;
+#[cfg(feature = "program")]
 pub mod recovery;
 pub mod source;
 pub mod storage;
+#[cfg(feature = "program")]
 pub mod tally;
+#[cfg(feature = "program")]
 pub mod writer;

@@ -79,6 +79,17 @@ pub struct Candidate {
     pub is_last_attempt: bool,
 }
 
+/// Why a file is not taken yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotFinished {
+    /// It changed since it was found.
+    Changed,
+    /// Somebody has it open for writing.
+    BeingWritten,
+    /// Somebody was seen writing, and nobody closing it, and the kernel does not tell.
+    MayBeWritten,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,15 +15,22 @@
 //! Behind each of them the ledger gets the hash of the very bytes that were decoded.
 
 pub mod image;
+#[cfg_attr(not(feature = "program"), allow(dead_code, reason = "the pool opens sources"))]
 mod open;
+#[cfg(feature = "program")]
 mod queue;
+#[cfg_attr(not(feature = "program"), allow(dead_code, reason = "the pool opens sources"))]
 mod reader;
+#[cfg(feature = "program")]
 mod sink;
+#[cfg(feature = "program")]
 mod work;
 
 pub use open::SourceFile;
+#[cfg(feature = "program")]
 pub use queue::FairQueue;
 pub use reader::SourceReader;
+#[cfg(feature = "program")]
 pub use work::{SOURCE_BYTES_MAX, work};
 
 use std::borrow::Cow;

@@ -8,8 +8,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use crate::lane::NotFinished;
-use crate::source::Identity;
+use crate::source::{Identity, NotFinished};
 use crate::storage::FileStatus;
 use crate::storage::lease::{Writers, writers};
 

@@ -3,8 +3,7 @@
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::open::{OpenFailure, SourceFile};
-use crate::lane::NotFinished;
-use crate::source::Hash;
+use crate::source::{Hash, NotFinished};
 
 /// Bytes that are read at one go: few system calls, and still in the processor's cache when they are hashed.
 const READ_BYTES_MAX: usize = 256 << 10;

@@ -11,9 +11,9 @@ use super::scan::{Problem, is_wanted, walk};
 use super::tracker::{Due, Tracker};
 use super::watch::{Hint, Watcher};
 use crate::config::{Disposal, Order, Watch};
-use crate::lane::{Lane, NotFinished, Tally};
+use crate::lane::{Lane, Tally};
 use crate::ledger::{Entry, Fate, FirstLook, LedgerError};
-use crate::source::{Hash, Identity, Place};
+use crate::source::{Hash, Identity, NotFinished, Place};
 use crate::storage::FileStatus;
 
 /// A new folder is scanned at once, and again after these times: what is put into it before its watch is there sends no

@@ -141,9 +141,10 @@ impl Intake {
         if self.figures_due.is_some_and(|due| now < due) {
             return;
         }
-        let is_waiting = self.datasets.iter().fold(false, |is_waiting, dataset| dataset.show_figures() || is_waiting);
+        // All of them, not only up to the first that waits.
+        let waiting = self.datasets.iter().filter(|dataset| dataset.show_figures()).count();
         // Once more when there is nothing left, and then not before the next file.
-        self.figures_due = is_waiting.then(|| now + FIGURES_EVERY);
+        self.figures_due = (waiting > 0).then(|| now + FIGURES_EVERY);
     }
 
     /// Sleeps until something happens. `false`: it is over.

@@ -10,12 +10,12 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, bounded, unbounded};
 use npy_ingest::decode::RowBlock;
-use npy_ingest::lane::{End, Finished, Lane, NotFinished, Outcome, ToIntake};
+use npy_ingest::lane::{End, Finished, Lane, Outcome, ToIntake};
 use npy_ingest::ledger::memory::{Store, Tables};
 use npy_ingest::ledger::{Entry, FirstLook, State};
 use npy_ingest::npy::Layout;
 use npy_ingest::recovery;
-use npy_ingest::source::{Candidate, Identity, Place};
+use npy_ingest::source::{Candidate, Identity, NotFinished, Place};
 use npy_ingest::storage::Disk;
 use npy_ingest::storage::simulated::Image;
 use npy_ingest::writer::{DatasetWriter, First, Slot, dispose, rules};
