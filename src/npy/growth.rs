@@ -5,17 +5,23 @@
 
 use std::fmt;
 
+use super::window::write_digits;
+
 /// The width of the window that one aligned write replaces, in bytes.
 pub const WINDOW_BYTES: usize = 16;
+/// The narrowest window that is called one. So much finds its place, aligned, in the 21 digits that NumPy leaves room for
+/// since 1.25, wherever the count begins: 2 * 11 - 1 = 21.
+pub const WINDOW_BYTES_MIN: usize = 11;
 
 /// How a header takes a larger count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Growth {
-    /// The count is right-aligned in `width` bytes at `offset`, a multiple of 16, that hold nothing else. One aligned
-    /// write replaces it; a reader sees the old count or the new one.
+    /// The count is right-aligned in `width` bytes at `offset` that hold nothing else: [`WINDOW_BYTES`] in our own
+    /// layout, at least [`WINDOW_BYTES_MIN`] where an appender has made room in another program's header. They lie within
+    /// one aligned block of 16 bytes. One write replaces it; a reader sees the old count or the new one.
     Window { offset: u64, width: usize },
-    /// The count can become longer by this many bytes when the rest of the header moves into its padding. A reader can
-    /// see the header half rewritten.
+    /// The count can become longer by this many bytes when the rest of the header moves into its padding. Written as it
+    /// stands, a reader could see it half rewritten, so an appender first makes a window of the padding.
     Room { spare_bytes: usize },
     /// It cannot grow.
     None(NoGrowth),
@@ -36,9 +42,10 @@ impl Growth {
             None => Growth::None(NoGrowth::NoDimensions),
             Some(_) if row_bytes == 0 => Growth::None(NoGrowth::EmptyRows),
             Some(place) => match place.window {
-                Some(offset) => {
-                    Growth::Window { offset: u64::try_from(offset).unwrap_or(u64::MAX), width: WINDOW_BYTES }
-                }
+                Some(window) => Growth::Window {
+                    offset: u64::try_from(window.start).unwrap_or(u64::MAX),
+                    width: window.end.saturating_sub(window.start),
+                },
                 None => Growth::Room { spare_bytes: place.spaces_before.saturating_add(place.padding) },
             },
         }
@@ -51,14 +58,14 @@ impl fmt::Display for Growth {
         match self {
             Growth::Window { offset, width } => write!(
                 formatter,
-                "yes, under live readers: the count has {width} aligned bytes at {offset}, which one write replaces"
+                "yes, under live readers: the count has {width} bytes at {offset}, which one aligned write replaces"
             ),
             Growth::Room { spare_bytes: 0 } => {
                 write!(formatter, "only until the count needs one more digit: the header has no padding left")
             }
             Growth::Room { spare_bytes } => write!(
                 formatter,
-                "yes, by up to {spare_bytes} more digits, but a reader can see the header half rewritten"
+                "yes, by up to {spare_bytes} more digits: the first append moves the count into an aligned window"
             ),
             Growth::None(reason) => write!(formatter, "no: {reason}"),
         }
@@ -75,8 +82,15 @@ pub(super) struct CountPlace {
     spaces_before: usize,
     /// Spaces at the header's end, before its newline.
     padding: usize,
-    /// Where the aligned window begins, if the number stands at the end of one.
-    window: Option<usize>,
+    /// The aligned window, if the number stands at the end of one.
+    window: Option<Window>,
+}
+
+/// Offsets in the header's bytes: the number ends where it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Window {
+    pub start: usize,
+    pub end: usize,
 }
 
 impl CountPlace {
@@ -89,19 +103,13 @@ impl CountPlace {
         let text = header.strip_suffix(b"\n").unwrap_or(header);
         let digits = end.saturating_sub(start);
         let is_plain = header.get(start..end).is_some_and(|number| number.iter().all(u8::is_ascii_digit));
-        let window = end.checked_sub(WINDOW_BYTES).filter(|offset| {
-            is_plain
-                && offset.is_multiple_of(WINDOW_BYTES)
-                && digits <= WINDOW_BYTES
-                && spaces >= WINDOW_BYTES.saturating_sub(digits)
-        });
-        Self {
-            start,
-            digits,
-            spaces_before: spaces.saturating_sub(usize::from(after_comma)),
-            padding: trailing_spaces(text),
-            window,
-        }
+        let usable = spaces.saturating_sub(usize::from(after_comma));
+        let window = Window::locate(start, end, spaces, usable).filter(|_| is_plain);
+        Self { start, digits, spaces_before: usable, padding: trailing_spaces(text), window }
+    }
+
+    pub fn window(&self) -> Option<Window> {
+        self.window
     }
 
     /// The header with another count, as long as before. `None` if there is no room for it.
@@ -109,10 +117,9 @@ impl CountPlace {
         let count = rows.to_string();
         let end = self.start.checked_add(self.digits)?;
         if matches!(growth, Growth::Window { .. }) {
-            let mut written = header.get(..self.window?)?.to_vec();
-            written.extend_from_slice(format!("{count:>WINDOW_BYTES$}").as_bytes());
-            written.extend_from_slice(header.get(end..)?);
-            return (written.len() == header.len()).then_some(written);
+            let window = self.window?;
+            let mut written = header.to_vec();
+            return write_digits(written.get_mut(window.start..window.end)?, rows).then_some(written);
         }
         let newline: &[u8] = if header.ends_with(b"\n") { b"\n" } else { b"" };
         let text_end = header.len().checked_sub(newline.len())?.checked_sub(self.padding)?;
@@ -132,6 +139,17 @@ impl CountPlace {
         written.resize(room, b' ');
         written.extend_from_slice(newline);
         Some(written)
+    }
+}
+
+impl Window {
+    /// The number stands in `start..end` behind so many spaces, of which `usable` are no part of a separator.
+    fn locate(start: usize, end: usize, spaces: usize, usable: usize) -> Option<Self> {
+        let block = end.checked_sub(1)? / WINDOW_BYTES * WINDOW_BYTES;
+        let is_whole = end.is_multiple_of(WINDOW_BYTES) && start.saturating_sub(block) <= spaces;
+        let first = if is_whole { block } else { block.max(start.saturating_sub(usable)) };
+        let is_wide = end.saturating_sub(first) >= WINDOW_BYTES_MIN;
+        (block <= start && is_wide).then_some(Self { start: first, end })
     }
 }
 

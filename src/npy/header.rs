@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::dtype::{DIMENSIONS_MAX, Dtype, DtypeError};
-use super::growth::{CountPlace, Growth};
+use super::growth::{CountPlace, Growth, Window};
 use super::literal::{self, Literal, LiteralError, Value};
 
 /// The first six bytes of every `.npy` file.
@@ -182,6 +182,11 @@ impl Header {
     /// Bytes of the whole array. [`Header::parse`] has made sure that the data ends within what a file can hold.
     pub fn data_bytes(&self) -> u64 {
         self.data_bytes
+    }
+
+    /// Where the count can be replaced by one aligned write, if it can.
+    pub(super) fn window(&self) -> Option<Window> {
+        self.count_place.and_then(|place| place.window())
     }
 
     /// Whether and how a larger count fits into this header, without moving the data.

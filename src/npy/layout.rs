@@ -21,6 +21,8 @@
 use super::dtype::{DIMENSIONS_MAX, Dtype, shape_literal};
 use super::growth::WINDOW_BYTES;
 use super::header::{HEADER_BYTES_MAX, Header, HeaderError, MAGIC, Version};
+use super::text::HeaderText;
+use super::window;
 
 /// The largest count that the window holds: 10^16 - 1.
 pub const COUNT_MAX: u64 = 9_999_999_999_999_999;
@@ -137,29 +139,18 @@ impl Layout {
 
     fn with_order(dtype: &Dtype, row_shape: &[usize], fortran_order: bool) -> Result<Self, LayoutError> {
         let row_bytes = row_bytes(dtype, row_shape)?;
-        let literal = dtype.literal();
-        let descr = format!("{{'descr': {literal}");
-        let order = format!(", 'fortran_order': {}", if fortran_order { "True" } else { "False" });
-        let dimensions: Vec<String> = row_shape.iter().map(usize::to_string).collect();
-        let dimensions = dimensions.join(", ");
-        let (shape, rest) = match (row_shape.is_empty(), fortran_order) {
-            (true, _) => (", 'shape': (".to_owned(), ",), }".to_owned()),
-            (false, false) => (", 'shape': (".to_owned(), format!(", {dimensions}), }}")),
-            (false, true) => (format!(", 'shape': ({dimensions}, "), "), }".to_owned()),
-        };
-
-        let is_latin1 = literal.chars().all(|character| u32::from(character) <= 0xff);
-        let length = |text: &str| if is_latin1 { text.chars().count() } else { text.len() };
+        let text = HeaderText::new(dtype, row_shape, fortran_order);
         let place = |version: Version| {
-            let descr_end = version.prefix_bytes().saturating_add(length(&descr));
-            let order_end = descr_end.saturating_add(order.len());
-            let window = order_end.saturating_add(shape.len()).next_multiple_of(WINDOW_BYTES);
-            let text_end = window.saturating_add(WINDOW_BYTES).saturating_add(rest.len());
+            let length = |piece: &str| HeaderText::length(version, piece);
+            let descr_end = version.prefix_bytes().saturating_add(length(&text.descr));
+            let order_end = descr_end.saturating_add(length(&text.order));
+            let window = order_end.saturating_add(length(&text.shape)).next_multiple_of(WINDOW_BYTES);
+            let text_end = window.saturating_add(WINDOW_BYTES).saturating_add(length(&text.rest));
             // One more for the newline.
             let data_start = text_end.saturating_add(1).next_multiple_of(DATA_ALIGNMENT).max(HEADER_BYTES_MIN);
             (descr_end, order_end, window, text_end, data_start)
         };
-        let version = match is_latin1 {
+        let version = match text.is_latin1() {
             false => Version::V3_0,
             true if place(Version::V1_0).4.saturating_sub(Version::V1_0.prefix_bytes()) <= usize::from(u16::MAX) => {
                 Version::V1_0
@@ -178,15 +169,11 @@ impl Layout {
         let mut before_window = MAGIC.to_vec();
         before_window.extend_from_slice(&version.bytes());
         before_window.extend(length_field.iter().take(prefix_bytes.saturating_sub(before_window.len())));
-        for text in [&descr, &order, &shape] {
-            if is_latin1 {
-                before_window.extend(text.chars().filter_map(|character| u8::try_from(u32::from(character)).ok()));
-            } else {
-                before_window.extend_from_slice(text.as_bytes());
-            }
+        for piece in [&text.descr, &text.order, &text.shape] {
+            HeaderText::encode(version, piece, &mut before_window);
         }
         before_window.resize(window, b' ');
-        let mut after_window = rest.into_bytes();
+        let mut after_window = text.rest.into_bytes();
         after_window.resize(data_start.saturating_sub(window.saturating_add(WINDOW_BYTES)).saturating_sub(1), b' ');
         after_window.push(b'\n');
 
@@ -223,8 +210,11 @@ impl Layout {
     /// # Errors
     /// [`LayoutError::Count`] beyond [`COUNT_MAX`].
     pub fn count(rows: u64) -> Result<[u8; WINDOW_BYTES], LayoutError> {
-        let text = format!("{rows:>WINDOW_BYTES$}");
-        text.as_bytes().try_into().map_err(|_| LayoutError::Count { rows, max: COUNT_MAX })
+        let mut count = [b' '; WINDOW_BYTES];
+        match window::write_digits(&mut count, rows) {
+            true => Ok(count),
+            false => Err(LayoutError::Count { rows, max: COUNT_MAX }),
+        }
     }
 
     /// The count in a window, if it is one that [`Layout::count`] writes.

@@ -23,6 +23,7 @@
 //! | `header` | [`Header`]: reading any header |
 //! | `growth` | [`Growth`]: where a count stands and how it can change |
 //! | `layout` | [`Layout`]: our own header |
+//! | `text`, `window` | the pieces of a header, and the block that a count is published with |
 //! | `inspect` | [`inspect`]: a file against its header |
 
 mod dtype;
@@ -34,10 +35,12 @@ mod layout;
 mod literal;
 #[cfg(test)]
 mod properties;
+mod text;
+mod window;
 
 pub use dtype::{BYTES_MAX, ByteOrder, DEPTH_MAX, DIMENSIONS_MAX, Dtype, DtypeError, Field, Kind, Scalar, TimeUnit};
 pub use growing::GrowingFile;
-pub use growth::{Growth, NoGrowth, WINDOW_BYTES};
+pub use growth::{Growth, NoGrowth, WINDOW_BYTES, WINDOW_BYTES_MIN};
 pub use header::{HEADER_BYTES_MAX, Header, HeaderError, MAGIC, Version};
 pub use inspect::{InspectError, Inspection, Tail, inspect, inspect_file, read_header};
 pub use layout::{COUNT_MAX, Layout, LayoutError, Mismatch, NUMPY_HEADER_CHARACTERS_MAX, Part};

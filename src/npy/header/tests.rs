@@ -255,7 +255,10 @@ fn any_aligned_window_is_recognised() {
     };
     assert_eq!(with(18), Growth::Window { offset: 64, width: 16 });
     assert_eq!(with(34), Growth::Window { offset: 80, width: 16 });
-    assert!(matches!(with(17), Growth::Room { .. }), "not aligned");
+    assert_eq!(with(17), Growth::Window { offset: 64, width: 15 });
+    assert_eq!(with(13), Growth::Window { offset: 64, width: 11 });
+    assert!(matches!(with(12), Growth::Room { .. }), "too narrow in its block");
+    assert!(matches!(with(19), Growth::Room { .. }), "at the start of the next block");
     assert!(matches!(with(2), Growth::Room { .. }), "too few spaces");
     let text = format!("{{'descr': '|u1', 'fortran_order': True, 'shape': (3, {}1), }}", " ".repeat(16));
     assert_eq!(Header::parse(&wrap(Version::V1_0, &text)).unwrap().growth(), Growth::Window { offset: 64, width: 16 });
