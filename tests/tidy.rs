@@ -80,13 +80,16 @@ fn only_the_storage_room_writes_files() {
     let mut wrong = Vec::new();
     for (path, text) in sources() {
         let shown = path.display().to_string();
-        if matches!(room(&path).as_str(), "storage") || shown.ends_with("npy/growing.rs") || shown.contains("tests") {
+        // `npy` writes through `storage::Disk`, whose calls have the same names; its own words for files are forbidden to it.
+        let is_npy = room(&path) == "npy";
+        if room(&path) == "storage" || shown.contains("tests") {
             continue;
         }
         for line in code(&text) {
             for word in WRITING {
                 let is_excepted = EXCEPTIONS.iter().any(|(file, allowed)| shown.ends_with(file) && allowed == word);
-                if line.contains(word) && !is_excepted && !line.contains("GrowingFile::") {
+                let is_disk = is_npy && *word == "set_len(";
+                if line.contains(word) && !is_excepted && !is_disk && !line.contains("GrowingFile::") {
                     wrong.push(format!("{shown}: {}", line.trim()));
                 }
             }

@@ -13,6 +13,7 @@ Examples:
   npy-ingest --config ingest.toml --once     take what is there, and end
   npy-ingest check --config ingest.toml      what would happen
   npy-ingest sources --config ingest.toml --rejected
+  producer | npy-ingest append frames.npy -  append to any .npy file
 
 Read the array while it grows:
   import numpy as np
@@ -95,6 +96,81 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Append arrays to any .npy file, under live readers: in C order along the first axis, in Fortran order along the last.
+    Append(AppendArguments),
+    /// Make a .npy file that was cut short readable: its count becomes the number of whole rows that are there.
+    Recover(RecoverArguments),
+    /// Give the header of a .npy file room for a larger count.
+    EnsureAppendable(EnsureAppendableArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct AppendArguments {
+    /// The array. It is created, with the dtype and the row shape of the first input, if it does not exist.
+    pub file: PathBuf,
+    /// What is appended: .npy files, or - for standard input (one .npy array or several, one after the other).
+    #[arg(required = true, value_name = "IN")]
+    pub inputs: Vec<PathBuf>,
+    /// Standard input holds nothing but rows, in the array's dtype, byte order and shape.
+    #[arg(long)]
+    pub raw: bool,
+    /// The dtype of raw rows, if the array has to be created.
+    #[arg(long, value_name = "DTYPE")]
+    pub dtype: Option<String>,
+    /// The shape of one raw row, if the array has to be created: 224,224,3. Without it a row is one element.
+    #[arg(long, value_name = "SHAPE", value_delimiter = ',')]
+    pub shape: Option<Vec<usize>>,
+    /// Turn the bytes of numbers that are in the other byte order. No other conversion is made.
+    #[arg(long)]
+    pub convert_byte_order: bool,
+    /// When rows become durable and visible: each input by itself, all together, or visible at once and never synced.
+    #[arg(long, value_enum, default_value_t = AppendDurability::Batch, value_name = "WHEN")]
+    pub durability: AppendDurability,
+    /// Wait for another process that writes to the array, rather than fail.
+    #[arg(long)]
+    pub wait: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// As `durability` of the config.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum AppendDurability {
+    /// Each input is a commit; raw rows are committed as they come.
+    Source,
+    /// All inputs are one commit: all of them are appended or none. Raw rows are committed when the producer pauses.
+    Batch,
+    /// Nothing is synced. Safe against a killed process, not against a power cut.
+    None,
+}
+
+#[derive(Debug, Args)]
+pub struct RecoverArguments {
+    pub file: PathBuf,
+    /// Fill an incomplete last row with zeros, rather than cut it off.
+    #[arg(long)]
+    pub zero_fill: bool,
+    /// Wait for another process that writes to the array, rather than fail.
+    #[arg(long)]
+    pub wait: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct EnsureAppendableArguments {
+    pub file: PathBuf,
+    /// Move the rows within the file, if they have to move, rather than write a copy and put it in the file's place.
+    #[arg(long)]
+    pub in_place: bool,
+    /// Wait for another process that writes to the array, rather than fail.
+    #[arg(long)]
+    pub wait: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,13 +1,17 @@
 //! The command line.
 
+mod append;
 mod args;
+mod array_file;
 mod check;
+mod ensure_appendable;
 mod failure;
 mod init;
 mod inspect;
 mod log;
 mod once;
 mod preview;
+mod recover;
 mod retry;
 mod serve;
 mod sources;
@@ -57,6 +61,9 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
         Some(Command::Inspect { file, json }) => inspect::run(file, *json),
         Some(Command::Preview { file, rows, output }) => preview::run(file, rows.as_deref(), output),
         Some(Command::Init { folder }) => init::run(folder),
+        Some(Command::Append(arguments)) => append::run(arguments),
+        Some(Command::Recover(arguments)) => recover::run(arguments),
+        Some(Command::EnsureAppendable(arguments)) => ensure_appendable::run(arguments),
         Some(Command::Verify { file: Some(file), json, .. }) => verify::run_file(file, *json),
         Some(Command::Verify { file: None, deep, json }) => verify::run(&config()?, *deep, *json),
     }

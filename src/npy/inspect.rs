@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::growth::Growth;
 use super::header::{Header, HeaderError};
 use super::layout::Layout;
+use crate::storage::DiskFile;
 
 /// Enough for nearly every header in one read.
 const FIRST_READ_BYTES: usize = 4096;
@@ -155,11 +156,23 @@ fn read_settled(
     Err(InspectError::Unsettled)
 }
 
+/// As [`read_header`], from a file of any disk.
+pub(super) fn read_header_on(file: &dyn DiskFile) -> Result<(Header, Vec<u8>), InspectError> {
+    read_settled(|bytes_max| fill(bytes_max, |buffer, offset| file.read_at(buffer, offset)))
+}
+
 fn read_start(file: &File, bytes_max: usize) -> Result<Vec<u8>, InspectError> {
+    fill(bytes_max, |buffer, offset| file.read_at(buffer, offset))
+}
+
+fn fill(
+    bytes_max: usize,
+    mut read_at: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
+) -> Result<Vec<u8>, InspectError> {
     let mut bytes = vec![0; bytes_max];
     let mut filled = 0_usize;
     while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, u64::try_from(filled).unwrap_or(u64::MAX)) {
+        match read_at(rest, u64::try_from(filled).unwrap_or(u64::MAX)) {
             Ok(0) => break,
             Ok(count) => filled = filled.saturating_add(count),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

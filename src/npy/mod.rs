@@ -21,11 +21,17 @@
 //! | `dtype/` | [`Dtype`]: NumPy's descriptors of fixed size |
 //! | `literal` | the Python literals that a header is made of |
 //! | `header` | [`Header`]: reading any header |
+//! | `append/` | [`Appender`]: appending to any array; [`ArrayInput`]: what is appended |
+//! | `array`, `mapping` | [`Array`]: reading an array that grows |
+//! | `recover` | [`recover`]: a count that says what is there |
+//! | `widen/` | [`ensure_appendable`]: room in a header |
 //! | `growth` | [`Growth`]: where a count stands and how it can change |
 //! | `layout` | [`Layout`]: our own header |
 //! | `text`, `window` | the pieces of a header, and the block that a count is published with |
 //! | `inspect` | [`inspect`]: a file against its header |
 
+mod append;
+mod array;
 mod dtype;
 mod growing;
 mod growth;
@@ -33,11 +39,18 @@ mod header;
 mod inspect;
 mod layout;
 mod literal;
+mod mapping;
 #[cfg(test)]
 mod properties;
+mod recover;
 mod text;
+mod widen;
 mod window;
 
+pub use append::{
+    AppendError, AppendOptions, Appender, ArrayInput, BatchLimits, Durability, Element, IN_MEMORY_BYTES_MAX, WriteBack,
+};
+pub use array::Array;
 pub use dtype::{BYTES_MAX, ByteOrder, DEPTH_MAX, DIMENSIONS_MAX, Dtype, DtypeError, Field, Kind, Scalar, TimeUnit};
 pub use growing::GrowingFile;
 pub use growth::{Growth, NoGrowth, WINDOW_BYTES, WINDOW_BYTES_MIN};
@@ -45,3 +58,22 @@ pub use header::{HEADER_BYTES_MAX, Header, HeaderError, MAGIC, Version};
 pub use inspect::{InspectError, Inspection, Tail, inspect, inspect_file, read_header};
 pub use layout::{COUNT_MAX, Layout, LayoutError, Mismatch, NUMPY_HEADER_CHARACTERS_MAX, Part};
 pub use literal::{LiteralError, LiteralFault};
+pub use recover::{RecoverOptions, Recovered, recover, recover_on};
+pub use widen::{WidenOptions, Widened, ensure_appendable, ensure_appendable_on, journal_path};
+
+use std::path::{Path, PathBuf};
+
+/// The file itself, where a path leads over symbolic links: what is put in its place must take its place.
+fn real_path(path: &Path) -> Result<PathBuf, AppendError> {
+    path.canonicalize().map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => AppendError::Missing { path: path.to_owned() },
+        _ => AppendError::Disk { operation: "looking at", path: path.to_owned(), source },
+    })
+}
+
+/// The same for a file that is not there yet.
+fn real_path_of_new(path: &Path) -> Result<PathBuf, AppendError> {
+    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let Some(name) = path.file_name() else { return Err(AppendError::NotAFile { path: path.to_owned() }) };
+    Ok(real_path(folder)?.join(name))
+}

@@ -39,7 +39,11 @@ impl CountBlock {
         // Version 1.0 has two bytes of length less, which can make the difference.
         let shorter = Some(Version::V1_0).filter(|_| text.is_latin1() && header.data_start <= u64::from(u16::MAX));
         let versions = [Some(header.version), shorter];
-        let (bytes, start, end) = versions.into_iter().flatten().find_map(|version| arrange(header, &text, version))?;
+        let arranged = versions.into_iter().flatten().filter_map(|version| arrange(header, &text, version));
+        let wider = |best: (Vec<u8>, usize, usize), next: (Vec<u8>, usize, usize)| {
+            if next.2.saturating_sub(next.1) > best.2.saturating_sub(best.1) { next } else { best }
+        };
+        let (bytes, start, end) = arranged.reduce(wider)?;
         // What is written is read again: it must be the same array.
         let read = Header::parse(&bytes).ok()?;
         let is_same = read.dtype == header.dtype

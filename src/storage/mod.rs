@@ -16,6 +16,7 @@ pub mod lease;
 mod real;
 #[cfg(feature = "simulation")]
 pub mod simulated;
+mod write_back;
 
 pub use holder::lock_holder;
 pub use real::RealDisk;
@@ -66,10 +67,13 @@ pub trait Disk: Send + Sync {
     }
     /// Creates a folder and those above it.
     fn create_folders(&self, folder: &Path) -> io::Result<()>;
+    /// Gives one file the owner and the permissions of another.
+    fn copy_owner_and_mode(&self, from: &Path, to: &Path) -> io::Result<()>;
 }
 
-/// An open file. Offsets and lengths are bytes.
-pub trait DiskFile: Send {
+/// An open file. Offsets and lengths are bytes. Several threads may use it at a time: reads, writes and syncs do not wait for
+/// each other.
+pub trait DiskFile: Send + Sync {
     fn status(&self) -> io::Result<FileStatus>;
     /// Reads up to `buffer.len()` bytes; 0 at the end of the file.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
@@ -80,6 +84,13 @@ pub trait DiskFile: Send {
     fn sync_data(&self) -> io::Result<()>;
     /// Takes the exclusive lock that lives as long as this open file. `false`: somebody else has it.
     fn try_lock(&self) -> io::Result<bool>;
+    /// Starts writing these bytes to the device, without waiting. A hint: it makes nothing durable, and may do nothing.
+    fn start_write_back(&self, _offset: u64, _bytes: u64) {}
+    /// Waits for what [`DiskFile::start_write_back`] began, and where wanted gives up the memory that caches it. An error is
+    /// as bad as that of a sync, which is not told of it again.
+    fn finish_write_back(&self, _offset: u64, _bytes: u64, _drops_cache: bool) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Writes all parts, going on after interruptions and short writes.

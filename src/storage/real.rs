@@ -2,12 +2,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use rustix::fs::{CWD, FlockOperation, RenameFlags};
 
-use super::{Access, Disk, DiskFile, FileStatus};
+use super::{Access, Disk, DiskFile, FileStatus, write_back};
 
 /// At most this many buffers in one `pwritev` (Linux `UIO_MAXIOV`).
 const GATHER_MAX: usize = 1024;
@@ -84,6 +85,15 @@ impl Disk for RealDisk {
     fn create_folders(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)
     }
+
+    fn copy_owner_and_mode(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let (wanted, found) = (fs::metadata(from)?, fs::metadata(to)?);
+        if (wanted.uid(), wanted.gid()) != (found.uid(), found.gid()) {
+            std::os::unix::fs::chown(to, Some(wanted.uid()), Some(wanted.gid()))?;
+        }
+        // After the owner, whose change takes the set-user bits away.
+        fs::set_permissions(to, wanted.permissions())
+    }
 }
 
 #[derive(Debug)]
@@ -124,5 +134,18 @@ impl DiskFile for RealFile {
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn start_write_back(&self, offset: u64, bytes: u64) {
+        write_back::start(&self.file, offset, bytes);
+    }
+
+    fn finish_write_back(&self, offset: u64, bytes: u64, drops_cache: bool) -> io::Result<()> {
+        write_back::finish(&self.file, offset, bytes)?;
+        if drops_cache {
+            // A hint: pages that stay are no harm.
+            let _ = rustix::fs::fadvise(&self.file, offset, NonZeroU64::new(bytes), rustix::fs::Advice::DontNeed);
+        }
+        Ok(())
     }
 }

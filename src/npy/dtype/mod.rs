@@ -17,6 +17,7 @@
 //! fields (`('', '|V3')`) move the fields behind them and are no fields themselves.
 
 mod error;
+mod order;
 mod scalar;
 mod structured;
 
@@ -81,7 +82,12 @@ impl Dtype {
     }
 
     fn number(kind: Kind, bytes: usize) -> Self {
-        Self::of(Leaf::new(kind, bytes, ByteOrder::Little))
+        Self::scalar_of(kind, bytes, ByteOrder::Little)
+    }
+
+    /// The caller sees to it that there is such a type.
+    pub(super) fn scalar_of(kind: Kind, bytes: usize, order: ByteOrder) -> Self {
+        Self::of(Leaf::new(kind, bytes, order))
     }
 
     /// `|u1`: the `split` column.

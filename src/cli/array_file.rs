@@ -1,0 +1,42 @@
+//! What the commands that change a single array have in common.
+
+use std::path::{Path, PathBuf};
+
+use super::failure::Failure;
+use super::text;
+use crate::npy::AppendError;
+use crate::writer::Paths;
+
+impl From<AppendError> for Failure {
+    fn from(error: AppendError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+/// The files of a dataset follow its ledger: rows that come any other way would make the next start refuse them.
+pub fn refuse_file_of_dataset(file: &Path) -> Result<(), Failure> {
+    let real = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let name = real.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    // `frames.npy`, and the columns `frames.source.npy` and so on.
+    for (at, _) in name.match_indices('.') {
+        let stem = name.get(..at).unwrap_or_default();
+        let ledger = Paths::new(&real.with_file_name(format!("{stem}.npy"))).ledger;
+        if !stem.is_empty() && ledger.exists() {
+            return Err(Failure::failed(format!(
+                "{} belongs to a dataset: {} knows where each of its rows is from, so they come through its folders alone",
+                text::path(file),
+                text::path(&ledger)
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The path of a file that is to be created, with the links of its folder followed.
+pub fn real_path_of_new(file: &Path) -> Result<PathBuf, Failure> {
+    let folder = file.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let folder = folder.canonicalize().map_err(|error| Failure::failed(format!("{}: {error}", text::path(folder))))?;
+    let name =
+        file.file_name().ok_or_else(|| Failure::failed(format!("{} is no name for a file", text::path(file))))?;
+    Ok(folder.join(name))
+}

@@ -1,0 +1,43 @@
+//! `npy-ingest recover`: a count that says what is in the file.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::args::RecoverArguments;
+use super::failure::Failure;
+use super::{DONE, array_file, print, print_json, text};
+use crate::npy::{RecoverOptions, Recovered, recover};
+
+pub fn run(arguments: &RecoverArguments) -> Result<u8, Failure> {
+    array_file::refuse_file_of_dataset(&arguments.file)?;
+    let options = RecoverOptions { fills_with_zeros: arguments.zero_fill, waits_for_lock: arguments.wait };
+    let recovered = recover(&arguments.file, options)?;
+    if arguments.json {
+        print_json(&json!({
+            "file": arguments.file.to_string_lossy(),
+            "changed": recovered.is_changed(),
+            "rows_before": recovered.rows_before,
+            "rows": recovered.rows,
+            "bytes_cut": recovered.bytes_cut,
+            "bytes_added": recovered.bytes_added,
+        }))?;
+    } else {
+        print(&line(&arguments.file, &recovered))?;
+    }
+    Ok(DONE)
+}
+
+fn line(file: &Path, recovered: &Recovered) -> String {
+    let rows = text::number_of(recovered.rows, "row", "rows");
+    let name = text::path(file);
+    if !recovered.is_changed() {
+        return format!("{name}: nothing to recover, {rows}\n");
+    }
+    let part = match (recovered.bytes_cut, recovered.bytes_added) {
+        (0, 0) => String::new(),
+        (0, added) => format!("; the last one was filled up with {}", text::number_of(added, "zero", "zeros")),
+        (cut, _) => format!("; {} of an incomplete row were cut off", text::number_of(cut, "byte", "bytes")),
+    };
+    format!("{name}: {rows} now, the header said {}{part}\n", text::count(recovered.rows_before))
+}

@@ -1,0 +1,122 @@
+//! Why an array cannot be appended to, recovered, or given room.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::super::dtype::Dtype;
+use super::super::growth::NoGrowth;
+use super::super::inspect::InspectError;
+use super::super::layout::LayoutError;
+
+/// What went wrong, on which file, and what can be done about it.
+///
+/// The texts name the commands of `npy-ingest`; each is a function here: [`recover`](crate::npy::recover),
+/// [`ensure_appendable`](crate::npy::ensure_appendable), [`AppendOptions::waits_for_lock`](crate::npy::AppendOptions).
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    #[error("{operation} {}: {source}", path.display())]
+    Disk { operation: &'static str, path: PathBuf, source: io::Error },
+    #[error("{} does not exist", path.display())]
+    Missing { path: PathBuf },
+    #[error("{} exists already", path.display())]
+    Exists { path: PathBuf },
+    #[error("{} is not a regular file", path.display())]
+    NotAFile { path: PathBuf },
+    #[error("{} is empty: not even a header is there; remove it, and it can be created anew", path.display())]
+    Empty { path: PathBuf },
+    #[error("{}: {source}", path.display())]
+    Header { path: PathBuf, source: InspectError },
+    #[error("{} is being written by {}; wait for it to end, or let this wait (--wait)", path.display(), holder_text(*holder))]
+    Locked { path: PathBuf, holder: Option<u32> },
+    #[error("{} cannot grow: {reason}", path.display())]
+    CannotGrow { path: PathBuf, reason: NoGrowth },
+    #[error(
+        "the header of {} has no room for a larger count: `npy-ingest ensure-appendable {0}` makes room", path.display()
+    )]
+    NoRoom { path: PathBuf },
+    #[error(
+        "{} would have {rows} rows, and its header has room for {max}: `npy-ingest ensure-appendable {0}` makes more",
+        path.display()
+    )]
+    TooManyRows { path: PathBuf, rows: u64, max: u64 },
+    #[error(
+        "{} is cut short: {bytes} bytes of the {rows} rows that its header counts are missing; `npy-ingest recover {0}` \
+         makes it say how many are there",
+        path.display()
+    )]
+    CutShort { path: PathBuf, rows: u64, bytes: u64 },
+    #[error(
+        "{} has {bytes} bytes behind the last row that its header counts, and they may be rows of another program: \
+         `npy-ingest recover {0}` counts them",
+        path.display()
+    )]
+    Tail { path: PathBuf, bytes: u64 },
+    #[error("{found} bytes are not a whole number of rows: one row of {} has {row_bytes}", path.display())]
+    PartialRow { path: PathBuf, found: u64, row_bytes: u64 },
+    #[error("{found} cannot be appended to {}: its dtype is {expected}", path.display())]
+    Dtype { path: PathBuf, found: String, expected: String },
+    #[error(
+        "{found} can be appended to {}, whose dtype is {expected}, only if its bytes are put into the other order: ask \
+         for it (--convert-byte-order)",
+        path.display()
+    )]
+    ByteOrder { path: PathBuf, found: String, expected: String },
+    #[error("an array of shape {found} cannot be appended to {}, of shape {expected}: only the {axis} axis may differ", path.display())]
+    Shape { path: PathBuf, found: String, expected: String, axis: &'static str },
+    #[error("an array without dimensions cannot be appended: give it one with numpy.atleast_1d")]
+    NoDimensions,
+    /// An array that is to be appended.
+    #[error("{input}: {source}")]
+    Input { input: String, source: Box<AppendError> },
+    #[error(
+        "{input}: the array ends before its data does: {found} bytes or a little more are there, {expected} expected; nothing of it was appended"
+    )]
+    InputCutShort { input: String, found: u64, expected: u64 },
+    #[error(
+        "{input} is in {} order, the other way round than the array, and too large ({bytes} bytes) to be turned in \
+         memory: save it to a file first",
+        if *fortran_order { "Fortran" } else { "C" }
+    )]
+    InputOrder { input: String, fortran_order: bool, bytes: u64 },
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// There was no room. What was written in part is taken back, and the file is as it was: it can be tried again.
+    #[error("no room on the disk for more rows in {}: {source}", path.display())]
+    Full { path: PathBuf, source: io::Error },
+    /// A write or a sync failed, now or earlier, and is never tried again by this appender.
+    #[error(
+        "{operation} {} failed ({source}), and what reached the disk is not known: nothing more is appended here; open the \
+         file again, its count says which rows are there",
+        path.display()
+    )]
+    Broken { operation: &'static str, path: PathBuf, source: Arc<io::Error> },
+    #[error("{} is {found} now, and was {expected}: another array has taken its place", path.display())]
+    Changed { path: PathBuf, found: String, expected: String },
+    #[error("{} holds {found}, which cannot be read as {expected}", path.display())]
+    Type { path: PathBuf, found: String, expected: String },
+    #[error("{} was cut off while its rows were being moved, and {} belongs to another file: {problem}", path.display(), journal.display())]
+    Journal { path: PathBuf, journal: PathBuf, problem: String },
+}
+
+fn holder_text(holder: Option<u32>) -> String {
+    match holder {
+        Some(process) => format!("process {process}"),
+        None => "another process".to_owned(),
+    }
+}
+
+impl AppendError {
+    pub(in super::super) fn disk(operation: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Disk { operation, path, source }
+    }
+
+    pub(super) fn dtype(path: &std::path::Path, found: &Dtype, expected: &Dtype) -> Self {
+        let (path, found_text, expected_text) = (path.to_owned(), found.descr(), expected.descr());
+        match found.differs_in_byte_order_only(expected) {
+            true => Self::ByteOrder { path, found: found_text, expected: expected_text },
+            false => Self::Dtype { path, found: found_text, expected: expected_text },
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Opening an array for a change: the right file, locked, with a header that can be read.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::super::header::Header;
+use super::super::inspect::{InspectError, read_header_on};
+use super::super::widen;
+use super::AppendError;
+use crate::storage::{Access, Disk, DiskFile, lock_holder};
+
+/// How often a file may be replaced under us before we give up.
+const REPLACED_MAX: u32 = 100;
+/// How long to sleep between two attempts to get the lock.
+const LOCK_PAUSE_MIN: Duration = Duration::from_millis(2);
+const LOCK_PAUSE_MAX: Duration = Duration::from_millis(100);
+
+/// A file of which nobody else changes anything, as long as this lives.
+pub(in super::super) struct Opened {
+    pub path: PathBuf,
+    pub file: Box<dyn DiskFile>,
+    pub header: Header,
+    pub header_bytes: Vec<u8>,
+    /// Length of the file.
+    pub file_bytes: u64,
+}
+
+impl Opened {
+    /// Locks the file, finishes a move of its rows that a crash cut off, and reads its header.
+    pub fn new(disk: &dyn Disk, path: &Path, waits: bool) -> Result<Self, AppendError> {
+        let file = open_locked(disk, path, waits)?;
+        widen::finish(disk, path, &*file)?;
+        let (header, header_bytes) = read_header_on(&*file).map_err(|source| match source {
+            InspectError::CutShort { found: 0, .. } => AppendError::Empty { path: path.to_owned() },
+            source => AppendError::Header { path: path.to_owned(), source },
+        })?;
+        let file_bytes = file.status().map_err(AppendError::disk("reading the length of", path))?.size;
+        Ok(Self { path: path.to_owned(), file, header, header_bytes, file_bytes })
+    }
+
+    /// Where the rows that the header counts end. The header's parser has made sure that a file can be so long.
+    pub fn data_end(&self) -> u64 {
+        self.header.data_start.saturating_add(self.header.data_bytes())
+    }
+}
+
+fn open_locked(disk: &dyn Disk, path: &Path, waits: bool) -> Result<Box<dyn DiskFile>, AppendError> {
+    let status = |operation| move || disk.status(path).map_err(AppendError::disk(operation, path));
+    let mut pause = LOCK_PAUSE_MIN;
+    for _ in 0..REPLACED_MAX {
+        match status("looking at")()? {
+            None => return Err(AppendError::Missing { path: path.to_owned() }),
+            Some(found) if !found.is_regular => return Err(AppendError::NotAFile { path: path.to_owned() }),
+            Some(_) => {}
+        }
+        let file = disk.open(path, Access::ReadWrite).map_err(AppendError::disk("opening", path))?;
+        while !file.try_lock().map_err(AppendError::disk("locking", path))? {
+            if !waits {
+                return Err(AppendError::Locked { path: path.to_owned(), holder: lock_holder(path) });
+            }
+            std::thread::sleep(pause);
+            pause = pause.saturating_mul(2).min(LOCK_PAUSE_MAX);
+        }
+        // Whoever had the lock before may have put another file in this one's place.
+        let inode = file.status().map_err(AppendError::disk("looking at", path))?.inode;
+        if status("looking at")()?.is_some_and(|found| found.inode == inode) {
+            return Ok(file);
+        }
+    }
+    Err(AppendError::Locked { path: path.to_owned(), holder: None })
+}

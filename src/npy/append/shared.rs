@@ -1,0 +1,314 @@
+//! What the threads of one appender share: the file, how far it is written, and how far it is published.
+//!
+//! Rows are written behind the staged ones under the lock, in order. To commit, one of the threads that wait (the leader)
+//! syncs, publishes and syncs again without the lock, for all rows that were staged when it began; the others meanwhile
+//! write theirs, and the next leader takes them all. So appends of many threads share syncs, and nobody waits for a timer.
+//!
+//! The order is always: rows, sync, count, sync. A write or sync that fails is the last: see [`AppendError::Broken`]. Only a
+//! full disk is different, as long as no count was touched: the part that was written is cut off.
+
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::super::window::CountBlock;
+use super::AppendError;
+use super::options::{AppendOptions, Durability, WriteBack};
+use crate::storage::{DiskFile, is_full, write_all_at, write_block_at};
+
+pub(super) struct Shared {
+    pub path: PathBuf,
+    pub file: Box<dyn DiskFile>,
+    pub row_bytes: u64,
+    pub data_start: u64,
+    pub rows_max: u64,
+    pub options: AppendOptions,
+    block: CountBlock,
+    state: Mutex<State>,
+    /// Something was committed, or failed, or there is work for the thread that commits late batches.
+    changed: Condvar,
+}
+
+pub(super) struct State {
+    /// Rows in the file, published or not.
+    pub staged: u64,
+    pub published: u64,
+    /// A header that makes room for the count, to be written before the first row.
+    rearranged: Option<Vec<u8>>,
+    is_committing: bool,
+    pub is_closing: bool,
+    /// Whether the clock of the batch that waits is running.
+    is_timed: bool,
+    broken: Option<(&'static str, Arc<io::Error>)>,
+    /// Row bytes before which the device has been asked to write, and before which it has.
+    write_back: Range<u64>,
+}
+
+impl Shared {
+    /// What is fixed comes with the file: the block of its count, and the header to be written first, if any.
+    pub fn new(
+        path: PathBuf,
+        file: Box<dyn DiskFile>,
+        (row_bytes, data_start, rows): (u64, u64, u64),
+        (block, rearranged): (CountBlock, Option<Vec<u8>>),
+        options: AppendOptions,
+    ) -> Self {
+        let end = data_start.saturating_add(rows.saturating_mul(row_bytes));
+        let by_digits = 10_u64.saturating_pow(u32::try_from(block.width()).unwrap_or(u32::MAX)).saturating_sub(1);
+        let by_size = i64::MAX.unsigned_abs().saturating_sub(data_start).checked_div(row_bytes).unwrap_or(0);
+        let state = State {
+            staged: rows,
+            published: rows,
+            rearranged,
+            is_committing: false,
+            is_closing: false,
+            is_timed: false,
+            broken: None,
+            write_back: end..end,
+        };
+        let rows_max = by_digits.min(by_size);
+        Self {
+            path,
+            file,
+            row_bytes,
+            data_start,
+            rows_max,
+            options,
+            block,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// A thread that panicked while it held the lock has left no half of anything behind: each step sets the state last.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends whole rows as the durability asks. Which rows they are.
+    pub fn append(&self, rows: &[u8]) -> Result<Range<u64>, AppendError> {
+        let mut state = self.lock();
+        let range = self.stage(&mut state, rows)?;
+        match self.options.durability {
+            Durability::None => self.publish_unsynced(&mut state)?,
+            Durability::Each => self.commit_until(state, range.end)?,
+            Durability::Batch(limits) => {
+                let waiting = state.staged.saturating_sub(state.published);
+                if waiting >= limits.rows_max || waiting.saturating_mul(self.row_bytes) >= limits.bytes_max {
+                    self.commit_until(state, range.end)?;
+                } else if limits.delay_max.is_some() && !state.is_timed {
+                    // The first of a batch: the clock starts.
+                    state.is_timed = true;
+                    self.changed.notify_all();
+                }
+            }
+        }
+        Ok(range)
+    }
+
+    /// Writes whole rows behind the staged ones. Nobody sees them.
+    pub fn stage(&self, state: &mut State, rows: &[u8]) -> Result<Range<u64>, AppendError> {
+        self.check(state)?;
+        let bytes = rows.len() as u64;
+        let count = bytes / self.row_bytes;
+        if count * self.row_bytes != bytes {
+            return Err(AppendError::PartialRow { path: self.path.clone(), found: bytes, row_bytes: self.row_bytes });
+        }
+        let first = state.staged;
+        let last = first.saturating_add(count);
+        if last > self.rows_max {
+            return Err(AppendError::TooManyRows { path: self.path.clone(), rows: last, max: self.rows_max });
+        }
+        if count == 0 {
+            return Ok(first..first);
+        }
+        if state.rearranged.is_some() {
+            self.rearrange(state)?;
+        }
+        if let Err(error) = write_all_at(&*self.file, &mut [IoSlice::new(rows)], self.offset(first)) {
+            return Err(self.take_back(state, first, error));
+        }
+        state.staged = last;
+        if let Some(options) = self.options.write_back {
+            let written = self.write_back(state, options);
+            written.map_err(|error| self.break_with(state, "writing rows to", error))?;
+        }
+        Ok(first..last)
+    }
+
+    /// Takes back everything that was staged and not published.
+    pub fn unstage(&self, state: &mut State) -> Result<(), AppendError> {
+        self.check(state)?;
+        if state.staged != state.published && !state.is_committing {
+            state.staged = state.published;
+            self.cut(state)?;
+        }
+        Ok(())
+    }
+
+    /// Commits everything that is staged.
+    pub fn commit(&self) -> Result<u64, AppendError> {
+        let mut state = self.lock();
+        let rows = state.staged;
+        match self.options.durability {
+            Durability::None => self.publish_unsynced(&mut state)?,
+            Durability::Each | Durability::Batch(_) => self.commit_until(state, rows)?,
+        }
+        Ok(rows)
+    }
+
+    /// Returns when so many rows are durable and published.
+    fn commit_until<'a>(&'a self, mut state: MutexGuard<'a, State>, rows: u64) -> Result<(), AppendError> {
+        loop {
+            self.check(&state)?;
+            if state.published >= rows {
+                return Ok(());
+            }
+            if state.is_committing {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            state.is_committing = true;
+            let target = state.staged;
+            drop(state);
+            let result = self.sync_and_publish(target);
+            state = self.lock();
+            state.is_committing = false;
+            match result {
+                Ok(()) => state.published = target,
+                Err((operation, error)) => drop(self.break_with(&mut state, operation, error)),
+            }
+            self.changed.notify_all();
+        }
+    }
+
+    fn sync_and_publish(&self, rows: u64) -> Result<(), (&'static str, io::Error)> {
+        self.file.sync_data().map_err(|error| ("syncing", error))?;
+        self.publish(rows)?;
+        self.file.sync_data().map_err(|error| ("syncing", error))
+    }
+
+    fn publish_unsynced(&self, state: &mut State) -> Result<(), AppendError> {
+        self.check(state)?;
+        if state.staged == state.published {
+            return Ok(());
+        }
+        match self.publish(state.staged) {
+            Ok(()) => {
+                state.published = state.staged;
+                Ok(())
+            }
+            Err((operation, error)) => Err(self.break_with(state, operation, error)),
+        }
+    }
+
+    fn publish(&self, rows: u64) -> Result<(), (&'static str, io::Error)> {
+        // `stage` has made sure that the digits fit.
+        let Some(block) = self.block.with(rows) else {
+            return Err(("counting the rows of", io::ErrorKind::InvalidInput.into()));
+        };
+        write_block_at(&*self.file, &block, self.block.offset()).map_err(|error| ("writing the count of", error))
+    }
+
+    /// Makes room for the count, before the first row: a row behind a header without a window would be taken for somebody
+    /// else's after a crash.
+    fn rearrange(&self, state: &mut State) -> Result<(), AppendError> {
+        let Some(header) = state.rearranged.take() else { return Ok(()) };
+        let written = write_all_at(&*self.file, &mut [IoSlice::new(&header)], 0);
+        let written = written.map_err(|error| ("writing the header of", error));
+        let synced = written.and_then(|()| match self.options.durability {
+            Durability::None => Ok(()),
+            _ => self.file.sync_data().map_err(|error| ("syncing", error)),
+        });
+        synced.map_err(|(operation, error)| self.break_with(state, operation, error))
+    }
+
+    /// After a write that failed: on a full disk the part that was written is cut off.
+    fn take_back(&self, state: &mut State, rows: u64, error: io::Error) -> AppendError {
+        debug_assert_eq!(state.staged, rows, "nothing is staged by a write that failed");
+        if !is_full(&error) {
+            return self.break_with(state, "writing rows to", error);
+        }
+        match self.cut(state) {
+            Ok(()) => AppendError::Full { path: self.path.clone(), source: error },
+            Err(broken) => broken,
+        }
+    }
+
+    /// Ends the file behind the staged rows.
+    fn cut(&self, state: &mut State) -> Result<(), AppendError> {
+        let cut = self.file.set_len(self.offset(state.staged));
+        state.write_back = 0..0;
+        cut.map_err(|error| self.break_with(state, "cutting", error))
+    }
+
+    fn check(&self, state: &State) -> Result<(), AppendError> {
+        match &state.broken {
+            None => Ok(()),
+            Some((operation, error)) => {
+                Err(AppendError::Broken { operation, path: self.path.clone(), source: error.clone() })
+            }
+        }
+    }
+
+    fn break_with(&self, state: &mut State, operation: &'static str, error: io::Error) -> AppendError {
+        let source = Arc::new(error);
+        state.broken.get_or_insert((operation, source.clone()));
+        AppendError::Broken { operation, path: self.path.clone(), source }
+    }
+
+    /// Where a row begins. Rows beyond `rows_max` are refused before.
+    fn offset(&self, row: u64) -> u64 {
+        self.data_start.saturating_add(row.saturating_mul(self.row_bytes))
+    }
+
+    /// One window is written while the next is filled, and awaited before the one after it begins.
+    fn write_back(&self, state: &mut State, options: WriteBack) -> io::Result<()> {
+        let end = self.offset(state.staged);
+        let Range { start: finished, end: started } = state.write_back.clone();
+        if end.saturating_sub(started) < options.window_bytes {
+            return Ok(());
+        }
+        self.file.start_write_back(started, end.saturating_sub(started));
+        if started > finished {
+            self.file.finish_write_back(finished, started.saturating_sub(finished), options.drops_cache)?;
+        }
+        state.write_back = started..end;
+        Ok(())
+    }
+
+    /// Commits batches whose time has come, until the appender is closed or broken.
+    pub fn commit_late_batches(&self, delay: std::time::Duration) {
+        let mut state = self.lock();
+        while !state.is_closing && state.broken.is_none() {
+            if state.staged == state.published {
+                state.is_timed = false;
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            state.is_timed = true;
+            let due = std::time::Instant::now() + delay;
+            let first_waiting = state.published;
+            while let Some(rest) = due.checked_duration_since(std::time::Instant::now())
+                && !rest.is_zero()
+                && !state.is_closing
+                && state.published == first_waiting
+            {
+                state = self.changed.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
+            }
+            if state.published == first_waiting && !state.is_closing {
+                let rows = state.staged;
+                // What fails here is told to whoever appends or commits next.
+                let _ = self.commit_until(state, rows);
+                state = self.lock();
+            }
+        }
+    }
+
+    /// Lets [`Self::commit_late_batches`] return.
+    pub fn close(&self) {
+        self.lock().is_closing = true;
+        self.changed.notify_all();
+    }
+}

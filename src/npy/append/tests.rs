@@ -1,0 +1,224 @@
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::super::header::Version;
+use super::super::header::tests::wrap;
+use super::super::inspect::{Tail, inspect};
+use super::super::{Array, RecoverOptions, recover};
+use super::*;
+
+fn in_folder(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.npy");
+    fs::write(&path, bytes).unwrap();
+    (folder, path)
+}
+
+/// An array of shape (rows, 3) as NumPy writes it.
+fn of_numpy(rows: u16) -> Vec<u8> {
+    let text = format!("{{'descr': '<u2', 'fortran_order': False, 'shape': ({rows}, 3), }}");
+    let mut bytes = wrap(Version::V1_0, &text);
+    bytes.extend((0..rows * 3).flat_map(u16::to_le_bytes));
+    bytes
+}
+
+fn values(path: &Path) -> Vec<u16> {
+    Array::open(path).unwrap().values::<u16>().unwrap().to_vec()
+}
+
+fn batch(rows_max: u64, delay_max: Option<Duration>) -> AppendOptions {
+    let limits = BatchLimits { rows_max, bytes_max: u64::MAX, delay_max };
+    AppendOptions { durability: Durability::Batch(limits), ..AppendOptions::default() }
+}
+
+#[test]
+fn rows_come_behind_those_of_numpy() {
+    let (_folder, path) = in_folder(&of_numpy(2));
+    for durability in [Durability::Each, Durability::None] {
+        let options = AppendOptions { durability, ..AppendOptions::default() };
+        let appender = Appender::open(&path, options).unwrap();
+        let first = appender.rows();
+        assert_eq!(appender.append(&[7_u16, 8, 9]).unwrap(), first..first + 1);
+        assert_eq!(appender.append::<u16>(&[]).unwrap(), first + 1..first + 1);
+        assert_eq!(values(&path).len() as u64, (first + 1) * 3, "visible when it returns");
+        appender.append_bytes(&[0; 12]).unwrap();
+        assert_eq!(appender.close().unwrap(), first + 3);
+    }
+    assert_eq!(values(&path)[..9], [0, 1, 2, 3, 4, 5, 7, 8, 9]);
+    let found = inspect(&path).unwrap();
+    assert_eq!((found.rows, found.tail), (Some(8), Tail::Exact));
+    assert!(matches!(found.growth, Growth::Window { offset: 64, width: 16 }));
+}
+
+#[test]
+fn opening_and_closing_changes_nothing() {
+    let (_folder, path) = in_folder(&of_numpy(2));
+    Appender::open(&path, AppendOptions::default()).unwrap().close().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), of_numpy(2));
+}
+
+#[test]
+fn a_batch_waits_for_its_limits() {
+    let (_folder, path) = in_folder(&of_numpy(0));
+    let appender = Appender::open(&path, batch(3, None)).unwrap();
+    appender.append(&[1_u16; 3]).unwrap();
+    appender.append(&[2_u16; 3]).unwrap();
+    assert_eq!((appender.rows(), appender.staged_rows(), values(&path).len()), (0, 2, 0));
+    appender.append(&[3_u16; 3]).unwrap();
+    assert_eq!((appender.rows(), values(&path).len()), (3, 9));
+    appender.append(&[4_u16; 3]).unwrap();
+    appender.discard().unwrap();
+    assert_eq!((appender.staged_rows(), inspect(&path).unwrap().tail), (3, Tail::Exact));
+    appender.append(&[5_u16; 3]).unwrap();
+    drop(appender);
+    assert_eq!(values(&path)[6..], [3, 3, 3, 5, 5, 5]);
+}
+
+#[test]
+fn the_last_rows_of_an_idle_writer_become_visible() {
+    let (_folder, path) = in_folder(&of_numpy(0));
+    let appender = Appender::open(&path, batch(1_000, Some(Duration::from_millis(20)))).unwrap();
+    for round in 1..=3_u16 {
+        appender.append(&[round; 3]).unwrap();
+        let end = Instant::now() + Duration::from_secs(20);
+        while values(&path).len() < usize::from(round) * 3 {
+            assert!(Instant::now() < end, "round {round}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+#[test]
+fn threads_append_whole_rows_and_none_is_lost() {
+    let (_folder, path) = in_folder(&of_numpy(0));
+    for options in [AppendOptions::default(), batch(7, None), batch(50, Some(Duration::from_millis(1)))] {
+        let before = values(&path).len();
+        let appender = Appender::open(&path, options).unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..4_u16 {
+                let appender = &appender;
+                scope.spawn(move || {
+                    for number in 0..50 {
+                        let range = appender.append(&[thread, number, thread ^ number]).unwrap();
+                        assert!(options.durability != Durability::Each || appender.rows() >= range.end);
+                    }
+                });
+            }
+        });
+        appender.close().unwrap();
+        let all = values(&path);
+        let rows: Vec<&[u16]> = all[before..].chunks(3).collect();
+        assert_eq!(rows.len(), 200);
+        for thread in 0..4 {
+            let of_thread: Vec<u16> = rows.iter().filter(|row| row[0] == thread).map(|row| row[1]).collect();
+            assert_eq!(of_thread, (0..50).collect::<Vec<_>>(), "in their order");
+        }
+        assert!(rows.iter().all(|row| row[2] == row[0] ^ row[1]));
+    }
+}
+
+#[test]
+fn the_second_appender_is_refused_or_waits() {
+    let (_folder, path) = in_folder(&of_numpy(1));
+    let first = Appender::open(&path, AppendOptions::default()).unwrap();
+    let text = Appender::open(&path, AppendOptions::default()).unwrap_err().to_string();
+    assert!(text.contains(&format!("is being written by process {}", std::process::id())), "{text}");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let options = AppendOptions { waits_for_lock: true, ..AppendOptions::default() };
+            Appender::open(&path, options).unwrap().append(&[5_u16; 3]).unwrap()
+        });
+        std::thread::sleep(Duration::from_millis(30));
+        assert_eq!(first.append(&[4_u16; 3]).unwrap(), 1..2);
+        drop(first);
+        assert_eq!(waiting.join().unwrap(), 2..3);
+    });
+}
+
+#[test]
+fn what_cannot_be_appended_to_is_refused_with_words() {
+    let says = |bytes: &[u8]| {
+        let (_folder, path) = in_folder(bytes);
+        let text = Appender::open(&path, AppendOptions::default()).unwrap_err().to_string();
+        assert_eq!(fs::read(&path).unwrap(), bytes, "nothing was changed");
+        assert!(text.contains("a.npy"), "{text}");
+        text
+    };
+    let header = |descr: &str, shape: &str| {
+        wrap(Version::V1_0, &format!("{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}"))
+    };
+    assert!(says(&[]).contains("is empty"));
+    assert!(says(b"no array").contains("not a .npy file"));
+    assert!(says(&header("'|O'", "(1,)")).contains("holds Python objects"));
+    assert!(says(&[header("'<f4'", "()"), vec![0; 4]].concat()).contains("no dimensions"));
+    assert!(says(&header("'<f4'", "(3, 0)")).contains("a row holds no bytes"));
+    let whole = of_numpy(3);
+    assert!(says(&whole[..whole.len() - 1]).contains("1 bytes of the 3 rows that its header counts are missing"));
+    let text = says(&[whole, vec![1, 2]].concat());
+    assert!(text.contains("2 bytes behind the last row") && text.contains("recover"), "{text}");
+    let text = |name: &str| format!("{{'descr': [('{name}', '<f4')], 'fortran_order': False, 'shape': (99,), }}");
+    let mut tight = wrap(Version::V1_0, &text(&"n".repeat(116 - text("").len())));
+    assert_eq!(tight.len(), 128);
+    tight.resize(128 + 99 * 4, 0);
+    let (_folder, path) = in_folder(&tight);
+    let appender = Appender::open(&path, AppendOptions::default()).unwrap();
+    let room = appender.rows_max();
+    assert_eq!(room, 999);
+    let rows = vec![0; usize::try_from((room + 1 - 99) * 4).unwrap()];
+    let text = appender.append_bytes(&rows).unwrap_err().to_string();
+    assert!(text.contains("ensure-appendable"), "{text}");
+    assert!(matches!(Appender::open("/dev/null", AppendOptions::default()), Err(AppendError::NotAFile { .. })));
+}
+
+#[test]
+fn rows_of_other_types_are_refused_with_both() {
+    let (_folder, path) = in_folder(&of_numpy(1));
+    let appender = Appender::open(&path, AppendOptions::default()).unwrap();
+    let text = appender.append(&[1.0_f32; 3]).unwrap_err().to_string();
+    assert!(text.contains("<f4 cannot be appended") && text.contains("its dtype is <u2"), "{text}");
+    let text = appender.append(&[1_u16; 4]).unwrap_err().to_string();
+    assert!(text.contains("8 bytes are not a whole number of rows") && text.contains("has 6"), "{text}");
+    assert_eq!(appender.close().unwrap(), 1);
+}
+
+#[test]
+fn what_a_dead_appender_left_is_cut_off_and_what_others_left_is_not() {
+    let (_folder, path) = in_folder(&of_numpy(1));
+    Appender::open(&path, AppendOptions::default()).unwrap().append(&[4_u16; 3]).unwrap();
+    let sound = fs::read(&path).unwrap();
+    fs::write(&path, [sound.clone(), vec![9; 7]].concat()).unwrap();
+    drop(Appender::open(&path, AppendOptions::default()).unwrap());
+    assert_eq!(fs::read(&path).unwrap(), sound);
+
+    fs::write(&path, [of_numpy(1), vec![9; 7]].concat()).unwrap();
+    assert!(matches!(Appender::open(&path, AppendOptions::default()), Err(AppendError::Tail { bytes: 7, .. })));
+    let found = recover(&path, RecoverOptions::default()).unwrap();
+    assert_eq!((found.rows_before, found.rows, found.bytes_cut, found.bytes_added), (1, 2, 1, 0));
+    assert_eq!(values(&path), [0, 1, 2, 0x909, 0x909, 0x909]);
+    assert!(!recover(&path, RecoverOptions::default()).unwrap().is_changed());
+    fs::write(&path, [of_numpy(1), vec![9; 7]].concat()).unwrap();
+    let found = recover(&path, RecoverOptions { fills_with_zeros: true, ..RecoverOptions::default() }).unwrap();
+    assert_eq!((found.rows, found.bytes_cut, found.bytes_added), (3, 0, 5));
+    assert_eq!(values(&path)[6..], [9, 0, 0]);
+}
+
+#[test]
+fn an_array_follows_growth_and_replacement() {
+    let (folder, path) = in_folder(&of_numpy(1));
+    let mut array = Array::open(&path).unwrap();
+    let appender = Appender::open(&path, AppendOptions::default()).unwrap();
+    assert_eq!(array.refresh().unwrap(), 0);
+    appender.append(&[1_u16; 6]).unwrap();
+    assert_eq!((array.refresh().unwrap(), array.rows(), array.shape()), (2, 3, &[3, 3][..]));
+    assert_eq!((array.row(2).unwrap(), array.row(3)), (&[1, 0, 1, 0, 1, 0][..], None));
+    assert!(array.values::<i16>().is_err());
+    let other = folder.path().join("b.npy");
+    fs::write(&other, of_numpy(5)).unwrap();
+    fs::rename(&other, &path).unwrap();
+    assert_eq!((array.refresh().unwrap(), array.values::<u16>().unwrap()[14]), (2, 14));
+    fs::write(&other, of_numpy(2)).unwrap();
+    fs::rename(&other, &path).unwrap();
+    assert!(array.refresh().unwrap_err().to_string().contains("another array has taken its place"));
+    assert_eq!(array.rows(), 5);
+}

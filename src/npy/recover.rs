@@ -1,0 +1,98 @@
+//! Making the count say what is in the file.
+//!
+//! For files whose writer was cut off: `numpy.save` (the header says more than is there), npy-append-array (it says less), a
+//! copy that stopped half way. The count becomes the number of whole rows that the file's length has room for.
+
+use std::io::IoSlice;
+use std::path::Path;
+
+use super::append::{AppendError, Opened};
+use super::growth::Growth;
+use super::widen;
+use super::window::CountBlock;
+use crate::storage::{Disk, RealDisk, write_all_at, write_block_at};
+
+/// How to recover.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RecoverOptions {
+    /// Whether the part of a row at the file's end is filled up with zeros, rather than cut off.
+    pub fills_with_zeros: bool,
+    /// Whether to wait for another process that has the file.
+    pub waits_for_lock: bool,
+}
+
+/// What was found and done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recovered {
+    /// The count that the header had.
+    pub rows_before: u64,
+    /// The count that it has.
+    pub rows: u64,
+    /// Bytes of an incomplete row that were cut off.
+    pub bytes_cut: u64,
+    /// Zeros that were added to an incomplete row.
+    pub bytes_added: u64,
+}
+
+impl Recovered {
+    /// Whether anything was wrong.
+    pub fn is_changed(&self) -> bool {
+        self.rows != self.rows_before || self.bytes_cut > 0 || self.bytes_added > 0
+    }
+}
+
+/// Derives the count from the file's length. A file in which all is well is not touched.
+///
+/// Rows behind the header's count are taken for rows: whether their bytes are what their writer meant, nobody can tell.
+///
+/// # Errors
+/// The header cannot be read, the array cannot grow, its header has no room for the count, or the file is in use.
+pub fn recover(path: impl AsRef<Path>, options: RecoverOptions) -> Result<Recovered, AppendError> {
+    recover_on(&RealDisk, &super::real_path(path.as_ref())?, options)
+}
+
+/// As [`recover`], on any disk. `path` is no symbolic link.
+///
+/// # Errors
+/// As [`recover`].
+pub fn recover_on(disk: &dyn Disk, path: &Path, options: RecoverOptions) -> Result<Recovered, AppendError> {
+    let opened = Opened::new(disk, path, options.waits_for_lock)?;
+    let header = &opened.header;
+    if let Growth::None(reason) = header.growth() {
+        return Err(AppendError::CannotGrow { path: path.to_owned(), reason });
+    }
+    let rows_before = header.rows().ok_or(AppendError::NoDimensions)?;
+    let (row_bytes, start) = (header.row_bytes().max(1), header.data_start);
+    let present = opened.file_bytes.saturating_sub(start);
+    let part = present % row_bytes;
+    let fills = options.fills_with_zeros && part > 0;
+    let rows = present / row_bytes + u64::from(fills);
+    let (bytes_cut, bytes_added) = if fills { (0, row_bytes - part) } else { (part, 0) };
+    let found = Recovered { rows_before, rows, bytes_cut, bytes_added };
+    if !found.is_changed() {
+        return Ok(found);
+    }
+    let no_room = || AppendError::NoRoom { path: path.to_owned() };
+    let (block, rearranged) = CountBlock::make(header, &opened.header_bytes).ok_or_else(no_room)?;
+    let count = block.with(rows).ok_or_else(no_room)?;
+    let file = &*opened.file;
+    let io_error = |operation| AppendError::disk(operation, path);
+    // Whatever the count says at any instant is there: zeros before a larger count, a smaller count before the cut.
+    if fills {
+        let zeros = vec![0; usize::try_from(bytes_added).unwrap_or(usize::MAX)];
+        write_all_at(file, &mut [IoSlice::new(&zeros)], opened.file_bytes).map_err(io_error("filling a row of"))?;
+    }
+    file.sync_data().map_err(io_error("syncing"))?;
+    if let Some(new) = rearranged {
+        widen::replace_header(disk, &opened, &new)?;
+    }
+    if rows != rows_before {
+        write_block_at(file, &count, block.offset()).map_err(io_error("writing the count of"))?;
+        file.sync_data().map_err(io_error("syncing"))?;
+    }
+    if bytes_cut > 0 {
+        file.set_len(start + rows * row_bytes).map_err(io_error("cutting"))?;
+        file.sync_data().map_err(io_error("syncing"))?;
+    }
+    Ok(found)
+}

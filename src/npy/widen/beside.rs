@@ -1,0 +1,45 @@
+//! A new file with a longer header, put in the old one's place when it is complete and durable.
+//!
+//! Readers that have the old file open keep it. Whoever waits for its lock notices that the name stands for another file.
+
+use std::io::{self, IoSlice};
+use std::path::Path;
+
+use super::super::append::{AppendError, Opened};
+use super::{beside, copy_piece, folder};
+use crate::storage::{Access, Disk, write_all_at};
+
+const PIECE_BYTES: u64 = 1 << 20;
+
+pub(super) fn copy(disk: &dyn Disk, opened: &Opened, header: &[u8]) -> Result<(), AppendError> {
+    let temporary = beside(&opened.path, "wider.tmp");
+    let result = write(disk, opened, header, &temporary);
+    if result.is_err() && matches!(disk.status(&temporary), Ok(Some(_))) {
+        // Nothing refers to it; that it could not be removed either adds nothing to the first error.
+        let _ = disk.remove_file(&temporary);
+    }
+    result.map_err(AppendError::disk("writing a copy of", &opened.path))
+}
+
+fn write(disk: &dyn Disk, opened: &Opened, header: &[u8], temporary: &Path) -> io::Result<()> {
+    // Left over from a crash: the lock says that nobody is at work on it.
+    if disk.status(temporary)?.is_some() {
+        disk.remove_file(temporary)?;
+    }
+    let file = disk.open(temporary, Access::CreateNew)?;
+    disk.copy_owner_and_mode(&opened.path, temporary)?;
+    write_all_at(&*file, &mut [IoSlice::new(header)], 0)?;
+    let (mut from, mut to) = (opened.header.data_start, header.len() as u64);
+    let mut buffer = vec![0; PIECE_BYTES as usize];
+    while from < opened.file_bytes {
+        let bytes = PIECE_BYTES.min(opened.file_bytes - from);
+        let piece = buffer.get_mut(..bytes as usize).unwrap_or_default();
+        copy_piece(&*opened.file, piece, from)?;
+        write_all_at(&*file, &mut [IoSlice::new(piece)], to)?;
+        from += bytes;
+        to += bytes;
+    }
+    file.sync_data()?;
+    disk.rename(temporary, &opened.path)?;
+    disk.sync_folder(folder(&opened.path))
+}

@@ -1,0 +1,334 @@
+//! Moving the rows within their file, so that every instant can be the last.
+//!
+//! The journal is a file beside the array, `.NAME.moving`:
+//!
+//! ```text
+//! plan     magic, both headers, the file's length, the size of a piece, a BLAKE3 hash of all that
+//! slot 0   number, place, length, a BLAKE3 hash, and the bytes of a piece: pieces 0, 2, 4, ...
+//! slot 1   the same: pieces 1, 3, 5, ...
+//! ```
+//!
+//! 1. The journal is written with both slots filled (so that there is room for them), the file is extended, all is synced.
+//! 2. The file's first 16 bytes become a mark, and are synced: from here on no reader takes it for an array, and anybody who
+//!    opens it here finishes the move.
+//! 3. From the end of the file to its start, piece by piece: the piece goes into its slot, sync; to its new place, sync.
+//! 4. The new header, all but its first 16 bytes, sync; its first 16 bytes, sync. The journal is removed.
+//!
+//! After a crash: without the mark and with the old header nothing has happened, and the journal is removed. Otherwise the
+//! newest piece whose hash is right is written again, and the move goes on below it. The piece before that one is durable in
+//! its new place, because its sync came before the slot of its successor was written. The plan's header decides whether the
+//! last step was reached.
+//!
+//! A header that only has to be rewritten across two sectors is a move by 0 bytes: no mark, no pieces.
+
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+
+use super::super::append::{AppendError, Opened};
+use super::{beside, copy_piece, folder};
+use crate::storage::{Access, Disk, DiskFile, read_exact_at, write_all_at, write_block_at};
+
+const MAGIC: [u8; 16] = *b"npy-ingest move\n";
+/// What stands where the magic of an array did.
+const MARK: [u8; 16] = *b"\x93NPY-MOVING\0\0\0\0\0";
+const BLOCK_BYTES: usize = 16;
+/// Bytes of a piece; fewer when the file is smaller.
+const PIECE_BYTES_MAX: u64 = 4 << 20;
+/// Number, place and length of a slot's piece, and its hash.
+const SLOT_HEAD_BYTES: usize = 3 * 8 + 32;
+const SLOT_ALIGNMENT: u64 = 4096;
+/// Both headers are read from a file of this program, which has checked their length; a damaged one is found by its hash.
+const PLAN_BYTES_MAX: u64 = 4 << 20;
+
+/// The file beside an array whose rows are being moved. It is there only while they are, or after that was cut off.
+pub fn journal_path(path: &Path) -> PathBuf {
+    beside(path, "moving")
+}
+
+struct Plan {
+    old_header: Vec<u8>,
+    new_header: Vec<u8>,
+    /// Bytes of the file before the move.
+    length: u64,
+    piece_bytes: u64,
+}
+
+impl Plan {
+    fn shift(&self) -> u64 {
+        (self.new_header.len() as u64).saturating_sub(self.old_header.len() as u64)
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        let numbers = [self.old_header.len() as u64, self.new_header.len() as u64, self.length, self.piece_bytes];
+        bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+        bytes.extend_from_slice(&self.old_header);
+        bytes.extend_from_slice(&self.new_header);
+        bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let rest = bytes.strip_prefix(&MAGIC)?;
+        let (old, rest) = number(rest)?;
+        let (new, rest) = number(rest)?;
+        let (length, rest) = number(rest)?;
+        let (piece_bytes, rest) = number(rest)?;
+        let (old_header, rest) = rest.split_at_checked(usize::try_from(old).ok()?)?;
+        let (new_header, rest) = rest.split_at_checked(usize::try_from(new).ok()?)?;
+        let hashed = bytes.get(..bytes.len().checked_sub(rest.len())?)?;
+        let is_sound = rest.first_chunk::<32>()? == blake3::hash(hashed).as_bytes() && piece_bytes > 0;
+        let plan = Self { old_header: old_header.to_vec(), new_header: new_header.to_vec(), length, piece_bytes };
+        is_sound.then_some(plan)
+    }
+
+    /// Where the slot of a piece begins.
+    fn slot(&self, number: u64) -> u64 {
+        let plan_bytes = self.encode().len() as u64;
+        let slot_bytes = (SLOT_HEAD_BYTES as u64 + self.piece_bytes).next_multiple_of(SLOT_ALIGNMENT);
+        plan_bytes.next_multiple_of(SLOT_ALIGNMENT) + number % 2 * slot_bytes
+    }
+
+    fn bytes(&self) -> u64 {
+        self.slot(1) + SLOT_HEAD_BYTES as u64 + self.piece_bytes
+    }
+}
+
+fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    Some((u64::from_le_bytes(*number), rest))
+}
+
+/// A piece in its slot.
+struct Piece {
+    number: u64,
+    /// Where it was before the move.
+    place: u64,
+    bytes: Vec<u8>,
+}
+
+impl Piece {
+    fn head(&self) -> Vec<u8> {
+        let numbers = [self.number, self.place, self.bytes.len() as u64];
+        let mut head: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let hash = blake3::Hasher::new().update(&head).update(&self.bytes).finalize();
+        head.extend_from_slice(hash.as_bytes());
+        head
+    }
+
+    fn write(&self, journal: &dyn DiskFile, plan: &Plan) -> io::Result<()> {
+        write_all_at(journal, &mut [IoSlice::new(&self.head()), IoSlice::new(&self.bytes)], plan.slot(self.number))
+    }
+
+    /// `None` where the slot holds no whole piece.
+    fn read(journal: &dyn DiskFile, plan: &Plan, slot: u64) -> io::Result<Option<Self>> {
+        let mut head = [0; SLOT_HEAD_BYTES];
+        if !read_all_or_nothing(journal, &mut head, plan.slot(slot))? {
+            return Ok(None);
+        }
+        let Some(((piece, rest), place, length)) = number(&head).and_then(|(piece, rest)| {
+            let (place, rest) = number(rest)?;
+            let (length, rest) = number(rest)?;
+            Some(((piece, rest), place, length))
+        }) else {
+            return Ok(None);
+        };
+        let _ = rest;
+        if length > plan.piece_bytes || piece % 2 != slot {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+        let start = plan.slot(slot) + SLOT_HEAD_BYTES as u64;
+        if !read_all_or_nothing(journal, &mut bytes, start)? {
+            return Ok(None);
+        }
+        let piece = Self { number: piece, place, bytes };
+        Ok((piece.head() == head).then_some(piece))
+    }
+}
+
+/// `false` where the file ends before.
+fn read_all_or_nothing(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
+    match read_exact_at(file, buffer, offset) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives the file another header, which may be longer.
+pub(super) fn move_rows(disk: &dyn Disk, opened: &Opened, new_header: &[u8]) -> Result<(), AppendError> {
+    let length = opened.file_bytes;
+    let data_bytes = length.saturating_sub(opened.header_bytes.len() as u64);
+    let plan = Plan {
+        old_header: opened.header_bytes.clone(),
+        new_header: new_header.to_vec(),
+        length,
+        piece_bytes: data_bytes.clamp(1, PIECE_BYTES_MAX),
+    };
+    let path = journal_path(&opened.path);
+    let (file, is_move) = (&*opened.file, plan.shift() > 0);
+    let prepare = || {
+        let journal = disk.open(&path, Access::CreateNew)?;
+        write_all_at(&*journal, &mut [IoSlice::new(&plan.encode())], 0)?;
+        if is_move {
+            fill(&*journal, plan.slot(0), plan.bytes())?;
+        }
+        journal.sync_data()?;
+        disk.sync_folder(folder(&path))?;
+        if is_move {
+            fill(file, length, length + plan.shift())?;
+            file.sync_data()?;
+        }
+        Ok(journal)
+    };
+    let journal = match prepare() {
+        Ok(journal) => journal,
+        Err(error) => {
+            // Nothing has been moved. What cannot be undone now is undone by whoever opens the file next.
+            let undone = if is_move { file.set_len(length) } else { Ok(()) };
+            let _ = undone.and_then(|()| disk.remove_file(&path));
+            return Err(AppendError::disk("preparing to move the rows of", &opened.path)(error));
+        }
+    };
+    let marked = if is_move { write_block_at(file, &MARK, 0).and_then(|()| file.sync_data()) } else { Ok(()) };
+    let moved = marked.and_then(|()| run(file, &*journal, &plan, 0, length));
+    moved.and_then(|()| remove(disk, &path)).map_err(|source| unfinished(&opened.path, source))
+}
+
+fn unfinished(path: &Path, source: io::Error) -> AppendError {
+    AppendError::Disk {
+        operation: "moving the rows (run ensure-appendable again to finish it) of",
+        path: path.into(),
+        source,
+    }
+}
+
+/// Zeros, rather than a hole: so that there is room.
+fn fill(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
+    let zeros = vec![0; 1 << 16];
+    let mut at = from;
+    while at < to {
+        let part = zeros.get(..usize::try_from(to - at).unwrap_or(usize::MAX)).unwrap_or(&zeros);
+        write_all_at(file, &mut [IoSlice::new(part)], at)?;
+        at += part.len() as u64;
+    }
+    Ok(())
+}
+
+/// Steps 3 and 4. What lies behind `end` has been moved, in so many pieces.
+fn run(file: &dyn DiskFile, journal: &dyn DiskFile, plan: &Plan, moved: u64, end: u64) -> io::Result<()> {
+    let (shift, start) = (plan.shift(), plan.old_header.len() as u64);
+    let (mut next, mut end) = (moved, end);
+    while shift > 0 && end > start {
+        let place = end.saturating_sub(plan.piece_bytes).max(start);
+        let mut bytes = vec![0; usize::try_from(end - place).unwrap_or(usize::MAX)];
+        copy_piece(file, &mut bytes, place)?;
+        let piece = Piece { number: next, place, bytes };
+        piece.write(journal, plan)?;
+        journal.sync_data()?;
+        put(file, &piece, shift)?;
+        end = place;
+        next += 1;
+    }
+    let (Some((first, rest)), true) = (plan.new_header.split_first_chunk::<BLOCK_BYTES>(), start > 0) else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    write_all_at(file, &mut [IoSlice::new(rest)], BLOCK_BYTES as u64)?;
+    file.sync_data()?;
+    write_block_at(file, first, 0)?;
+    file.sync_data()
+}
+
+fn put(file: &dyn DiskFile, piece: &Piece, shift: u64) -> io::Result<()> {
+    write_all_at(file, &mut [IoSlice::new(&piece.bytes)], piece.place + shift)?;
+    file.sync_data()
+}
+
+fn remove(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    disk.remove_file(path)?;
+    disk.sync_folder(folder(path))
+}
+
+/// Finishes what a crash has cut off, or undoes it where nothing has been moved. The caller has the file's lock.
+pub(in super::super) fn finish(disk: &dyn Disk, path: &Path, file: &dyn DiskFile) -> Result<(), AppendError> {
+    let journal_path = journal_path(path);
+    if disk.status(&journal_path).map_err(AppendError::disk("looking at", &journal_path))?.is_none() {
+        return Ok(());
+    }
+    let foreign = |problem: &str| AppendError::Journal {
+        path: path.to_owned(),
+        journal: journal_path.clone(),
+        problem: problem.to_owned(),
+    };
+    let read_error = |source| AppendError::Disk { operation: "reading", path: journal_path.clone(), source };
+    let journal = disk.open(&journal_path, Access::ReadWrite).map_err(read_error)?;
+    let plan = read_plan(&*journal).map_err(read_error)?;
+    let start = |bytes| read_start(file, bytes).map_err(AppendError::disk("reading", path));
+    let Some(plan) = plan else {
+        // It was never finished, so nothing was begun.
+        return match start(BLOCK_BYTES)? == MARK {
+            true => Err(foreign("the journal is damaged")),
+            false => remove(disk, &journal_path).map_err(|source| unfinished(path, source)),
+        };
+    };
+    let shift = plan.shift();
+    let length = file.status().map_err(AppendError::disk("looking at", path))?.size;
+    let header = start(plan.old_header.len())?;
+    if header == plan.old_header {
+        let undo = || {
+            if shift > 0 && length > plan.length && length <= plan.length + shift {
+                file.set_len(plan.length)?;
+                file.sync_data()?;
+            }
+            remove(disk, &journal_path)
+        };
+        return undo().map_err(|source| unfinished(path, source));
+    }
+    let first = header.get(..BLOCK_BYTES).unwrap_or_default();
+    if first != MARK && shift > 0 {
+        return match plan.new_header.starts_with(first) {
+            // All was done but this.
+            true => remove(disk, &journal_path).map_err(|source| unfinished(path, source)),
+            false => Err(foreign("its header is another one")),
+        };
+    }
+    if length < plan.length {
+        return Err(foreign("it is shorter than it was"));
+    }
+    let go_on = || {
+        let mut newest: Option<Piece> = None;
+        if shift > 0 {
+            for slot in 0..2 {
+                let piece = Piece::read(&*journal, &plan, slot)?;
+                if piece.as_ref().map(|piece| piece.number) >= newest.as_ref().map(|piece| piece.number) {
+                    newest = piece.or(newest);
+                }
+            }
+        }
+        let (moved, end) = match &newest {
+            // Slots that were only filled have length 0.
+            Some(piece) if !piece.bytes.is_empty() => {
+                put(file, piece, shift)?;
+                (piece.number + 1, piece.place)
+            }
+            _ => (0, plan.length),
+        };
+        run(file, &*journal, &plan, moved, end)?;
+        remove(disk, &journal_path)
+    };
+    go_on().map_err(|source| unfinished(path, source))
+}
+
+fn read_plan(journal: &dyn DiskFile) -> io::Result<Option<Plan>> {
+    let bytes = journal.status()?.size.min(PLAN_BYTES_MAX);
+    Ok(Plan::decode(&read_start(journal, usize::try_from(bytes).unwrap_or(0))?))
+}
+
+/// The first bytes, fewer where the file is shorter.
+fn read_start(file: &dyn DiskFile, bytes: usize) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(file.status()?.size).unwrap_or(usize::MAX);
+    let mut start = vec![0; bytes.min(length)];
+    read_exact_at(file, &mut start, 0)?;
+    Ok(start)
+}

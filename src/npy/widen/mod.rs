@@ -1,0 +1,119 @@
+//! Making room in a header, so that the array can be appended to.
+//!
+//! Most headers have room; it is only in the wrong place, and one write moves it (see `window`). A header without any needs
+//! more bytes, so the rows have to move: into a new file that takes the old one's place, or within the file, by a journal
+//! that makes every step repeatable (see `journal`).
+
+mod beside;
+mod journal;
+
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+
+use super::append::{AppendError, Opened};
+use super::growth::{Growth, WINDOW_BYTES_MIN};
+use super::layout::Layout;
+use super::window::CountBlock;
+use crate::storage::{Disk, DiskFile, RealDisk, write_all_at};
+
+pub(super) use journal::finish;
+pub use journal::journal_path;
+
+/// A drive writes so many bytes as a whole or not at all.
+const SECTOR_BYTES: usize = 512;
+
+/// How to make room.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WidenOptions {
+    /// Move the rows within the file rather than write a new one beside it. Needs no room for a second copy, keeps the inode
+    /// and so hard links, and takes about twice the writing. Nobody should read the file meanwhile; nobody can open it.
+    pub in_place: bool,
+    /// Whether to wait for another process that has the file.
+    pub waits_for_lock: bool,
+}
+
+/// What had to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Widened {
+    /// Nothing.
+    NotNeeded,
+    /// The header was rewritten, as long as it was.
+    Rearranged,
+    /// The rows begin later by so many bytes now.
+    Moved { bytes: u64 },
+}
+
+/// Gives the header of an array room for at least 11 digits of its count. The array stays as it is.
+///
+/// It can be cut off at any instant: the file is then as it was, or is finished by the next call, by
+/// [`recover`](super::recover) or by [`Appender::open`](super::Appender::open).
+///
+/// # Errors
+/// The array cannot grow at all, is in use, or cannot be read or written.
+pub fn ensure_appendable(path: impl AsRef<Path>, options: WidenOptions) -> Result<Widened, AppendError> {
+    ensure_appendable_on(&RealDisk, &super::real_path(path.as_ref())?, options)
+}
+
+/// As [`ensure_appendable`], on any disk. `path` is no symbolic link.
+///
+/// # Errors
+/// As [`ensure_appendable`].
+pub fn ensure_appendable_on(disk: &dyn Disk, path: &Path, options: WidenOptions) -> Result<Widened, AppendError> {
+    let opened = Opened::new(disk, path, options.waits_for_lock)?;
+    let header = &opened.header;
+    if let Growth::None(reason) = header.growth() {
+        return Err(AppendError::CannotGrow { path: path.to_owned(), reason });
+    }
+    match CountBlock::make(header, &opened.header_bytes) {
+        Some((block, None)) if block.width() >= WINDOW_BYTES_MIN => return Ok(Widened::NotNeeded),
+        Some((block, Some(new))) if block.width() >= WINDOW_BYTES_MIN => {
+            replace_header(disk, &opened, &new)?;
+            return Ok(Widened::Rearranged);
+        }
+        _ => {}
+    }
+    let layout = Layout::for_array(header)?;
+    let new = layout.header(header.rows().ok_or(AppendError::NoDimensions)?)?;
+    let Some(bytes) = layout.data_start().checked_sub(header.data_start).filter(|bytes| *bytes > 0) else {
+        return Err(AppendError::NoRoom { path: path.to_owned() });
+    };
+    match options.in_place {
+        true => journal::move_rows(disk, &opened, &new)?,
+        false => beside::copy(disk, &opened, &new)?,
+    }
+    Ok(Widened::Moved { bytes })
+}
+
+/// Writes another header of the same length, saying the same.
+pub(super) fn replace_header(disk: &dyn Disk, opened: &Opened, new: &[u8]) -> Result<(), AppendError> {
+    if is_torn_by_a_crash(&opened.header_bytes, new) {
+        return journal::move_rows(disk, opened, new);
+    }
+    let write = || {
+        write_all_at(&*opened.file, &mut [IoSlice::new(new)], 0)?;
+        opened.file.sync_data()
+    };
+    write().map_err(AppendError::disk("writing the header of", &opened.path))
+}
+
+/// Whether what differs between two headers lies in more than one sector, so that a power cut could leave half of it.
+pub(super) fn is_torn_by_a_crash(old: &[u8], new: &[u8]) -> bool {
+    let mut different = old.iter().zip(new).enumerate().filter(|(_, (old, new))| old != new).map(|(at, _)| at);
+    let first = different.next();
+    let last = different.next_back().or(first);
+    first.map(|at| at / SECTOR_BYTES) != last.map(|at| at / SECTOR_BYTES)
+}
+
+/// A hidden name beside the file.
+fn beside(path: &Path, extension: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    folder(path).join(format!(".{name}.{extension}"))
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
+}
+
+fn copy_piece(file: &dyn DiskFile, piece: &mut [u8], from: u64) -> std::io::Result<()> {
+    crate::storage::read_exact_at(file, piece, from)
+}
