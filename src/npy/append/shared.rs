@@ -36,6 +36,8 @@ pub(super) struct State {
     pub published: u64,
     /// A header that makes room for the count, to be written before the first row.
     rearranged: Option<Vec<u8>>,
+    /// Whether the header, its window above all, is known to be durable.
+    is_header_durable: bool,
     is_committing: bool,
     pub is_closing: bool,
     /// Whether the clock of the batch that waits is running.
@@ -61,6 +63,7 @@ impl Shared {
             staged: rows,
             published: rows,
             rearranged,
+            is_header_durable: options.durability == Durability::None,
             is_committing: false,
             is_closing: false,
             is_timed: false,
@@ -123,8 +126,8 @@ impl Shared {
         if count == 0 {
             return Ok(first..first);
         }
-        if state.rearranged.is_some() {
-            self.rearrange(state)?;
+        if state.rearranged.is_some() || !state.is_header_durable {
+            self.prepare_header(state)?;
         }
         if let Err(error) = write_all_at(&*self.file, &mut [IoSlice::new(rows)], self.offset(first)) {
             return Err(self.take_back(state, first, error));
@@ -211,16 +214,19 @@ impl Shared {
         write_block_at(&*self.file, &block, self.block.offset()).map_err(|error| ("writing the count of", error))
     }
 
-    /// Makes room for the count, before the first row: a row behind a header without a window would be taken for somebody
-    /// else's after a crash.
-    fn rearrange(&self, state: &mut State) -> Result<(), AppendError> {
-        let Some(header) = state.rearranged.take() else { return Ok(()) };
-        let written = write_all_at(&*self.file, &mut [IoSlice::new(&header)], 0);
+    /// Makes room for the count, durably, before the first row: a row behind a header without a window would be taken for
+    /// somebody else's after a crash. A window that was found may be in the page cache alone, if its maker was killed.
+    fn prepare_header(&self, state: &mut State) -> Result<(), AppendError> {
+        let written = match state.rearranged.take() {
+            None => Ok(()),
+            Some(header) => write_all_at(&*self.file, &mut [IoSlice::new(&header)], 0),
+        };
         let written = written.map_err(|error| ("writing the header of", error));
-        let synced = written.and_then(|()| match self.options.durability {
-            Durability::None => Ok(()),
-            _ => self.file.sync_data().map_err(|error| ("syncing", error)),
+        let synced = written.and_then(|()| match state.is_header_durable {
+            true => Ok(()),
+            false => self.file.sync_data().map_err(|error| ("syncing", error)),
         });
+        state.is_header_durable = true;
         synced.map_err(|(operation, error)| self.break_with(state, operation, error))
     }
 

@@ -32,8 +32,8 @@ const MAGIC: [u8; 16] = *b"npy-ingest move\n";
 /// What stands where the magic of an array did.
 const MARK: [u8; 16] = *b"\x93NPY-MOVING\0\0\0\0\0";
 const BLOCK_BYTES: usize = 16;
-/// Bytes of a piece; fewer when the file is smaller.
-const PIECE_BYTES_MAX: u64 = 4 << 20;
+/// Bytes of a piece; fewer when the file is smaller. Small on the simulated disk, where it is to take several.
+const PIECE_BYTES_MAX: u64 = if cfg!(feature = "simulation") { 1 << 10 } else { 4 << 20 };
 /// Number, place and length of a slot's piece, and its hash.
 const SLOT_HEAD_BYTES: usize = 3 * 8 + 32;
 const SLOT_ALIGNMENT: u64 = 4096;
@@ -288,8 +288,10 @@ pub(in super::super) fn finish(disk: &dyn Disk, path: &Path, file: &dyn DiskFile
     let first = header.get(..BLOCK_BYTES).unwrap_or_default();
     if first != MARK && shift > 0 {
         return match plan.new_header.starts_with(first) {
-            // All was done but this.
-            true => remove(disk, &journal_path).map_err(|source| unfinished(path, source)),
+            // All was done but this. Without the sync a power cut could bring the mark back, and no journal with it.
+            true => {
+                file.sync_data().and_then(|()| remove(disk, &journal_path)).map_err(|source| unfinished(path, source))
+            }
             false => Err(foreign("its header is another one")),
         };
     }
@@ -297,6 +299,10 @@ pub(in super::super) fn finish(disk: &dyn Disk, path: &Path, file: &dyn DiskFile
         return Err(foreign("it is shorter than it was"));
     }
     let go_on = || {
+        // Whoever was killed may have left the mark and the newest piece in the page cache alone; nothing is moved on by
+        // them before they are durable.
+        journal.sync_data()?;
+        file.sync_data()?;
         let mut newest: Option<Piece> = None;
         if shift > 0 {
             for slot in 0..2 {
