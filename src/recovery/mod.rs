@@ -112,7 +112,10 @@ pub fn open(disk: &Arc<dyn Disk>, ledgers: &dyn Ledgers, options: &Arc<Dataset>)
 
     let mut writer = DatasetWriter::new(options.clone(), disk.clone(), ledger, paths, main, columns);
     // The class names before the counts, as in every commit: no reader finds a label without its name.
-    restore_labels(&mut writer)?;
+    if options.columns.label {
+        let path = writer.paths.labels.clone();
+        writer.restore_labels().map_err(io_error("writing", &path))?;
+    }
     publish_all(&mut writer.main, &mut writer.columns, state.rows)?;
     // A mark that cannot be written (no room) only means that the next start checks the same rows again.
     if let Err(fault) = writer.mark_clean() {
@@ -248,30 +251,4 @@ fn publish_all(main: &mut GrowingFile, columns: &mut [Column], rows: u64) -> Res
         file.publish_again(rows).and_then(|()| file.sync()).map_err(io_error("publishing", &path))?;
     }
     Ok(())
-}
-
-/// Makes `labels.json` say what the ledger says.
-fn restore_labels(writer: &mut DatasetWriter) -> Result<(), OpenError> {
-    if !writer.options.columns.label {
-        return Ok(());
-    }
-    let path = writer.paths.labels.clone();
-    let names = writer.ledger.labels();
-    let mut wanted = serde_json::to_vec(names).unwrap_or_default();
-    wanted.push(b'\n');
-    let found = match writer.disk.open(&path, Access::Read) {
-        Ok(file) => {
-            let size = file.status().map_err(io_error("reading", &path))?.size;
-            let mut bytes = vec![0; usize::try_from(size.min(wanted.len() as u64 + 1)).unwrap_or(0)];
-            crate::storage::read_exact_at(&*file, &mut bytes, 0).map_err(io_error("reading", &path))?;
-            bytes
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(io_error("reading", &path)(error)),
-    };
-    if found == wanted {
-        writer.set_labels_published(names.len());
-        return Ok(());
-    }
-    writer.write_labels().map_err(io_error("writing", &path))
 }

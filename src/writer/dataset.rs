@@ -14,8 +14,8 @@
 #[cfg(feature = "simulation")]
 mod wrong_order;
 
-use std::collections::{HashMap, VecDeque};
-use std::io::{self, IoSlice};
+use std::collections::VecDeque;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use super::batch::{Batch, Staged};
 use super::column::{Column, ColumnKind, SourceFacts};
 use super::fault::Fault;
+use super::labels::Labels;
 use super::paths::Paths;
 use crate::config::{Changed, Dataset, Disposal, Duplicates, Durability};
 use crate::decode::RowBlock;
@@ -31,7 +32,7 @@ use crate::ledger::{
 };
 use crate::npy::GrowingFile;
 use crate::source::{Hash, Identity, Place};
-use crate::storage::{Access, Disk, write_all_at};
+use crate::storage::Disk;
 use crate::tally::Stage;
 
 /// Staged rows are handed to the operating system once they are this many bytes.
@@ -104,9 +105,7 @@ pub struct DatasetWriter {
     next_source_id: u64,
     /// What the steps of a commit took, until somebody asks.
     times: Vec<(Stage, Duration)>,
-    label_ids: HashMap<String, i64>,
-    /// Class names in `labels.json`.
-    labels_published: usize,
+    labels: Labels,
     /// Committed counts of late, oldest first, with the bytes of rows up to the next.
     recent: VecDeque<u64>,
 }
@@ -133,11 +132,10 @@ impl DatasetWriter {
             source_start: state.rows,
             next_source_id: state.next_source_id,
             times: Vec::new(),
-            label_ids: HashMap::new(),
-            labels_published: 0,
+            labels: Labels::default(),
             recent: VecDeque::new(),
         };
-        writer.reset_labels();
+        writer.labels.reset(writer.ledger.labels());
         writer
     }
 
@@ -363,7 +361,7 @@ impl DatasetWriter {
     /// Shows what is committed to readers. Can be repeated.
     pub fn publish(&mut self) -> Result<(), Fault> {
         let rows = self.rows();
-        if self.ledger.labels().len() > self.labels_published {
+        if self.ledger.labels().len() > self.labels.published() {
             self.write_labels().map_err(|error| Fault::io("writing", &self.paths.labels, &error))?;
         }
         if self.main.published_rows() == rows {
@@ -384,7 +382,7 @@ impl DatasetWriter {
 
     /// Whether readers see less than what is committed.
     pub fn is_behind(&self) -> bool {
-        self.main.published_rows() < self.rows() || self.labels_published < self.ledger.labels().len()
+        self.main.published_rows() < self.rows() || self.labels.published() < self.ledger.labels().len()
     }
 
     /// Drops the batch and cuts every file back to N rows.
@@ -394,7 +392,7 @@ impl DatasetWriter {
         self.source_start = state.rows;
         self.next_source_id = state.next_source_id;
         self.recent.retain(|rows| *rows <= state.rows);
-        self.reset_labels();
+        self.labels.reset(self.ledger.labels());
         for column in &mut self.columns {
             column.unstage(state.rows);
         }
@@ -463,39 +461,26 @@ impl DatasetWriter {
             return -1;
         }
         let Some(name) = place.label() else { return -1 };
-        if let Some(id) = self.label_ids.get(&name) {
-            return *id;
+        let (id, is_new) = self.labels.id_of(&name);
+        if is_new {
+            self.batch.new_labels.push(name);
         }
-        let id = self.label_ids.len() as i64;
-        self.label_ids.insert(name.clone(), id);
-        self.batch.new_labels.push(name);
         id
     }
 
-    fn reset_labels(&mut self) {
-        self.label_ids = (0..).zip(self.ledger.labels()).map(|(id, name)| (name.clone(), id)).collect();
-    }
-
     /// Replaces `labels.json` by all the names that the ledger has.
-    pub(crate) fn write_labels(&mut self) -> io::Result<()> {
-        let names = self.ledger.labels();
-        let mut text = serde_json::to_vec(names).map_err(io::Error::other)?;
-        text.push(b'\n');
-        let temporary = self.paths.labels.with_extension("json.tmp");
-        if self.disk.status(&temporary)?.is_some() {
-            self.disk.remove_file(&temporary)?;
-        }
-        let file = self.disk.open(&temporary, Access::CreateNew)?;
-        write_all_at(&*file, &mut [IoSlice::new(&text)], 0)?;
-        file.sync_data()?;
-        self.disk.rename(&temporary, &self.paths.labels)?;
-        self.disk.sync_folder(self.paths.folder())?;
-        self.labels_published = names.len();
-        Ok(())
+    fn write_labels(&mut self) -> io::Result<()> {
+        self.labels.write(&*self.disk, &self.paths, self.ledger.labels())
     }
 
-    pub(crate) fn set_labels_published(&mut self, names: usize) {
-        self.labels_published = names;
+    /// Makes `labels.json` say what the ledger says, if it does not.
+    pub(crate) fn restore_labels(&mut self) -> io::Result<()> {
+        let names = self.ledger.labels();
+        if Labels::is_written(&*self.disk, &self.paths.labels, names)? {
+            self.labels.set_published(names.len());
+            return Ok(());
+        }
+        self.write_labels()
     }
 
     /// How far the clean mark may go with this commit: rows so old that a lying drive had time to write them.

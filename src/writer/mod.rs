@@ -5,6 +5,7 @@
 //! | `dataset` | [`DatasetWriter`]: the commit protocol of one dataset |
 //! | `batch` | what is staged for the next transaction |
 //! | `column` | the aligned columns and their values |
+//! | `labels` | class names, their ids and their file |
 //! | `paths` | the names of a dataset's files |
 //! | `fault` | why nothing can be written: what may pass, and what needs a restart |
 //! | `dispose` | what becomes of a source after its commit |
@@ -16,6 +17,7 @@ mod column;
 mod dataset;
 mod dispose;
 mod fault;
+mod labels;
 mod paths;
 mod slot;
 mod thread;
