@@ -1,14 +1,18 @@
 //! `npy-ingest retry`: another chance for rejected sources.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::args::{RetryOptions, chosen};
 use super::failure::Failure;
 use super::{DONE, FAILED, print, text};
-use crate::config::{Config, Dataset};
+use crate::config::{Config, Dataset, Disposal};
 use crate::ledger::{Entry, LedgerView};
-use crate::storage::{RealDisk, lock_holder};
-use crate::writer::{Paths, move_beside};
+use crate::source::Identity;
+use crate::storage::{Disk, RealDisk, lock_holder};
+use crate::writer::{Paths, aside_path, move_beside, numbered, put_back, reason_path};
+
+/// Names that a moved source may have been given, of which so many are looked at.
+const NAMES_MAX: u32 = 100;
 
 pub fn run(config: &Config, options: &RetryOptions) -> Result<u8, Failure> {
     let mut forgotten = 0;
@@ -17,9 +21,22 @@ pub fn run(config: &Config, options: &RetryOptions) -> Result<u8, Failure> {
         let paths = Paths::new(&dataset.output);
         let Some(view) = LedgerView::open(&paths.ledger)? else { continue };
         let names = (!options.paths.is_empty()).then(|| names_in_ledger(dataset, &options.paths));
-        let entries = view.forget_rejected(names.as_deref())?;
+        let (away, here): (Vec<Entry>, Vec<Entry>) =
+            view.rejected(names.as_deref())?.into_iter().partition(|entry| !dataset.base.join(&entry.path).exists());
+        // One by one: each is forgotten while its file is back and not yet under its name, so that a running daemon neither
+        // takes it for the rejected one, nor is there an instant at which nobody knows of it.
+        let mut entries = here;
+        view.forget_rejected(&entries)?;
+        for entry in away {
+            match bring_back(dataset, &view, &entry) {
+                Ok(()) => entries.push(entry),
+                Err(text) => {
+                    failed = true;
+                    eprintln!("npy-ingest: {text}");
+                }
+            }
+        }
         for entry in &entries {
-            failed |= !bring_back(dataset, entry);
             print(&format!("{}  {}  is taken again\n", dataset.name, text::path(&entry.path)))?;
         }
         if !entries.is_empty() {
@@ -51,27 +68,44 @@ fn names_in_ledger(dataset: &Dataset, paths: &[PathBuf]) -> Vec<PathBuf> {
     names
 }
 
-/// Moves a source back that was moved away when it was rejected.
-fn bring_back(dataset: &Dataset, entry: &Entry) -> bool {
-    let Some(moved_to) = &entry.moved_to else { return true };
+/// Moves a source back that was moved away when it was rejected, and forgets that it was. One that is nowhere is forgotten.
+fn bring_back(dataset: &Dataset, view: &LedgerView, entry: &Entry) -> Result<(), String> {
     let home = dataset.base.join(&entry.path);
-    match move_beside(&RealDisk, moved_to, &home) {
-        Ok(_) => {
-            let mut reason = moved_to.clone().into_os_string();
-            reason.push(".reason.txt");
-            // It tells of the last attempt; that it is gone already is no fault.
-            drop(std::fs::remove_file(Path::new(&reason)));
-            true
-        }
-        Err(error) => {
-            eprintln!(
-                "npy-ingest: {} could not be moved back from {}: {error}; move it back by hand",
-                text::path(&home),
-                text::path(moved_to)
-            );
-            false
-        }
+    let Some(moved_to) = where_it_is(dataset, entry) else {
+        return view.forget_rejected(std::slice::from_ref(entry)).map_err(|error| error.to_string());
+    };
+    let failed = |error: &dyn std::fmt::Display| {
+        let (home, moved_to) = (text::path(&home), text::path(&moved_to));
+        format!("{home} could not be brought back from {moved_to}: {error}; it is rejected as before")
+    };
+    let aside = move_beside(&RealDisk, &moved_to, &aside_path(&home)).map_err(|error| failed(&error))?;
+    if let Err(error) = view.forget_rejected(std::slice::from_ref(entry)) {
+        // As it was. If that fails as well, the next scan gives it its name, and finds it rejected.
+        let _ = move_beside(&RealDisk, &aside, &moved_to);
+        return Err(failed(&error));
     }
+    put_back(&RealDisk, &aside).map_err(|error| failed(&error))?;
+    // It tells of the last attempt; that it is gone already is no fault.
+    drop(std::fs::remove_file(reason_path(&moved_to)));
+    Ok(())
+}
+
+/// Where a rejected source went: as the ledger has it or, where a crash came before it was noted, under the names that it can
+/// have been given. Among those it is known by its inode or by its content.
+fn where_it_is(dataset: &Dataset, entry: &Entry) -> Option<PathBuf> {
+    if let Some(moved_to) = entry.moved_to.clone().filter(|path| path.exists()) {
+        return Some(moved_to);
+    }
+    let Disposal::Move(target) = &dataset.watch.rejected else { return None };
+    let home = dataset.base.join(&entry.path);
+    let below = dataset.watch.folders.iter().find_map(|folder| home.strip_prefix(folder).ok())?;
+    let wanted = target.join(below);
+    let names = std::iter::once(wanted.clone()).chain((1..NAMES_MAX).map(|number| numbered(&wanted, number)));
+    names.into_iter().find(|path| {
+        let Ok(Some(status)) = RealDisk.status(path) else { return false };
+        let is_read = || std::fs::read(path).is_ok_and(|bytes| Some(blake3::hash(&bytes)) == entry.hash);
+        Identity::from(&status) == entry.identity || (status.size == entry.identity.size && is_read())
+    })
 }
 
 /// Asks a running daemon to scan now.

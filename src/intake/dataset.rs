@@ -14,7 +14,8 @@ use crate::config::{Disposal, Order, Watch};
 use crate::lane::{Lane, Tally};
 use crate::ledger::{Entry, Fate, FirstLook, LedgerError};
 use crate::source::{Hash, Identity, NotFinished, Place};
-use crate::storage::FileStatus;
+use crate::storage::{FileStatus, RealDisk};
+use crate::writer::put_back;
 
 /// A new folder is scanned at once, and again after these times: what is put into it before its watch is there sends no
 /// event.
@@ -357,7 +358,10 @@ impl DatasetIntake {
                 }
             });
             let problems = match walked {
-                Ok(walked) => walked.problems,
+                Ok(walked) => {
+                    self.put_back(*folder, &walked.aside);
+                    walked.problems
+                }
                 Err(error) => vec![Problem { path: lane.options.root(*folder).to_owned(), error }],
             };
             for Problem { path, error } in problems {
@@ -374,6 +378,19 @@ impl DatasetIntake {
             self.tracker.is_incomplete = true;
         }
         Ok(found)
+    }
+
+    /// Files that were about to be disposed of when the machine stopped have their names again, and are looked at anew.
+    fn put_back(&self, folder: usize, aside: &[PathBuf]) {
+        let dataset = &self.lane.options.name;
+        for below in aside {
+            match put_back(&RealDisk, &self.lane.options.root(folder).join(below)) {
+                Ok(path) => {
+                    tracing::info!(dataset, source = ?path, "was set aside by a run that was cut short, and is back")
+                }
+                Err(error) => tracing::warn!(dataset, file = ?below, "it could not be given its name again: {error}"),
+            }
+        }
     }
 
     /// A file's quiet time is over: is it still as it was, and does the ledger lack it?

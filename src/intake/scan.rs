@@ -2,14 +2,19 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::Watch;
 use crate::pulse;
 use crate::storage::FileStatus;
+use crate::writer::is_aside;
 
 /// Folders nested deeper than this are not entered.
 const DEPTH_MAX: usize = 128;
+/// Files are set aside for an instant. Any that are older were left so.
+const ASIDE_AGE: Duration = Duration::from_secs(10);
 
 /// What a walk could not do. The walk goes on without it.
 #[derive(Debug)]
@@ -25,11 +30,14 @@ pub struct Walk {
     /// Symbolic links under names that would be sources. They are not followed.
     pub links: u64,
     pub problems: Vec<Problem>,
+    /// Files that were set aside, and are still so: a crash came in between. Paths below the watched folder.
+    pub aside: Vec<PathBuf>,
 }
 
 /// Whether a path below a watched folder is a source by its name.
 pub fn is_wanted(watch: &Watch, below: &Path) -> bool {
-    (watch.recursive || below.components().count() == 1)
+    !is_aside(below)
+        && (watch.recursive || below.components().count() == 1)
         && watch.include.is_match(below)
         && !watch.exclude.is_match(below)
         && !below.ancestors().skip(1).any(|folder| !folder.as_os_str().is_empty() && watch.exclude.is_match(folder))
@@ -52,6 +60,12 @@ pub fn walk(root: &Path, within: &Path, watch: &Watch, each: &mut dyn FnMut(Path
     Ok(walk)
 }
 
+/// Since its last change of name or content.
+fn age(metadata: &fs::Metadata) -> Duration {
+    let changed = Duration::from_secs(metadata.ctime().try_into().unwrap_or(0));
+    SystemTime::now().duration_since(UNIX_EPOCH + changed).unwrap_or_default()
+}
+
 fn read_folder(
     root: &Path,
     folder: &Path,
@@ -69,6 +83,10 @@ fn read_folder(
         if kind.is_dir() {
             if watch.recursive && !watch.exclude.is_match(&below) && below.components().count() < DEPTH_MAX {
                 left.push(below);
+            }
+        } else if is_aside(&below) {
+            if entry.metadata().is_ok_and(|metadata| age(&metadata) > ASIDE_AGE) {
+                walk.aside.push(below);
             }
         } else if watch.include.is_match(&below) && !watch.exclude.is_match(&below) {
             if kind.is_symlink() {

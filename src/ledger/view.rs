@@ -331,37 +331,43 @@ impl LedgerView {
         })
     }
 
-    /// Forgets rejected sources, so that the next scan takes them again. `None`: all of them. The forgotten entries.
-    pub fn forget_rejected(&self, paths: Option<&[PathBuf]>) -> Result<Vec<Entry>, LedgerError> {
-        self.read("forgetting rejected sources", |connection| {
-            connection.pragma_update(None, "query_only", false)?;
-            let transaction = connection.unchecked_transaction()?;
+    /// The rejected sources, all or those under these paths.
+    pub fn rejected(&self, paths: Option<&[PathBuf]>) -> Result<Vec<Entry>, LedgerError> {
+        self.read("looking up rejected sources", |connection| {
             let mut found = Vec::new();
             match paths {
                 None => {
-                    let mut statement = transaction
+                    let mut statement = connection
                         .prepare(&format!("SELECT {FIELDS} FROM sources WHERE status = 'rejected' ORDER BY id"))?;
                     for one in statement.query_map([], entry)? {
                         found.push(one?);
                     }
                 }
                 Some(paths) => {
-                    let mut statement = transaction
+                    let mut statement = connection
                         .prepare(&format!("SELECT {FIELDS} FROM sources WHERE status = 'rejected' AND path = ?1"))?;
                     for path in paths {
                         found.extend(statement.query_row(params![path_value(path)], entry).optional()?);
                     }
                 }
             }
+            Ok(found)
+        })
+    }
+
+    /// Forgets rejected sources, so that the next scan takes them again.
+    pub fn forget_rejected(&self, entries: &[Entry]) -> Result<(), LedgerError> {
+        self.read("forgetting rejected sources", |connection| {
+            connection.pragma_update(None, "query_only", false)?;
+            let transaction = connection.unchecked_transaction()?;
             {
                 let mut delete = transaction.prepare("DELETE FROM sources WHERE id = ?1 AND status = 'rejected'")?;
-                for entry in &found {
+                for entry in entries {
                     delete.execute(params![Value::Integer(entry.id.cast_signed())])?;
                 }
             }
             transaction.commit()?;
-            connection.pragma_update(None, "query_only", true)?;
-            Ok(found)
+            connection.pragma_update(None, "query_only", true)
         })
     }
 }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Dataset, Durability};
-use crate::ledger::{Ledger, LedgerError, LedgerSchema, Ledgers};
+use crate::ledger::{Ledger, LedgerError, LedgerSchema, Ledgers, State};
 use crate::npy::{GrowingFile, Layout, LayoutError};
 use crate::storage::{Access, Disk, DiskFile, lock_holder, write_all_at};
 use crate::writer::{Column, ColumnKind, DatasetWriter, Paths};
@@ -116,7 +116,7 @@ pub fn open(disk: &Arc<dyn Disk>, ledgers: &dyn Ledgers, options: &Arc<Dataset>)
         let path = writer.paths.labels.clone();
         writer.restore_labels().map_err(io_error("writing", &path))?;
     }
-    publish_all(&mut writer.main, &mut writer.columns, state.rows)?;
+    publish_all(&mut writer.main, &mut writer.columns, state)?;
     // A mark that cannot be written (no room) only means that the next start checks the same rows again.
     if let Err(fault) = writer.mark_clean() {
         tracing::warn!(dataset = options.name, "the clean mark could not be noted: {fault}");
@@ -241,14 +241,17 @@ fn verify_recent(
     }
 }
 
-/// One file after the other, the main file last: its count never gets to the disk before those of the columns.
-fn publish_all(main: &mut GrowingFile, columns: &mut [Column], rows: u64) -> Result<(), OpenError> {
+/// One file after the other, the main file last: its count never gets to the disk before those of the columns. After an
+/// orderly end there is nothing to do; otherwise a sync may have failed, and the counts are written anew.
+fn publish_all(main: &mut GrowingFile, columns: &mut [Column], state: State) -> Result<(), OpenError> {
     let files = columns.iter_mut().map(|column| &mut column.file).chain([main]);
     #[cfg(feature = "simulation")]
     let files = crate::storage::simulated::swap::recovery_order(files.collect());
     for file in files {
         let path = file.path().to_owned();
-        file.publish_again(rows).and_then(|()| file.sync()).map_err(io_error("publishing", &path))?;
+        if file.published_rows() != state.rows || state.clean_rows != state.rows {
+            file.publish_again(state.rows).and_then(|()| file.sync()).map_err(io_error("publishing", &path))?;
+        }
     }
     Ok(())
 }

@@ -69,6 +69,8 @@ pub trait Disk: Send + Sync {
     fn create_folders(&self, folder: &Path) -> io::Result<()>;
     /// Gives one file the owner and the permissions of another.
     fn copy_owner_and_mode(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives one file the times of access and modification of another.
+    fn copy_times(&self, from: &Path, to: &Path) -> io::Result<()>;
 }
 
 /// An open file. Offsets and lengths are bytes. Several threads may use it at a time: reads, writes and syncs do not wait for

@@ -94,6 +94,12 @@ impl Disk for RealDisk {
         // After the owner, whose change takes the set-user bits away.
         fs::set_permissions(to, wanted.permissions())
     }
+
+    fn copy_times(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let metadata = fs::metadata(from)?;
+        let times = fs::FileTimes::new().set_accessed(metadata.accessed()?).set_modified(metadata.modified()?);
+        OpenOptions::new().write(true).open(to)?.set_times(times)
+    }
 }
 
 #[derive(Debug)]

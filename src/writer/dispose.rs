@@ -1,16 +1,15 @@
 //! What becomes of a source's file once its fate is durable: kept, deleted, or moved, never over another file.
 
-use std::ffi::OsString;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
+use super::relocate::{fitting, move_if, numbered, remove_if};
 use crate::config::Disposal;
 use crate::source::{Identity, Place};
 use crate::storage::{Access, Disk, write_all_at};
 
-/// So many names are tried in the target folder before it is given up.
+/// So many names are looked at for a reason and its source together.
 const NAMES_MAX: u32 = 10_000;
-const COPY_BYTES: usize = 1 << 20;
 
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,21 +41,21 @@ pub fn dispose(
     match disposal {
         Disposal::Keep => Ok(Disposed::No),
         Disposal::Delete => {
-            disk.remove_file(&path)?;
+            let is_gone = remove_if(disk, &path, identity)?;
             disk.sync_folder(folder)?;
-            Ok(Disposed::Deleted)
+            Ok(if is_gone { Disposed::Deleted } else { Disposed::No })
         }
         Disposal::Move(target) => {
             let wanted = target.join(&place.below);
             let target_folder = wanted.parent().unwrap_or(target);
             make_folders(disk, target_folder)?;
             let moved_to = match reason {
-                Some(reason) => move_with_reason(disk, &path, &wanted, reason)?,
-                None => move_beside(disk, &path, &wanted)?,
+                Some(reason) => move_with_reason(disk, &path, &wanted, identity, reason)?,
+                None => move_if(disk, &path, &wanted, identity)?,
             };
             disk.sync_folder(target_folder)?;
             disk.sync_folder(folder)?;
-            Ok(Disposed::MovedTo(moved_to))
+            Ok(moved_to.map_or(Disposed::No, Disposed::MovedTo))
         }
     }
 }
@@ -80,63 +79,15 @@ fn make_folders(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Moves to the wanted name or, where that is taken, to `name.1.jpg`, `name.2.jpg`, and so on.
-pub fn move_beside(disk: &dyn Disk, from: &Path, wanted: &Path) -> io::Result<PathBuf> {
-    let mut target = wanted.to_owned();
-    for number in 1..=NAMES_MAX {
-        match disk.rename_no_replace(from, &target) {
-            Ok(()) => return Ok(target),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => target = numbered(wanted, number),
-            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => match copy_over(disk, from, &target) {
-                Ok(()) => return Ok(target),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => target = numbered(wanted, number),
-                Err(error) => return Err(error),
-            },
-            Err(error) => return Err(error),
-        }
-    }
-    Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{NAMES_MAX} files of this name are there already")))
-}
-
-/// Moves to another filesystem: a copy under a temporary name, made durable before the original goes.
-fn copy_over(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
-    let folder = to.parent().unwrap_or(Path::new("."));
-    let mut temporary = OsString::from(".");
-    temporary.push(to.file_name().unwrap_or_default());
-    temporary.push(".tmp");
-    let temporary = folder.join(temporary);
-    if disk.status(&temporary)?.is_some() {
-        disk.remove_file(&temporary)?;
-    }
-    let source = disk.open(from, Access::Read)?;
-    let target = disk.open(&temporary, Access::CreateNew)?;
-    let mut block = vec![0; COPY_BYTES];
-    let mut at = 0;
-    loop {
-        let read = match source.read_at(&mut block, at) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            result => result?,
-        };
-        if read == 0 {
-            break;
-        }
-        let part = block.get(..read).unwrap_or_default();
-        write_all_at(&*target, &mut [IoSlice::new(part)], at)?;
-        at += read as u64;
-    }
-    target.sync_data()?;
-    let renamed = disk.rename_no_replace(&temporary, to);
-    if renamed.is_err() {
-        disk.remove_file(&temporary)?;
-    }
-    renamed?;
-    disk.sync_folder(folder)?;
-    disk.remove_file(from)
-}
-
 /// Moves a rejected source, with `NAME.reason.txt` beside it. The reason comes first, durably: a crash then leaves a reason
 /// that the next attempt replaces, and never a moved source without one.
-fn move_with_reason(disk: &dyn Disk, from: &Path, wanted: &Path, reason: &str) -> io::Result<PathBuf> {
+fn move_with_reason(
+    disk: &dyn Disk,
+    from: &Path,
+    wanted: &Path,
+    identity: Identity,
+    reason: &str,
+) -> io::Result<Option<PathBuf>> {
     let mut target = wanted.to_owned();
     for number in 1..=NAMES_MAX {
         if disk.status(&target)?.is_none() {
@@ -145,11 +96,13 @@ fn move_with_reason(disk: &dyn Disk, from: &Path, wanted: &Path, reason: &str) -
         target = numbered(wanted, number);
     }
     write_reason(disk, &target, reason)?;
-    let moved_to = move_beside(disk, from, &target)?;
-    if moved_to != target {
-        // Somebody took the name in between.
+    let moved_to = move_if(disk, from, &target, identity)?;
+    if moved_to.as_ref() != Some(&target) {
+        // It is another file by now, or somebody took the name in between.
         disk.remove_file(&reason_path(&target))?;
-        write_reason(disk, &moved_to, reason)?;
+    }
+    if let Some(moved_to) = moved_to.as_ref().filter(|moved_to| **moved_to != target) {
+        write_reason(disk, moved_to, reason)?;
     }
     Ok(moved_to)
 }
@@ -165,20 +118,9 @@ fn write_reason(disk: &dyn Disk, source: &Path, reason: &str) -> io::Result<()> 
     disk.sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
-fn reason_path(source: &Path) -> PathBuf {
-    let mut name = source.file_name().unwrap_or_default().to_owned();
-    name.push(".reason.txt");
-    source.with_file_name(name)
-}
-
-fn numbered(path: &Path, number: u32) -> PathBuf {
-    let mut name = path.file_stem().unwrap_or_default().to_owned();
-    name.push(format!(".{number}"));
-    if let Some(extension) = path.extension() {
-        name.push(".");
-        name.push(extension);
-    }
-    path.with_file_name(name)
+/// Where the reason stands beside a rejected source.
+pub fn reason_path(source: &Path) -> PathBuf {
+    fitting(source, "", ".reason.txt")
 }
 
 #[cfg(test)]

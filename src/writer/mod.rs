@@ -9,6 +9,7 @@
 //! | `paths` | the names of a dataset's files |
 //! | `fault` | why nothing can be written: what may pass, and what needs a restart |
 //! | `dispose` | what becomes of a source after its commit |
+//! | `relocate` | moving and removing files, never another one than is meant |
 //! | `slot` | one dataset's sources in their order, and what happens when a disk fails |
 //! | `thread` | [`Writer`]: all datasets, message by message |
 
@@ -19,15 +20,17 @@ mod dispose;
 mod fault;
 mod labels;
 mod paths;
+mod relocate;
 mod slot;
 mod thread;
 
 pub use batch::is_elsewhere;
 pub use column::{Column, ColumnKind};
 pub use dataset::{DatasetWriter, Finish, FinishedSource, SourceResult, StagedAs, rules};
-pub use dispose::{Disposed, dispose, move_beside};
+pub use dispose::{Disposed, dispose, reason_path};
 pub use fault::Fault;
 pub use paths::Paths;
+pub use relocate::{aside_path, is_aside, move_beside, numbered, put_back};
 pub use slot::First;
 #[cfg(feature = "simulation")]
 pub use slot::Slot;

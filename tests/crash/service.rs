@@ -18,7 +18,7 @@ use npy_ingest::recovery;
 use npy_ingest::source::{Candidate, Identity, NotFinished, Place};
 use npy_ingest::storage::Disk;
 use npy_ingest::storage::simulated::Image;
-use npy_ingest::writer::{DatasetWriter, First, Slot, dispose, rules};
+use npy_ingest::writer::{DatasetWriter, First, Slot, dispose, is_aside, put_back, rules};
 
 use crate::check::{Case, Violation};
 use crate::log;
@@ -230,6 +230,7 @@ impl Service<'_> {
 
     /// The files that the ledger does not have, in the order of their names. What is left of earlier ones is disposed of.
     fn scan(&mut self) -> Vec<Found> {
+        self.put_back();
         let image = self.world.disk.image();
         let Some(tables) = self.world.tables(self.workload) else { return Vec::new() };
         let options = &self.workload.options;
@@ -240,6 +241,9 @@ impl Service<'_> {
         let mut found = Vec::new();
         for path in image.files_below(Path::new(DROP)) {
             let below = path.strip_prefix(DROP).unwrap().to_owned();
+            if is_aside(&below) {
+                continue;
+            }
             let place = Place { folder: 0, below };
             let Some(status) = image.status(&path) else { continue };
             let identity = Identity::from(&status);
@@ -251,6 +255,15 @@ impl Service<'_> {
             }
         }
         found
+    }
+
+    /// What a crash left aside has its name again.
+    fn put_back(&mut self) {
+        for path in self.world.disk.image().files_below(Path::new(DROP)) {
+            if is_aside(&path) && put_back(&self.world.disk, &path).is_err() {
+                self.account.logged += 1;
+            }
+        }
     }
 
     /// Dispatches what was found, as many at a time as make a commit. Whole sources come before their turn, the last first.
