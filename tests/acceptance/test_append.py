@@ -55,7 +55,7 @@ def joined(parts, axis=0):
         whole[tuple(place)] = part
         start += part.shape[axis]
     if not parts[0].dtype.names:
-        assert whole.tobytes() == np.concatenate(parts, axis=axis).tobytes()
+        assert whole.tobytes() == np.concatenate(parts, axis=axis).astype(whole.dtype).tobytes()
     return whole
 
 

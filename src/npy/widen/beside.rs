@@ -21,11 +21,16 @@ pub(super) fn copy(disk: &dyn Disk, opened: &Opened, header: &[u8]) -> Result<()
     result.map_err(AppendError::disk("writing a copy of", &opened.path))
 }
 
-fn write(disk: &dyn Disk, opened: &Opened, header: &[u8], temporary: &Path) -> io::Result<()> {
-    // Left over from a crash: the lock says that nobody is at work on it.
-    if disk.status(temporary)?.is_some() {
-        disk.remove_file(temporary)?;
+/// What a crash left of a copy: the lock, which the caller has, says that nobody is at work on it.
+pub(super) fn remove_copy(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let temporary = beside(path, "wider.tmp");
+    match disk.status(&temporary)? {
+        Some(_) => disk.remove_file(&temporary),
+        None => Ok(()),
     }
+}
+
+fn write(disk: &dyn Disk, opened: &Opened, header: &[u8], temporary: &Path) -> io::Result<()> {
     let file = disk.open(temporary, Access::CreateNew)?;
     disk.copy_owner_and_mode(&opened.path, temporary)?;
     write_all_at(&*file, &mut [IoSlice::new(header)], 0)?;

@@ -25,6 +25,7 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
 use super::super::append::{AppendError, Opened};
+use super::beside::remove_copy;
 use super::{beside, copy_piece, folder};
 use crate::storage::{Access, Disk, DiskFile, read_exact_at, write_all_at, write_block_at};
 
@@ -252,6 +253,7 @@ fn remove(disk: &dyn Disk, path: &Path) -> io::Result<()> {
 
 /// Finishes what a crash has cut off, or undoes it where nothing has been moved. The caller has the file's lock.
 pub(in super::super) fn finish(disk: &dyn Disk, path: &Path, file: &dyn DiskFile) -> Result<(), AppendError> {
+    remove_copy(disk, path).map_err(AppendError::disk("removing an unfinished copy of", path))?;
     let journal_path = journal_path(path);
     if disk.status(&journal_path).map_err(AppendError::disk("looking at", &journal_path))?.is_none() {
         return Ok(());
