@@ -143,7 +143,7 @@ def test_a_fuse_folder_is_polled(project):
     try:
         with project.service():
             started(project)
-            assert "sends no events: polling" in project.log()
+            wait_for(lambda: "sends no events: polling" in project.log(), project)
             names = make_pngs(behind, 5)
             project.wait_for_rows(5, timeout=30)
             names += make_pngs(behind / "sub", 5, first=5)
@@ -300,8 +300,8 @@ def png_of(width, height, data):
 def test_decompression_bombs_meet_limits(project):
     """Small files that claim or hold enormous pictures: rejected with the limit, in little memory and time."""
     project = project(service='[service]\nmemory = "64MiB"\nworkers = 2')
-    zeros = zlib.compressobj(9)
-    bomb = b"".join(zeros.compress(bytes(1 << 20)) for _ in range(1600)) + zeros.flush()
+    zeros = zlib.compressobj(1)
+    bomb = b"".join(zeros.compress(bytes(1 << 20)) for _ in range(500)) + zeros.flush()
     (project.drop / "honest.png").write_bytes(png_of(40_000, 40_000, bomb))
     (project.drop / "lie.png").write_bytes(png_of(2**31 - 1, 2**31 - 1, zlib.compress(b"\0" * 100)))
     (project.drop / "tail.png").write_bytes(png_of(8, 8, bomb))
@@ -315,7 +315,7 @@ def test_decompression_bombs_meet_limits(project):
         time.sleep(0.5)
         fields = dict(line.split(":", 1) for line in open(f"/proc/{service.pid}/status") if ":" in line)
         peak_mib = int(fields["VmHWM"].split()[0]) / 1024
-    print(f"bombs of {len(bomb) / 2**20:.1f} MiB: {peak_mib:.0f} MiB of memory, {time.monotonic() - start:.1f} s")
+    print(f"bombs of 500 MiB in {len(bomb) / 2**20:.1f}: {peak_mib:.0f} MiB of memory, {time.monotonic() - start:.1f} s")
     assert peak_mib < 64 + 2 * 64 + 64
     rejected = project.rejected()
     for name in ["honest.png", "lie.png", "wide.pgm", "list.gif"]:

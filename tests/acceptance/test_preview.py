@@ -1,0 +1,79 @@
+"""`preview` and `init`."""
+
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harness import PROGRAM, TESTDATA, copy_testdata, make_pngs
+
+
+def run(*words, check=0):
+    done = subprocess.run([PROGRAM, *map(str, words)], capture_output=True, text=True)
+    assert done.returncode == check, done.stderr
+    return done
+
+
+def test_a_contact_sheet_shows_the_rows(tmp_path):
+    colours = np.arange(30, dtype=np.uint8) * 8
+    rows = np.broadcast_to(colours[:, None, None, None], (30, 64, 64, 3))
+    np.save(tmp_path / "rows.npy", rows)
+    done = run("preview", tmp_path / "rows.npy", "--rows", "10:16", "-o", tmp_path / "sheet.png")
+    assert "rows 10 to 15 of 30" in done.stdout
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    for row in range(30):
+        shown = (sheet == colours[row]).all(axis=2).sum()
+        assert (shown >= 64 * 64) == (10 <= row < 16), row
+    # In reading order.
+    middle = sheet[sheet.shape[0] // 4]
+    assert middle[:, 0].tolist().index(80) < middle[:, 0].tolist().index(88)
+
+
+@pytest.mark.parametrize("dtype, shape", [("<f4", (16000,)), (">i2", (4000, 2)), ("<f2", (3, 40, 50)), ("|b1", (50, 60)), ("<u8", ())])
+def test_rows_of_many_kinds_can_be_drawn(tmp_path, dtype, shape):
+    random = np.random.default_rng(1)
+    numbers = random.normal(size=(5, *shape)) * 100
+    np.save(tmp_path / "a.npy", numbers > 0 if dtype == "|b1" else numbers.astype(dtype))
+    run("preview", tmp_path / "a.npy", "-o", tmp_path / "a.png")
+    drawn = np.asarray(Image.open(tmp_path / "a.png"))
+    assert len(np.unique(drawn)) > 1 and drawn.shape[0] > 20
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda path: np.save(path, np.zeros(5, dtype=[("a", "<f4")])), "no numbers"),
+    (lambda path: np.save(path, np.zeros((0, 8, 8, 3))), "the array has 0 rows"),
+    (lambda path: np.save(path, np.asfortranarray(np.zeros((4, 9, 9)))), "Fortran order"),
+    (lambda path: np.save(path, np.zeros((4, 2, 2, 2, 2, 2))), "no look that is known"),
+    (lambda path: path.write_text("nonsense"), "a.npy"),
+])
+def test_what_cannot_be_drawn_is_said(tmp_path, make, words):
+    make(tmp_path / "a.npy")
+    done = run("preview", tmp_path / "a.npy", "-o", tmp_path / "a.png", check=1)
+    assert words in done.stderr and not (tmp_path / "a.png").exists()
+
+
+def test_wrong_words_are_exit_2(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((9, 9, 9)))
+    for more in [["--rows", "x", "-o", tmp_path / "a.png"], ["-o", tmp_path / "a.nonsense"]]:
+        run("preview", tmp_path / "a.npy", *more, check=2)
+
+
+def test_init_prints_a_config_that_works(tmp_path):
+    copy_testdata("photos", tmp_path / "drop box")
+    done = run("init", tmp_path / "drop box")
+    (tmp_path / "ingest.toml").write_text(done.stdout)
+    assert 'label = "folder"' in done.stdout and "224" in done.stdout
+    run("--config", tmp_path / "ingest.toml", "--once")
+    rows = np.load(tmp_path / "data" / "dropbox.npy")
+    assert len(rows) == len([path for path in (TESTDATA / "photos").rglob("*") if path.is_file()])
+
+
+def test_init_takes_the_size_that_all_pictures_have(tmp_path):
+    make_pngs(tmp_path / "same", 3)
+    done = run("init", tmp_path / "same")
+    assert "shape  = [30, 40, 3]" in done.stdout and 'fit = "exact"' in done.stdout
+    run("init", tmp_path / "nowhere", check=1)
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("no picture")
+    assert "files of type txt, expected pictures" in run("init", tmp_path / "texts", check=1).stderr
