@@ -6,6 +6,8 @@ use npy_ingest::config::{self, Config};
 
 #[path = "config/accepted.rs"]
 mod accepted;
+#[path = "config/logs.rs"]
+mod logs;
 #[path = "config/refused_columns.rs"]
 mod refused_columns;
 #[path = "config/refused_files.rs"]

@@ -9,7 +9,19 @@ const SUM_TOLERANCE: f64 = 1e-9;
 /// The column stores the part in one byte.
 const PARTS_MAX: usize = 256;
 
-pub(super) fn read(section: Section<'_>) -> Columns {
+/// Decoders whose rows come with their time.
+const TIMED: [&str; 2] = ["image", "gps"];
+
+pub(super) fn read(section: Section<'_>, decoder: Option<&str>) -> Columns {
+    if let Some(decoder) = decoder.filter(|decoder| !TIMED.contains(decoder))
+        && let Some(item) = section.item("time")
+        && item.value.get_ref().as_bool() == Some(true)
+    {
+        item.fault_with_help(
+            format!("rows of `{decoder}` come without a time of their own"),
+            "remove the line; a time that the source holds can be a field of the row",
+        );
+    }
     let columns = Columns {
         source: section.flag("source", true),
         index: section.flag("index", true),

@@ -2,17 +2,27 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::decode::image::EXTENSIONS;
+use crate::decode::image::EXTENSIONS as IMAGE_EXTENSIONS;
 
 use super::item::{Item, Located};
 use super::row::RowDraft;
 use super::section::Section;
+use super::suggest::quoted_list;
 use super::watch::WatchDraft;
 use super::world::{Columns, Commit, Dataset, DecoderOptions, MinFree};
-use super::{columns, commit, image, row, watch};
+use super::{columns, command, commit, csv, gps, image, npy_chunks, records, row, watch};
 
+/// The decoder tables, with the extensions that they take by default; none means every file.
+const DECODERS: [(&str, &[&str]); 6] = [
+    ("image", IMAGE_EXTENSIONS),
+    ("records", &["bin", "dat", "log", "rec", "raw"]),
+    ("csv", &["csv", "tsv", "txt"]),
+    ("gps", &["nmea", "nma", "gpx", "log", "txt"]),
+    ("npy", &["npy", "npz"]),
+    ("command", &[]),
+];
 /// The decoder tables of the contract that this version does not have.
-const LATER_DECODERS: [&str; 7] = ["video", "audio", "records", "csv", "gps", "npy", "command"];
+const LATER_DECODERS: [&str; 2] = ["video", "audio"];
 /// The longest name of a dataset, in characters: it stands in every line of the log.
 const NAME_CHARS_MAX: usize = 64;
 
@@ -58,9 +68,12 @@ pub(super) fn read<'a>(section: Section<'a>, base: &Path, memory_bytes: Option<u
     let name = section.required("name", "\"frames\"").and_then(read_name);
     let output = section.required("output", "\"data/frames.npy\"").and_then(|item| read_output(item, base));
     let row = row::read(&section, memory_bytes);
-    let watch = watch::read(section.section("watch"), base, EXTENSIONS);
-    let decoder = read_decoder(&section, &row);
-    let columns = columns::read(section.section("columns"));
+    let found = find_decoder(&section);
+    let extensions = found.as_ref().map_or(&[] as &[&str], |(_, extensions, _)| extensions);
+    let watch = watch::read(section.section("watch"), base, extensions);
+    let name_of_decoder = found.as_ref().map(|(name, _, _)| *name);
+    let decoder = found.and_then(|(name, _, section)| read_decoder(name, section, &row));
+    let columns = columns::read(section.section("columns"), name_of_decoder);
     let commit = commit::read(section.section("commit"));
     section.finish();
     DatasetDraft { name, base: base.to_owned(), output, watch, row, decoder, columns, commit }
@@ -91,25 +104,52 @@ fn read_output<'a>(item: Item<'a>, base: &Path) -> Option<Located<'a, PathBuf>> 
     Some(Located { value, item })
 }
 
-fn read_decoder(section: &Section<'_>, row: &RowDraft<'_>) -> Option<DecoderOptions> {
+/// The one decoder table: its name, its extensions, itself.
+fn find_decoder<'a>(section: &Section<'a>) -> Option<(&'static str, &'static [&'static str], Section<'a>)> {
     let mut is_later = false;
     for name in LATER_DECODERS {
         if let Some(item) = section.reserved(name) {
             is_later = true;
-            item.fault_with_help("this version decodes `image` only", "remove the table");
+            let known = quoted_list('`', DECODERS.iter().map(|(name, _)| *name));
+            item.fault_with_help(format!("this version decodes {known}"), "remove the table");
         }
     }
-    let image = section.section("image");
-    if image.is_present() {
-        return image::read(image, row).map(DecoderOptions::Image);
+    let mut found = None;
+    let mut is_misread = false;
+    for (name, extensions) in DECODERS {
+        let table = section.section(name);
+        if !table.is_present() {
+            is_misread |= section.has(name);
+            continue;
+        }
+        match &found {
+            None => found = Some((name, extensions, table)),
+            Some((first, _, _)) => section.report().fault(
+                table.span(),
+                &section.key(name),
+                format!("found a second decoder table beside `{first}`, expected exactly one"),
+                Some("give each its own [[dataset]]".to_owned()),
+            ),
+        }
     }
-    if !is_later && !section.has("image") {
+    if found.is_none() && !is_later && !is_misread {
         section.report().missing(
             section.span(),
             "dataset",
             "has no decoder table, expected exactly one",
-            "add [dataset.image]; all its keys have defaults".to_owned(),
+            "add [dataset.image], all of whose keys have defaults, or that of another decoder".to_owned(),
         );
     }
-    None
+    found
+}
+
+fn read_decoder(name: &str, section: Section<'_>, row: &RowDraft<'_>) -> Option<DecoderOptions> {
+    match name {
+        "records" => records::read(section, row).map(DecoderOptions::Records),
+        "csv" => csv::read(section, row).map(DecoderOptions::Csv),
+        "gps" => gps::read(section, row).map(DecoderOptions::Gps),
+        "npy" => npy_chunks::read(section).map(DecoderOptions::Npy),
+        "command" => command::read(section).map(DecoderOptions::Command),
+        _ => image::read(section, row).map(DecoderOptions::Image),
+    }
 }

@@ -4,6 +4,8 @@
 //! else, and nobody could see where. The fingerprint lists everything that gives a row its bytes, and nothing else:
 //! folders, limits and times may change freely.
 
+mod logs;
+
 use super::choice::Choice;
 use super::world::{Dataset, DecoderOptions, ImageOptions, Split};
 
@@ -23,6 +25,11 @@ impl Dataset {
         keys.add("columns.split", self.columns.split.as_ref().map_or("false".to_owned(), split));
         match &self.decoder {
             DecoderOptions::Image(options) => image(options, &mut keys),
+            DecoderOptions::Records(options) => logs::records(options, &mut keys),
+            DecoderOptions::Csv(options) => logs::csv(options, &mut keys),
+            DecoderOptions::Gps(options) => logs::gps(options, &mut keys),
+            DecoderOptions::Npy(options) => logs::npy(options, &mut keys),
+            DecoderOptions::Command(options) => logs::command(options, &mut keys),
         }
         keys.0
     }

@@ -16,6 +16,12 @@ pub(super) fn read(section: Section<'_>, row: &RowDraft<'_>) -> Option<ImageOpti
         Some(item) => item.choice(),
         None => Some(Layout::Hwc),
     };
+    if row.shape.is_none()
+        && let (Some([]), Some(dtype)) = (row.shape(), &row.dtype)
+    {
+        dtype.item.fault("found a structured dtype, expected numbers for an image: \"u1\", \"u2\", \"f2\" or \"f4\"");
+        return None;
+    }
     let geometry = row.shape.as_ref().and_then(|shape| geometry(shape, layout));
     let sample = row.dtype.as_ref().and_then(sample);
     let channels = geometry.as_ref().map(|geometry| geometry.channels);

@@ -16,18 +16,24 @@
 
 mod choice;
 mod columns;
+mod command;
 mod commit;
 mod conflicts;
+mod csv;
 mod dataset;
 mod fault;
 mod fingerprint;
+mod gps;
 mod image;
 mod item;
+mod npy_chunks;
 mod paths;
+mod records;
 mod report;
 mod row;
 mod section;
 mod service;
+mod slots;
 mod suggest;
 mod syntax;
 pub mod units;

@@ -16,21 +16,34 @@ const DIMENSIONS_MAX: usize = 31;
 pub(super) struct RowDraft<'a> {
     pub(super) shape: Option<Located<'a, Vec<usize>>>,
     pub(super) dtype: Option<Located<'a, Dtype>>,
+    /// There is no `shape`, and a row is one record of a structured dtype.
+    is_single: bool,
 }
 
 impl RowDraft<'_> {
     pub(super) fn finish(&self) -> Option<RowFormat> {
-        Some(RowFormat { shape: self.shape.as_ref()?.value.clone(), dtype: self.dtype.as_ref()?.value.clone() })
+        Some(RowFormat { shape: self.shape()?.to_vec(), dtype: self.dtype.as_ref()?.value.clone() })
+    }
+
+    /// The dimensions of one row.
+    pub(super) fn shape(&self) -> Option<&[usize]> {
+        match &self.shape {
+            Some(shape) => Some(&shape.value),
+            None => self.is_single.then_some(&[]),
+        }
     }
 }
 
 pub(super) fn read<'a>(dataset: &Section<'a>, memory_bytes: Option<u64>) -> RowDraft<'a> {
-    let shape = dataset.required("shape", "[224, 224, 3]").and_then(read_shape);
+    // A row of a structured dtype is one record unless the config says otherwise.
+    let is_single = !dataset.has("shape") && dataset.has_array("dtype");
+    let shape_item = if is_single { dataset.item("shape") } else { dataset.required("shape", "[224, 224, 3]") };
+    let shape = shape_item.and_then(read_shape);
     let dtype = dataset.required("dtype", "\"u1\"").and_then(read_dtype);
     if let (Some(shape), Some(dtype)) = (&shape, &dtype) {
         check_row_bytes(shape, &dtype.value, memory_bytes);
     }
-    RowDraft { shape, dtype }
+    RowDraft { shape, dtype, is_single }
 }
 
 fn read_shape(item: Item<'_>) -> Option<Located<'_, Vec<usize>>> {

@@ -74,9 +74,17 @@ impl<'a> Section<'a> {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
+    /// Whether the key is there and its value is an array. Asking this does not make the key a known one.
+    pub(super) fn has_array(&self, name: &str) -> bool {
+        self.table.and_then(|table| table.get(name)).is_some_and(|value| value.get_ref().is_array())
+    }
+
     /// The value of a key, if it is there.
     pub(super) fn item(&self, name: &'static str) -> Option<Item<'a>> {
-        self.asked.borrow_mut().push(name);
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(&name) {
+            asked.push(name);
+        }
         let value = self.table?.get(name)?;
         Some(Item { report: self.report, key: self.key(name), value })
     }

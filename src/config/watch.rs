@@ -169,6 +169,9 @@ fn glob(text: &str) -> Result<globset::Glob, globset::Error> {
 }
 
 fn default_include(extensions: &[&str]) -> GlobSet {
+    if extensions.is_empty() {
+        return trusted_globs(std::iter::once("**/*".to_owned()));
+    }
     let plain = |extension: &&str| globset::escape(extension.trim_start_matches('.'));
     trusted_globs(extensions.iter().map(plain).map(|extension| format!("**/*.{extension}")))
 }

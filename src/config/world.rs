@@ -3,6 +3,8 @@
 //! Nothing in here is optional because the user forgot it; defaults are filled in, paths are absolute, sizes are
 //! bytes and times are [`Duration`]s. The rest of the program never looks at TOML.
 
+mod logs;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +13,8 @@ use globset::GlobSet;
 
 use crate::npy::Dtype;
 use crate::source::Place;
+
+pub use logs::*;
 
 /// A whole config file.
 #[derive(Debug, Clone)]
@@ -178,6 +182,11 @@ pub enum Duplicates {
 #[derive(Debug, Clone)]
 pub enum DecoderOptions {
     Image(ImageOptions),
+    Records(RecordsOptions),
+    Csv(CsvOptions),
+    Gps(GpsOptions),
+    Npy(NpyOptions),
+    Command(CommandOptions),
 }
 
 /// `[dataset.image]`

@@ -14,15 +14,21 @@
 //!
 //! Behind each of them the ledger gets the hash of the very bytes that were decoded.
 
+mod command;
+mod csv;
+mod gps;
 pub mod image;
+mod npy_chunks;
 #[cfg_attr(not(feature = "program"), allow(dead_code, reason = "the pool opens sources"))]
 mod open;
 #[cfg(feature = "program")]
 mod queue;
 #[cfg_attr(not(feature = "program"), allow(dead_code, reason = "the pool opens sources"))]
 mod reader;
+mod records;
 #[cfg(feature = "program")]
 mod sink;
+mod values;
 #[cfg(feature = "program")]
 mod work;
 
@@ -31,13 +37,22 @@ pub use open::SourceFile;
 pub use queue::FairQueue;
 pub use reader::SourceReader;
 #[cfg(feature = "program")]
-pub use work::{SOURCE_BYTES_MAX, work};
+pub use work::work;
 
 use std::borrow::Cow;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::{Dataset, DecoderOptions, Frames};
+use command::CommandDecoder;
+use csv::CsvDecoder;
+use gps::GpsDecoder;
 use image::{ImageDecoder, Limits};
+use npy_chunks::NpyDecoder;
+use records::RecordsDecoder;
+
+/// A source that is decoded from memory as a whole may have so many bytes.
+pub const SOURCE_BYTES_MAX: u64 = 512 << 20;
 
 /// What a decoder may know of a source beside its bytes.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +61,16 @@ pub struct About<'a> {
     pub path: &'a Path,
     /// In lower case; serves where the content has no signature.
     pub extension: Option<&'a str>,
+    /// Set while decodes are for nothing.
+    pub interrupted: &'a AtomicBool,
+}
+
+impl About<'_> {
+    /// Whether the rows are not wanted any more. For decoders that wait for something else than the sink, which sees to it
+    /// by itself.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
 }
 
 /// Decodes a source that is in memory as a whole.
@@ -79,6 +104,13 @@ impl Decoder {
     pub fn new(options: &Dataset) -> Self {
         match &options.decoder {
             DecoderOptions::Image(image) => Self::Whole(Box::new(ImageDecoder::new(image.clone(), Limits::default()))),
+            DecoderOptions::Records(records) => {
+                Self::Stream(Box::new(RecordsDecoder::new(records, options.row.row_bytes())))
+            }
+            DecoderOptions::Csv(csv) => Self::Stream(Box::new(CsvDecoder::new(csv))),
+            DecoderOptions::Gps(gps) => Self::Whole(Box::new(GpsDecoder::new(gps))),
+            DecoderOptions::Npy(npy) => Self::Stream(Box::new(NpyDecoder::new(npy, &options.row))),
+            DecoderOptions::Command(command) => Self::File(Box::new(CommandDecoder::new(command, options))),
         }
     }
 }
@@ -87,6 +119,11 @@ impl Decoder {
 pub fn rows_of_each_source(options: &DecoderOptions) -> Option<u64> {
     match options {
         DecoderOptions::Image(image) => (image.frames == Frames::First).then_some(1),
+        DecoderOptions::Records(_)
+        | DecoderOptions::Csv(_)
+        | DecoderOptions::Gps(_)
+        | DecoderOptions::Npy(_)
+        | DecoderOptions::Command(_) => None,
     }
 }
 
@@ -131,11 +168,12 @@ pub trait RowSink {
     /// Gives back the last `count` rows of those that [`Self::rows`] gave at last, which were not filled after all.
     fn give_back(&mut self, count: usize);
 
+    /// Promises, before the first row, that the rows will be the bytes of the source, all of them and nothing else: their
+    /// checksum is then the source's hash, and need not be made.
+    fn rows_are_source(&mut self);
+
     /// What is to be kept beside the source in the ledger, in one line: what was skipped in it, and where.
     fn note(&mut self, note: String);
-
-    /// Whether the rows are not wanted any more. For decoders that wait for something else than the sink.
-    fn is_interrupted(&self) -> bool;
 }
 
 /// Consecutive rows of one source.

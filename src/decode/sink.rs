@@ -20,6 +20,7 @@ pub struct SourceRows<'a> {
     filled: usize,
     times_s: Vec<f64>,
     rows: u64,
+    is_source: bool,
     note: Option<String>,
     hasher: blake3::Hasher,
     /// Set once a part was handed on: where its buffer comes back. It never does if the writer lost the part.
@@ -32,7 +33,8 @@ pub struct FinishedRows {
     pub block: RowBlock,
     /// All of them.
     pub rows: u64,
-    pub checksum: Hash,
+    /// `None` where it is the hash of the source.
+    pub checksum: Option<Hash>,
     pub note: Option<String>,
 }
 
@@ -48,6 +50,7 @@ impl<'a> SourceRows<'a> {
             filled: 0,
             times_s: Vec::new(),
             rows: 0,
+            is_source: false,
             note: None,
             hasher: blake3::Hasher::new(),
             back: None,
@@ -61,7 +64,8 @@ impl<'a> SourceRows<'a> {
     /// The rows that were not handed on yet, and what is to be known of all.
     pub fn finish(mut self) -> FinishedRows {
         let block = self.take_block(Vec::new());
-        FinishedRows { block, rows: self.rows, checksum: self.hasher.finalize(), note: self.note }
+        let checksum = (!self.is_source).then(|| self.hasher.finalize());
+        FinishedRows { block, rows: self.rows, checksum, note: self.note }
     }
 
     /// Gives the buffer back without its rows.
@@ -96,7 +100,9 @@ impl<'a> SourceRows<'a> {
         let mut bytes = std::mem::replace(&mut self.buffer, next);
         bytes.truncate(self.filled);
         self.filled = 0;
-        self.hasher.update(&bytes);
+        if !self.is_source {
+            self.hasher.update(&bytes);
+        }
         RowBlock { bytes, times_s: std::mem::take(&mut self.times_s) }
     }
 
@@ -145,11 +151,11 @@ impl RowSink for SourceRows<'_> {
         }
     }
 
-    fn note(&mut self, note: String) {
-        self.note = Some(note);
+    fn rows_are_source(&mut self) {
+        self.is_source = true;
     }
 
-    fn is_interrupted(&self) -> bool {
-        self.lane.is_interrupted()
+    fn note(&mut self, note: String) {
+        self.note = Some(note);
     }
 }

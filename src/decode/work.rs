@@ -10,13 +10,11 @@ use crossbeam_channel::Sender;
 use super::open::{OpenFailure, SourceFile};
 use super::reader::SourceReader;
 use super::sink::{FinishedRows, SourceRows};
-use super::{About, DecodeError, Decoder};
+use super::{About, DecodeError, Decoder, SOURCE_BYTES_MAX};
 use crate::lane::{Finished, Lane, Outcome, Stage, ToWriter};
 use crate::pulse;
 use crate::source::{Candidate, Hash};
 
-/// A source that is decoded from memory as a whole may have so many bytes.
-pub const SOURCE_BYTES_MAX: u64 = 512 << 20;
 /// A worker keeps its read buffer for the next source up to this size.
 const KEPT_BUFFER_BYTES_MAX: usize = 16 << 20;
 
@@ -50,7 +48,7 @@ fn take(lane: &Lane, candidate: &Candidate, to_writer: &Sender<ToWriter>) -> Out
         Err(failure) => return failed(candidate, failure),
     };
     let (path, extension) = (root.join(&candidate.place.below), candidate.place.extension());
-    let about = About { path: &path, extension: extension.as_deref() };
+    let about = About { path: &path, extension: extension.as_deref(), interrupted: &lane.interrupted };
     let rows = || SourceRows::new(lane, candidate.sequence, to_writer);
     let taken = match &lane.decoder {
         Decoder::Whole(decoder) => {
@@ -167,7 +165,7 @@ fn outcome(
         }
         (Ok(()), Some(hash)) => {
             let FinishedRows { block, rows, checksum, note } = rows.finish();
-            Outcome::Rows { block, rows, checksum, hash, note }
+            Outcome::Rows { block, rows, checksum: checksum.unwrap_or(hash), hash, note }
         }
         (Err(DecodeError::Rejected(rejection)), hash) => {
             rows.discard();

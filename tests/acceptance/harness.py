@@ -26,14 +26,13 @@ CONFIG = """
 [[dataset]]
 name = "frames"
 output = "{output}"
-shape = {shape}
-dtype = "{dtype}"
+{shape}
+dtype = {dtype}
 [dataset.watch]
 folders = ["drop"]
 settle = "50ms"
 {watch}
-[dataset.image]
-{image}
+{decoder}
 [dataset.columns]
 {columns}
 [dataset.commit]
@@ -51,12 +50,15 @@ class Project:
         self.configure(**settings)
 
     def configure(self, name="ingest.toml", output="data/frames.npy", shape=SHAPE, dtype="u1", service="",
-                  watch="", image="", columns="", commit=""):
+                  watch="", image="", columns="", commit="", decoder=None):
+        """`shape`: None for none. `dtype`: NumPy's word, or a list of [name, dtype]. `decoder`: a decoder table in place
+        of that of images."""
         self.config = self.folder / name
         self.output = self.folder / output
         self.config.write_text(CONFIG.format(
-            output=output, shape=list(shape), dtype=dtype, service=service, watch=watch, image=image,
-            columns=columns, commit=commit))
+            output=output, shape="" if shape is None else f"shape = {list(shape)}", dtype=json.dumps(dtype),
+            service=service, watch=watch, decoder=decoder or f"[dataset.image]\n{image}", columns=columns,
+            commit=commit))
         return self
 
     # Running the program.

@@ -18,8 +18,10 @@ fn only_dataset(text: &str) -> Dataset {
 }
 
 fn image(dataset: &Dataset) -> &ImageOptions {
-    let DecoderOptions::Image(options) = &dataset.decoder;
-    options
+    match &dataset.decoder {
+        DecoderOptions::Image(options) => options,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -264,7 +266,8 @@ fn a_config_with_a_relative_path_still_gives_absolute_ones() {
 
 #[test]
 fn blending_goes_with_rows_that_have_no_alpha() {
-    let DecoderOptions::Image(options) = only_dataset(&format!("{GOOD}alpha = 'blend'\n")).decoder;
+    let dataset = only_dataset(&format!("{GOOD}alpha = 'blend'\n"));
+    let options = image(&dataset);
     assert_eq!(options.alpha, Alpha::Blend);
     let text = format!("{}alpha = 'blend'\n", good_with("[8, 9, 3]", "[8, 9, 4]"));
     let faults = npy_ingest::config::parse(&text, std::path::Path::new("/conf/ingest.toml")).unwrap_err().to_string();

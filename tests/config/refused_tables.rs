@@ -1,6 +1,6 @@
 //! Tables, required and unknown keys, `[service]`, names and outputs.
 
-use super::{assert_faults, good_with};
+use super::{GOOD, assert_faults, good_with};
 
 #[test]
 fn all_faults_of_a_config_are_told_at_once() {
@@ -113,7 +113,7 @@ ingest.toml:1:1: `dataset.dtype`: is missing and has no default; for example: dt
 ingest.toml:1:1: `dataset.watch.folders`: is missing and has no default; for example: folders = ["drop"]
     1 | [[dataset]]
       | ^^^^^^^^^^^
-ingest.toml:1:1: `dataset`: has no decoder table, expected exactly one; add [dataset.image]; all its keys have defaults
+ingest.toml:1:1: `dataset`: has no decoder table, expected exactly one; add [dataset.image], all of whose keys have defaults, or that of another decoder
     1 | [[dataset]]
       | ^^^^^^^^^^^
 ingest.toml: 6 faults"#,
@@ -214,11 +214,40 @@ fn an_address_is_one_with_a_port() {
 }
 
 #[test]
+fn keys_of_later_versions_are_refused_with_honest_words() {
+    assert_faults(
+        &good_with(
+            "[dataset.image]",
+            r"[dataset.video]
+fps = 2",
+        ),
+        r#"
+ingest.toml:9:1: `dataset.video`: this version decodes `image`, `records`, `csv`, `gps`, `npy` and `command`; remove the table
+    9 | [dataset.video]
+      | ^^^^^^^^^^^^^^^
+ingest.toml: 1 fault"#,
+    );
+    assert_faults(
+        &format!(
+            "{GOOD}{}",
+            r#"[dataset.command]
+argv = ["cat"]
+"#
+        ),
+        r#"
+ingest.toml:10:1: `dataset.command`: found a second decoder table beside `image`, expected exactly one; give each its own [[dataset]]
+   10 | [dataset.command]
+      | ^^^^^^^^^^^^^^^^^
+ingest.toml: 1 fault"#,
+    );
+}
+
+#[test]
 fn a_dataset_needs_a_decoder_table() {
     assert_faults(
         &good_with("[dataset.image]", ""),
         r#"
-ingest.toml:2:1: `dataset`: has no decoder table, expected exactly one; add [dataset.image]; all its keys have defaults
+ingest.toml:2:1: `dataset`: has no decoder table, expected exactly one; add [dataset.image], all of whose keys have defaults, or that of another decoder
     2 | [[dataset]]
       | ^^^^^^^^^^^
 ingest.toml: 1 fault"#,

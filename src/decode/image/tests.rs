@@ -36,12 +36,12 @@ impl RowSink for Rows {
         panic!("each row of an image is filled")
     }
 
-    fn note(&mut self, note: String) {
-        panic!("{note}")
+    fn rows_are_source(&mut self) {
+        panic!("no image is its rows")
     }
 
-    fn is_interrupted(&self) -> bool {
-        false
+    fn note(&mut self, note: String) {
+        panic!("{note}")
     }
 }
 

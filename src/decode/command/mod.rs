@@ -1,0 +1,188 @@
+//! A program of the user's makes the rows: one process a source, or workers that are kept running.
+//!
+//! Rules:
+//! - No shell. The program runs in the config's folder, in a process group of its own, which is killed as a whole when a
+//!   limit is reached, at the service's end, and when its work is done.
+//! - The source was hashed before. A program that reads standard input reads that very file; one that opens the path is
+//!   trusted to read what lies there, and the file's name, size, time and inode are checked again afterwards.
+//! - `timeout` is how long the program may keep us waiting for one source. Time in which it waits for us does not count.
+//! - Rows pass through in bounded memory, as many as `max_output` allows. `memory` limits the address space of each process.
+//! - Whatever goes wrong becomes the source's reason, with the end of what the program wrote to standard error. Signals and
+//!   exit codes come first: a program that crashed is not told that its last row is incomplete.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `process` | starting, limits, standard error, the end |
+//! | `output` | reading with a clock |
+//! | `worker` | the line protocol, and workers that wait |
+
+mod output;
+mod process;
+mod worker;
+
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Mutex;
+
+use self::output::{Output, Stop};
+use self::process::{Process, Words};
+use self::worker::Worker;
+use super::npy_chunks::NpyDecoder;
+use super::{About, DecodeError, FileDecoder, Rejection, RowSink, SourceFile};
+use crate::config::{ChunkOrder, CommandOptions, CommandOutput, Dataset, NpyOptions};
+
+/// Bytes of rows that are asked for at a time.
+const BLOCK_BYTES: usize = 1 << 20;
+
+/// The command decoder of one dataset.
+pub struct CommandDecoder {
+    options: CommandOptions,
+    words: Words,
+    /// Where the program runs.
+    folder: PathBuf,
+    /// What a worker is told beside the path.
+    dataset: String,
+    shape: Vec<usize>,
+    dtype: String,
+    row_bytes: usize,
+    arrays: NpyDecoder,
+    idle: Mutex<Vec<Worker>>,
+}
+
+impl CommandDecoder {
+    pub fn new(options: &CommandOptions, dataset: &Dataset) -> Self {
+        let arrays = NpyOptions { member: None, byte_order: ChunkOrder::Exact };
+        Self {
+            options: options.clone(),
+            words: Words::new(&options.argv, dataset),
+            folder: dataset.base.clone(),
+            dataset: dataset.name.clone(),
+            shape: dataset.row.shape.clone(),
+            dtype: dataset.row.dtype.descr(),
+            row_bytes: dataset.row.row_bytes(),
+            arrays: NpyDecoder::new(&arrays, &dataset.row),
+            idle: Mutex::new(Vec::new()),
+        }
+    }
+
+    fn start(&self, about: About<'_>, input: Stdio) -> Result<Process, DecodeError> {
+        let command = self.words.command(about.path, &self.folder);
+        Process::start(command, input, self.options.memory_bytes).map_err(|error| {
+            let program = self.words.program();
+            rejected(format!("the program \"{program}\" cannot be started: {error}; is `argv` right?"))
+        })
+    }
+
+    /// One process for this source.
+    fn run(&self, file: &SourceFile, about: About<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
+        let input = file.file().try_clone().map_err(DecodeError::Read)?;
+        let mut process = self.start(about, input.into())?;
+        let mut output = Output::new(&mut process, &self.options, about);
+        let result = match self.options.output {
+            CommandOutput::Npy => self.take_array(&mut output, sink),
+            CommandOutput::Raw => self.take_raw(&mut output, sink),
+        };
+        let stop = output.stop();
+        let left = self.options.timeout.saturating_sub(output.waited());
+        let ended = match (&result, &stop) {
+            // It has to be seen whether it failed; what went wrong with its output may come from that.
+            (Ok(()), None) | (Err(DecodeError::Rejected(_)), None) => process.wait(left, about),
+            _ => process.kill(),
+        };
+        let told = process.told();
+        if let Some(stop) = stop {
+            return Err(self.stopped(stop, &told));
+        }
+        match (result, ended) {
+            (Err(DecodeError::Interrupted), _) => Err(DecodeError::Interrupted),
+            (_, Some(end)) if !end.is_success() => Err(rejected(with_words(&end.to_string(), &told))),
+            (Err(DecodeError::Rejected(rejection)), _) => {
+                Err(rejected(with_words(&format!("the program's output: {}", rejection.reason), &told)))
+            }
+            (Err(error), _) => Err(error),
+            (Ok(()), None) if about.is_interrupted() => Err(DecodeError::Interrupted),
+            (Ok(()), None) => Err(self.stopped(Stop::TimedOut, &told)),
+            (Ok(()), Some(_)) => Ok(()),
+        }
+    }
+
+    fn take_array(&self, output: &mut Output<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
+        self.arrays.rows_of(output, None, sink)?;
+        let mut more = [0; 1];
+        match output.read(&mut more)? {
+            0 => Ok(()),
+            _ => Err(rejected("there is more behind the array, expected one array".to_owned())),
+        }
+    }
+
+    fn take_raw(&self, output: &mut Output<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
+        let row_bytes = self.row_bytes.max(1);
+        let mut all = 0_u64;
+        loop {
+            let rows = sink.rows((BLOCK_BYTES / row_bytes).max(1))?;
+            let count = rows.len() / row_bytes;
+            let filled = fill(output, rows)?;
+            all += filled as u64;
+            let whole = filled / row_bytes;
+            sink.give_back(count - whole);
+            if !filled.is_multiple_of(row_bytes) {
+                let (rows, more) = (all / row_bytes as u64, all % row_bytes as u64);
+                return Err(rejected(format!(
+                    "it ends within a row: {rows} rows of {row_bytes} bytes and {more} bytes more"
+                )));
+            }
+            if whole < count {
+                return Ok(());
+            }
+        }
+    }
+
+    fn stopped(&self, stop: Stop, told: &str) -> DecodeError {
+        let CommandOptions { timeout, output_bytes_max, .. } = &self.options;
+        match stop {
+            Stop::Interrupted => DecodeError::Interrupted,
+            Stop::TimedOut => rejected(with_words(
+                &format!("the program was killed: it kept us waiting for more than {timeout:?} (`timeout`)"),
+                told,
+            )),
+            Stop::TooMuch => rejected(with_words(
+                &format!("the program was killed: it wrote more than {output_bytes_max} bytes (`max_output`)"),
+                told,
+            )),
+            Stop::Failed(error) => rejected(with_words(&format!("the program's output cannot be read: {error}"), told)),
+        }
+    }
+}
+
+impl FileDecoder for CommandDecoder {
+    fn decode(&self, file: &SourceFile, about: About<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
+        if self.options.worker { self.ask_worker(about, sink) } else { self.run(file, about, sink) }
+    }
+}
+
+/// As much as there is.
+fn fill(output: &mut Output<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..)
+        && !rest.is_empty()
+    {
+        match output.read(rest)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    Ok(filled)
+}
+
+/// The reason, and the end of what the program wrote to standard error.
+fn with_words(reason: &str, told: &str) -> String {
+    if told.is_empty() {
+        return format!("{reason}; it wrote nothing to standard error");
+    }
+    format!("{reason}; its standard error ends: {told}")
+}
+
+fn rejected(reason: String) -> DecodeError {
+    Rejection::new(reason).into()
+}

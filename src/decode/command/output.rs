@@ -1,0 +1,91 @@
+//! Standard output of a program, read with a clock and a limit.
+
+use std::io::{self, Read};
+use std::time::{Duration, Instant};
+
+use super::process::Process;
+use crate::config::CommandOptions;
+use crate::decode::About;
+
+/// How often it is looked whether the rows are still wanted.
+const LOOK: Duration = Duration::from_millis(100);
+/// At a stop, a program that is at work gets this long to finish.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Why reading ended.
+#[derive(Debug)]
+pub(super) enum Stop {
+    TimedOut,
+    TooMuch,
+    Interrupted,
+    Failed(io::Error),
+}
+
+/// See the module documentation. After an error, [`Self::stop`] has the reason.
+pub(super) struct Output<'a> {
+    process: &'a mut Process,
+    about: About<'a>,
+    timeout: Duration,
+    bytes_left: u64,
+    waited: Duration,
+    interrupted_at: Option<Instant>,
+    stop: Option<Stop>,
+}
+
+impl<'a> Output<'a> {
+    pub(super) fn new(process: &'a mut Process, options: &CommandOptions, about: About<'a>) -> Self {
+        let CommandOptions { timeout, output_bytes_max, .. } = options;
+        Self {
+            process,
+            about,
+            timeout: *timeout,
+            bytes_left: *output_bytes_max,
+            waited: Duration::ZERO,
+            interrupted_at: None,
+            stop: None,
+        }
+    }
+
+    pub(super) fn stop(&mut self) -> Option<Stop> {
+        self.stop.take()
+    }
+
+    pub(super) fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    fn next(&mut self, buffer: &mut [u8]) -> Result<usize, Stop> {
+        loop {
+            let started = Instant::now();
+            let left = self.timeout.saturating_sub(self.waited);
+            let is_ready = self.process.wait_for_output(left.min(LOOK)).map_err(Stop::Failed)?;
+            self.waited += started.elapsed();
+            if is_ready {
+                let read = match self.process.read(buffer) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    result => result.map_err(Stop::Failed)?,
+                };
+                self.bytes_left = self.bytes_left.checked_sub(read as u64).ok_or(Stop::TooMuch)?;
+                return Ok(read);
+            }
+            if self.about.is_interrupted() && self.interrupted_at.get_or_insert_with(Instant::now).elapsed() > GRACE {
+                return Err(Stop::Interrupted);
+            }
+            if self.waited >= self.timeout {
+                return Err(Stop::TimedOut);
+            }
+        }
+    }
+}
+
+impl Read for Output<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        self.next(buffer).map_err(|stop| {
+            self.stop = Some(stop);
+            io::Error::other("the program was stopped")
+        })
+    }
+}

@@ -1,0 +1,242 @@
+//! One process of the user's program.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
+
+use crate::config::Dataset;
+use crate::decode::About;
+
+/// So much of the end of standard error is kept for the reason.
+const TOLD_BYTES_MAX: usize = 2000;
+/// How often an end is looked for.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// The command line, with what is the same for all sources filled in.
+pub(super) struct Words(Vec<String>);
+
+impl Words {
+    pub(super) fn new(argv: &[String], dataset: &Dataset) -> Self {
+        let shape = dataset.row.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        let fill = |word: &String| {
+            word.replace("{dataset}", &dataset.name)
+                .replace("{shape}", &shape)
+                .replace("{dtype}", &dataset.row.dtype.descr())
+        };
+        Self(argv.iter().map(fill).collect())
+    }
+
+    pub(super) fn program(&self) -> &str {
+        self.0.first().map_or("", String::as_str)
+    }
+
+    /// The program for a source, to be run in `folder`. A program with a slash is relative to it, too.
+    pub(super) fn command(&self, source: &Path, folder: &Path) -> Command {
+        let program = self.program();
+        let program = if program.contains('/') { folder.join(program) } else { PathBuf::from(program) };
+        let mut command = Command::new(program);
+        command.args(self.0.iter().skip(1).map(|word| with_source(word, source.as_os_str()))).current_dir(folder);
+        command
+    }
+}
+
+/// A path is bytes, not always text.
+fn with_source(word: &str, source: &OsStr) -> OsString {
+    let mut filled = OsString::new();
+    for (place, part) in word.split("{source}").enumerate() {
+        if place > 0 {
+            filled.push(source);
+        }
+        filled.push(part);
+    }
+    filled
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct End(ExitStatus);
+
+impl End {
+    pub(super) fn is_success(self) -> bool {
+        self.0.success()
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.code(), self.0.signal()) {
+            (Some(code), _) => write!(formatter, "the program ended with exit code {code}"),
+            (None, Some(signal)) => write!(formatter, "the program was killed by signal {signal}"),
+            (None, None) => write!(formatter, "the program ended: {}", self.0),
+        }
+    }
+}
+
+/// A running program. It is killed with its whole process group when this is dropped.
+pub(super) struct Process {
+    child: Child,
+    group: Option<Pid>,
+    input: Option<ChildStdin>,
+    output: Option<ChildStdout>,
+    errors: Option<ChildStderr>,
+    told: Vec<u8>,
+    ended: Option<End>,
+}
+
+impl Process {
+    /// `input` is its standard input; with [`Stdio::piped`] it is in [`Self::input`].
+    pub(super) fn start(mut command: Command, input: Stdio, memory_bytes: u64) -> io::Result<Self> {
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut child = command.spawn()?;
+        let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let process = Self { child, group, input, output, errors, told: Vec::new(), ended: None };
+        // It may have ended already; then there is nothing to limit.
+        let limit = |bytes| Rlimit { current: Some(bytes), maximum: Some(bytes) };
+        let _ = prlimit(group, Resource::As, limit(memory_bytes));
+        let _ = prlimit(group, Resource::Core, limit(0));
+        Ok(process)
+    }
+
+    pub(super) fn input(&mut self) -> Option<&mut ChildStdin> {
+        self.input.as_mut()
+    }
+
+    /// Waits until there is output, or its end, and keeps the end of standard error meanwhile.
+    pub(super) fn wait_for_output(&mut self, time: Duration) -> io::Result<bool> {
+        let Some(output) = &self.output else { return Ok(true) };
+        let mut watched = vec![PollFd::from_borrowed_fd(output.as_fd(), PollFlags::IN)];
+        if let Some(errors) = &self.errors {
+            watched.push(PollFd::from_borrowed_fd(errors.as_fd(), PollFlags::IN));
+        }
+        let time = Timespec::try_from(time).map_err(io::Error::other)?;
+        match poll(&mut watched, Some(&time)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let has_something = |at: usize| watched.get(at).is_some_and(|watched| !watched.revents().is_empty());
+        let (is_ready, has_errors) = (has_something(0), has_something(1));
+        if has_errors {
+            self.read_errors();
+        }
+        Ok(is_ready)
+    }
+
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.output {
+            Some(output) => output.read(buffer),
+            None => Ok(0),
+        }
+    }
+
+    /// One read of standard error, of which the end is kept.
+    fn read_errors(&mut self) {
+        let mut part = [0; 4096];
+        match self.errors.as_mut().map(|errors| errors.read(&mut part)) {
+            Some(Ok(read)) if read > 0 => {
+                self.told.extend_from_slice(part.get(..read).unwrap_or_default());
+                let surplus = self.told.len().saturating_sub(TOLD_BYTES_MAX);
+                self.told.drain(..surplus);
+            }
+            // Its end; or it cannot be read, which must not stop the rows.
+            _ => self.errors = None,
+        }
+    }
+
+    /// The end of standard error, in one line.
+    pub(super) fn told(&mut self) -> String {
+        let none = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // A program that writes for ever must not hold us.
+        for _ in 0..64 {
+            let Some(errors) = &self.errors else { break };
+            let mut watched = [PollFd::from_borrowed_fd(errors.as_fd(), PollFlags::IN)];
+            match poll(&mut watched, Some(&none)) {
+                Ok(1..) => self.read_errors(),
+                _ => break,
+            }
+        }
+        let text = String::from_utf8_lossy(&self.told);
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        lines.join(" | ")
+    }
+
+    /// Forgets what was told: it belongs to the source before.
+    pub(super) fn forget_told(&mut self) {
+        drop(self.told());
+        self.told.clear();
+    }
+
+    /// Waits for its end for so long. `None` when it goes on; it is killed then.
+    pub(super) fn wait(&mut self, time: Duration, about: About<'_>) -> Option<End> {
+        let until = Instant::now() + time;
+        loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                self.ended = Some(End(status));
+                break;
+            }
+            if Instant::now() >= until || about.is_interrupted() {
+                break;
+            }
+            if self.errors.is_some() {
+                // What it still has to say, without missing its end by much.
+                let time = Timespec::try_from(LOOK).unwrap_or(Timespec { tv_sec: 0, tv_nsec: 0 });
+                let has_errors = match &self.errors {
+                    Some(errors) => {
+                        let mut watched = [PollFd::from_borrowed_fd(errors.as_fd(), PollFlags::IN)];
+                        matches!(poll(&mut watched, Some(&time)), Ok(1..))
+                    }
+                    None => false,
+                };
+                if has_errors {
+                    self.read_errors();
+                }
+            } else {
+                std::thread::sleep(LOOK);
+            }
+        }
+        let ended = self.ended;
+        self.kill();
+        ended
+    }
+
+    /// Ends the whole process group, what the program has started included.
+    pub(super) fn kill(&mut self) -> Option<End> {
+        self.input = None;
+        if let Some(group) = self.group.take() {
+            // Fails when nobody of the group is left.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        if self.ended.is_none() {
+            self.ended = self.child.wait().ok().map(End);
+        }
+        self.ended
+    }
+
+    /// Ends it in order: its input is closed, and it is killed if it goes on for long.
+    pub(super) fn close(&mut self, time: Duration) {
+        self.input = None;
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                self.ended = Some(End(status));
+                break;
+            }
+            std::thread::sleep(LOOK);
+        }
+        self.kill();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

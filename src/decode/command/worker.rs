@@ -1,0 +1,236 @@
+//! Workers that are kept running, and the lines that they are told and answer with.
+//!
+//! For each source the worker reads one line from standard input, a JSON object:
+//!
+//! ```text
+//! {"source": "/drop/a.jpg", "dataset": "frames", "shape": [224, 224, 3], "dtype": "|u1"}
+//! ```
+//!
+//! and answers on standard output with lines, some of which are followed by bytes:
+//!
+//! | line | what follows |
+//! |---|---|
+//! | `rows N` | N rows, as bytes. Any number of times |
+//! | `npy BYTES` | a `.npy` array of that many bytes. Any number of times |
+//! | `note TEXT` | nothing: the text is kept in the ledger beside the source |
+//! | `done` | nothing: the source is complete |
+//! | `error TEXT` | nothing: the source is rejected with this reason, whatever rows came before |
+//!
+//! After `done` or `error` the worker reads its next line; at the end of its input it ends. There are as many workers as
+//! sources are decoded at once, each started when it is needed. One that breaks the protocol, ends or takes too long is
+//! killed, and the next source gets a new one.
+
+use std::io::{self, Read, Write};
+use std::process::Stdio;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::output::{Output, Stop};
+use super::process::Process;
+use super::{CommandDecoder, rejected, with_words};
+use crate::decode::{About, DecodeError, RowSink};
+
+/// The longest answer line, in bytes.
+const LINE_BYTES_MAX: usize = 4096;
+/// How long a worker that waits may take to end when its input is closed.
+const CLOSE_WAIT: Duration = Duration::from_millis(500);
+
+pub(super) struct Worker {
+    process: Process,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.process.close(CLOSE_WAIT);
+    }
+}
+
+/// What came of one source.
+enum Answer {
+    Done,
+    /// The worker said so; it goes on.
+    Refused(String),
+    /// It ended without a word: if it had been waiting, another may do better.
+    EndedBefore,
+    /// It ended behind its first line.
+    EndedWithin,
+    Broken(String),
+    Stopped(Stop),
+    /// The sink has had enough.
+    Sink(DecodeError),
+}
+
+impl CommandDecoder {
+    pub(super) fn ask_worker(&self, about: About<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
+        let Some(path) = about.path.to_str() else {
+            return Err(rejected("its path is not UTF-8 text, so a worker cannot be told of it".to_owned()));
+        };
+        let (shape, dtype, dataset) = (&self.shape, &self.dtype, &self.dataset);
+        let mut line = json!({ "source": path, "dataset": dataset, "shape": shape, "dtype": dtype }).to_string();
+        line.push('\n');
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let was_idle = idle.is_some();
+        let mut worker = match idle {
+            Some(worker) => worker,
+            None => self.new_worker(about)?,
+        };
+        let mut answer = self.answer(&mut worker, &line, about, sink);
+        if was_idle && matches!(answer, Answer::EndedBefore) {
+            worker = self.new_worker(about)?;
+            answer = self.answer(&mut worker, &line, about, sink);
+        }
+        let told = |worker: &mut Worker| worker.process.told();
+        match answer {
+            Answer::Done => {
+                self.keep(worker);
+                Ok(())
+            }
+            Answer::Refused(reason) => {
+                let reason = format!("the worker says: {reason}");
+                self.keep(worker);
+                Err(rejected(reason))
+            }
+            Answer::EndedBefore | Answer::EndedWithin | Answer::Broken(_) => {
+                let said = match answer {
+                    Answer::Broken(said) => Some(said),
+                    _ => None,
+                };
+                // A crash shows as the end of its output; its exit tells more.
+                let end = worker.process.wait(if said.is_none() { CLOSE_WAIT } else { Duration::ZERO }, about);
+                let end = end.map_or("the worker ended before it answered `done` or `error`".to_owned(), |end| {
+                    format!("the worker did not answer to the end: {end}")
+                });
+                let told = told(&mut worker);
+                Err(rejected(with_words(&said.unwrap_or(end), &told)))
+            }
+            Answer::Stopped(stop) => {
+                worker.process.kill();
+                let told = told(&mut worker);
+                Err(self.stopped(stop, &told))
+            }
+            Answer::Sink(error) => {
+                worker.process.kill();
+                Err(error)
+            }
+        }
+    }
+
+    fn new_worker(&self, about: About<'_>) -> Result<Worker, DecodeError> {
+        Ok(Worker { process: self.start(about, Stdio::piped())? })
+    }
+
+    fn keep(&self, worker: Worker) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
+    }
+
+    fn answer(&self, worker: &mut Worker, line: &str, about: About<'_>, sink: &mut dyn RowSink) -> Answer {
+        worker.process.forget_told();
+        // A line is far smaller than a pipe, so this does not wait for a worker that is slow to read.
+        let asked = worker.process.input().map(|input| input.write_all(line.as_bytes()).and_then(|()| input.flush()));
+        if !matches!(asked, Some(Ok(()))) {
+            return Answer::EndedBefore;
+        }
+        let mut output = Output::new(&mut worker.process, &self.options, about);
+        let mut is_first = true;
+        loop {
+            let line = match read_line(&mut output) {
+                Ok(Some(line)) => line,
+                Ok(None) if is_first => return Answer::EndedBefore,
+                Ok(None) => return ended_within(&mut output),
+                Err(answer) => return stopped_or(&mut output, answer),
+            };
+            is_first = false;
+            let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
+            let taken = match word {
+                "done" => return Answer::Done,
+                "error" => return Answer::Refused(rest.to_owned()),
+                "note" => {
+                    sink.note(rest.to_owned());
+                    Ok(())
+                }
+                "rows" => match rest.trim().parse::<u64>() {
+                    Ok(rows) => self.take_rows(&mut output, rows, sink),
+                    Err(_) => {
+                        return Answer::Broken(format!("the worker answered \"{line}\", expected a number of rows"));
+                    }
+                },
+                "npy" => match rest.trim().parse::<u64>() {
+                    Ok(bytes) => self.arrays.rows_of(&mut (&mut output).take(bytes), Some(bytes), sink),
+                    Err(_) => {
+                        return Answer::Broken(format!("the worker answered \"{line}\", expected a number of bytes"));
+                    }
+                },
+                _ => {
+                    return Answer::Broken(format!(
+                        "the worker answered {line:?}, expected a line that begins with rows, npy, note, done or error"
+                    ));
+                }
+            };
+            match taken {
+                Ok(()) => {}
+                Err(DecodeError::Rejected(rejection)) => {
+                    return stopped_or(
+                        &mut output,
+                        Answer::Broken(format!("the worker's answer: {}", rejection.reason)),
+                    );
+                }
+                Err(error) => return stopped_or(&mut output, Answer::Sink(error)),
+            }
+        }
+    }
+
+    fn take_rows(&self, output: &mut Output<'_>, rows: u64, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
+        let row_bytes = self.row_bytes.max(1);
+        let mut left = rows;
+        while left > 0 {
+            let places = sink.rows(usize::try_from(left).unwrap_or(usize::MAX))?;
+            let count = (places.len() / row_bytes) as u64;
+            let filled = super::fill(output, places)? as u64;
+            if filled < count * row_bytes as u64 {
+                let (given, more) = (rows - left + filled / row_bytes as u64, filled % row_bytes as u64);
+                return Err(rejected(format!("it ends after {given} of {rows} rows and {more} bytes of the next")));
+            }
+            left -= count;
+        }
+        Ok(())
+    }
+}
+
+fn stopped_or(output: &mut Output<'_>, answer: Answer) -> Answer {
+    match output.stop() {
+        Some(stop) => Answer::Stopped(stop),
+        None => answer,
+    }
+}
+
+fn ended_within(output: &mut Output<'_>) -> Answer {
+    stopped_or(output, Answer::EndedWithin)
+}
+
+/// One line without its end; `None` where the output ended.
+fn read_line(output: &mut Output<'_>) -> Result<Option<String>, Answer> {
+    let mut line = Vec::new();
+    loop {
+        let mut byte = [0; 1];
+        let read: io::Result<usize> = output.read(&mut byte);
+        match read {
+            Ok(0) if line.is_empty() => return Ok(None),
+            Ok(0) => return Err(Answer::Broken(format!("the worker ended within a line: {:?}", lossy(&line)))),
+            Ok(_) if byte == *b"\n" => return Ok(Some(lossy(&line).trim_end_matches('\r').to_owned())),
+            Ok(_) if line.len() >= LINE_BYTES_MAX => {
+                return Err(Answer::Broken(format!(
+                    "the worker's answer has a line of more than {LINE_BYTES_MAX} bytes, expected rows, npy, note, done or \
+                     error; what it prints must go to standard error"
+                )));
+            }
+            Ok(_) => line.extend(byte),
+            Err(error) => return Err(Answer::Broken(error.to_string())),
+        }
+    }
+}
+
+fn lossy(line: &[u8]) -> String {
+    String::from_utf8_lossy(line).into_owned()
+}

@@ -1,0 +1,293 @@
+//! The text of a field into the bytes of a value.
+
+use std::str::FromStr;
+
+use super::Line;
+use crate::config::{CsvColumn, CsvOptions, TimeFormat};
+use crate::npy::{ByteOrder, Kind, Scalar};
+
+/// The characters of a text that a reason repeats.
+const SHOWN_CHARS_MAX: usize = 40;
+/// NumPy's NaT.
+const NOT_A_TIME: i64 = i64::MIN;
+
+/// How the fields of a line become a row.
+pub(super) struct Texts {
+    values: Vec<Value>,
+    /// Beside the empty text.
+    missing: Vec<Vec<u8>>,
+    empty_is_missing: bool,
+    time_format: TimeFormat,
+    row_bytes: usize,
+}
+
+struct Value {
+    name: String,
+    offset: usize,
+    scalar: Scalar,
+    form: Form,
+}
+
+/// What the text is.
+#[derive(Clone, Copy)]
+enum Form {
+    Number,
+    Text,
+    /// Into a datetime of so many nanoseconds.
+    Time(i64),
+    /// Into seconds.
+    Seconds,
+}
+
+impl Texts {
+    pub(super) fn new(options: &CsvOptions) -> Self {
+        let end = |column: &CsvColumn| column.slot.offset + column.slot.scalar.bytes;
+        Self {
+            values: options.columns.iter().map(Value::new).collect(),
+            missing: options.missing.iter().filter(|word| !word.is_empty()).map(|word| word.clone().into()).collect(),
+            empty_is_missing: options.missing.iter().any(String::is_empty),
+            time_format: options.time_format,
+            row_bytes: options.columns.iter().map(end).max().unwrap_or(1),
+        }
+    }
+
+    /// Bytes of one row, where `bytes` are those of some whole ones.
+    pub(super) fn row_bytes(&self, bytes: usize) -> usize {
+        debug_assert!(bytes.is_multiple_of(self.row_bytes));
+        self.row_bytes
+    }
+
+    /// Fills one row, or says what is wrong with the line.
+    pub(super) fn take(&self, line: &Line<'_>, places: &[usize], row: &mut [u8]) -> Result<(), String> {
+        for (value, place) in self.values.iter().zip(places) {
+            let text = line.field(*place).unwrap_or_default();
+            let target = row.get_mut(value.offset..value.offset + value.scalar.bytes).unwrap_or_default();
+            self.value(value, text, target).map_err(|reason| {
+                let text = String::from_utf8_lossy(text);
+                let shown: String = text.chars().take(SHOWN_CHARS_MAX).collect();
+                format!("column {} (\"{}\"): found {shown:?}, {reason}", place + 1, value.name)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn value(&self, value: &Value, text: &[u8], target: &mut [u8]) -> Result<(), String> {
+        let Scalar { kind, bytes, order } = value.scalar;
+        if let Form::Text = value.form {
+            return string(kind, order, text, target);
+        }
+        let text = text.trim_ascii();
+        let is_missing =
+            if text.is_empty() { self.empty_is_missing } else { self.missing.iter().any(|word| word == text) };
+        let big = order == ByteOrder::Big;
+        match (value.form, kind) {
+            (Form::Seconds, _) => {
+                let seconds = if is_missing { f64::NAN } else { seconds(text, self.time_format)? };
+                store(target, seconds.to_le_bytes(), big);
+            }
+            (Form::Time(unit_ns), _) => {
+                let time = if is_missing { NOT_A_TIME } else { datetime(text, self.time_format, unit_ns)? };
+                store(target, time.to_le_bytes(), big);
+            }
+            (_, Kind::Float) => {
+                let number = if is_missing { f64::NAN } else { real(text)? };
+                match bytes {
+                    8 => store(target, number.to_le_bytes(), big),
+                    4 => {
+                        let single = if is_missing { f32::NAN } else { single(text, number) };
+                        store(target, single.to_le_bytes(), big);
+                    }
+                    _ => store(target, half::f16::from_f64(number).to_le_bytes(), big),
+                }
+            }
+            _ if is_missing => return Err("and the row has no value for what is missing".to_owned()),
+            (_, Kind::Bool) => store(target, [u8::from(boolean(text)?)], big),
+            (_, Kind::Int) => match bytes {
+                1 => store(target, whole::<i8>(text)?.to_le_bytes(), big),
+                2 => store(target, whole::<i16>(text)?.to_le_bytes(), big),
+                4 => store(target, whole::<i32>(text)?.to_le_bytes(), big),
+                _ => store(target, whole::<i64>(text)?.to_le_bytes(), big),
+            },
+            _ => match bytes {
+                1 => store(target, whole::<u8>(text)?.to_le_bytes(), big),
+                2 => store(target, whole::<u16>(text)?.to_le_bytes(), big),
+                4 => store(target, whole::<u32>(text)?.to_le_bytes(), big),
+                _ => store(target, whole::<u64>(text)?.to_le_bytes(), big),
+            },
+        }
+        Ok(())
+    }
+}
+
+impl Value {
+    fn new(column: &CsvColumn) -> Self {
+        let slot = &column.slot;
+        let form = match slot.scalar.kind {
+            Kind::Bytes | Kind::Unicode => Form::Text,
+            Kind::Datetime => Form::Time(match slot.unit.map(|unit| unit.unit) {
+                Some("D") => 86_400_000_000_000,
+                Some("s") => 1_000_000_000,
+                Some("ms") => 1_000_000,
+                Some("us") => 1_000,
+                _ => 1,
+            }),
+            _ if column.is_time => Form::Seconds,
+            _ => Form::Number,
+        };
+        let name = match (&slot.name, &column.from) {
+            (Some(name), _) | (None, crate::config::ColumnFrom::Name(name)) => name.clone(),
+            (None, crate::config::ColumnFrom::Place(place)) => place.to_string(),
+        };
+        Self { name, offset: slot.offset, scalar: slot.scalar, form }
+    }
+}
+
+fn store<const BYTES: usize>(target: &mut [u8], mut bytes: [u8; BYTES], big: bool) {
+    if big {
+        bytes.reverse();
+    }
+    if let Some(target) = target.first_chunk_mut::<BYTES>() {
+        *target = bytes;
+    }
+}
+
+fn utf8(text: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(text).map_err(|_| "which is not UTF-8 text".to_owned())
+}
+
+fn whole<Number: FromStr>(text: &[u8]) -> Result<Number, String> {
+    let wrong = || format!("expected an integer that fits {} bytes", size_of::<Number>());
+    utf8(text)?.parse().map_err(|_| wrong())
+}
+
+fn real(text: &[u8]) -> Result<f64, String> {
+    utf8(text)?.parse().map_err(|_| "expected a number".to_owned())
+}
+
+/// Straight from the text: by way of `f8` it would be rounded twice.
+fn single(text: &[u8], number: f64) -> f32 {
+    utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(number as f32)
+}
+
+fn boolean(text: &[u8]) -> Result<bool, String> {
+    match text {
+        b"1" => Ok(true),
+        b"0" => Ok(false),
+        text if text.eq_ignore_ascii_case(b"true") => Ok(true),
+        text if text.eq_ignore_ascii_case(b"false") => Ok(false),
+        _ => Err("expected true, false, 1 or 0".to_owned()),
+    }
+}
+
+/// Bytes as they are, characters as UCS-4; the rest is zeros.
+fn string(kind: Kind, order: ByteOrder, text: &[u8], target: &mut [u8]) -> Result<(), String> {
+    target.fill(0);
+    if kind == Kind::Bytes {
+        let limit = target.len();
+        let place = target.get_mut(..text.len()).ok_or_else(|| format!("expected at most {limit} bytes"))?;
+        place.copy_from_slice(text);
+        return Ok(());
+    }
+    let limit = target.len() / 4;
+    let mut places = target.chunks_exact_mut(4);
+    for character in utf8(text)?.chars() {
+        let place = places.next().ok_or_else(|| format!("expected at most {limit} characters"))?;
+        store(place, u32::from(character).to_le_bytes(), order == ByteOrder::Big);
+    }
+    Ok(())
+}
+
+/// Units of `unit_ns` since 1970. What is finer is cut off, towards the past, as NumPy does.
+fn datetime(text: &[u8], format: TimeFormat, unit_ns: i64) -> Result<i64, String> {
+    let nanoseconds = match format {
+        TimeFormat::Rfc3339 => instant(text)?,
+        TimeFormat::Seconds => decimal(text, 9)?,
+        TimeFormat::Milliseconds => decimal(text, 6)?,
+        TimeFormat::Microseconds => decimal(text, 3)?,
+        TimeFormat::Nanoseconds => decimal(text, 0)?,
+    };
+    i64::try_from(nanoseconds.div_euclid(i128::from(unit_ns)))
+        .ok()
+        .filter(|time| *time != NOT_A_TIME)
+        .ok_or_else(|| "which lies beyond what the dtype holds".to_owned())
+}
+
+fn seconds(text: &[u8], format: TimeFormat) -> Result<f64, String> {
+    let nanoseconds = match format {
+        TimeFormat::Rfc3339 => instant(text)?,
+        TimeFormat::Seconds => return real(text),
+        TimeFormat::Milliseconds => return Ok(real(text)? / 1e3),
+        TimeFormat::Microseconds => return Ok(real(text)? / 1e6),
+        TimeFormat::Nanoseconds => return Ok(real(text)? / 1e9),
+    };
+    let (seconds, rest) = (nanoseconds.div_euclid(1_000_000_000), nanoseconds.rem_euclid(1_000_000_000));
+    Ok(seconds as f64 + rest as f64 / 1e9)
+}
+
+/// A point in time as nanoseconds since 1970.
+fn instant(text: &[u8]) -> Result<i128, String> {
+    let text = utf8(text)?;
+    let wrong = || "expected a time such as 2024-05-01T12:30:00.25Z".to_owned();
+    if let Ok(instant) = text.parse::<jiff::Timestamp>() {
+        return Ok(instant.as_nanosecond());
+    }
+    // Without an offset: UTC. A date alone is its midnight.
+    let civil = text.parse::<jiff::civil::DateTime>().map_err(|_| wrong())?;
+    civil.to_zoned(jiff::tz::TimeZone::UTC).map(|time| time.timestamp().as_nanosecond()).map_err(|_| wrong())
+}
+
+/// A decimal number times 10^`shift`, exactly, digits beyond that cut off towards the past.
+fn decimal(text: &[u8], shift: usize) -> Result<i128, String> {
+    let wrong = || "expected a decimal number".to_owned();
+    let text = utf8(text)?;
+    let (is_negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || whole.len() > 25 || !is_digits(whole) || !is_digits(fraction) {
+        return Err(wrong());
+    }
+    let scale = (0..shift).fold(1_i128, |scale, _| scale * 10);
+    let fraction_digits = fraction.bytes().chain(std::iter::repeat(b'0')).take(shift);
+    let part = fraction_digits.fold(0_i128, |part, digit| part * 10 + i128::from(digit - b'0'));
+    let value = whole.parse::<i128>().map_err(|_| wrong())? * scale + part;
+    let is_cut = fraction.bytes().skip(shift).any(|digit| digit != b'0');
+    Ok(if is_negative { -value - i128::from(is_cut) } else { value })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times() {
+        let ns = |text: &str, format| datetime(text.as_bytes(), format, 1);
+        let noon = 1_714_564_800_000_000_000;
+        for text in ["2024-05-01T12:00:00Z", "2024-05-01 12:00:00", "2024-05-01T14:00:00+02:00", "2024-05-01T12:00Z"] {
+            assert_eq!(ns(text, TimeFormat::Rfc3339), Ok(noon), "{text}");
+        }
+        assert_eq!(ns("2024-05-01T12:00:00.000000001Z", TimeFormat::Rfc3339), Ok(noon + 1));
+        assert_eq!(ns("1714564800.000000001", TimeFormat::Seconds), Ok(noon + 1));
+        assert_eq!(ns("1714564800000", TimeFormat::Milliseconds), Ok(noon));
+        assert_eq!(ns("-1.5", TimeFormat::Seconds), Ok(-1_500_000_000));
+        assert_eq!(datetime(b"-0.5", TimeFormat::Seconds, 1_000_000_000), Ok(-1));
+        assert_eq!(datetime(b"2024-05-01", TimeFormat::Rfc3339, 86_400_000_000_000), Ok(19_844));
+        for text in ["", "1.5e3", "12:00", "2024-13-01T00:00:00Z", "1e400", "--1", "9999999999999"] {
+            assert!(ns(text, TimeFormat::Seconds).is_err() || ns(text, TimeFormat::Rfc3339).is_err(), "{text}");
+        }
+        assert_eq!(seconds(b"2024-05-01T12:00:00.25Z", TimeFormat::Rfc3339), Ok(1_714_564_800.25));
+    }
+
+    #[test]
+    fn strings_fit_or_are_refused() {
+        let mut target = [7; 4];
+        assert_eq!(string(Kind::Bytes, ByteOrder::NotApplicable, b"ab", &mut target), Ok(()));
+        assert_eq!(target, *b"ab\0\0");
+        assert!(string(Kind::Bytes, ByteOrder::NotApplicable, b"abcde", &mut target).is_err());
+        assert_eq!(string(Kind::Unicode, ByteOrder::Little, "ä".as_bytes(), &mut target), Ok(()));
+        assert_eq!(target, [0xE4, 0, 0, 0]);
+        assert!(string(Kind::Unicode, ByteOrder::Little, b"ab", &mut target).is_err());
+    }
+}

@@ -1,0 +1,308 @@
+//! NMEA 0183: sentences such as `$GPRMC,...*5A`, from any talker.
+//!
+//! Rules:
+//! - RMC, GGA, GNS and VTG are read, and ZDA for its date; other sentences are passed over. Lines may have something before
+//!   the `$`. A sentence without a right checksum, or with a figure that cannot be read, is bad.
+//! - Consecutive sentences of one time of day are one fix, whoever talks; VTG, which has no time, belongs to the fix before
+//!   it. A fix without a valid position (status V, quality 0, mode N) gives no row.
+//! - Position and altitude come from the first sentence that has them, speed and course likewise.
+//! - RMC and ZDA tell the date; it holds until the time of day falls by more than half a day, which is midnight. Fixes
+//!   before the first date are reckoned back from it. A log that tells none needs `date`, unless no row has a time.
+
+use super::{Fix, Loss, Rows, number, rejected};
+use crate::config::{GpsField, GpsOptions};
+use crate::decode::DecodeError;
+
+/// Nanoseconds.
+const SECOND_NS: i64 = 1_000_000_000;
+const DAY_NS: i64 = 86_400 * SECOND_NS;
+/// Metres a second.
+const KNOT: f64 = 1852.0 / 3600.0;
+const KILOMETRE_AN_HOUR: f64 = 1.0 / 3.6;
+/// A sentence has at most 82 characters; receivers do not keep to it.
+const SENTENCE_BYTES_MAX: usize = 1024;
+
+pub(super) fn read(
+    bytes: &[u8],
+    options: &GpsOptions,
+    loss: &mut Loss,
+    rows: &mut Rows<'_>,
+) -> Result<(), DecodeError> {
+    let wants_time = rows.fields.iter().any(|(field, _)| *field == GpsField::Time);
+    let first_day = first_day(bytes).or(options.date);
+    if first_day.is_none() && wants_time {
+        if !bytes.contains(&b'$') {
+            return Err(rejected("neither NMEA sentences ($GPRMC and so on) nor GPX were found in the file"));
+        }
+        return Err(rejected(
+            "no RMC or ZDA sentence tells a date, so the times of its fixes are not known: set `date`, or leave `time` out \
+             of the row",
+        ));
+    }
+    let mut days = Days { day: first_day, time_ns: None };
+    let mut sentences = 0_u64;
+    each_epoch(bytes, &mut |line, reason| loss.add(options.on_error, line, reason), &mut |epoch| {
+        sentences += 1;
+        let time_ns = days.time_of(&epoch);
+        let Some((latitude, longitude)) = epoch.position else { return Ok(()) };
+        let Epoch { altitude, speed, course, .. } = epoch;
+        rows.add(&Fix { time_ns, latitude, longitude, altitude, speed, course })
+    })?;
+    if sentences == 0 {
+        return match &loss.first {
+            Some(first) => Err(rejected(format!("it has no sentence with a fix that can be read; {first}"))),
+            None => Err(rejected("neither NMEA sentences with a fix (RMC, GGA, GNS) nor GPX were found in the file")),
+        };
+    }
+    Ok(())
+}
+
+/// The day of the first fix, reckoned back from the first sentence that tells a date.
+fn first_day(bytes: &[u8]) -> Option<i64> {
+    let (mut found, mut midnights, mut last_ns) = (None, 0, None);
+    // What is bad is told of in the second pass; the error only ends this one.
+    let ended = each_epoch(bytes, &mut |_, _| Ok(()), &mut |epoch| {
+        midnights += i64::from(is_past_midnight(last_ns, epoch.time_ns));
+        last_ns = epoch.time_ns.or(last_ns);
+        match epoch.day {
+            Some(day) => {
+                found = Some(day - midnights);
+                Err(DecodeError::Interrupted)
+            }
+            None => Ok(()),
+        }
+    });
+    drop(ended);
+    found
+}
+
+fn is_past_midnight(last_ns: Option<i64>, now_ns: Option<i64>) -> bool {
+    matches!((last_ns, now_ns), (Some(last), Some(now)) if last - now > DAY_NS / 2)
+}
+
+/// The running date.
+struct Days {
+    day: Option<i64>,
+    time_ns: Option<i64>,
+}
+
+impl Days {
+    /// Nanoseconds since 1970.
+    fn time_of(&mut self, epoch: &Epoch) -> Option<i64> {
+        let is_new_day = is_past_midnight(self.time_ns, epoch.time_ns);
+        self.time_ns = epoch.time_ns.or(self.time_ns);
+        self.day = epoch.day.or_else(|| self.day.map(|day| day + i64::from(is_new_day)));
+        self.day?.checked_mul(DAY_NS)?.checked_add(epoch.time_ns?)
+    }
+}
+
+/// What the sentences of one time of day tell.
+#[derive(Debug, Default)]
+struct Epoch {
+    /// Nanoseconds since midnight.
+    time_ns: Option<i64>,
+    /// Days since 1970.
+    day: Option<i64>,
+    position: Option<(f64, f64)>,
+    altitude: Option<f64>,
+    speed: Option<f64>,
+    course: Option<f64>,
+}
+
+/// Hands on the epochs of a log, and the lines that are bad with their reasons.
+fn each_epoch(
+    bytes: &[u8],
+    bad: &mut dyn FnMut(u64, &str) -> Result<(), DecodeError>,
+    take: &mut dyn FnMut(Epoch) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    let mut epoch: Option<Epoch> = None;
+    for (line, number) in bytes.split(|byte| *byte == b'\n').zip(1..) {
+        let line = line.trim_ascii();
+        let Some(start) = line.iter().position(|byte| *byte == b'$') else { continue };
+        let sentence = line.get(start + 1..).unwrap_or_default();
+        let told = match checked(sentence).and_then(told) {
+            Ok(Some(told)) => told,
+            Ok(None) => continue,
+            Err(reason) => {
+                bad(number, reason)?;
+                continue;
+            }
+        };
+        let is_same = match (&epoch, told.time_ns) {
+            (Some(epoch), Some(_)) => epoch.time_ns == told.time_ns,
+            (Some(_), None) => true,
+            // Nothing yet that a speed could belong to.
+            (None, None) => continue,
+            (None, Some(_)) => false,
+        };
+        match &mut epoch {
+            Some(epoch) if is_same => epoch.add(told),
+            _ => {
+                if let Some(done) = epoch.replace(told) {
+                    take(done)?;
+                }
+            }
+        }
+    }
+    epoch.map_or(Ok(()), take)
+}
+
+impl Epoch {
+    fn add(&mut self, told: Epoch) {
+        self.day = self.day.or(told.day);
+        self.position = self.position.or(told.position);
+        self.altitude = self.altitude.or(told.altitude);
+        self.speed = self.speed.or(told.speed);
+        self.course = self.course.or(told.course);
+    }
+}
+
+/// The sentence without its checksum, which is the exclusive or of what stands between `$` and `*`.
+fn checked(sentence: &[u8]) -> Result<&[u8], &'static str> {
+    if sentence.len() > SENTENCE_BYTES_MAX {
+        return Err("a sentence of more than 1024 characters");
+    }
+    let star = sentence.iter().position(|byte| *byte == b'*').ok_or("a sentence without a checksum: cut short?")?;
+    let (body, digits) = (sentence.get(..star).unwrap_or_default(), sentence.get(star + 1..star + 3));
+    let told = digits.and_then(|digits| std::str::from_utf8(digits).ok()).and_then(|d| u8::from_str_radix(d, 16).ok());
+    let right = body.iter().fold(0, |sum, byte| sum ^ byte);
+    match told {
+        Some(told) if told == right => Ok(body),
+        Some(_) => Err("the checksum is wrong"),
+        None => Err("a sentence without a checksum: cut short?"),
+    }
+}
+
+/// What one sentence tells; `None` for those that are passed over.
+fn told(body: &[u8]) -> Result<Option<Epoch>, &'static str> {
+    let fields: Vec<&[u8]> = body.split(|byte| *byte == b',').collect();
+    let field = |place: usize| fields.get(place).copied().unwrap_or_default();
+    let name = field(0);
+    let (Some(kind), true) = (name.get(2..), name.len() == 5) else { return Ok(None) };
+    let mut epoch = Epoch::default();
+    match kind {
+        b"RMC" => {
+            epoch.time_ns = Some(time_of_day(field(1))?);
+            epoch.day = day(field(9))?;
+            // The mode is the 12th field since version 2.3; N is "not valid".
+            if field(2) == b"A" && field(12) != b"N" {
+                epoch.position = position(field(3), field(4), field(5), field(6))?;
+                epoch.speed = optional(field(7))?.map(|knots| knots * KNOT);
+                epoch.course = optional(field(8))?;
+            }
+        }
+        b"GGA" => {
+            epoch.time_ns = Some(time_of_day(field(1))?);
+            if !matches!(field(6), b"0" | b"") {
+                epoch.position = position(field(2), field(3), field(4), field(5))?;
+                epoch.altitude = optional(field(9))?;
+            }
+        }
+        b"GNS" => {
+            epoch.time_ns = Some(time_of_day(field(1))?);
+            // One letter for each satellite system.
+            if field(6).iter().any(|mode| *mode != b'N') {
+                epoch.position = position(field(2), field(3), field(4), field(5))?;
+                epoch.altitude = optional(field(9))?;
+            }
+        }
+        b"VTG" => {
+            if field(9) != b"N" {
+                epoch.course = optional(field(1))?;
+                let knots = optional(field(5))?.map(|knots| knots * KNOT);
+                epoch.speed = knots.or(optional(field(7))?.map(|speed| speed * KILOMETRE_AN_HOUR));
+            }
+        }
+        b"ZDA" => {
+            epoch.time_ns = Some(time_of_day(field(1))?);
+            epoch.day = match (whole(field(2)), whole(field(3)), whole(field(4))) {
+                (Some(day), Some(month), Some(year)) => Some(days_since_1970(year, month, day)?),
+                _ => None,
+            };
+        }
+        _ => return Ok(None),
+    }
+    // A receiver that knows no time yet has no fix either.
+    Ok((kind == b"VTG" || epoch.time_ns != Some(-1)).then_some(epoch))
+}
+
+/// `hhmmss` with a fraction, as nanoseconds since midnight; -1 for none.
+fn time_of_day(text: &[u8]) -> Result<i64, &'static str> {
+    const WRONG: &str = "the time cannot be read";
+    if text.is_empty() {
+        return Ok(-1);
+    }
+    let pair = |from: usize| whole(text.get(from..from + 2)?);
+    let (hours, minutes, seconds) = (pair(0).ok_or(WRONG)?, pair(2).ok_or(WRONG)?, pair(4).ok_or(WRONG)?);
+    // 60 is a leap second.
+    if hours > 23 || minutes > 59 || seconds > 60 {
+        return Err(WRONG);
+    }
+    let fraction = match text.get(6..) {
+        None | Some([]) => &[],
+        Some([b'.', digits @ ..]) if digits.iter().all(u8::is_ascii_digit) => digits,
+        Some(_) => return Err(WRONG),
+    };
+    let digits = fraction.iter().copied().chain(std::iter::repeat(b'0')).take(9);
+    let fraction_ns = digits.fold(0, |value, digit| value * 10 + i64::from(digit - b'0'));
+    Ok(((hours * 60 + minutes) * 60 + seconds) * SECOND_NS + fraction_ns)
+}
+
+/// `ddmmyy`; the years 80 to 99 are of the last century.
+fn day(text: &[u8]) -> Result<Option<i64>, &'static str> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let pair = |from: usize| text.get(from..from + 2).and_then(whole).ok_or("the date cannot be read");
+    let (day, month, year) = (pair(0)?, pair(2)?, pair(4)?);
+    let century = if year >= 80 { 1900 } else { 2000 };
+    days_since_1970(century + year, month, day).map(Some)
+}
+
+fn days_since_1970(year: i64, month: i64, day: i64) -> Result<i64, &'static str> {
+    let date = || {
+        let date = jiff::civil::Date::new(year.try_into().ok()?, month.try_into().ok()?, day.try_into().ok()?).ok()?;
+        let midnight = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+        Some(midnight.timestamp().as_second().div_euclid(86_400))
+    };
+    date().ok_or("the date is none of the calendar")
+}
+
+/// `ddmm.mmmm`, `N`, `dddmm.mmmm`, `E` in degrees. `None` where the fields are empty.
+fn position(latitude: &[u8], north: &[u8], longitude: &[u8], east: &[u8]) -> Result<Option<(f64, f64)>, &'static str> {
+    if latitude.is_empty() || longitude.is_empty() {
+        return Ok(None);
+    }
+    let sign = |letter: &[u8], plus: &[u8], minus: &[u8]| match letter {
+        letter if letter == plus => Ok(1.0),
+        letter if letter == minus => Ok(-1.0),
+        _ => Err("the hemisphere cannot be read"),
+    };
+    let latitude = degrees(latitude, 2)? * sign(north, b"N", b"S")?;
+    let longitude = degrees(longitude, 3)? * sign(east, b"E", b"W")?;
+    if latitude.abs() > 90.0 || longitude.abs() > 180.0 {
+        return Err("the position lies beyond 90 or 180 degrees");
+    }
+    Ok(Some((latitude, longitude)))
+}
+
+fn degrees(text: &[u8], digits: usize) -> Result<f64, &'static str> {
+    let whole_degrees = text.get(..digits).and_then(whole);
+    let minutes = text.get(digits..).and_then(number).filter(|minutes| (0.0..60.0).contains(minutes));
+    match (whole_degrees, minutes) {
+        (Some(degrees), Some(minutes)) => Ok(degrees as f64 + minutes / 60.0),
+        _ => Err("the position cannot be read"),
+    }
+}
+
+fn optional(text: &[u8]) -> Result<Option<f64>, &'static str> {
+    match text {
+        [] => Ok(None),
+        text => number(text).map(Some).ok_or("a figure cannot be read"),
+    }
+}
+
+fn whole(text: &[u8]) -> Option<i64> {
+    let is_right = !text.is_empty() && text.len() <= 9 && text.iter().all(u8::is_ascii_digit);
+    is_right.then(|| text.iter().fold(0, |value, digit| value * 10 + i64::from(digit - b'0')))
+}

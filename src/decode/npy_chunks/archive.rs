@@ -1,0 +1,62 @@
+//! One array of an `.npz` archive.
+
+use std::io::{Cursor, Read};
+
+use zip::ZipArchive;
+
+use super::rejected;
+use crate::decode::DecodeError;
+
+/// Names that a reason lists.
+const LISTED_MAX: usize = 10;
+/// Bytes of one unpacked array: 16 GiB. A small archive can unpack to a thousand times its size.
+const MEMBER_BYTES_MAX: u64 = 16 << 30;
+/// Members of an archive that is opened.
+const MEMBERS_MAX: usize = 10_000;
+
+/// Opens the member called so (with or without `.npy`), or the only one, and hands it on with the size that the archive
+/// says it has.
+pub(super) fn with_member(
+    bytes: &[u8],
+    wanted: Option<&str>,
+    take: impl FnOnce(&mut dyn Read, u64) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    let damaged = |error: zip::result::ZipError| rejected(format!("not an .npz archive that can be read: {error}"));
+    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(damaged)?;
+    if archive.len() > MEMBERS_MAX {
+        let found = archive.len();
+        return Err(rejected(format!("the archive has {found} members, more than the {MEMBERS_MAX} that are allowed")));
+    }
+    let names: Vec<String> = archive.file_names().map(str::to_owned).collect();
+    let plain = |name: &str| name.strip_suffix(".npy").unwrap_or(name).to_owned();
+    let listed = || {
+        let mut listed: Vec<_> = names.iter().take(LISTED_MAX).map(|name| plain(name)).collect();
+        if names.len() > LISTED_MAX {
+            listed.push("...".to_owned());
+        }
+        listed.join(", ")
+    };
+    let name = match wanted {
+        Some(wanted) => names
+            .iter()
+            .find(|name| plain(name) == plain(wanted))
+            .ok_or_else(|| rejected(format!("the archive has no array \"{wanted}\", but {}", listed())))?,
+        None => match names.as_slice() {
+            [only] => only,
+            [] => return Err(rejected("the archive is empty".to_owned())),
+            _ => {
+                let count = names.len();
+                return Err(rejected(format!("the archive has {count} arrays: {}; name one with `member`", listed())));
+            }
+        },
+    };
+    let mut member = archive.by_name(name).map_err(damaged)?;
+    let size = member.size();
+    if size > MEMBER_BYTES_MAX {
+        return Err(rejected(format!(
+            "the array \"{}\" has {size} bytes, more than the {MEMBER_BYTES_MAX} that are unpacked: save it as .npy",
+            plain(name)
+        )));
+    }
+    take(&mut member, size)
+}

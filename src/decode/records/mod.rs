@@ -1,0 +1,323 @@
+//! Binary logs of records of one length: one row for each record.
+//!
+//! Rules:
+//! - `skip` bytes are passed over, then records follow each other without gaps.
+//! - A record that is the row, byte by byte, is read straight into its place. Everything else goes through a buffer and a
+//!   [`Plan`](super::values::Plan).
+//! - With `sync`, each record begins with the marker. With `checksum`, each record is checked. A record that fails either
+//!   rejects the source, or is left out (`on_error`).
+//! - Left out with a marker: the next one is looked for from the byte behind the lost one's first. Without a checksum, a
+//!   marker that is found that way counts only if another follows a record later, or the source ends there: data can look
+//!   like a marker by chance. Left out without a marker: the next record follows `length` bytes later.
+//! - Bytes that are left out are counted, and told in the ledger with the first place.
+//! - The source ends between two records, else it was cut short: rejected, or its end is left out.
+
+mod checksum;
+
+use std::io;
+
+use self::checksum::Checksum;
+use super::values::{Plan, Value};
+use super::{About, DecodeError, Rejection, RowSink, SourceReader, StreamDecoder};
+use crate::config::{OnError, RecordsOptions};
+
+/// Bytes that are read at a time, or four records.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// The records decoder of one dataset.
+pub struct RecordsDecoder {
+    options: RecordsOptions,
+    plan: Plan,
+    checksum: Option<Checksum>,
+}
+
+/// What was left out of a source.
+#[derive(Debug, Default)]
+struct Loss {
+    bytes: u64,
+    places: u64,
+    first: u64,
+    /// The end of the last place.
+    end: u64,
+}
+
+impl Loss {
+    fn add(&mut self, at: u64, bytes: u64) {
+        if self.places == 0 {
+            self.first = at;
+        }
+        if self.places == 0 || self.end != at {
+            self.places += 1;
+        }
+        self.bytes += bytes;
+        self.end = at + bytes;
+    }
+
+    fn note(&self) -> Option<String> {
+        if self.bytes == 0 {
+            return None;
+        }
+        let (bytes, places, first) = (self.bytes, self.places, self.first);
+        let of = if places == 1 { "one place".to_owned() } else { format!("{places} places") };
+        Some(format!("left out {bytes} bytes in {of}, the first at byte {first}"))
+    }
+}
+
+impl RecordsDecoder {
+    pub fn new(options: &RecordsOptions, row_bytes: usize) -> Self {
+        let mut plan = Plan::new(options.length, row_bytes);
+        if options.fields.is_empty() {
+            plan.copy(0, 0, row_bytes);
+        }
+        for field in &options.fields {
+            for place in 0..field.slot.count {
+                plan.value(&Value {
+                    name: &field.name,
+                    from: field.offset + place * field.scalar.bytes,
+                    source: field.scalar,
+                    bits: field.bits,
+                    scale: field.scale,
+                    add: field.add,
+                    to: field.slot.offset + place * field.slot.scalar.bytes,
+                    target: field.slot.scalar,
+                });
+            }
+        }
+        let checksum = options.checksum.as_ref().map(Checksum::new);
+        Self { options: options.clone(), plan, checksum }
+    }
+
+    /// Records that are rows, straight into their places.
+    fn move_records(&self, reader: &mut SourceReader<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
+        let length = self.options.length;
+        let mut left = reader.remaining() / length as u64;
+        if reader.position() == 0 {
+            sink.rows_are_source();
+        }
+        while left > 0 {
+            let wanted = usize::try_from(left).unwrap_or(usize::MAX);
+            let rows = sink.rows(wanted)?;
+            if reader.fill(rows)? < rows.len() {
+                return Err(shrank());
+            }
+            left -= (rows.len() / length) as u64;
+        }
+        Ok(())
+    }
+
+    fn convert_records(&self, reader: &mut SourceReader<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
+        let mut buffer = vec![0; BUFFER_BYTES.max(4 * self.options.length)];
+        let (mut held, mut loss, mut is_lost) = (0, Loss::default(), false);
+        loop {
+            let begin = reader.position() - held as u64;
+            let read = reader.fill(buffer.get_mut(held..).unwrap_or_default())?;
+            held += read;
+            let is_end = reader.remaining() == 0;
+            let data = buffer.get(..held).unwrap_or_default();
+            let mut walk = Walk { decoder: self, data, begin, is_end, loss: &mut loss, is_lost: &mut is_lost };
+            let taken = walk.run(sink)?;
+            if is_end {
+                break;
+            }
+            if read == 0 {
+                return Err(shrank());
+            }
+            buffer.copy_within(taken..held, 0);
+            held -= taken;
+        }
+        if let Some(note) = loss.note() {
+            sink.note(note);
+        }
+        Ok(())
+    }
+}
+
+impl StreamDecoder for RecordsDecoder {
+    fn decode(&self, reader: &mut SourceReader<'_>, _: About<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
+        let RecordsOptions { skip, length, sync, on_error, .. } = &self.options;
+        if reader.size() < *skip {
+            let size = reader.size();
+            return Err(rejected(format!("the file has {size} bytes, fewer than the {skip} that `skip` passes over")));
+        }
+        let skipped = io::copy(&mut io::Read::take(&mut *reader, *skip), &mut io::sink())?;
+        if skipped < *skip {
+            return Err(shrank());
+        }
+        let (records, more) = (reader.remaining() / *length as u64, reader.remaining() % *length as u64);
+        let is_plain = sync.is_empty() && self.checksum.is_none();
+        // Known before anything is read, where nothing can be left out.
+        if more != 0 && (is_plain || (sync.is_empty() && *on_error == OnError::Reject)) {
+            return Err(rejected(format!(
+                "the file ends within a record: {records} records of {length} bytes and {more} bytes more; it was cut \
+                 short, or `length` or `skip` is wrong"
+            )));
+        }
+        if is_plain && self.plan.is_identity() {
+            return self.move_records(reader, sink);
+        }
+        self.convert_records(reader, sink)
+    }
+}
+
+/// The records of one filled buffer.
+struct Walk<'a> {
+    decoder: &'a RecordsDecoder,
+    data: &'a [u8],
+    /// Where the buffer begins in the source.
+    begin: u64,
+    is_end: bool,
+    loss: &'a mut Loss,
+    /// The next marker is being looked for.
+    is_lost: &'a mut bool,
+}
+
+impl Walk<'_> {
+    /// Takes what can be taken, and returns how many bytes that were.
+    fn run(&mut self, sink: &mut dyn RowSink) -> Result<usize, DecodeError> {
+        let RecordsOptions { length, sync, .. } = &self.decoder.options;
+        if sync.is_empty() && self.decoder.checksum.is_none() {
+            let whole = self.data.len() - self.data.len() % length;
+            self.emit(0, whole, sink)?;
+            return Ok(whole);
+        }
+        let (mut at, mut run) = (0, 0);
+        loop {
+            if *self.is_lost {
+                match self.find_marker(at) {
+                    Some(found) => {
+                        self.leave_out(at, found);
+                        at = found;
+                    }
+                    None => {
+                        // A marker may begin in the last bytes.
+                        let kept = if self.is_end { 0 } else { sync.len() - 1 };
+                        let end = at.max(self.data.len().saturating_sub(kept));
+                        self.leave_out(at, end);
+                        return Ok(end);
+                    }
+                }
+                run = at;
+            }
+            let Some(record) = self.data.get(at..at + length) else {
+                self.emit(run, at, sink)?;
+                if self.is_end && at < self.data.len() {
+                    return self.bad_end(at).map(|()| self.data.len());
+                }
+                return Ok(at);
+            };
+            if *self.is_lost && self.decoder.checksum.is_none() {
+                match self.is_confirmed(at + length) {
+                    None => return Ok(at),
+                    Some(false) => {
+                        self.leave_out(at, at + 1);
+                        at += 1;
+                        continue;
+                    }
+                    Some(true) => {}
+                }
+            }
+            if let Err(reason) = self.decoder.check(record) {
+                self.emit(run, at, sink)?;
+                if self.decoder.options.on_error == OnError::Reject {
+                    let place = self.begin + at as u64;
+                    return Err(rejected(format!("the record at byte {place}: {reason}")));
+                }
+                let step = if sync.is_empty() { *length } else { 1 };
+                *self.is_lost = !sync.is_empty();
+                self.leave_out(at, at + step);
+                at += step;
+                run = at;
+                continue;
+            }
+            *self.is_lost = false;
+            at += length;
+        }
+    }
+
+    fn leave_out(&mut self, from: usize, to: usize) {
+        if from < to {
+            self.loss.add(self.begin + from as u64, (to - from) as u64);
+        }
+    }
+
+    fn bad_end(&mut self, at: usize) -> Result<(), DecodeError> {
+        let more = self.data.len() - at;
+        if self.decoder.options.on_error == OnError::Reject {
+            let (place, length) = (self.begin + at as u64, self.decoder.options.length);
+            return Err(rejected(format!(
+                "the record at byte {place} has {more} of its {length} bytes: the file was cut short"
+            )));
+        }
+        self.leave_out(at, self.data.len());
+        Ok(())
+    }
+
+    fn find_marker(&self, from: usize) -> Option<usize> {
+        let sync = self.decoder.options.sync.as_slice();
+        let first = sync.first()?;
+        let mut at = from;
+        while let Some(rest) = self.data.get(at..) {
+            at += rest.iter().position(|byte| byte == first)?;
+            if self.data.get(at..)?.starts_with(sync) {
+                return Some(at);
+            }
+            at += 1;
+        }
+        None
+    }
+
+    /// Whether a marker stands at `next` or the source ends there; `None` when that lies behind what was read so far.
+    fn is_confirmed(&self, next: usize) -> Option<bool> {
+        let sync = self.decoder.options.sync.as_slice();
+        let there = self.data.get(next..).unwrap_or_default();
+        if there.len() >= sync.len() {
+            return Some(there.starts_with(sync));
+        }
+        if self.is_end { Some(sync.starts_with(there)) } else { None }
+    }
+
+    /// Records without a fault between them become rows.
+    fn emit(&self, from: usize, to: usize, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
+        let (decoder, length) = (self.decoder, self.decoder.options.length);
+        let mut at = from;
+        while at < to {
+            let rows = sink.rows((to - at) / length)?;
+            let count = rows.len() / decoder.plan.row_bytes().max(1);
+            let records = self.data.get(at..at + count * length).unwrap_or_default();
+            decoder.plan.convert(records, rows).map_err(|bad| {
+                let place = self.begin + (at + bad.record * length) as u64;
+                rejected(format!("the record at byte {place}: {}", bad.text))
+            })?;
+            at += count * length;
+        }
+        Ok(())
+    }
+}
+
+impl RecordsDecoder {
+    /// Marker and checksum of one record.
+    fn check(&self, record: &[u8]) -> Result<(), String> {
+        let sync = self.options.sync.as_slice();
+        if !record.starts_with(sync) {
+            let found = hex(record.get(..sync.len()).unwrap_or(record));
+            return Err(format!("it begins with {found}, expected the marker {}", hex(sync)));
+        }
+        match &self.checksum {
+            Some(checksum) => checksum.check(record),
+            None => Ok(()),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+}
+
+fn rejected(reason: String) -> DecodeError {
+    Rejection::new(reason).into()
+}
+
+/// Found out by the reader, whose words count more than these.
+fn shrank() -> DecodeError {
+    rejected("the file became shorter while it was read".to_owned())
+}

@@ -1,0 +1,230 @@
+//! One number in the bytes of a record or a row: loading a column of them, and storing one.
+
+use std::fmt;
+
+use super::is_big;
+use crate::npy::{Kind, Scalar};
+
+/// A number's kind, size and byte order. Times are integers here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Number {
+    kind: NumberKind,
+    big: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NumberKind {
+    Bool,
+    I1,
+    I2,
+    I4,
+    I8,
+    U1,
+    U2,
+    U4,
+    U8,
+    F2,
+    F4,
+    F8,
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self.kind {
+            NumberKind::Bool => "?",
+            NumberKind::I1 => "i1",
+            NumberKind::I2 => "i2",
+            NumberKind::I4 => "i4",
+            NumberKind::I8 => "i8",
+            NumberKind::U1 => "u1",
+            NumberKind::U2 => "u2",
+            NumberKind::U4 => "u4",
+            NumberKind::U8 => "u8",
+            NumberKind::F2 => "f2",
+            NumberKind::F4 => "f4",
+            NumberKind::F8 => "f8",
+        })
+    }
+}
+
+/// `$take` with the integer type of a kind, for each kind of integer.
+macro_rules! integers {
+    ($kind:expr, $take:ident, $otherwise:expr) => {
+        match $kind {
+            NumberKind::Bool | NumberKind::U1 => $take!(u8),
+            NumberKind::I1 => $take!(i8),
+            NumberKind::I2 => $take!(i16),
+            NumberKind::I4 => $take!(i32),
+            NumberKind::I8 => $take!(i64),
+            NumberKind::U2 => $take!(u16),
+            NumberKind::U4 => $take!(u32),
+            NumberKind::U8 => $take!(u64),
+            NumberKind::F2 | NumberKind::F4 | NumberKind::F8 => $otherwise,
+        }
+    };
+}
+
+impl Number {
+    /// Other kinds than numbers and times are moved, never converted; they read as bytes here.
+    pub(super) fn of(scalar: Scalar) -> Self {
+        let kind = match (scalar.kind, scalar.bytes) {
+            (Kind::Bool, _) => NumberKind::Bool,
+            (Kind::Int, 1) => NumberKind::I1,
+            (Kind::Int, 2) => NumberKind::I2,
+            (Kind::Int, 4) => NumberKind::I4,
+            (Kind::Int | Kind::Datetime | Kind::Timedelta, 8) => NumberKind::I8,
+            (Kind::Uint, 2) => NumberKind::U2,
+            (Kind::Uint, 4) => NumberKind::U4,
+            (Kind::Uint, 8) => NumberKind::U8,
+            (Kind::Float, 2) => NumberKind::F2,
+            (Kind::Float, 4) => NumberKind::F4,
+            (Kind::Float, _) => NumberKind::F8,
+            _ => NumberKind::U1,
+        };
+        Self { kind, big: is_big(scalar.order) }
+    }
+
+    pub(super) fn is_integer(self) -> bool {
+        !matches!(self.kind, NumberKind::F2 | NumberKind::F4 | NumberKind::F8)
+    }
+
+    pub(super) fn is_signed(self) -> bool {
+        matches!(self.kind, NumberKind::I1 | NumberKind::I2 | NumberKind::I4 | NumberKind::I8)
+    }
+
+    /// The integers of a column. Values of 2^63 and more keep their bits; the first such record is returned.
+    pub(super) fn load_whole(self, records: &[u8], stride: usize, from: usize, values: &mut [i64]) -> Option<usize> {
+        macro_rules! take {
+            ($type:ty) => {
+                load(records, stride, from, values, self.big, |bytes| <$type>::from_le_bytes(bytes) as i64)
+            };
+        }
+        integers!(self.kind, take, ());
+        let is_wide = self.kind == NumberKind::U8;
+        is_wide.then(|| values.iter().position(|value| *value < 0)).flatten()
+    }
+
+    pub(super) fn load_real(self, records: &[u8], stride: usize, from: usize, values: &mut [f64]) {
+        macro_rules! take {
+            ($type:ty) => {
+                load(records, stride, from, values, self.big, |bytes| <$type>::from_le_bytes(bytes) as f64)
+            };
+        }
+        let big = self.big;
+        integers!(
+            self.kind,
+            take,
+            match self.kind {
+                NumberKind::F2 => {
+                    load(records, stride, from, values, big, |bytes| half::f16::from_le_bytes(bytes).to_f64());
+                }
+                NumberKind::F4 =>
+                    load(records, stride, from, values, big, |bytes| f64::from(f32::from_le_bytes(bytes))),
+                _ => load(records, stride, from, values, big, f64::from_le_bytes),
+            }
+        );
+    }
+
+    /// Stores integers; the first that does not fit ends it.
+    pub(super) fn store_whole(self, values: &[i64], rows: &mut [u8], stride: usize, to: usize) -> Result<(), usize> {
+        macro_rules! take {
+            ($type:ty) => {{
+                // Without an early end, so that the loop stays wide.
+                let fits =
+                    values.iter().fold(true, |fits, value| fits & (i128::from(*value as $type) == i128::from(*value)));
+                if !fits {
+                    let is_wrong = |value: &i64| i128::from(*value as $type) != i128::from(*value);
+                    return Err(values.iter().position(is_wrong).unwrap_or(0));
+                }
+                store(values, rows, stride, to, self.big, |value| (value as $type).to_le_bytes());
+            }};
+        }
+        if self.kind == NumberKind::Bool
+            && let Some(record) = values.iter().position(|value| !matches!(value, 0 | 1))
+        {
+            return Err(record);
+        }
+        integers!(self.kind, take, ());
+        Ok(())
+    }
+
+    pub(super) fn store_real(self, values: &[f64], rows: &mut [u8], stride: usize, to: usize) -> Result<(), usize> {
+        let big = self.big;
+        macro_rules! take {
+            ($type:ty) => {{
+                // The first number beyond the type: 2^63 and 2^64 are floats, the largest integers below them are not.
+                let signed = <$type>::MIN != 0;
+                let end = 2.0_f64.powi(<$type>::BITS.cast_signed() - i32::from(signed));
+                let least = <$type>::MIN as f64;
+                for (record, value) in values.iter().enumerate() {
+                    let rounded = value.round_ties_even();
+                    if !(rounded >= least && rounded < end) {
+                        return Err(record);
+                    }
+                }
+                store(values, rows, stride, to, big, |value| (value.round_ties_even() as $type).to_le_bytes());
+            }};
+        }
+        if self.kind == NumberKind::Bool
+            && let Some(record) = values.iter().position(|value| *value != 0.0 && *value != 1.0)
+        {
+            return Err(record);
+        }
+        integers!(
+            self.kind,
+            take,
+            match self.kind {
+                NumberKind::F2 =>
+                    store(values, rows, stride, to, big, |value| half::f16::from_f64(value).to_le_bytes()),
+                NumberKind::F4 => store(values, rows, stride, to, big, |value| (value as f32).to_le_bytes()),
+                _ => store(values, rows, stride, to, big, f64::to_le_bytes),
+            }
+        );
+        Ok(())
+    }
+}
+
+fn load<const BYTES: usize, Out>(
+    records: &[u8],
+    stride: usize,
+    from: usize,
+    values: &mut [Out],
+    big: bool,
+    read: impl Fn([u8; BYTES]) -> Out,
+) {
+    let places = values.iter_mut().zip(records.chunks_exact(stride));
+    if big {
+        for (value, record) in places {
+            if let Some(bytes) = record.get(from..).and_then(<[u8]>::first_chunk::<BYTES>) {
+                let mut bytes = *bytes;
+                bytes.reverse();
+                *value = read(bytes);
+            }
+        }
+    } else {
+        for (value, record) in places {
+            if let Some(bytes) = record.get(from..).and_then(<[u8]>::first_chunk::<BYTES>) {
+                *value = read(*bytes);
+            }
+        }
+    }
+}
+
+fn store<const BYTES: usize, In: Copy>(
+    values: &[In],
+    rows: &mut [u8],
+    stride: usize,
+    to: usize,
+    big: bool,
+    write: impl Fn(In) -> [u8; BYTES],
+) {
+    for (value, row) in values.iter().zip(rows.chunks_exact_mut(stride)) {
+        if let Some(place) = row.get_mut(to..).and_then(<[u8]>::first_chunk_mut::<BYTES>) {
+            let mut bytes = write(*value);
+            if big {
+                bytes.reverse();
+            }
+            *place = bytes;
+        }
+    }
+}

@@ -1,0 +1,121 @@
+"""`csv` against np.genfromtxt and the csv module."""
+
+import csv
+import io
+
+import numpy as np
+
+HEAD = [["time", "<M8[ns]"], ["name", "<U8"], ["x", "<f8"], ["n", "<i4"], ["ok", "?"]]
+
+
+def test_rows_are_what_genfromtxt_reads(project):
+    dtype = np.dtype([("a", "<f8"), ("b", "<f4"), ("c", "<i8"), ("d", "<u2")])
+    project = project(shape=None, dtype=[[name, dtype[name].str] for name in dtype.names], decoder="[dataset.csv]")
+    random = np.random.default_rng(0)
+    text = io.StringIO()
+    text.write("a,b,c,d\n")
+    for _ in range(30_000):
+        text.write(f"{float(random.normal() * 10.0 ** random.integers(-30, 30))!r},{random.random():.6g},"
+                   f"{random.integers(-2**62, 2**62)},{random.integers(0, 65536)}\n")
+    (project.drop / "a.csv").write_text(text.getvalue())
+    project.once()
+    expected = np.genfromtxt(project.drop / "a.csv", delimiter=",", skip_header=1, dtype=dtype)
+    rows = project.rows()
+    for name in "acd":
+        assert np.array_equal(rows[name], expected[name]), name
+    # genfromtxt goes by way of f8 and rounds twice.
+    assert np.allclose(rows["b"], expected["b"], rtol=1e-6)
+    assert np.array_equal(rows["b"], np.array([np.float32(line.split(",")[1]) for line in text.getvalue().split()[1:]]))
+    assert project.json("verify", "--deep")["ok"]
+
+
+def test_everything_that_a_csv_can_be(project):
+    project = project(shape=None, dtype=HEAD, watch='order = "name"', decoder="""[dataset.csv]
+missing = ["", "NA", "-"]
+comment = "#" """)
+    (project.drop / "a.csv").write_bytes(
+        b"\xef\xbb\xbfok,\"x\",name,time,n,more\r\n"
+        b"# a comment, with \"a quote\r\n"
+        b"true,1.5,\"a, \"\"b\"\"\",2024-05-01T12:00:00Z,-7,\r\n"
+        b"\r\n"
+        b"0, 2e3 ,\"two\r\nli\",2024-05-01 14:00:00.25+02:00,+8,z\r\n"
+        b"FALSE,NA,,-,0,")
+    (project.drop / "b.csv").write_text("time,name,x,n,ok\n2024-05-01,\u00fcn\u00ef,inf,1,1\n", encoding="utf-8")
+    project.once()
+    rows = project.rows()
+    assert list(rows["name"]) == ['a, "b"', "two\r\nli", "", "\u00fcn\u00ef"]
+    assert np.array_equal(rows["x"], [1.5, 2000, np.nan, np.inf], equal_nan=True)
+    assert list(rows["n"]) == [-7, 8, 0, 1] and list(rows["ok"]) == [True, False, False, True]
+    noon = np.datetime64("2024-05-01T12:00", "ns")
+    assert list(rows["time"][[0, 1, 3]]) == [noon, noon + np.timedelta64(250, "ms"), noon - np.timedelta64(12, "h")]
+    assert np.isnat(rows["time"][2])
+
+
+def test_times_missing_values_and_chosen_columns(project):
+    project = project(shape=None, dtype=[["t", "<f8"], ["when", "<M8[ms]"], ["v", "<f4", [2]]], watch='order = "name"',
+                      decoder="""[dataset.csv]
+delimiter = ";"
+quote = ""
+columns = ["epoch", "epoch", "v1", "v0"]
+times = ["t"]
+time_format = "ms"
+missing = ["", "-999"]""")
+    (project.drop / "a.csv").write_text('v0;x;epoch;v1\n1;"a;1714564800250.75;2\n-999;b;;4\n')
+    project.once()
+    rows = project.rows()
+    assert rows["t"][0] == 1714564800.25075 and np.isnan(rows["t"][1])
+    assert rows["when"][0] == np.datetime64("2024-05-01T12:00:00.250") and np.isnat(rows["when"][1])
+    assert np.array_equal(rows["v"], np.array([[2, 1], [4, np.nan]], "f4"), equal_nan=True)
+
+
+def test_lines_without_a_header(project):
+    project = project(shape=(3,), dtype="<i4", decoder='[dataset.csv]\nheader = false\ndelimiter = "\\t"')
+    data = np.random.default_rng(1).integers(-1000, 1000, (5000, 3))
+    np.savetxt(project.drop / "a.tsv", data, fmt="%d", delimiter="\t", newline="\r\n")
+    (project.drop / "wide.tsv").write_text("1\t2\t3\t4\n")
+    project.once(check=3)
+    assert np.array_equal(project.rows(), data)
+    assert project.rejected()["wide.tsv"] == "line 1: it has 4 fields, expected 3"
+
+
+def test_a_bad_line_rejects_with_its_number_or_is_left_out(project, tmp_path):
+    from harness import Project
+    good = "\n".join(f"{n},{n}.5" for n in range(70_000))  # several buffers
+    bad = {
+        "number.csv": (f"a,b\n{good}\n7,x\n{good}\n", 'line 70002: column 2 ("b"): found "x", expected a number'),
+        "range.csv": (f"a,b\n\n\n300000000000,1\n{good}", 'line 4: column 1 ("a"): found "300000000000", '
+                                                          "expected an integer that fits 4 bytes"),
+        "fields.csv": (f"a,b\r\n{good}\r\n1,2,3\r\n", "line 70002: it has 3 fields, expected 2"),
+        "missing.csv": ('a,b\n"x\ny",1\n,2\n', 'line 2: column 1 ("a"): found "x\\ny", expected an integer that fits 4 bytes'),
+        "quote.csv": (f'a,b\n{good}\n1,"2\n3,4\n', "line 70002: a quote is opened and never closed"),
+        "header.csv": ("x,y\n1,2\n", 'the header has no column "a", but "x", "y"'),
+        "twice.csv": ("a,b,a\n1,2,3\n", 'the header has the column "a" twice'),
+        "empty.csv": ("", "the file is empty, expected a line with the names of its columns"),
+        "none.csv": ("a,b\n", "it gives no rows"),
+    }
+    dtype = [["a", "<i4"], ["b", "<f4"]]
+    strict = project(shape=None, dtype=dtype, decoder="[dataset.csv]")
+    for name, (text, _) in bad.items():
+        (strict.drop / name).write_text(text, newline="")
+    strict.once(check=3)
+    assert strict.rejected() == {name: reason for name, (_, reason) in bad.items()}
+
+    loose = Project(tmp_path / "loose", shape=None, dtype=dtype, decoder='[dataset.csv]\non_error = "skip"')
+    (loose.drop / "number.csv").write_text(bad["number.csv"][0])
+    loose.once()
+    assert loose.count() == 140_000
+    (note,), = loose.ledger("SELECT reason FROM sources")
+    assert note == 'left out one line, the first was line 70002: column 2 ("b"): found "x", expected a number'
+
+
+def test_quoting_agrees_with_the_csv_module(project):
+    project = project(shape=None, dtype=[["a", "S24"], ["b", "S24"]], decoder="[dataset.csv]")
+    random = np.random.default_rng(3)
+    alphabet = ['"', ",", "\n", "\r\n", " ", "x", "é", "'", ";"]
+    table = [["".join(random.choice(alphabet, random.integers(0, 9))) for _ in range(2)] for _ in range(3000)]
+    with open(project.drop / "a.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows([["a", "b"], *table])
+    project.once()
+    rows = project.rows()
+    found = [[bytes(row["a"]).decode(), bytes(row["b"]).decode()] for row in rows]
+    assert found == table

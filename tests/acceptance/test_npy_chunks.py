@@ -1,0 +1,92 @@
+"""`npy`: arrays that NumPy itself has saved."""
+
+import numpy as np
+
+SHAPE = (3, 4, 2)
+
+
+def array(count, dtype="<f4", shape=SHAPE, seed=0):
+    return np.random.default_rng(seed).integers(0, 100, (count, *shape)).astype(dtype)
+
+
+def test_chunks_in_all_orders_and_versions(project):
+    project = project(shape=SHAPE, dtype="<f4", decoder='[dataset.npy]\nbyte_order = "convert"', watch='order = "name"')
+    chunks = {
+        "a-c.npy": array(1000, seed=1),
+        "b-fortran.npy": np.asfortranarray(array(777, seed=2)),
+        "c-big.npy": array(50, ">f4", seed=3),
+        "d-big-fortran.npy": np.asfortranarray(array(60, ">f4", seed=4)),
+        "e-large.npy": array(200_000, seed=5),
+        "f-large-fortran.npy": np.asfortranarray(array(150_000, seed=6)),
+    }
+    for name, chunk in chunks.items():
+        np.save(project.drop / name, chunk)
+    with open(project.drop / "g-v2.npy", "wb") as file:
+        np.lib.format.write_array(file, array(5, seed=7), version=(2, 0))
+    np.savez(project.drop / "h.npz", array(20, seed=8))
+    np.savez_compressed(project.drop / "i.npz", data=np.asfortranarray(array(30, seed=9)))
+    project.once()
+    expected = [*chunks.values(), array(5, seed=7), array(20, seed=8), array(30, seed=9)]
+    assert np.array_equal(project.rows(), np.concatenate(expected))
+    assert project.json("verify", "--deep")["ok"]
+
+
+def test_structured_rows_and_members_by_name(project):
+    dtype = [["t", "<u8"], ["x", "<f4", [3]]]
+    native = np.dtype([("t", "<u8"), ("x", "<f4", 3)])
+    project = project(shape=None, dtype=dtype, decoder='[dataset.npy]\nmember = "log"\nbyte_order = "convert"',
+                      watch='order = "name"')
+    rows = np.zeros(100, native)
+    rows["t"], rows["x"] = np.arange(100), np.random.default_rng(0).random((100, 3))
+    np.savez(project.drop / "a.npz", other=np.arange(3), log=rows)
+    np.savez_compressed(project.drop / "b.npz", log=rows.astype(native.newbyteorder(">")))
+    np.savez(project.drop / "c.npz", other=np.arange(3))
+    np.save(project.drop / "d.npy", rows)
+    project.once(check=3)
+    assert np.array_equal(project.rows(), np.concatenate([rows, rows]))
+    reasons = project.rejected()
+    assert reasons["c.npz"] == 'the archive has no array "log", but other'
+    assert "expected an .npz archive" in reasons["d.npy"]
+
+
+def test_what_differs_is_refused_with_both_sides(project):
+    project = project(shape=SHAPE, dtype="<f4", decoder="[dataset.npy]")
+    good = array(10)
+    np.save(project.drop / "good.npy", good)
+    np.save(project.drop / "dtype.npy", good.astype("<f8"))
+    np.save(project.drop / "order.npy", good.astype(">f4"))
+    np.save(project.drop / "shape.npy", good[:, :2])
+    np.save(project.drop / "row.npy", good[0])
+    np.save(project.drop / "scalar.npy", np.float32(1))
+    np.save(project.drop / "none.npy", good[:0])
+    np.save(project.drop / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.savez(project.drop / "two.npz", a=good, b=good)
+    whole = (project.drop / "good.npy").read_bytes()
+    (project.drop / "cut.npy").write_bytes(whole[:-1])
+    (project.drop / "header.npy").write_bytes(whole[:60])
+    (project.drop / "more.npy").write_bytes(whole + b"\0")
+    (project.drop / "text.npy").write_bytes(b"1,2,3\n")
+    (project.drop / "empty.npy").write_bytes(b"")
+    (project.drop / "zip.npz").write_bytes(b"PK\x03\x04" + bytes(50))
+    np.savez_compressed(project.drop / "bent.npz", np.random.default_rng(0).random((100, *SHAPE)).astype("<f4"))
+    bent = bytearray((project.drop / "bent.npz").read_bytes())
+    bent[len(bent) // 2] ^= 0xFF
+    (project.drop / "bent.npz").write_bytes(bent)
+    project.once(check=3)
+    assert np.array_equal(project.rows(), good)
+    reasons = project.rejected()
+    assert reasons["dtype.npy"] == "the array has dtype <f8, expected <f4"
+    assert "byte_order" in reasons["order.npy"]
+    assert reasons["shape.npy"] == "the array has shape (10, 2, 4, 2), expected (N, 3, 4, 2)"
+    assert "array[None]" in reasons["row.npy"]
+    assert "shape ()" in reasons["scalar.npy"]
+    assert reasons["none.npy"] == "it gives no rows"
+    assert "fixed size" in reasons["objects.npy"]
+    assert reasons["two.npz"] == "the archive has 2 arrays: a, b; name one with `member`"
+    assert "cut short" in reasons["cut.npy"]
+    assert "within its header" in reasons["header.npy"]
+    assert "not written as one array" in reasons["more.npy"]
+    assert "not a .npy file" in reasons["text.npy"]
+    assert reasons["empty.npy"] == "the file is empty"
+    assert "not an .npz archive" in reasons["zip.npz"]
+    assert "damaged" in reasons["bent.npz"] or "not an .npz" in reasons["bent.npz"], reasons["bent.npz"]

@@ -1,0 +1,178 @@
+"""`records` against np.fromfile and NumPy's own conversions."""
+
+import binascii
+import os
+import shutil
+import zlib
+
+import blake3
+import numpy as np
+import pytest
+
+RECORD = np.dtype([("t", "<u8"), ("x", "<f4"), ("y", "<f4"), ("id", "<u2"), ("flags", "u1"), ("pad", "u1"), ("v", "<i4")])
+DTYPE = [[name, RECORD[name].str] for name in RECORD.names]
+
+
+def records(count, seed=0, dtype=RECORD):
+    random = np.random.default_rng(seed)
+    made = np.frombuffer(random.bytes(count * dtype.itemsize), dtype).copy()
+    for name in made.dtype.names or ():
+        if made.dtype[name].kind == "f":  # no NaN, so that == works
+            made[name] = random.random(count)
+    return made
+
+
+def test_a_log_is_what_fromfile_reads(project):
+    project = project(shape=None, dtype=DTYPE, decoder="[dataset.records]\nskip = 37")
+    # Larger than a source's share of the memory, and not a multiple of anything.
+    data = records(1_400_003)
+    (project.drop / "a.bin").write_bytes(os.urandom(37) + data.tobytes())
+    (project.drop / "b.log").write_bytes(bytes(37) + data[:5].tobytes())
+    project.once()
+    found = np.fromfile(project.drop / "a.bin", RECORD, offset=37)
+    rows = project.rows()
+    assert rows.dtype == RECORD and rows.shape == (1_400_008,)
+    assert np.array_equal(rows[:1_400_003], found) and np.array_equal(rows[1_400_003:], data[:5])
+    assert np.array_equal(project.column("index")[:3], [0, 1, 2])
+    assert project.json("verify", "--deep")["ok"]
+    # A second run knows them, and the hash is that of the file.
+    hashes = dict(project.ledger("SELECT path, hash FROM sources"))
+    assert hashes["drop/a.bin"] == blake3.blake3((project.drop / "a.bin").read_bytes()).hexdigest()
+    project.once()
+    assert project.count() == 1_400_008
+
+
+def test_a_copy_of_a_large_log_is_found_at_its_end(project):
+    project = project(shape=None, dtype=DTYPE, decoder="[dataset.records]", watch='duplicates = "skip"',
+                      service='[service]\nmemory = "16MiB"')
+    data = records(900_000)
+    (project.drop / "a.bin").write_bytes(data.tobytes())
+    shutil.copy(project.drop / "a.bin", project.drop / "b.bin")
+    project.once()
+    assert project.count() == 900_000
+    assert project.json("verify", "--deep")["ok"]
+    # Renamed: found again by its content, without new rows.
+    (project.drop / "a.bin").rename(project.drop / "c.bin")
+    project.once()
+    assert project.count() == 900_000
+
+
+def test_values_are_converted_as_numpy_does(project):
+    source = np.dtype({"names": ["a", "b", "c", "d", "e"], "formats": [">u2", ">f8", "<i4", ">i8", "u1"],
+                       "offsets": [2, 4, 13, 20, 30], "itemsize": 33})
+    dtype = [["d", "<i8"], ["a", "<f4"], ["b", "<f4"], ["c", "<f8"], ["high", "u1"], ["flag", "?"], ["when", "<M8[ns]"]]
+    project = project(shape=None, dtype=dtype, decoder="""[dataset.records]
+length = 33
+fields = [
+  { name = "a", offset = 2, dtype = ">u2", scale = 0.5, add = -100 },
+  { name = "b", dtype = ">f8" },
+  { name = "c", offset = 13, dtype = "<i4", scale = 1e-7 },
+  { name = "d", offset = 20, dtype = ">i8" },
+  { name = "high", offset = 30, dtype = "u1", bits = [4, 4] },
+  { name = "flag", offset = 30, dtype = "u1", bits = [0, 1] },
+  { name = "when", offset = 13, dtype = "<i4", scale = 1_000_000_000 },
+]""")
+    raw = np.random.default_rng(1).bytes(33 * 100_001)
+    data = np.frombuffer(raw, source).copy()
+    data["b"] = np.random.default_rng(2).random(len(data))
+    (project.drop / "a.dat").write_bytes(data.tobytes())
+    project.once()
+    rows = project.rows()
+    assert np.array_equal(rows["a"], (data["a"] * 0.5 - 100).astype("f4"))
+    assert np.array_equal(rows["b"], data["b"].astype("f4"))
+    assert np.array_equal(rows["c"], data["c"] * 1e-7)
+    assert np.array_equal(rows["d"], data["d"])
+    assert np.array_equal(rows["high"], data["e"] >> 4)
+    assert np.array_equal(rows["flag"], (data["e"] & 1).astype(bool))
+    assert np.array_equal(rows["when"], data["c"].astype("M8[s]").astype("M8[ns]"))
+
+
+def test_plain_rows_of_one_dtype(project):
+    project = project(shape=(2, 2), dtype="<f4", decoder="""[dataset.records]
+length = 10
+fields = [{ dtype = ">i2", count = 3 }, { offset = 8, dtype = "<u2", scale = 2 }]""")
+    data = np.frombuffer(np.random.default_rng(3).bytes(10 * 500), np.dtype([("a", ">i2", 3), ("b", "<u2"), ("c", "<u2")]))
+    (project.drop / "a.bin").write_bytes(data.tobytes())
+    project.once()
+    expected = np.column_stack([data["a"], data["c"] * 2.0]).reshape(-1, 2, 2).astype("f4")
+    assert np.array_equal(project.rows(), expected)
+
+
+def framed(payloads, kind):
+    for payload in payloads:
+        body = b"\xaa\x55" + payload
+        yield body + (zlib.crc32(body).to_bytes(4, "big") if kind == "crc32"
+                      else binascii.crc_hqx(body, 0xFFFF).to_bytes(2, "little") if kind == "crc16-ccitt" else b"")
+
+
+@pytest.mark.parametrize("kind", ["crc32", "crc16-ccitt", None])
+def test_markers_find_the_way_back(project, kind):
+    size = {"crc32": 4, "crc16-ccitt": 2, None: 0}[kind]
+    order = 'order = "big", ' if kind == "crc32" else ""
+    check = f'checksum = {{ kind = "{kind}", {order}offset = 14 }}' if kind else ""
+    project = project(shape=(3,), dtype="<u4", decoder=f"""[dataset.records]
+length = {14 + size}
+sync = "AA55"
+{check}
+fields = [{{ offset = 2, dtype = "<u4", count = 3 }}]""")
+    random = np.random.default_rng(7)
+    good, stream, left_out = [], bytearray(), 0
+    for number, record in enumerate(framed((random.integers(0, 2**32, 3, dtype="<u4").tobytes() for _ in range(60_000)), kind)):
+        if kind is None and b"\xaa\x55" in record[2:]:
+            continue  # without a checksum a marker within the data may mislead
+        if number % 977 == 5:
+            lost = bytes(random.integers(0, 0xAA, int(random.integers(1, 40)), dtype="u1"))  # no marker in it
+            stream += lost
+            left_out += len(lost)
+        if number % 1201 == 7 and kind:
+            broken = bytearray(record)
+            broken[6] ^= 0x40
+            stream += broken
+            left_out += len(broken)
+            continue
+        stream += record
+        good.append(np.frombuffer(record[2:14], "<u4"))
+    stream += b"\xaa\x55\x01"  # the last one is cut in half
+    left_out += 3
+    (project.drop / "a.bin").write_bytes(stream)
+    project.once()
+    assert np.array_equal(project.rows(), np.array(good))
+    (note,), = project.ledger("SELECT reason FROM sources WHERE status = 'committed'")
+    assert note.startswith(f"left out {left_out} bytes in "), (note, left_out)
+    assert note in project.command("sources").stdout
+
+
+def test_a_bad_record_rejects_with_its_place(project):
+    project = project(shape=None, dtype=[["x", "u1"]], decoder="""[dataset.records]
+length = 6
+checksum = { kind = "crc32", offset = 2 }
+fields = [{ name = "x", dtype = "<i2" }]""")
+    def record(value):
+        body = value.to_bytes(2, "little", signed=True)
+        return body + zlib.crc32(body).to_bytes(4, "little")
+    good = b"".join(record(value) for value in range(200))
+    (project.drop / "good.bin").write_bytes(good)
+    (project.drop / "value.bin").write_bytes(good + record(300) + good)
+    (project.drop / "sum.bin").write_bytes(good[:600] + bytes([good[600] ^ 1]) + good[601:])
+    (project.drop / "cut.bin").write_bytes(good[:-1])
+    (project.drop / "empty.bin").write_bytes(b"")
+    project.once(check=3)
+    assert np.array_equal(project.rows()["x"], np.arange(200))
+    reasons = project.rejected()
+    assert reasons["value.bin"] == 'the record at byte 1200: "x" is 300, which u1 does not hold'
+    assert reasons["sum.bin"].startswith("the record at byte 600: its checksum is ")
+    assert reasons["cut.bin"].startswith("the file ends within a record: 199 records of 6 bytes and 5 bytes more")
+    assert reasons["empty.bin"] == "it gives no rows"
+
+
+def test_bad_records_are_left_out_where_the_config_says_so(project):
+    project = project(shape=None, dtype=[["x", "u1"]], decoder="""[dataset.records]
+length = 2
+checksum = { kind = "xor8", offset = 1 }
+on_error = "skip"
+fields = [{ name = "x" }]""")
+    (project.drop / "a.bin").write_bytes(bytes([1, 1, 2, 9, 3, 3, 4]))
+    project.once()
+    assert list(project.rows()["x"]) == [1, 3]
+    (note,), = project.ledger("SELECT reason FROM sources")
+    assert note == "left out 3 bytes in 2 places, the first at byte 2"
