@@ -268,6 +268,27 @@ def test_a_full_disk_pauses_and_goes_on_when_there_is_room(project):
         subprocess.run(["umount", "-l", data], check=True)
 
 
+def test_a_dataset_pauses_before_its_disk_is_full(project):
+    project = project(shape=(64, 64, 3), service='[service]\nmin_free = "30MiB"', commit="max_rows = 16")
+    data = project.folder / "data"
+    mounted("size=32m", data)
+    try:
+        names = make_pngs(project.drop, 300)  # 3.5 MiB of rows
+        with project.service():
+            end = time.monotonic() + 60
+            while "nearly full" not in project.log():
+                assert time.monotonic() < end, project.log()
+                time.sleep(0.05)
+            assert "`min_free`" in project.log() and project.count() < 300
+            free = os.statvfs(data).f_bavail * os.statvfs(data).f_frsize
+            assert free > 28 << 20, "the ledger's log is not counted before it is written"
+            subprocess.run(["mount", "-o", "remount,size=64m", data], check=True)
+            project.wait_for_rows(300, timeout=90)
+        project.check_exactly_once(names)
+    finally:
+        subprocess.run(["umount", "-l", data], check=True)
+
+
 def test_a_full_disk_in_the_middle_of_a_long_source(project):
     """The rows of an animation go to the writer in parts. When one of them does not fit, the source is taken again as a
     whole, and nobody waits for a buffer that never comes back."""
