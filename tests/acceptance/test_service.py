@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import numpy as np
@@ -170,40 +169,6 @@ def test_sigterm_under_load_drains_commits_and_exits_0(project):
     with project.service():
         project.wait_for_rows(400)
     project.check_exactly_once(names)
-
-
-@pytest.mark.parametrize("after, kills", [("keep", 50), ("move", 15), ("delete", 15)])
-def test_killed_under_load_every_source_is_there_exactly_once(project, after, kills):
-    kills *= 4 if LONG else 1
-    move_to = 'move_to = "done"' if after == "move" else ""
-    project = project(commit="max_rows = 16", watch=f'after = "{after}"\n{move_to}')
-    random = np.random.default_rng(1)
-    names = []
-    stop = threading.Event()
-
-    def feed():
-        while not stop.is_set():
-            names.extend(make_pngs(project.drop, 5, first=len(names)))
-            time.sleep(0.01)
-
-    feeder = threading.Thread(target=feed)
-    feeder.start()
-    try:
-        for _ in range(kills):
-            with project.service(stop=signal.SIGKILL):
-                time.sleep(float(random.uniform(0.02, 0.4)))
-    finally:
-        stop.set()
-        feeder.join()
-    print(f"{kills} kills, {project.count()} of {len(names)} rows before the last start")
-    with project.service():
-        project.wait_for_rows(len(names), timeout=120)
-        time.sleep(1)
-    project.check_exactly_once(names)
-    left = {"keep": len(names)}.get(after, 0)
-    assert len([*project.drop.iterdir()]) == left
-    if after == "move":
-        assert len([*(project.folder / "done").iterdir()]) == len(names)
 
 
 def test_a_second_daemon_is_refused(project):
