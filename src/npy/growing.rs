@@ -17,6 +17,7 @@ const GATHER_BYTES: usize = 64 << 10;
 pub struct GrowingFile {
     path: PathBuf,
     file: Box<dyn DiskFile>,
+    inode: u64,
     layout: Layout,
     /// Rows in the file's header.
     published_rows: u64,
@@ -73,21 +74,26 @@ impl GrowingFile {
         published_rows: u64,
         rows: u64,
     ) -> io::Result<Self> {
-        let length_max = file.status()?.size;
+        let status = file.status()?;
         Ok(Self {
             path,
             file,
+            inode: status.inode,
             layout,
             published_rows,
             flushed_rows: rows,
             pending: Vec::new(),
             staged_rows: rows,
-            length_max,
+            length_max: status.size,
         })
     }
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub fn inode(&self) -> u64 {
+        self.inode
     }
 
     pub fn file(&self) -> &dyn DiskFile {

@@ -14,13 +14,13 @@
 #[cfg(feature = "simulation")]
 mod wrong_order;
 
-use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Staged};
+use super::clean::CleanMark;
 use super::column::{Column, ColumnKind, SourceFacts};
 use super::fault::Fault;
 use super::labels::Labels;
@@ -37,8 +37,6 @@ use crate::tally::Stage;
 
 /// Staged rows are handed to the operating system once they are this many bytes.
 const FLUSH_BYTES: usize = 4 << 20;
-/// So many of the newest bytes are checked against their checksums after a crash.
-const UNCHECKED_BYTES_MAX: u64 = 256 << 20;
 
 /// A source whose decode has ended.
 #[derive(Debug)]
@@ -106,8 +104,7 @@ pub struct DatasetWriter {
     /// What the steps of a commit took, until somebody asks.
     times: Vec<(Stage, Duration)>,
     labels: Labels,
-    /// Committed counts of late, oldest first, with the bytes of rows up to the next.
-    recent: VecDeque<u64>,
+    clean: CleanMark,
 }
 
 impl DatasetWriter {
@@ -133,7 +130,7 @@ impl DatasetWriter {
             next_source_id: state.next_source_id,
             times: Vec::new(),
             labels: Labels::default(),
-            recent: VecDeque::new(),
+            clean: CleanMark::default(),
         };
         writer.labels.reset(writer.ledger.labels());
         writer
@@ -281,6 +278,7 @@ impl DatasetWriter {
         if let Some(swap) = crate::storage::simulated::swap::active() {
             return self.commit_in_wrong_order(swap, recycle);
         }
+        self.check_names()?;
         if self.batch.rows > 0 {
             self.check_room(self.batch.bytes)?;
         }
@@ -291,6 +289,23 @@ impl DatasetWriter {
         }
         self.timed(Stage::Ledger, Self::commit_ledger)?;
         self.timed(Stage::Publish, Self::publish)
+    }
+
+    /// Whether the paths still name the open files: rows in a file that nobody can open are lost, and their sources must not
+    /// be disposed of.
+    fn check_names(&self) -> Result<(), Fault> {
+        let files = self.columns.iter().map(|column| &column.file).chain([&self.main]);
+        for file in files {
+            let named = self.disk.status(file.path()).map_err(|error| Fault::io("looking for", file.path(), &error))?;
+            if named.is_none_or(|named| named.inode != file.inode()) {
+                return Err(Fault::Passing(format!(
+                    "{} is not there any more, or is another file: it was moved, removed or replaced under the running \
+                     service; put it back, or restart to begin with what is there",
+                    file.path().display()
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn timed<T>(&mut self, stage: Stage, step: impl FnOnce(&mut Self) -> T) -> T {
@@ -341,8 +356,8 @@ impl DatasetWriter {
         }
         let was = self.ledger.state();
         let rows = self.source_start;
-        let state =
-            State { rows, next_source_id: self.next_source_id, clean_rows: self.clean_rows(was.clean_rows, rows) };
+        let clean_rows = self.clean.after(was.clean_rows, rows, self.main.layout().row_bytes());
+        let state = State { rows, next_source_id: self.next_source_id, clean_rows };
         let found_again = self.batch.found_again();
         let transaction = Transaction {
             state,
@@ -391,7 +406,7 @@ impl DatasetWriter {
         self.batch = Batch::default();
         self.source_start = state.rows;
         self.next_source_id = state.next_source_id;
-        self.recent.retain(|rows| *rows <= state.rows);
+        self.clean.go_back(state.rows);
         self.labels.reset(self.ledger.labels());
         for column in &mut self.columns {
             column.unstage(state.rows);
@@ -481,22 +496,6 @@ impl DatasetWriter {
             return Ok(());
         }
         self.write_labels()
-    }
-
-    /// How far the clean mark may go with this commit: rows so old that a lying drive had time to write them.
-    fn clean_rows(&mut self, was: u64, rows: u64) -> u64 {
-        let row_bytes = self.main.layout().row_bytes();
-        if self.recent.back() != Some(&rows) {
-            self.recent.push_back(rows);
-        }
-        let mut clean = was;
-        while let Some(oldest) = self.recent.front()
-            && (rows - oldest).saturating_mul(row_bytes) > UNCHECKED_BYTES_MAX
-        {
-            clean = clean.max(*oldest);
-            self.recent.pop_front();
-        }
-        clean
     }
 }
 

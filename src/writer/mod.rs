@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `dataset` | [`DatasetWriter`]: the commit protocol of one dataset |
 //! | `batch` | what is staged for the next transaction |
+//! | `clean` | which rows the next start need not check |
 //! | `column` | the aligned columns and their values |
 //! | `labels` | class names, their ids and their file |
 //! | `paths` | the names of a dataset's files |
@@ -14,6 +15,7 @@
 //! | `thread` | [`Writer`]: all datasets, message by message |
 
 mod batch;
+mod clean;
 mod column;
 mod dataset;
 mod dispose;

@@ -124,7 +124,7 @@ def check_before_recovery(report, root, shown, final, sources, least):
             report.notes["the main file's count is lower than readers saw"] += 1
         behind = [key for key, file in found.files().items() if file.count < published]
         if behind:
-            report.notes["a column's count is behind the main file's"] += 1
+            problem(f"{behind} are behind the main file's {published} rows")
         if set(found.files()) != {"main", *found.columns} and found.rows:
             problem(f"of all files there are {sorted(found.files())}, and {found.rows} rows are committed")
         for key, file in found.files().items():
