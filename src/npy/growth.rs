@@ -100,7 +100,7 @@ impl CountPlace {
         let spaces = trailing_spaces(before);
         // The separator `, ` before the last of several dimensions stays as it is.
         let after_comma = before.iter().rev().nth(spaces) == Some(&b',');
-        let text = header.strip_suffix(b"\n").unwrap_or(header);
+        let text = header.strip_suffix(newline_at_end(header)).unwrap_or(header);
         let digits = end.saturating_sub(start);
         let is_plain = header.get(start..end).is_some_and(|number| number.iter().all(u8::is_ascii_digit));
         let usable = spaces.saturating_sub(usize::from(after_comma));
@@ -121,7 +121,7 @@ impl CountPlace {
             let mut written = header.to_vec();
             return write_digits(written.get_mut(window.start..window.end)?, rows).then_some(written);
         }
-        let newline: &[u8] = if header.ends_with(b"\n") { b"\n" } else { b"" };
+        let newline = newline_at_end(header);
         let text_end = header.len().checked_sub(newline.len())?.checked_sub(self.padding)?;
         // The padding at the end gives way first, then the spaces before the number.
         let longer = count.len().saturating_sub(self.digits);
@@ -150,6 +150,15 @@ impl Window {
         let first = if is_whole { block } else { block.max(start.saturating_sub(usable)) };
         let is_wide = end.saturating_sub(first) >= WINDOW_BYTES_MIN;
         (block <= start && is_wide).then_some(Self { start: first, end })
+    }
+}
+
+/// The newline that ends the header and stays at its end. One behind a backslash is none of these: it belongs to the
+/// backslash, and spaces between them would make the text unreadable.
+fn newline_at_end(header: &[u8]) -> &'static [u8] {
+    match header.strip_suffix(b"\n") {
+        Some([.., b'\\'] | [.., b'\\', b'\r']) | None => b"",
+        Some(_) => b"\n",
     }
 }
 

@@ -278,3 +278,19 @@ fn a_window_changes_nothing_else() {
     assert_eq!((&grown[..64], &grown[80..]), (&bytes[..64], &bytes[80..]));
     assert_eq!(header.rewritten(&bytes, 10_u64.pow(16)), None);
 }
+
+/// A newline behind a backslash is part of the text. It was taken for the header's own, and spaces were put before it.
+#[test]
+fn a_backslash_before_the_newline_can_grow_and_shrink() {
+    let start = "{'descr': '|u1', 'fortran_order': False, 'shape': (1,), ";
+    let text = format!("{start}{}}}\\\n", " ".repeat(107 - start.len()));
+    let mut bytes = wrap(Version::V1_0, &text);
+    *bytes.last_mut().unwrap() = b' ';
+    let header = Header::parse(&bytes).unwrap();
+    assert_eq!(header.growth(), Growth::Room { spare_bytes: 8 });
+    let grown = header.rewritten(&bytes, 999_999_999).unwrap();
+    assert!(grown.ends_with(b"}\\\n"));
+    let read = Header::parse(&grown).unwrap();
+    assert_eq!((read.rows(), read.growth()), (Some(999_999_999), Growth::Room { spare_bytes: 0 }));
+    assert_eq!(read.rewritten(&grown, 1), Some(bytes));
+}
