@@ -14,6 +14,7 @@
 //! |---|---|
 //! | `open` | what a file is, its limits, the words of rejections |
 //! | `ending`, `jpeg_end` | whether a file is all there |
+//! | `filled` | whether the decoder made all of the picture |
 //! | `animation` | frames of GIF, APNG, WebP |
 //! | `pixels` | layouts, sample types, buffers |
 //! | `convert` | gray, RGB, alpha |
@@ -24,6 +25,7 @@ mod animation;
 mod area;
 mod convert;
 mod ending;
+mod filled;
 mod fit;
 mod jpeg_end;
 mod open;
@@ -140,16 +142,26 @@ impl ImageDecoder {
                 Rejection::new(format!("{}: pixels of type {colour:?} are not known", open::name(format))).into()
             );
         };
-        open::check_size(raster, outline.further_bytes, &self.limits)?;
+        let (space, start) = self.conversion().space(raster);
+        let grown_bytes = space.saturating_sub(raster.bytes()) as u64;
+        open::check_size(raster, outline.further_bytes.saturating_add(grown_bytes), &self.limits)?;
         let asked = if self.options.orient && outline.ask_decoder { decoder.orientation().ok() } else { None };
         let turn = self.turn(outline, asked);
         // Before the decoding, which an image that does not fit is not worth.
-        self.placement(raster, turn)?;
-        let (space, start) = self.conversion().space(raster);
+        let placement = self.placement(raster, turn)?;
+        resize::check_between(raster, &placement, turn, &self.limits)?;
         let pixels = scratch.decoded.take(space)?;
-        decoder
-            .read_image(pixels.get_mut(start..).unwrap_or_default())
-            .map_err(|error| open::decoder_failed(format, error))?;
+        let place = pixels.get_mut(start..).unwrap_or_default();
+        let refused = |error| open::decoder_failed(format, error);
+        if format == image::ImageFormat::Jpeg {
+            let mut decoder = Some(decoder);
+            filled::to_the_end(place, |place| match decoder.take() {
+                Some(decoder) => decoder.read_image(place).map_err(refused),
+                None => open::open(format, bytes, &self.limits)?.read_image(place).map_err(refused),
+            })?;
+        } else {
+            decoder.read_image(place).map_err(refused)?;
+        }
         self.give_row(pixels, raster, turn, 0.0, &mut scratch.scaler, sink)
     }
 
@@ -162,7 +174,8 @@ impl ImageDecoder {
         sink: &mut dyn RowSink,
     ) -> Result<(), DecodeError> {
         let turn = self.turn(outline, animation.orientation);
-        self.placement(animation.raster, turn)?;
+        let placement = self.placement(animation.raster, turn)?;
+        resize::check_between(animation.raster, &placement, turn, &self.limits)?;
         let mut time_ms = 0.0;
         let mut rows = 0u64;
         for frame in animation.frames {

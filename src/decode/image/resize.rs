@@ -13,6 +13,7 @@
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, MulDiv, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
+use super::Limits;
 use super::area::Averager;
 use super::fit::Placement;
 use super::orient::{Rectangle, Turn};
@@ -138,6 +139,27 @@ impl Scaler {
             self.convolver.resizer.reset_internal_buffers();
         }
     }
+}
+
+/// Refuses what would take too much memory between the two passes: there the image is as long as it was on one axis and as
+/// long as it will be on the other, which for a thin image and a large row is far more than either.
+pub(super) fn check_between(
+    raster: Raster,
+    placement: &Placement,
+    turn: Turn,
+    limits: &Limits,
+) -> Result<(), Rejection> {
+    let (width, height) = turn.size(placement.width, placement.height);
+    let one = Raster { width, ..raster }.bytes();
+    let other = Raster { height, ..raster }.bytes();
+    let bytes = one.max(other) as u64;
+    if bytes > limits.max_decoded_bytes {
+        return Err(Rejection::new(format!(
+            "resizing the image of {} x {} pixels to {width} x {height} takes {bytes} bytes, more than the limit of {}",
+            raster.width, raster.height, limits.max_decoded_bytes
+        )));
+    }
+    Ok(())
 }
 
 impl Convolver {
@@ -352,6 +374,22 @@ mod tests {
         for (value, expected) in resized.bytes.iter().zip([200u8, 100, 50]) {
             assert!(value.abs_diff(expected) <= 1, "{:?}", resized.bytes);
         }
+    }
+
+    #[test]
+    fn what_is_thin_is_not_made_vast_on_the_way() {
+        let limits = Limits { max_pixels: 1 << 20, max_decoded_bytes: 1 << 20 };
+        let check = |width, height, row: (u32, u32)| {
+            let placement = place(Fit::Stretch, width, height, row.0, row.1).unwrap();
+            check_between(gray(width, height), &placement, Turn::NONE, &limits)
+        };
+        assert!(check(65535, 1, (16, 16)).is_ok());
+        assert!(check(1024, 1024, (1024, 1024)).is_ok());
+        assert_eq!(
+            check(65535, 1, (64, 64)).unwrap_err().reason,
+            "resizing the image of 65535 x 1 pixels to 64 x 64 takes 4194240 bytes, more than the limit of 1048576"
+        );
+        assert!(check(1, 65535, (64, 2)).is_err());
     }
 
     #[test]

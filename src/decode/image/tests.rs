@@ -335,3 +335,30 @@ fn damaged_bytes_are_refused_or_decoded_but_never_a_panic() {
         }
     }
 }
+
+/// The library ends such a picture without an error and without its last lines, where the buffer then held those of
+/// whatever had been decoded before.
+#[test]
+fn no_picture_shows_through_another() {
+    let noise = RgbImage::from_fn(64, 64, |x, y| Rgb([(x * 37 + y * 91) as u8, (x * y) as u8, (x ^ (y * 7)) as u8]));
+    let whole = encode(noise, ImageFormat::Jpeg);
+    let scan = whole.windows(2).position(|pair| pair == [0xFF, 0xDA]).unwrap();
+    let header_end = scan + 2 + usize::from(u16::from_be_bytes([whole[scan + 2], whole[scan + 3]]));
+    let middle = (header_end + whole.len()) / 2;
+    let middle = (middle..).find(|place| whole[*place - 1] != 0xFF).unwrap();
+    let damaged = [&whole[..middle], &whole[scan..header_end], &whole[middle..]].concat();
+
+    let decoder = ImageDecoder::new(options(3, 64, 64), Limits::default());
+    let rows_after = |shade: u8| {
+        let mut rows = Rows { row_bytes: decoder.writer.row_bytes(), ..Rows::default() };
+        decoder
+            .decode(&encode(RgbImage::from_pixel(64, 64, Rgb([shade; 3])), ImageFormat::Png), None, &mut rows)
+            .unwrap();
+        rows.rows.clear();
+        let result = decoder.decode(&damaged, None, &mut rows);
+        (result.map_err(|error| error.to_string()), rows.rows)
+    };
+    let reason = "JPEG: the data ends before the last line of the picture: the file is damaged";
+    assert_eq!(rows_after(10), (Err(reason.to_owned()), vec![]));
+    assert_eq!(rows_after(200), (Err(reason.to_owned()), vec![]));
+}
