@@ -1,0 +1,55 @@
+//! The checks of the fuzzer (`fuzz/`), on everything that it ever found, and on a few good files.
+//!
+//! `tests/fuzzed/found/<target>/` has one file for each finding, named after what was wrong. Each of them has made its check
+//! fail before the mend.
+
+use std::path::{Path, PathBuf};
+
+use npy_ingest::npy::{Dtype, Layout};
+
+#[path = "fuzzed/mod.rs"]
+mod fuzzed;
+
+#[test]
+fn headers() {
+    check_files("tests/fuzzed/found/header", fuzzed::header::check);
+    let record = Dtype::parse("[('a', '<f4', (2,)), ('é', '>u2')]").unwrap();
+    let whole = Layout::new(&record, &[3, 2]).unwrap().header(1024).unwrap();
+    for length in 0..=whole.len() {
+        fuzzed::header::check(&whole[..length]);
+    }
+    fuzzed::header::check(b"{'descr': '<i4', 'fortran_order': True, 'shape': (2, 3L), }          ");
+}
+
+#[test]
+fn configs() {
+    let example = std::fs::read(root().join("config.example.toml")).unwrap();
+    for (end, _) in example.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
+        fuzzed::config::check(&example[..end]);
+    }
+    fuzzed::config::check(&example);
+}
+
+#[test]
+fn images() {
+    for folder in ["tests/fuzzed/found/image", "testdata/odd", "testdata/bad"] {
+        check_files(folder, fuzzed::image::check);
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Runs the check on every file of a folder, by name.
+fn check_files(folder: &str, check: fn(&[u8])) {
+    fuzzed::prepare();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "{folder} is empty");
+    for path in files {
+        println!("{}", path.display());
+        check(&std::fs::read(path).unwrap());
+    }
+}

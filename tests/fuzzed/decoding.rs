@@ -1,0 +1,128 @@
+//! What holds for every decoder: it ends, in rows or in a rejection with a reason; it takes no more memory than it may; and
+//! the same bytes give the same rows.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+
+use npy_ingest::config;
+use npy_ingest::config::Dataset;
+use npy_ingest::decode::{DecodeError, Decoder, RowSink};
+
+use super::{memory, panics};
+
+/// More rows of one source say nothing new.
+const ROWS_MAX: u64 = 200;
+/// What a decoder that goes through its source from front to back may take, besides a multiple of the source.
+const BYTES_MAX: usize = 16 << 20;
+const BYTES_PER_BYTE_MAX: usize = 64;
+
+thread_local! {
+    /// By the lines of their configs.
+    static DECODERS: RefCell<BTreeMap<&'static str, Rc<(usize, Decoder)>>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// Checks one source with one of the datasets, which its length chooses, so that what is found can be given to the program
+/// as it is. `datasets`: the lines of a config that are about rows, see [`dataset`], and the extension of the source.
+pub fn check_datasets(datasets: &[(&'static str, &str)], bytes: &[u8]) {
+    let (lines, extension) = datasets[bytes.len() % datasets.len()];
+    let decoder = DECODERS.with_borrow_mut(|decoders| {
+        let make = || {
+            let dataset = dataset(lines);
+            Rc::new((dataset.row.row_bytes(), Decoder::new(&dataset)))
+        };
+        decoders.entry(lines).or_insert_with(make).clone()
+    });
+    let (row_bytes, decoder) = &*decoder;
+    let bytes_max = BYTES_MAX + bytes.len() * BYTES_PER_BYTE_MAX;
+    check(*row_bytes, bytes_max, |_| (), |sink| decoder.decode(bytes, Some(extension), sink));
+}
+
+/// One dataset, from the lines of its config that are about rows: `shape` and `dtype`, then the decoder's table.
+pub fn dataset(lines: &str) -> Dataset {
+    let text = format!(
+        "[[dataset]]\nname = 'a'\noutput = 'a.npy'\n{lines}\n[dataset.watch]\nfolders = ['in']\ninclude = ['**']\n"
+    );
+    let config = config::parse(&text, Path::new("/c/f.toml")).unwrap_or_else(|faults| panic!("{faults}"));
+    config.datasets.into_iter().next().unwrap()
+}
+
+/// How a decode went.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Rows(u64),
+    /// More than [`ROWS_MAX`].
+    CalledOff,
+    Rejected(String),
+    /// The memory was not there.
+    Unread(String),
+    LibraryPanicked,
+}
+
+/// Checks one source. `row_bytes`: what the dataset asks of each row. `bytes_max`: the memory that decoding may take,
+/// besides the rows. `soil` leaves traces of this value in whatever the decoder keeps from one source to the next; none of
+/// them may be seen in a row.
+pub fn check(
+    row_bytes: usize,
+    bytes_max: usize,
+    soil: impl Fn(u8),
+    decode: impl Fn(&mut dyn RowSink) -> Result<(), DecodeError>,
+) {
+    let run = |trace| {
+        soil(trace);
+        let mut rows = Rows { row: vec![0xEE; row_bytes], count: 0, last_time_s: None, hasher: blake3::Hasher::new() };
+        let (result, peak) = memory::peak_bytes(|| panics::contained(|| decode(&mut rows)));
+        assert!(peak <= bytes_max, "decoding took {peak} bytes, {bytes_max} are allowed; it ended in {result:?}");
+        let end = match result {
+            None => End::LibraryPanicked,
+            Some(Ok(())) => End::Rows(rows.count),
+            Some(Err(DecodeError::Interrupted)) => End::CalledOff,
+            Some(Err(DecodeError::Read(error))) => End::Unread(error.to_string()),
+            Some(Err(DecodeError::Rejected(rejection))) => End::Rejected(rejection.reason.into_owned()),
+        };
+        if let End::Rejected(reason) = &end {
+            assert!(!reason.trim().is_empty(), "a rejection without a reason");
+            assert!(!reason.contains('\n'), "a reason of several lines: {reason:?}");
+            assert!(reason.chars().count() <= 2000, "an endless reason: {reason:?}");
+        }
+        (end, rows.finish())
+    };
+    let first = run(0x00);
+    let second = run(0xFF);
+    assert_eq!(first.0, second.0, "the same bytes end in two ways");
+    assert!(first.1 == second.1, "the same bytes give other rows: {:?}", first.0);
+}
+
+/// Looks at each row and forgets it.
+struct Rows {
+    row: Vec<u8>,
+    count: u64,
+    last_time_s: Option<f64>,
+    hasher: blake3::Hasher,
+}
+
+impl Rows {
+    fn finish(mut self) -> blake3::Hash {
+        self.hasher.update(&self.row);
+        self.hasher.finalize()
+    }
+}
+
+impl RowSink for Rows {
+    fn row(&mut self, time_s: f64) -> Result<&mut [u8], DecodeError> {
+        assert!(time_s.is_finite() && time_s >= 0.0, "a row at {time_s} s");
+        assert!(self.last_time_s.is_none_or(|last| last <= time_s), "time runs backwards");
+        self.last_time_s = Some(time_s);
+        self.hasher.update(&self.row);
+        self.hasher.update(&time_s.to_le_bytes());
+        if self.count == ROWS_MAX {
+            return Err(DecodeError::Interrupted);
+        }
+        self.count += 1;
+        // What the row held before must not show through: it differs from row to row, and from the first run's place.
+        let filler = u8::try_from(self.count % 251).unwrap_or_default();
+        self.row.fill(filler);
+        Ok(&mut self.row)
+    }
+}
