@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ for (const path of process.argv.slice(2)) {
     (tmp_path / "read.mjs").write_text(script)
     for dtype in ["u1", "<i4", "<f4", "<f8"]:
         array = np.arange(24).reshape(8, 3).astype(dtype)
-        paths = grown(tmp_path, array, "a")
+        paths = grown(tmp_path, array, array.dtype.name)
         done = subprocess.run(["node", "read.mjs", *paths], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         for line in done.stdout.splitlines():
@@ -76,7 +77,7 @@ for (const path of process.argv.slice(2)) {
 
 @pytest.mark.skipif(not LONG, reason="installs from npm and Debian; the long form")
 def test_xtensor(tmp_path):
-    if not shutil.which("g++") or not (ROOT / "/usr/include/xtensor/xnpy.hpp").exists():
+    if not shutil.which("g++") or not Path("/usr/include/xtensor/xnpy.hpp").exists():
         install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "g++", "libxtensor-dev"]
         subprocess.run(install, check=True, stdout=subprocess.DEVNULL)
     (tmp_path / "read.cpp").write_text("""
