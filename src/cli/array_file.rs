@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
 use super::text;
-use crate::npy::AppendError;
+use crate::npy::{AppendError, InspectError, journal_path};
 use crate::writer::Paths;
 
 impl From<AppendError> for Failure {
@@ -30,6 +30,18 @@ pub fn refuse_file_of_dataset(file: &Path) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Why a file cannot be inspected. One whose rows are being moved looks like no array at all.
+pub fn inspect_failure(file: &Path, error: &InspectError) -> Failure {
+    let name = text::path(file);
+    let real = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    if journal_path(&real).exists() {
+        return Failure::failed(format!(
+            "{name}: its rows are being moved, or that was cut off: `npy-ingest ensure-appendable {name}` finishes it ({error})"
+        ));
+    }
+    Failure::failed(format!("{name}: {error}"))
 }
 
 /// The path of a file that is to be created, with the links of its folder followed.

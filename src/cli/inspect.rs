@@ -5,11 +5,11 @@ use std::path::Path;
 use serde_json::json;
 
 use super::failure::Failure;
-use super::{DONE, print, print_json, text};
+use super::{DONE, array_file, print, print_json, text};
 use crate::npy::{Growth, Inspection, Tail, inspect};
 
 pub fn run(file: &Path, json: bool) -> Result<u8, Failure> {
-    let inspection = inspect(file).map_err(|error| Failure::failed(format!("{}: {error}", text::path(file))))?;
+    let inspection = inspect(file).map_err(|error| array_file::inspect_failure(file, &error))?;
     if json {
         print_json(&as_json(file, &inspection))?;
     } else {

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::failure::Failure;
-use super::{DONE, FAILED, print, print_json, text};
+use super::{DONE, FAILED, array_file, print, print_json, text};
 use crate::config::{Config, Dataset};
 use crate::ledger::{Fate, LedgerView, Listed};
 use crate::npy::{Layout, Tail, inspect};
@@ -39,13 +39,16 @@ pub fn run(config: &Config, deep: bool, json: bool) -> Result<u8, Failure> {
 
 /// One `.npy` file of any origin: is all there that its header promises?
 pub fn run_file(file: &Path, json: bool) -> Result<u8, Failure> {
-    let inspection = inspect(file).map_err(|error| Failure::failed(format!("{}: {error}", text::path(file))))?;
+    let inspection = inspect(file).map_err(|error| array_file::inspect_failure(file, &error))?;
     let (problem, note) = match inspection.tail {
         Tail::Exact => (None, None),
         Tail::Past { bytes } => (None, Some(format!("{bytes} bytes lie past the last row"))),
-        Tail::Missing { bytes } => {
-            (Some(format!("{bytes} bytes of its data are missing: the file was cut short")), None)
-        }
+        Tail::Missing { bytes } => (
+            Some(format!(
+                "{bytes} bytes of its data are missing: the file was cut short; `npy-ingest recover` counts what is there"
+            )),
+            None,
+        ),
     };
     let name = text::path(file);
     let verdict = Verdict {
