@@ -7,6 +7,8 @@ writes, with the formats that it does not write made here; headers by NumPy; the
 tests. Takes a second or two, and gives the same files each time.
 """
 
+import binascii
+import functools
 import io
 import itertools
 import re
@@ -260,7 +262,67 @@ def words(texts):
     return "".join(f'"{word.decode()}"\n' for word in found)
 
 
-TARGETS = {"image": images, "header": headers, "config": configs}
+def padded(pieces):
+    """Each with some bytes more: the length chooses the dataset."""
+    for name, content in pieces:
+        for more in range(4):
+            yield f"{name}-{more}", content + b"\n" * more
+
+
+def records():
+    plain = np.array([(1, 2.5), (60000, -1)], [("x", "<u2"), ("y", ">f4")]).tobytes()
+    framed = b""
+    for value in (1.5, -7):
+        body = b"\xaa\x55" + struct.pack(">fH", value, 0x1234) + bytes(2)
+        framed += body + struct.pack("<H", binascii.crc_hqx(body, 0xFFFF))
+    summed = b"".join(body + bytes([sum(body) % 256]) for body in (bytes(range(6)), b"\x01\x80abcd"))
+    yield from padded([("plain", b"abc" + plain), ("framed", framed + b"\xaa" + framed), ("summed", summed)])
+
+
+def csvs():
+    yield from padded([
+        ("plain", b"1,2\r\n3.5,-4e3\n"),
+        ("header", b"\xef\xbb\xbftime,x,name\n2024-05-01T00:00:00Z,1.5,\"a \"\"b\"\n1714521600.25,,c\n"),
+        ("columns", b"a,b,c,d\n1,2,3,4\nx,-5,6,255\n"),
+        ("semicolons", b"1.5;true\nNA;0\n"),
+    ])
+
+
+def positions():
+    def sentence(text):
+        return f"${text}*{functools.reduce(lambda sum_, letter: sum_ ^ ord(letter), text, 0):02X}\r\n"
+
+    nmea = "".join(map(sentence, [
+        "GPRMC,123519.25,A,4807.038,N,01131.000,E,022.4,084.4,230394,003.1,W",
+        "GPGGA,123520,4807.038,S,01131.000,W,1,08,0.9,545.4,M,46.9,M,,",
+        "GNGNS,123521.00,4807.0380,N,01131.0000,E,AN,12,0.7,545.4,46.9,,",
+        "GPVTG,054.7,T,034.4,M,005.5,N,010.2,K",
+    ]))
+    gpx = ('<?xml version="1.0"?><gpx version="1.1"><trk><trkseg><trkpt lat="48.1" lon="11.5"><ele>5.5</ele>'
+           "<time>2024-05-01T00:00:00Z</time></trkpt><trkpt lat='-1' lon='2'/></trkseg></trk></gpx>")
+    yield from padded([("nmea", nmea.encode()), ("gpx", gpx.encode())])
+
+
+def arrays():
+    for dtype, shape in (("<f4", (2, 3)), (">i2", (2, 2, 3)), ("<i2", (1, 2, 3)), ([("x", "<u2"), ("y", "<f4")], (3,))):
+        array = np.zeros(shape, dtype)
+        for order in "CF":
+            one, several = io.BytesIO(), io.BytesIO()
+            np.save(one, np.asarray(array, order=order))
+            np.savez(several, a=array) if order == "C" else np.savez_compressed(several, a=array, b=array[:1])
+            name = f"{array.dtype.str[1:].replace('|', '')}-{len(shape)}-{order}"
+            yield from padded([(f"{name}.npy", one.getvalue()), (f"{name}.npz", several.getvalue())])
+
+
+TARGETS = {
+    "image": images,
+    "header": headers,
+    "config": configs,
+    "records": records,
+    "csv": csvs,
+    "gps": positions,
+    "npy": arrays,
+}
 
 
 def main():

@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use super::reader::SourceReader;
 use crate::source::{Identity, NotFinished};
 use crate::storage::FileStatus;
 use crate::storage::lease::{Writers, writers};
@@ -55,6 +56,23 @@ impl SourceFile {
             Writers::Unknown if writer_was_seen => Err(OpenFailure::NotFinished(NotFinished::MayBeWritten)),
             Writers::Unknown => Ok(source),
         }
+    }
+
+    /// An open file as it is, for those who decode without the service: nothing is asked about its place and its writers.
+    ///
+    /// # Errors
+    /// The file cannot be asked for its status, or is not a regular one.
+    pub fn of(file: File) -> io::Result<Self> {
+        let status = FileStatus::from(&file.metadata()?);
+        if !status.is_regular {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(Self { file, identity: Identity::from(&status) })
+    }
+
+    /// Reads it from its start.
+    pub fn reader(&self) -> io::Result<SourceReader<'_>> {
+        SourceReader::new(self)
     }
 
     /// Bytes.

@@ -3,12 +3,16 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
 
 use npy_ingest::config;
 use npy_ingest::config::Dataset;
-use npy_ingest::decode::{DecodeError, Decoder, RowSink};
+use npy_ingest::decode::{About, DecodeError, Decoder, RowSink, SourceFile};
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::{memory, panics};
 
@@ -36,7 +40,28 @@ pub fn check_datasets(datasets: &[(&'static str, &str)], bytes: &[u8]) {
     });
     let (row_bytes, decoder) = &*decoder;
     let bytes_max = BYTES_MAX + bytes.len() * BYTES_PER_BYTE_MAX;
-    check(*row_bytes, bytes_max, |_| (), |sink| decoder.decode(bytes, Some(extension), sink));
+    check(*row_bytes, bytes_max, |_| (), |sink| decode(decoder, bytes, Some(extension), sink));
+}
+
+/// Decodes bytes through the decoder's own door.
+pub fn decode(
+    decoder: &Decoder,
+    bytes: &[u8],
+    extension: Option<&str>,
+    sink: &mut dyn RowSink,
+) -> Result<(), DecodeError> {
+    let interrupted = AtomicBool::new(false);
+    let about = About { path: Path::new("/in/file"), extension, interrupted: &interrupted };
+    match decoder {
+        Decoder::Whole(decoder) => decoder.decode(bytes, about, sink),
+        Decoder::Stream(decoder) => {
+            let mut file = File::from(memfd_create("source", MemfdFlags::CLOEXEC).map_err(io::Error::from)?);
+            file.write_all(bytes)?;
+            let source = SourceFile::of(file)?;
+            decoder.decode(&mut source.reader()?, about, sink)
+        }
+        Decoder::File(_) => panic!("programs of the user's are not fuzzed"),
+    }
 }
 
 /// One dataset, from the lines of its config that are about rows: `shape` and `dtype`, then the decoder's table.
@@ -124,5 +149,28 @@ impl RowSink for Rows {
         let filler = u8::try_from(self.count % 251).unwrap_or_default();
         self.row.fill(filler);
         Ok(&mut self.row)
+    }
+
+    /// One at a time.
+    fn rows(&mut self, _count: usize) -> Result<&mut [u8], DecodeError> {
+        self.row(0.0)
+    }
+
+    fn give_back(&mut self, count: usize) {
+        assert!(count <= 1 && self.count > 0, "{count} rows are given back, and one was given");
+        if count == 1 {
+            self.count -= 1;
+            // Whatever it holds does not count.
+            self.row.fill(0);
+        }
+    }
+
+    fn rows_are_source(&mut self) {
+        assert_eq!(self.count, 0, "promised too late");
+    }
+
+    fn note(&mut self, note: String) {
+        assert!(!note.contains('\n'), "a note of several lines: {note:?}");
+        self.hasher.update(note.as_bytes());
     }
 }

@@ -7,11 +7,15 @@
 #![allow(dead_code)]
 
 pub mod config;
+pub mod csv;
 pub mod decoding;
+pub mod gps;
 pub mod header;
 pub mod image;
 pub mod memory;
+pub mod npy;
 pub mod panics;
+pub mod records;
 
 /// Once in each process, before the first check.
 pub fn prepare() {
