@@ -37,6 +37,17 @@ fn images() {
     }
 }
 
+#[test]
+fn logs_and_arrays() {
+    check_files("tests/fuzzed/found/csv", fuzzed::csv::check);
+    check_files("tests/fuzzed/found/npy", fuzzed::npy::check);
+    for check in [fuzzed::records::check, fuzzed::csv::check, fuzzed::gps::check, fuzzed::npy::check] {
+        for length in 0..40 {
+            check(&b"$GPRMC,123519.25,A,4807.038,N,01131.000,E*00\r\n"[..length]);
+        }
+    }
+}
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }

@@ -13,6 +13,9 @@ const EXCERPT_CHARS_MAX: usize = 120;
 /// How much of a too long line is shown before the marked part, in characters.
 const EXCERPT_LEAD_CHARS: usize = 30;
 
+/// More faults than this help nobody, and each takes a look at its line.
+pub(super) const FAULTS_MAX: usize = 200;
+
 /// One thing that is wrong with a config.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -123,7 +126,8 @@ impl fmt::Display for Faults {
             writeln!(out, "{fault}")?;
         }
         let plural = if self.list.len() == 1 { "" } else { "s" };
-        write!(out, "{}: {} fault{plural}", self.file.display(), self.list.len())
+        let more = if self.list.len() >= FAULTS_MAX { ", and perhaps more" } else { "" };
+        write!(out, "{}: {} fault{plural}{more}", self.file.display(), self.list.len())
     }
 }
 

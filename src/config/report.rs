@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::path::Path;
 
-use super::fault::{Fault, Faults, Lines};
+use super::fault::{FAULTS_MAX, Fault, Faults, Lines};
 
 /// The faults that were found so far in one config.
 pub(super) struct Report<'a> {
@@ -46,7 +46,8 @@ impl<'a> Report<'a> {
 
     /// A fault at the bytes `span`: what was found and what was expected, and (`help`) what to do about it.
     pub(super) fn fault(&self, span: Range<usize>, key: &str, message: impl Into<String>, help: Option<String>) {
-        if self.damaged.iter().any(|damaged| damaged.contains(&span.start)) {
+        let is_enough = self.faults.borrow().len() >= FAULTS_MAX;
+        if is_enough || self.damaged.iter().any(|damaged| damaged.contains(&span.start)) {
             return;
         }
         let fault = Fault::new(self.file, &self.lines, span, key, &message.into(), help.as_deref());

@@ -54,6 +54,9 @@ use records::RecordsDecoder;
 /// A source that is decoded from memory as a whole may have so many bytes.
 pub const SOURCE_BYTES_MAX: u64 = 512 << 20;
 
+/// A reason or a note has about so many characters at most.
+const REASON_CHARS_MAX: usize = 1000;
+
 /// What a decoder may know of a source beside its bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct About<'a> {
@@ -136,8 +139,9 @@ pub struct Rejection {
 }
 
 impl Rejection {
+    /// What the source says of itself may be in it: control characters are escaped, and a long text loses its end.
     pub fn new(reason: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason: reason.into() }
+        Self { reason: in_one_line(reason.into()) }
     }
 }
 
@@ -152,6 +156,26 @@ pub enum DecodeError {
     /// The source could not be read. Worth another try.
     #[error("reading the source: {0}")]
     Read(#[from] std::io::Error),
+}
+
+/// A text for the ledger and the log.
+pub(crate) fn in_one_line(text: Cow<'static, str>) -> Cow<'static, str> {
+    let is_short = text.len() <= REASON_CHARS_MAX;
+    if is_short && !text.contains(char::is_control) {
+        return text;
+    }
+    let escaped = text.chars().flat_map(|letter| {
+        let (as_it_is, escaped) = match letter.is_control() {
+            true => (None, Some(letter.escape_debug())),
+            false => (Some(letter), None),
+        };
+        as_it_is.into_iter().chain(escaped.into_iter().flatten())
+    });
+    let mut line: String = escaped.take(REASON_CHARS_MAX).collect();
+    if !is_short {
+        line.push('…');
+    }
+    line.into()
 }
 
 /// Where the rows of one source go, in order.

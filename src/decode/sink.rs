@@ -3,7 +3,7 @@
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::{DecodeError, RowBlock, RowSink};
+use super::{DecodeError, RowBlock, RowSink, in_one_line};
 use crate::lane::{Lane, ToWriter};
 use crate::pulse;
 use crate::source::Hash;
@@ -156,6 +156,6 @@ impl RowSink for SourceRows<'_> {
     }
 
     fn note(&mut self, note: String) {
-        self.note = Some(note);
+        self.note = Some(in_one_line(note.into()).into_owned());
     }
 }

@@ -64,9 +64,11 @@ pub fn check(bytes: &[u8]) {
         };
         if (bytes.len() / cases.len()).is_multiple_of(FULL_SIZE_EVERY) {
             let decode = |sink: &mut dyn RowSink| decoding::decode(&case.full_size, bytes, extension, sink);
-            decoding::check(case.row_bytes, bytes_max(Limits::default()), soil, decode);
+            decoding::check(case.row_bytes, bytes_max(Limits::default()), true, soil, decode);
         } else {
-            decoding::check(case.row_bytes, bytes_max(SMALL), soil, |sink| case.small.decode(bytes, extension, sink));
+            decoding::check(case.row_bytes, bytes_max(SMALL), true, soil, |sink| {
+                case.small.decode(bytes, extension, sink)
+            });
         }
     });
 }
