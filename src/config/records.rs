@@ -290,11 +290,11 @@ fn read_field(item: &Item<'_>, places: &mut Places<'_>, length: Option<usize>) -
         None => places.next_offset,
     };
     let end = offset + scalar.bytes * slot.count;
-    places.next_offset = end;
     if length.is_some_and(|length| end > length) {
         item.fault(format!("\"{name}\" takes bytes {offset} to {end}, but a record has {}", length.unwrap_or(0)));
         return None;
     }
+    places.next_offset = end;
     let bits = bits.map_or(Some(None), |bits| bits.map(Some))?;
     if let (Some((first, count)), Some(item)) = (bits, &bits_item) {
         let is_integer = matches!(scalar.kind, Kind::Uint | Kind::Int);

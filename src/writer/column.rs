@@ -1,11 +1,15 @@
 //! The aligned columns: what each holds, and its values for the rows of one source.
 
+use std::io;
+
 use crate::config::{Columns, Split, SplitBy};
 use crate::npy::{Dtype, GrowingFile};
 use crate::source::{Hash, Place};
 
 /// A column's values are made in blocks of this many rows, so that a source of any length needs little memory.
 const BLOCK_ROWS: u64 = 8192;
+/// Staged values are handed to the operating system once they are this many bytes.
+const FLUSH_BYTES: usize = 1 << 20;
 
 /// Which column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,26 +88,27 @@ impl Column {
     }
 
     /// Stages the times of the next rows of the source at hand. They come with the rows; nothing else does.
-    pub fn stage_times(&mut self, times_s: &[f64]) {
+    pub fn stage_times(&mut self, times_s: &[f64]) -> io::Result<()> {
         debug_assert_eq!(self.kind, ColumnKind::Time);
         for block in times_s.chunks(BLOCK_ROWS as usize) {
             let bytes: Vec<u8> = block.iter().flat_map(|time_s| time_s.to_le_bytes()).collect();
-            self.stage_bytes(&bytes);
+            self.stage_bytes(&bytes)?;
         }
+        Ok(())
     }
 
     /// Stages the values of all `rows` rows of a source, unless they were staged with the rows, and returns the checksum.
-    pub fn finish_source(&mut self, facts: &SourceFacts<'_>, rows: u64) -> Hash {
+    pub fn finish_source(&mut self, facts: &SourceFacts<'_>, rows: u64) -> io::Result<Hash> {
         match self.kind {
             ColumnKind::Time => {}
-            ColumnKind::Source => self.stage_with(rows, |_| facts.id.to_le_bytes()),
-            ColumnKind::Index => self.stage_with(rows, u64::to_le_bytes),
-            ColumnKind::Label => self.stage_with(rows, |_| facts.label.to_le_bytes()),
-            ColumnKind::Split => self.stage_with(rows, |row| [split_of(facts, row)]),
+            ColumnKind::Source => self.stage_with(rows, |_| facts.id.to_le_bytes())?,
+            ColumnKind::Index => self.stage_with(rows, u64::to_le_bytes)?,
+            ColumnKind::Label => self.stage_with(rows, |_| facts.label.to_le_bytes())?,
+            ColumnKind::Split => self.stage_with(rows, |row| [split_of(facts, row)])?,
         }
         let checksum = self.hasher.finalize();
         self.hasher.reset();
-        checksum
+        Ok(checksum)
     }
 
     /// Takes back everything from row `rows` on.
@@ -112,7 +117,7 @@ impl Column {
         self.file.unstage(rows, drop);
     }
 
-    fn stage_with<const BYTES: usize>(&mut self, rows: u64, value: impl Fn(u64) -> [u8; BYTES]) {
+    fn stage_with<const BYTES: usize>(&mut self, rows: u64, value: impl Fn(u64) -> [u8; BYTES]) -> io::Result<()> {
         if rows == 1 {
             return self.stage_bytes(&value(0));
         }
@@ -122,14 +127,20 @@ impl Column {
             let end = rows.min(first + BLOCK_ROWS);
             block.clear();
             block.extend((first..end).flat_map(&value));
-            self.stage_bytes(&block);
+            self.stage_bytes(&block)?;
             first = end;
         }
+        Ok(())
     }
 
-    fn stage_bytes(&mut self, bytes: &[u8]) {
+    /// What waits is handed to the operating system once it is much: a source may have any number of rows.
+    fn stage_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.hasher.update(bytes);
         self.file.stage_copy(bytes);
+        if self.file.pending_bytes() >= FLUSH_BYTES {
+            self.file.flush(drop)?;
+        }
+        Ok(())
     }
 }
 

@@ -173,7 +173,8 @@ impl DatasetWriter {
     pub fn stage_rows(&mut self, block: RowBlock, mut recycle: impl FnMut(Vec<u8>)) -> Result<(), Fault> {
         for column in &mut self.columns {
             if column.kind == ColumnKind::Time {
-                column.stage_times(&block.times_s);
+                let staged = column.stage_times(&block.times_s);
+                staged.map_err(|error| Fault::io("writing rows to", column.file.path(), &error))?;
             }
         }
         self.main.stage(block.bytes);
@@ -262,7 +263,9 @@ impl DatasetWriter {
         };
         let mut columns_checksum = blake3::Hasher::new();
         for column in &mut self.columns {
-            columns_checksum.update(column.finish_source(&facts, rows).as_bytes());
+            let checksum = column.finish_source(&facts, rows);
+            let checksum = checksum.map_err(|error| Fault::io("writing rows to", column.file.path(), &error))?;
+            columns_checksum.update(checksum.as_bytes());
         }
         self.batch.bytes += rows * self.main.layout().row_bytes();
         self.source_start += rows;

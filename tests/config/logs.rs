@@ -88,7 +88,7 @@ ingest.toml: 1 fault"#,
         XY,
         &fields("{ name = 'x' }, { name = 'yy' }, { name = 'x' }"),
         &[
-            "f.toml:8:27: `dataset.records.fields`: \"yy\" is not a field of the dtype, which has \"x\" and \"y\"; did you mean \"y\"?",
+            "f.toml:8:27: `dataset.records.fields`: \"yy\" is not a field of the dtype, which has \"x\", \"y\"; did you mean \"y\"?",
             "f.toml:8:44: `dataset.records.fields`: \"x\" stands in `fields` twice",
         ],
     );
@@ -113,7 +113,7 @@ ingest.toml: 1 fault"#,
         "[dataset.records]\nsync = 'AA5'\nchecksum = { kind = 'crc8', offset = 5 }\nfollow = true",
         &[
             "f.toml:7:8: `dataset.records.sync`: found \"AA5\", expected the bytes of the marker, such as [0xAA, 0x55] or \"AA55\"",
-            "f.toml:8:21: `dataset.records.checksum.kind`: found \"crc8\", expected one of \"crc16-ccitt\", \"crc16-xmodem\", \"crc16-kermit\", \"crc16-modbus\", \"crc16-arc\", \"crc32\", \"crc32c\", \"sum8\", \"sum16\", \"sum32\" and \"xor8\"; did you mean \"crc32c\"?",
+            "f.toml:8:21: `dataset.records.checksum.kind`: found \"crc8\", expected one of \"crc16-ccitt\", \"crc16-xmodem\", \"crc16-kermit\", \"crc16-modbus\", \"crc16-arc\", \"crc32\", \"crc32c\", \"sum8\", \"sum16\", \"sum32\", \"xor8\"; did you mean \"crc32\"?",
             "f.toml:9:10: `dataset.records.follow`: this version takes a log once it is finished, not while it is written; remove the line, and let the writer begin a new file now and then",
         ],
     );
@@ -188,7 +188,7 @@ fn csv_that_cannot_be() {
         &[
             "f.toml:6:1: `dataset.csv.delimiter`: `delimiter`, `quote` and `comment` must differ from each other",
             "f.toml:7:11: `dataset.csv.columns`: found 1 columns, but a row has 2 values",
-            "f.toml:8:10: `dataset.csv.times`: \"yy\" is not a field of the dtype, which has \"x\" and \"y\"; did you mean \"y\"?",
+            "f.toml:8:10: `dataset.csv.times`: \"yy\" is not a field of the dtype, which has \"x\", \"y\"; did you mean \"y\"?",
             "f.toml:8:16: `dataset.csv.times`: \"x\" must be \"f8\" (seconds since 1970) or a datetime to hold a time",
         ],
     );
@@ -230,7 +230,7 @@ fn gps_goes_by_the_names_of_fields() {
         "'f8'\nshape = [2]",
         "[dataset.gps]\ndate = '1.5.2024'",
         &[
-            "f.toml:4:9: `dataset.dtype`: a row has 2 values, expected 6: \"time\", \"latitude\", \"longitude\", \"altitude\", \"speed\" and \"course\"; name those that it has: fields = [\"time\", \"latitude\", \"longitude\"]",
+            "f.toml:4:9: `dataset.dtype`: a row has 2 values, expected 6: \"time\", \"latitude\", \"longitude\", \"altitude\", \"speed\", \"course\"; name those that it has: fields = [\"time\", \"latitude\", \"longitude\"]",
             "f.toml:8:8: `dataset.gps.date`: found \"1.5.2024\", expected a date such as \"2024-05-01\"",
         ],
     );
@@ -238,7 +238,7 @@ fn gps_goes_by_the_names_of_fields() {
         "[['latitud', 'f8'], ['speed', 'f8']]",
         "[dataset.gps]",
         &[
-            "f.toml:4:9: `dataset.dtype`: found a field \"latitud\", expected some of \"time\", \"latitude\", \"longitude\", \"altitude\", \"speed\" and \"course\"; did you mean \"latitude\"?",
+            "f.toml:4:9: `dataset.dtype`: found a field \"latitud\", expected some of \"time\", \"latitude\", \"longitude\", \"altitude\", \"speed\", \"course\"; did you mean \"latitude\"?",
         ],
     );
     assert_refused(

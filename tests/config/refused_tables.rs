@@ -110,10 +110,10 @@ ingest.toml:1:1: `dataset.shape`: is missing and has no default; for example: sh
 ingest.toml:1:1: `dataset.dtype`: is missing and has no default; for example: dtype = "u1"
     1 | [[dataset]]
       | ^^^^^^^^^^^
-ingest.toml:1:1: `dataset.watch.folders`: is missing and has no default; for example: folders = ["drop"]
+ingest.toml:1:1: `dataset`: has no decoder table, expected exactly one; add [dataset.image], all of whose keys have defaults, or that of another decoder
     1 | [[dataset]]
       | ^^^^^^^^^^^
-ingest.toml:1:1: `dataset`: has no decoder table, expected exactly one; add [dataset.image], all of whose keys have defaults, or that of another decoder
+ingest.toml:1:1: `dataset.watch.folders`: is missing and has no default; for example: folders = ["drop"]
     1 | [[dataset]]
       | ^^^^^^^^^^^
 ingest.toml: 6 faults"#,
@@ -222,7 +222,7 @@ fn keys_of_later_versions_are_refused_with_honest_words() {
 fps = 2",
         ),
         r#"
-ingest.toml:9:1: `dataset.video`: this version decodes `image`, `records`, `csv`, `gps`, `npy` and `command`; remove the table
+ingest.toml:9:1: `dataset.video`: this version decodes `image`, `records`, `csv`, `gps`, `npy`, `command`; remove the table
     9 | [dataset.video]
       | ^^^^^^^^^^^^^^^
 ingest.toml: 1 fault"#,
