@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::ledger::{Entry, Fate, FoundAgain, Known, KnownContent, Ledger, LedgerError};
+use crate::config::{Changed, Dataset, Disposal, Duplicates};
+use crate::ledger::{Entry, Fate, FoundAgain, Known, KnownContent, Ledger, LedgerError, Rules};
 use crate::source::{Hash, Identity};
 use crate::storage::Disk;
 
@@ -138,6 +139,15 @@ impl KnownContent for Staged<'_> {
             Some(entry) => Ok(Some(entry)),
             None => Ok(self.staged(self.batch.by_hash.get(hash)).cloned()),
         }
+    }
+}
+
+/// The ledger's rules as the config has them.
+pub fn rules(options: &Dataset) -> Rules {
+    Rules {
+        keeps: options.watch.after == Disposal::Keep,
+        append_changed: options.watch.changed == Changed::Append,
+        skip_duplicates: options.watch.duplicates == Duplicates::Skip,
     }
 }
 

@@ -19,17 +19,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::batch::{Batch, Staged};
+use super::batch::{Batch, Staged, rules};
 use super::clean::CleanMark;
 use super::column::{Column, ColumnKind, SourceFacts};
 use super::fault::Fault;
 use super::labels::Labels;
 use super::paths::Paths;
-use crate::config::{Changed, Dataset, Disposal, Duplicates, Durability};
+use crate::config::{Dataset, Durability};
 use crate::decode::RowBlock;
-use crate::ledger::{
-    CommitError, Committed, Entry, Fate, Known, LastLook, Ledger, Rules, State, Transaction, last_look,
-};
+use crate::ledger::{CommitError, Committed, Entry, Fate, Known, LastLook, Ledger, State, Transaction, last_look};
 use crate::npy::GrowingFile;
 use crate::source::{Hash, Identity, Place};
 use crate::storage::Disk;
@@ -510,13 +508,4 @@ fn sync_files<'a>(options: &Dataset, files: impl Iterator<Item = &'a GrowingFile
         file.sync().map_err(|error| Fault::sync(file.path(), &error))?;
     }
     Ok(())
-}
-
-/// The ledger's rules as the config has them.
-pub fn rules(options: &Dataset) -> Rules {
-    Rules {
-        keeps: options.watch.after == Disposal::Keep,
-        append_changed: options.watch.changed == Changed::Append,
-        skip_duplicates: options.watch.duplicates == Duplicates::Skip,
-    }
 }

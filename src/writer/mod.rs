@@ -26,9 +26,9 @@ mod relocate;
 mod slot;
 mod thread;
 
-pub use batch::is_elsewhere;
+pub use batch::{is_elsewhere, rules};
 pub use column::{Column, ColumnKind};
-pub use dataset::{DatasetWriter, Finish, FinishedSource, SourceResult, StagedAs, rules};
+pub use dataset::{DatasetWriter, Finish, FinishedSource, SourceResult, StagedAs};
 pub use dispose::{Disposed, dispose, reason_path};
 pub use fault::Fault;
 pub use paths::Paths;
