@@ -9,7 +9,7 @@
 //! * A new, renamed or removed name is durable only after [`Disk::sync_folder`] of its folder returned `Ok`.
 //! * After a failed sync nothing is known about the writes before it, and a second sync that succeeds proves nothing.
 //!   Callers never retry one.
-//! * One write of at most 16 bytes within an aligned 16-byte block is seen by readers as a whole or not at all.
+//! * One write within an aligned block of 16 bytes is seen by readers in two halves of eight bytes at worst, each whole.
 
 mod holder;
 pub mod lease;
