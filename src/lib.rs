@@ -27,6 +27,8 @@ pub mod picture;
 #[cfg(feature = "program")]
 pub mod pulse;
 #[cfg(feature = "program")]
+mod quantity;
+#[cfg(feature = "program")]
 pub mod recovery;
 pub mod source;
 pub mod storage;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("storage", &[]),
     ("pulse", &[]),
+    ("quantity", &[]),
     ("tally", &[]),
     ("npy", &["storage"]),
     ("picture", &["npy"]),
@@ -19,7 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("writer", &["config", "decode", "lane", "ledger", "npy", "pulse", "source", "storage", "tally"]),
     ("recovery", &["config", "ledger", "npy", "source", "storage", "writer"]),
     ("intake", &["config", "lane", "ledger", "pulse", "source", "storage", "tally", "writer"]),
-    ("monitor", &["config", "lane", "ledger", "npy", "picture", "pulse", "tally", "writer"]),
+    ("monitor", &["config", "lane", "ledger", "npy", "picture", "pulse", "quantity", "tally", "writer"]),
     ("daemon", &["config", "decode", "intake", "lane", "ledger", "pulse", "recovery", "storage", "writer"]),
 ];
 /// Longer files hide what is in them.

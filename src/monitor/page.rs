@@ -9,6 +9,7 @@ use super::{Run, chart};
 use crate::lane::Lane;
 use crate::ledger::{Fate, LedgerView, Listed};
 use crate::picture::{Look, ROW_BYTES_MAX};
+use crate::quantity::{bytes, count, number_of};
 use crate::writer::Paths;
 
 /// With more datasets than this, the overview leaves pictures and rejected sources to each dataset's own page.
@@ -211,36 +212,6 @@ fn array(figures: &Figures) -> String {
     format!("({}{comma}) {}", shape.join(", "), figures.dtype)
 }
 
-/// `1234567` as `1,234,567`.
-fn count(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-fn number_of(value: u64, one: &str, many: &str) -> String {
-    format!("{} {}", count(value), if value == 1 { one } else { many })
-}
-
-fn bytes(value: u64) -> String {
-    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let mut scaled = value as f64;
-    let mut units = UNITS.iter();
-    let mut unit = units.next();
-    while scaled >= 1024.0 {
-        scaled /= 1024.0;
-        unit = units.next();
-    }
-    let digits = usize::from(value >= 1024);
-    format!("{scaled:.digits$} {}", unit.copied().unwrap_or_default())
-}
-
 fn decimal(value: f64) -> String {
     if value >= 100.0 { count(value.round() as u64) } else { format!("{value:.1}") }
 }
@@ -262,8 +233,6 @@ mod tests {
 
     #[test]
     fn figures_read_well() {
-        assert_eq!([count(7), count(1_234_567)], ["7", "1,234,567"]);
-        assert_eq!([bytes(0), bytes(1023), bytes(1536), bytes(5 << 40)], ["0 B", "1023 B", "1.5 KiB", "5.0 TiB"]);
         assert_eq!(
             [seconds(0.084), seconds(3.21), seconds(300.0), seconds(7200.0)],
             ["84 ms", "3.2 s", "5 min", "2 h"]

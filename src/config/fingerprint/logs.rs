@@ -7,7 +7,6 @@ use super::super::world::{
     RecordsOptions, Slot,
 };
 use super::{Keys, list, number};
-use crate::npy::{ByteOrder, Kind, Scalar, TimeUnit};
 
 pub(super) fn records(options: &RecordsOptions, keys: &mut Keys) {
     let RecordsOptions { skip, length, fields, sync, checksum, on_error } = options;
@@ -24,7 +23,7 @@ fn field(field: &RecordField) -> String {
     let RecordField { name: _, slot, offset, scalar, unit, bits, scale, add } = field;
     let bits = bits.map_or(String::new(), |(first, count)| format!(", bits {first} + {count}"));
     let (scale, add) = (number(*scale), number(*add));
-    format!("{{ {}, at {offset}, {}{bits}, scale {scale}, add {add} }}", place(slot), dtype(scalar, *unit))
+    format!("{{ {}, at {offset}, {}{bits}, scale {scale}, add {add} }}", place(slot), scalar.descr(*unit))
 }
 
 fn check(checksum: &RecordChecksum) -> String {
@@ -80,29 +79,5 @@ pub(super) fn command(options: &CommandOptions, keys: &mut Keys) {
 fn place(slot: &Slot) -> String {
     let Slot { name, offset, scalar, unit, count } = slot;
     let name = name.as_ref().map_or(String::new(), |name| format!("{name:?} "));
-    format!("{name}[{offset}] {count} x {}", dtype(scalar, *unit))
-}
-
-/// Not NumPy's spelling of strings, but as clear.
-fn dtype(scalar: &Scalar, unit: Option<TimeUnit>) -> String {
-    let Scalar { kind, bytes, order } = scalar;
-    let order = match order {
-        ByteOrder::Little => '<',
-        ByteOrder::Big => '>',
-        ByteOrder::NotApplicable => '|',
-    };
-    let letter = match kind {
-        Kind::Bool => 'b',
-        Kind::Int => 'i',
-        Kind::Uint => 'u',
-        Kind::Float => 'f',
-        Kind::Complex => 'c',
-        Kind::Datetime => 'M',
-        Kind::Timedelta => 'm',
-        Kind::Bytes => 'S',
-        Kind::Unicode => 'U',
-        Kind::Void => 'V',
-    };
-    let unit = unit.map_or(String::new(), |TimeUnit { multiple, unit }| format!("[{multiple}{unit}]"));
-    format!("{order}{letter}{bytes}{unit}")
+    format!("{name}[{offset}] {count} x {}", scalar.descr(*unit))
 }

@@ -93,6 +93,13 @@ pub struct TimeUnit {
 
 const TIME_UNITS: [&str; 13] = ["Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as"];
 
+impl Scalar {
+    /// As in a header: `<f4`, `<M8[25us]`.
+    pub fn descr(self, unit: Option<TimeUnit>) -> String {
+        Leaf { scalar: self, unit }.to_string()
+    }
+}
+
 /// A scalar with what its descriptor says beyond kind, size and order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Leaf {
