@@ -15,7 +15,7 @@ use crate::lane::{Lane, Tally};
 use crate::ledger::{Entry, Fate, FirstLook, LedgerError};
 use crate::source::{Hash, Identity, NotFinished, Place};
 use crate::storage::{FileStatus, RealDisk};
-use crate::writer::put_back;
+use crate::writer::put_back_if_free;
 
 /// A new folder is scanned at once, and again after these times: what is put into it before its watch is there sends no
 /// event.
@@ -384,8 +384,9 @@ impl DatasetIntake {
     fn put_back(&self, folder: usize, aside: &[PathBuf]) {
         let dataset = &self.lane.options.name;
         for below in aside {
-            match put_back(&RealDisk, &self.lane.options.root(folder).join(below)) {
-                Ok(path) => {
+            match put_back_if_free(&RealDisk, &self.lane.options.root(folder).join(below)) {
+                Ok(None) => {}
+                Ok(Some(path)) => {
                     tracing::info!(dataset, source = ?path, "was set aside by a run that was cut short, and is back")
                 }
                 Err(error) => tracing::warn!(dataset, file = ?below, "it could not be given its name again: {error}"),

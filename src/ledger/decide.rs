@@ -93,14 +93,12 @@ pub fn first_look(known: &impl Known, rules: Rules, path: &Path, identity: Ident
     Ok(FirstLook::Read { known_hash: None })
 }
 
-/// The committed source that this file was under another path, if its content is equal. What was moved or deleted after
-/// its commit cannot have been renamed: its inode is free for others.
+/// The committed source that this file is, if its content is equal: of this very path, though a newer file had the name
+/// since; or of another path. What was moved or deleted after its commit cannot have been renamed: its inode is free for
+/// others.
 fn moved_here(known: &impl Known, rules: Rules, path: &Path, identity: Identity) -> Result<Option<Entry>, LedgerError> {
-    if !rules.keeps {
-        return Ok(None);
-    }
-    let found = known.with_identity(identity)?;
-    Ok(found.filter(|entry| matches!(entry.fate, Fate::Committed(_)) && !known.is_elsewhere(entry, path)))
+    let found = known.with_identity(identity)?.filter(|entry| matches!(entry.fate, Fate::Committed(_)));
+    Ok(found.filter(|entry| entry.path == path || (rules.keeps && !known.is_elsewhere(entry, path))))
 }
 
 /// What the file that was read is.
@@ -291,6 +289,20 @@ mod tests {
         table.entries[0].path = "b".into();
         let (first, _) = both(&table, KEEP, "b", identity(10, 100, 10), "a");
         assert!(matches!(first, FirstLook::Known(entry) if entry.id == 10));
+    }
+
+    /// The bug: a kill came while a source was set aside to be deleted, another file took its name, and it was then taken for
+    /// a new source.
+    #[test]
+    fn a_deleted_source_that_is_put_back_is_known_though_another_had_its_name() {
+        let mut table = table(&["good"]);
+        let newer =
+            Entry { id: 9, identity: identity(20, 200, 9), hash: Some(hash("newer")), ..table.entries[0].clone() };
+        table.entries.push(newer);
+        let delete = Rules { keeps: false, ..KEEP };
+        let (first, last) = both(&table, delete, "good", identity(10, 100, 1), "good");
+        assert!(matches!(first, FirstLook::Known(entry) if entry.id == 1));
+        assert!(matches!(last, LastLook::Same(entry) if entry.id == 1));
     }
 
     #[test]

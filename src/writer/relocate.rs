@@ -95,9 +95,25 @@ fn is_file(disk: &dyn Disk, path: &Path, identity: Identity) -> io::Result<bool>
 
 /// Gives a file that was set aside its name again, or one beside it. Its path.
 pub fn put_back(disk: &dyn Disk, aside: &Path) -> io::Result<PathBuf> {
+    move_beside(disk, aside, &home_of(aside))
+}
+
+/// Gives a file that a crash left aside its name again, under which the ledger may know it. `None`: another file has the name,
+/// and it waits until that has gone its way.
+pub fn put_back_if_free(disk: &dyn Disk, aside: &Path) -> io::Result<Option<PathBuf>> {
+    let home = home_of(aside);
+    match disk.rename_no_replace(aside, &home) {
+        Ok(()) => Ok(Some(home)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where the file was before it was set aside.
+fn home_of(aside: &Path) -> PathBuf {
     let name = aside.file_name().unwrap_or_default().as_bytes();
     let name = name.strip_prefix(b".").and_then(|name| name.strip_suffix(ASIDE.as_bytes())).unwrap_or(name);
-    move_beside(disk, aside, &aside.with_file_name(OsStr::from_bytes(name)))
+    aside.with_file_name(OsStr::from_bytes(name))
 }
 
 /// Whether a file is called as one that was set aside.

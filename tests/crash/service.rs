@@ -18,7 +18,7 @@ use npy_ingest::recovery;
 use npy_ingest::source::{Candidate, Identity, NotFinished, Place};
 use npy_ingest::storage::Disk;
 use npy_ingest::storage::simulated::Image;
-use npy_ingest::writer::{DatasetWriter, First, Slot, dispose, is_aside, put_back, rules};
+use npy_ingest::writer::{DatasetWriter, First, Slot, dispose, is_aside, put_back_if_free, rules};
 
 use crate::check::{Case, Violation};
 use crate::log;
@@ -260,7 +260,7 @@ impl Service<'_> {
     /// What a crash left aside has its name again.
     fn put_back(&mut self) {
         for path in self.world.disk.image().files_below(Path::new(DROP)) {
-            if is_aside(&path) && put_back(&self.world.disk, &path).is_err() {
+            if is_aside(&path) && put_back_if_free(&self.world.disk, &path).is_err() {
                 self.account.logged += 1;
             }
         }
