@@ -55,7 +55,7 @@ use records::RecordsDecoder;
 pub const SOURCE_BYTES_MAX: u64 = 512 << 20;
 
 /// A reason or a note has about so many characters at most.
-const REASON_CHARS_MAX: usize = 1000;
+const REASON_CHARS_MAX: usize = 4000;
 
 /// What a decoder may know of a source beside its bytes.
 #[derive(Debug, Clone, Copy)]

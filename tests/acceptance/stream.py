@@ -127,9 +127,8 @@ class Dropper:
         dice = random.random()
         if dice < 0.06:
             self.put(path, damaged(content, number), "rename")
-            if dice < 0.02 and stream.after == "keep":
-                # Mended a little later, by somebody who does not know whether it was looked at. (Where rejected sources are
-                # moved, the name may change hands between the last look at the file and its move: see docs/durability.md.)
+            if dice < 0.02:
+                # Mended a little later, by somebody who does not know whether it was looked at.
                 time.sleep(float(random.uniform(0, 0.1)))
                 self.put(path, content, "rename")
                 self.good[stream.name].append([number, rows])

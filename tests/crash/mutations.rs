@@ -256,7 +256,6 @@ pub static MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "the drop folder is not synced after a move or a deletion",
         treatment: |seen| left_out(seen.syncs_below(DROP)),
-        not_needed: Some("a source that is back is known, and disposed of again"),
         ..NONE
     },
     Mutation {

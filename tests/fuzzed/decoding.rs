@@ -111,7 +111,7 @@ pub fn check(
         if let End::Rejected(reason) = &end {
             assert!(!reason.trim().is_empty(), "a rejection without a reason");
             assert!(!reason.contains('\n'), "a reason of several lines: {reason:?}");
-            assert!(reason.chars().count() <= 2000, "an endless reason: {reason:?}");
+            assert!(reason.chars().count() <= 4010, "an endless reason: {reason:?}");
         }
         (end, rows.finish())
     };
