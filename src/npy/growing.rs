@@ -2,7 +2,7 @@
 //!
 //! The file knows nothing of ledgers. What makes a set of rows committed, and when they may be published, is decided
 //! one level up; this type keeps the bytes straight: rows go to `data_start + row * row_bytes`, a publication is one
-//! aligned 16-byte write, and the file never becomes shorter than what was published.
+//! write of an aligned block of 16 bytes, and the file never becomes shorter than what was published.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
