@@ -165,6 +165,23 @@ mod tests {
         assert_eq!(found(act).as_deref(), Some("thread"));
     }
 
+    /// The bug: a program of the user's that took long over its first row made the watchdog end the service.
+    #[test]
+    fn a_decoder_that_waits_for_somebody_else_is_well() {
+        use std::sync::atomic::AtomicBool;
+        let act = || {
+            work();
+            let interrupted = AtomicBool::new(false);
+            let about =
+                crate::decode::About { path: std::path::Path::new("/a"), extension: None, interrupted: &interrupted };
+            for _ in 0..18 {
+                sleep(LIMIT / 6);
+                assert!(!about.is_interrupted());
+            }
+        };
+        assert_eq!(found(act), None);
+    }
+
     #[test]
     fn a_thread_that_rests_or_gets_on_is_well() {
         assert_eq!(found(|| rest(None)), None);

@@ -71,9 +71,17 @@ pub struct About<'a> {
 impl About<'_> {
     /// Whether the rows are not wanted any more. For decoders that wait for something else than the sink, which sees to it
     /// by itself.
+    /// To be asked again and again while waiting: it tells the watchdog that the thread is well.
     pub fn is_interrupted(&self) -> bool {
+        step();
         self.interrupted.load(Ordering::Relaxed)
     }
+}
+
+/// A step of work was done: the thread is not stuck.
+fn step() {
+    #[cfg(feature = "program")]
+    crate::pulse::beat();
 }
 
 /// Decodes a source that is in memory as a whole.

@@ -79,6 +79,7 @@ impl Read for SourceReader<'_> {
         let length = buffer.len().min(remaining).min(READ_BYTES_MAX);
         let Some(part) = buffer.get_mut(..length) else { return Ok(0) };
         let read = self.source.file().read(part)?;
+        super::step();
         self.hasher.update(part.get(..read).unwrap_or_default());
         self.position += read as u64;
         Ok(read)

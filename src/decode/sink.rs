@@ -135,6 +135,7 @@ impl RowSink for SourceRows<'_> {
 
     fn rows(&mut self, count: usize) -> Result<&mut [u8], DecodeError> {
         self.make_room()?;
+        pulse::beat();
         let free = self.lane.share_bytes.saturating_sub(self.filled) / self.row_bytes;
         let count = count.min(free).max(1);
         if self.keeps_times {
