@@ -199,8 +199,10 @@ impl Script for Puppeteer {
             control.log.lock().unwrap().push(Done { operation, path: path.to_owned(), is_recovering, is_finishing });
         }
         if let Some(failure) = self.fails(number, operation) {
-            // A copy to another device that fails is not finished.
-            control.has_copied.store(false, Ordering::Relaxed);
+            if matches!(failure, Failure::NoSpace | Failure::InputOutput) {
+                // A copy to another device that fails is not finished.
+                control.has_copied.store(false, Ordering::Relaxed);
+            }
             return Treatment::Fails(failure);
         }
         if let Some(mutation) = self.plan.mutation {
