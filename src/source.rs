@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::storage::FileStatus;
 
@@ -88,6 +89,12 @@ pub enum NotFinished {
     BeingWritten,
     /// Somebody was seen writing, and nobody closing it, and the kernel does not tell.
     MayBeWritten,
+}
+
+/// Now, by the clock that files' times are held against: nanoseconds since 1970.
+pub fn wall_clock_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

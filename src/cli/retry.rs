@@ -9,7 +9,7 @@ use crate::config::{Config, Dataset, Disposal};
 use crate::ledger::{Entry, LedgerView};
 use crate::source::Identity;
 use crate::storage::{Disk, RealDisk, lock_holder};
-use crate::writer::{Paths, aside_path, move_beside, numbered, put_back, reason_path};
+use crate::writer::{Paths, move_aside, move_beside, numbered, put_back, reason_path};
 
 /// Names that a moved source may have been given, of which so many are looked at.
 const NAMES_MAX: u32 = 100;
@@ -78,7 +78,7 @@ fn bring_back(dataset: &Dataset, view: &LedgerView, entry: &Entry) -> Result<(),
         let (home, moved_to) = (text::path(&home), text::path(&moved_to));
         format!("{home} could not be brought back from {moved_to}: {error}; it is rejected as before")
     };
-    let aside = move_beside(&RealDisk, &moved_to, &aside_path(&home)).map_err(|error| failed(&error))?;
+    let aside = move_aside(&RealDisk, &moved_to, &home).map_err(|error| failed(&error))?;
     if let Err(error) = view.forget_rejected(std::slice::from_ref(entry)) {
         // As it was. If that fails as well, the next scan gives it its name, and finds it rejected.
         let _ = move_beside(&RealDisk, &aside, &moved_to);

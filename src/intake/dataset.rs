@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use super::aside::give_back;
 use super::folders::{Change, Folder};
 use super::look::Look;
 use super::scan::{Problem, is_wanted, walk};
@@ -13,9 +14,8 @@ use super::watch::{Hint, Watcher};
 use crate::config::{Disposal, Order, Watch};
 use crate::lane::{Lane, Tally};
 use crate::ledger::{Entry, Fate, FirstLook, LedgerError};
-use crate::source::{Hash, Identity, NotFinished, Place};
-use crate::storage::{FileStatus, RealDisk};
-use crate::writer::put_back_if_free;
+use crate::source::{Hash, Identity, NotFinished, Place, wall_clock_ns};
+use crate::storage::FileStatus;
 
 /// A new folder is scanned at once, and again after these times: what is put into it before its watch is there sends no
 /// event.
@@ -60,6 +60,8 @@ pub struct DatasetIntake {
     pub problems: Vec<String>,
     /// Files that were still being written; for `--once`.
     pub unfinished_since: Option<Instant>,
+    /// By the wall clock, when the dataset's writer had not begun yet.
+    made_ns: i64,
 }
 
 /// Known sources that wait to be disposed of; the next scan finds the others.
@@ -103,6 +105,7 @@ impl DatasetIntake {
             leftovers: Vec::new(),
             problems: Vec::new(),
             unfinished_since: None,
+            made_ns: wall_clock_ns(),
         }
     }
 
@@ -331,12 +334,12 @@ impl DatasetIntake {
     /// The files that are new, in order, as many as can be tracked.
     fn find(&mut self, targets: &[(usize, PathBuf)], look: &Look) -> Result<Vec<Found>, LedgerError> {
         let lane = self.lane.clone();
-        let (dataset, watch) = (&lane.options.name, &lane.options.watch);
+        let (dataset, watch, made_ns) = (&lane.options.name, &lane.options.watch, self.made_ns);
         let room = self.tracker.room();
         let mut found: Vec<Found> = Vec::new();
         let mut failure = None;
         for (folder, within) in targets {
-            let walked = walk(lane.options.root(*folder), within, watch, &mut |below, status| {
+            let mut consider = |below, status| {
                 let place = Place { folder: *folder, below };
                 if failure.is_some() || self.tracker.contains(&place) {
                     return;
@@ -356,13 +359,16 @@ impl DatasetIntake {
                     Ok(FirstLook::Ignored) => Tally::add(&lane.tally.known, 1),
                     Err(error) => failure = Some(error),
                 }
-            });
-            let problems = match walked {
+            };
+            let root = lane.options.root(*folder);
+            let problems = match walk(root, within, watch, &mut consider) {
                 Ok(walked) => {
-                    self.put_back(*folder, &walked.aside);
+                    for (below, status) in give_back(&lane, root, &walked.aside, made_ns) {
+                        consider(below, status);
+                    }
                     walked.problems
                 }
-                Err(error) => vec![Problem { path: lane.options.root(*folder).to_owned(), error }],
+                Err(error) => vec![Problem { path: root.to_owned(), error }],
             };
             for Problem { path, error } in problems {
                 tracing::warn!(dataset, "not scanned: {}: {error}", path.display());
@@ -378,20 +384,6 @@ impl DatasetIntake {
             self.tracker.is_incomplete = true;
         }
         Ok(found)
-    }
-
-    /// Files that were about to be disposed of when the machine stopped have their names again, and are looked at anew.
-    fn put_back(&self, folder: usize, aside: &[PathBuf]) {
-        let dataset = &self.lane.options.name;
-        for below in aside {
-            match put_back_if_free(&RealDisk, &self.lane.options.root(folder).join(below)) {
-                Ok(None) => {}
-                Ok(Some(path)) => {
-                    tracing::info!(dataset, source = ?path, "was set aside by a run that was cut short, and is back")
-                }
-                Err(error) => tracing::warn!(dataset, file = ?below, "it could not be given its name again: {error}"),
-            }
-        }
     }
 
     /// A file's quiet time is over: is it still as it was, and does the ledger lack it?
@@ -495,9 +487,4 @@ fn sort(found: &mut [Found], order: Order) {
             found.sort_unstable_by(|a, b| (a.status.mtime_ns, &a.place).cmp(&(b.status.mtime_ns, &b.place)))
         }
     }
-}
-
-fn wall_clock_ns() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -3,6 +3,7 @@
 //! One thread for all datasets. Events are hints and scans are the truth: a hint only makes a look happen sooner. It
 //! never blocks on another room; a permit that is free comes back as a message like everything else.
 
+mod aside;
 mod dataset;
 mod folders;
 mod look;

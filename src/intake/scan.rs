@@ -2,9 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::Watch;
 use crate::pulse;
@@ -13,8 +11,6 @@ use crate::writer::is_aside;
 
 /// Folders nested deeper than this are not entered.
 const DEPTH_MAX: usize = 128;
-/// Files are set aside for an instant. Any that are older were left so.
-const ASIDE_AGE: Duration = Duration::from_secs(10);
 
 /// What a walk could not do. The walk goes on without it.
 #[derive(Debug)]
@@ -30,8 +26,8 @@ pub struct Walk {
     /// Symbolic links under names that would be sources. They are not followed.
     pub links: u64,
     pub problems: Vec<Problem>,
-    /// Files that were set aside, and are still so: a crash came in between. Paths below the watched folder.
-    pub aside: Vec<PathBuf>,
+    /// Files that are set aside: at this instant, or by a run that was cut short. Paths below the watched folder.
+    pub aside: Vec<(PathBuf, FileStatus)>,
 }
 
 /// Whether a path below a watched folder is a source by its name.
@@ -60,12 +56,6 @@ pub fn walk(root: &Path, within: &Path, watch: &Watch, each: &mut dyn FnMut(Path
     Ok(walk)
 }
 
-/// Since its last change of name or content.
-fn age(metadata: &fs::Metadata) -> Duration {
-    let changed = Duration::from_secs(metadata.ctime().try_into().unwrap_or(0));
-    SystemTime::now().duration_since(UNIX_EPOCH + changed).unwrap_or_default()
-}
-
 fn read_folder(
     root: &Path,
     folder: &Path,
@@ -85,8 +75,9 @@ fn read_folder(
                 left.push(below);
             }
         } else if is_aside(&below) {
-            if entry.metadata().is_ok_and(|metadata| age(&metadata) > ASIDE_AGE) {
-                walk.aside.push(below);
+            // Otherwise it is gone, as it should be.
+            if let Ok(metadata) = entry.metadata() {
+                walk.aside.push((below, FileStatus::from(&metadata)));
             }
         } else if watch.include.is_match(&below) && !watch.exclude.is_match(&below) {
             if kind.is_symlink() {

@@ -32,7 +32,7 @@ pub use dataset::{DatasetWriter, Finish, FinishedSource, SourceResult, StagedAs}
 pub use dispose::{Disposed, dispose, reason_path};
 pub use fault::Fault;
 pub use paths::Paths;
-pub use relocate::{aside_path, is_aside, move_beside, numbered, put_back, put_back_if_free};
+pub use relocate::{home_of, is_aside, move_aside, move_beside, numbered, put_back, put_back_if_free};
 pub use slot::First;
 #[cfg(feature = "simulation")]
 pub use slot::Slot;

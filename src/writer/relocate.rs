@@ -17,28 +17,54 @@ use crate::storage::{Access, Disk, write_all_at};
 /// So many names are tried in the target folder before it is given up.
 const NAMES_MAX: u32 = 10_000;
 const COPY_BYTES: usize = 1 << 20;
-/// What a file is called that is set aside: `.NAME` and this.
+/// What a file is called that is set aside: `.NAME`, this and, where that is taken, a dot and a number.
 const ASIDE: &str = ".npy-ingest-aside";
 /// A name on Linux filesystems.
 const NAME_BYTES_MAX: usize = 255;
 
 /// Moves to the wanted name or, where that is taken, to `name.1.jpg`, `name.2.jpg`, and so on.
 pub fn move_beside(disk: &dyn Disk, from: &Path, wanted: &Path) -> io::Result<PathBuf> {
-    match first_free(wanted, |target| disk.rename_no_replace(from, target)) {
+    move_to_first_free(disk, from, || beside(wanted))
+}
+
+/// Moves a file from elsewhere to where the file `home` would be set aside.
+pub fn move_aside(disk: &dyn Disk, from: &Path, home: &Path) -> io::Result<PathBuf> {
+    move_to_first_free(disk, from, || aside_names(home))
+}
+
+fn move_to_first_free<Names: Iterator<Item = PathBuf>>(
+    disk: &dyn Disk,
+    from: &Path,
+    names: impl Fn() -> Names,
+) -> io::Result<PathBuf> {
+    match first_free(names(), |target| disk.rename_no_replace(from, target)) {
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-            first_free(wanted, |target| copy_over(disk, from, target))
+            first_free(names(), |target| copy_over(disk, from, target))
         }
         moved => moved,
     }
 }
 
-/// Tries the wanted name and those with a number until one is free.
-fn first_free(wanted: &Path, mut attempt: impl FnMut(&Path) -> io::Result<()>) -> io::Result<PathBuf> {
-    let mut target = wanted.to_owned();
-    for number in 1..=NAMES_MAX {
-        match attempt(&target) {
-            Ok(()) => return Ok(target),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => target = numbered(wanted, number),
+/// The wanted name, and those with a number.
+fn beside(wanted: &Path) -> impl Iterator<Item = PathBuf> {
+    std::iter::once(wanted.to_owned()).chain((1..=NAMES_MAX).map(|number| numbered(wanted, number)))
+}
+
+/// The names under which a file can be set aside.
+fn aside_names(path: &Path) -> impl Iterator<Item = PathBuf> {
+    let numbered = (1..=NAMES_MAX).map(|number| fitting(path, ".", &format!("{ASIDE}.{number}")));
+    std::iter::once(fitting(path, ".", ASIDE)).chain(numbered)
+}
+
+/// Tries names until one is free.
+fn first_free(
+    names: impl Iterator<Item = PathBuf>,
+    mut attempt: impl FnMut(&Path) -> io::Result<()>,
+) -> io::Result<PathBuf> {
+    for name in names {
+        match attempt(&name) {
+            Ok(()) => return Ok(name),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
     }
@@ -47,7 +73,7 @@ fn first_free(wanted: &Path, mut attempt: impl FnMut(&Path) -> io::Result<()>) -
 
 /// As [`move_beside`], if it is this file. `None`: another file is there by now, and stays.
 pub fn move_if(disk: &dyn Disk, from: &Path, wanted: &Path, identity: Identity) -> io::Result<Option<PathBuf>> {
-    match first_free(wanted, |target| disk.rename_no_replace(from, target)) {
+    match first_free(beside(wanted), |target| disk.rename_no_replace(from, target)) {
         Ok(moved_to) if is_file(disk, &moved_to, identity)? => return Ok(Some(moved_to)),
         Ok(moved_to) => {
             move_beside(disk, &moved_to, from)?;
@@ -58,7 +84,7 @@ pub fn move_if(disk: &dyn Disk, from: &Path, wanted: &Path, identity: Identity) 
         Err(error) => return Err(error),
     }
     let Some(aside) = set_aside(disk, from, identity)? else { return Ok(None) };
-    match first_free(wanted, |target| copy_over(disk, &aside, target)) {
+    match first_free(beside(wanted), |target| copy_over(disk, &aside, target)) {
         Ok(moved_to) => Ok(Some(moved_to)),
         Err(error) => {
             // It stays where it was, for another attempt. If not even that, the next scan does it.
@@ -77,11 +103,10 @@ pub fn remove_if(disk: &dyn Disk, path: &Path, identity: Identity) -> io::Result
 
 /// Renames the file to a name that nobody else uses, if it is this file. The new path.
 fn set_aside(disk: &dyn Disk, path: &Path, identity: Identity) -> io::Result<Option<PathBuf>> {
-    let aside = aside_path(path);
-    match disk.rename_no_replace(path, &aside) {
+    let aside = match first_free(aside_names(path), |aside| disk.rename_no_replace(path, aside)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         renamed => renamed?,
-    }
+    };
     if is_file(disk, &aside, identity)? {
         return Ok(Some(aside));
     }
@@ -109,22 +134,23 @@ pub fn put_back_if_free(disk: &dyn Disk, aside: &Path) -> io::Result<Option<Path
     }
 }
 
-/// Where the file was before it was set aside.
-fn home_of(aside: &Path) -> PathBuf {
-    let name = aside.file_name().unwrap_or_default().as_bytes();
-    let name = name.strip_prefix(b".").and_then(|name| name.strip_suffix(ASIDE.as_bytes())).unwrap_or(name);
-    aside.with_file_name(OsStr::from_bytes(name))
+/// The name of the file before it was set aside, if this is the name of one that was.
+fn name_of_aside(aside: &Path) -> Option<&OsStr> {
+    let name = aside.file_name()?.as_bytes().strip_prefix(b".")?;
+    let digits = name.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let unnumbered = name.get(..name.len() - digits).and_then(|name| name.strip_suffix(b".")).filter(|_| digits > 0);
+    let name = unnumbered.unwrap_or(name).strip_suffix(ASIDE.as_bytes())?;
+    (!name.is_empty()).then(|| OsStr::from_bytes(name))
+}
+
+/// Where the file was before it was set aside. One that was not is at home.
+pub fn home_of(aside: &Path) -> PathBuf {
+    name_of_aside(aside).map_or_else(|| aside.to_owned(), |name| aside.with_file_name(name))
 }
 
 /// Whether a file is called as one that was set aside.
 pub fn is_aside(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().as_bytes();
-    name.starts_with(b".") && name.ends_with(ASIDE.as_bytes()) && name.len() > ASIDE.len() + 1
-}
-
-/// Where this file is set aside.
-pub fn aside_path(path: &Path) -> PathBuf {
-    fitting(path, ".", ASIDE)
+    name_of_aside(path).is_some()
 }
 
 /// The file's path with a longer name; a name that would be too long loses its end.
@@ -229,6 +255,35 @@ mod tests {
         fs::write(&path, "two").unwrap();
         assert_eq!(put_back(&RealDisk, &aside).unwrap(), folder.path().join("a.1.jpg"));
         assert_eq!(names(folder.path()), ["a.1.jpg", "a.jpg"]);
+    }
+
+    /// The bug: what a kill had left aside kept the name that the next file of the same name needed to be removed.
+    #[test]
+    fn what_a_kill_left_aside_is_in_nobodys_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jpg");
+        let mut left = Vec::new();
+        for content in ["one", "two", "three"] {
+            fs::write(&path, content).unwrap();
+            left.push(set_aside(&RealDisk, &path, identity(&path)).unwrap().unwrap());
+        }
+        assert!(left.iter().all(|aside| is_aside(aside)));
+        fs::write(&path, "four").unwrap();
+        assert_eq!(put_back_if_free(&RealDisk, &left[0]).unwrap(), None);
+        assert!(remove_if(&RealDisk, &path, identity(&path)).unwrap());
+        for (aside, content) in left.iter().zip(["one", "two", "three"]) {
+            assert_eq!(put_back_if_free(&RealDisk, aside).unwrap().as_deref(), Some(&*path));
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+            assert!(remove_if(&RealDisk, &path, identity(&path)).unwrap());
+        }
+        assert_eq!(names(folder.path()), [""; 0]);
+    }
+
+    #[test]
+    fn other_names_are_not_those_of_files_set_aside() {
+        let others =
+            [".npy-ingest-aside", "a.npy-ingest-aside", ".a.npy-ingest-aside.", ".a.npy-ingest-aside.x", ".a.7", ".7"];
+        assert_eq!(others.map(|name| is_aside(Path::new(name))), [false; 6]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
@@ -16,7 +16,7 @@ use crate::decode::RowBlock;
 use crate::lane::{End, Finished, Lane, Outcome, Tally, ToIntake};
 use crate::ledger::{Entry, Fate};
 use crate::pulse;
-use crate::source::{Candidate, Identity, Place};
+use crate::source::{Candidate, Identity, Place, wall_clock_ns};
 use crate::tally::Stage;
 
 /// The first wait after a full disk; it doubles with every attempt that fails.
@@ -406,12 +406,6 @@ impl Slot {
             self.lane.tally.fail("committed rows are not published yet; the next start publishes them");
         }
     }
-}
-
-/// Nanoseconds since 1970.
-fn wall_clock_ns() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

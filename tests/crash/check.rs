@@ -9,7 +9,7 @@ use npy_ingest::ledger::Fate as LedgerFate;
 use npy_ingest::ledger::memory::Tables;
 use npy_ingest::npy::{Header, Layout};
 use npy_ingest::storage::simulated::Image;
-use npy_ingest::writer::{Paths, aside_path};
+use npy_ingest::writer::{Paths, home_of};
 
 use crate::model::{Fate, Model};
 use crate::workload::{DONE, DROP, OUTPUT_FOLDER, Workload};
@@ -247,11 +247,7 @@ impl Case {
             let copies = self.copies(now, source.content.encode(), place);
             // Set aside is at home as well.
             let at_home = names.iter().any(|name| {
-                source
-                    .places
-                    .iter()
-                    .map(|place| Path::new(DROP).join(place))
-                    .any(|home| *name == home || *name == aside_path(&home))
+                source.places.iter().map(|place| Path::new(DROP).join(place)).any(|home| home_of(name) == home)
             });
             let text = || format!("source {number} ({}) is at {names:?}", place.display());
             ensure!(names.len() <= 1, "sources", "{}: twice", text());
