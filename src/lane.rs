@@ -12,9 +12,9 @@ use std::time::{Instant, SystemTime};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::Dataset;
-use crate::decode::{Decoder, RowBlock, rows_of_each_source};
+use crate::decode::{Decoder, RowBlock, RunningHashes, rows_of_each_source};
 use crate::ledger::Entry;
-use crate::source::{Candidate, Hash, Identity, NotFinished, Place};
+use crate::source::{Candidate, Hash, Identity, NotFinished, PartRead, Place};
 pub use crate::tally::{Stage, Tally};
 
 /// Row buffers that are kept for reuse, per dataset.
@@ -37,6 +37,8 @@ pub struct Lane {
     pub accept_from: AtomicU64,
     pub turn: Turn,
     pub buffers: Buffers,
+    /// Of logs that are followed.
+    pub running: RunningHashes,
     pub tally: Tally,
     /// When it was made.
     pub started: SystemTime,
@@ -71,6 +73,15 @@ pub enum Outcome {
         /// For the ledger: what was skipped in it.
         note: Option<String>,
     },
+    /// A part of a log, with its last rows.
+    Part {
+        block: RowBlock,
+        rows: u64,
+        read: Box<PartRead>,
+        note: Option<String>,
+    },
+    /// There is nothing to take yet.
+    Nothing,
     /// The content is `candidate.known_hash`.
     Unchanged {
         hash: Hash,
@@ -176,6 +187,7 @@ impl Lane {
             accept_from: AtomicU64::new(0),
             turn: Turn::default(),
             buffers: Buffers::new(spare_bytes / options_row_bytes),
+            running: RunningHashes::default(),
             tally: Tally::default(),
             started: SystemTime::now(),
         }

@@ -72,7 +72,10 @@ fn line(dataset: &Dataset, listed: &Listed) -> String {
     if let Fate::Committed(Committed { rows: 1.., note: Some(note), .. }) = &entry.fate {
         fate.push_str(&format!("  ({note})"));
     }
-    format!("{}  source {}  {}  {fate}\n", dataset.name, entry.id, text::path(&entry.path))
+    if let Some(part) = &entry.part {
+        fate.push_str(&format!("  (bytes {} to {})", part.begin, part.end));
+    }
+    format!("{}  source {}  {}  {fate}\n", dataset.name, entry.source_id(), text::path(&entry.path))
 }
 
 /// The ledger's columns.
@@ -93,6 +96,10 @@ fn as_json(listed: &Listed) -> Value {
         "first_row": committed.map(|committed| committed.first_row),
         "rows": committed.map_or(0, |committed| committed.rows),
         "checksum": committed.map(|committed| committed.checksum.to_hex().to_string()),
+        "log": entry.part.as_ref().map(|part| part.log),
+        "log_index": entry.part.as_ref().map(|part| part.first_index),
+        "log_begin": entry.part.as_ref().map(|part| part.begin),
+        "log_end": entry.part.as_ref().map(|part| part.end),
         "committed_at": listed.committed_at,
         "moved_to": entry.moved_to.as_ref().map(|path| path.to_string_lossy()),
     })

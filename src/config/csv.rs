@@ -2,7 +2,6 @@
 
 use super::choice::{Choice, choices};
 use super::item::Item;
-use super::records::refuse_follow;
 use super::row::RowDraft;
 use super::section::Section;
 use super::slots;
@@ -50,7 +49,7 @@ pub(super) fn read(section: Section<'_>, row: &RowDraft<'_>) -> Option<CsvOption
         );
     }
     let on_error = section.choice("on_error", OnError::Reject);
-    refuse_follow(&section);
+    let follow = section.flag("follow", false);
     if let (Some(Some(delimiter)), Some(quote), Some(comment)) = (delimiter, quote, comment)
         && (Some(delimiter) == quote || Some(delimiter) == comment || (quote.is_some() && quote == comment))
     {
@@ -82,6 +81,7 @@ pub(super) fn read(section: Section<'_>, row: &RowDraft<'_>) -> Option<CsvOption
         missing: missing?,
         time_format,
         on_error,
+        follow,
     })
 }
 

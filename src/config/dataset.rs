@@ -10,7 +10,7 @@ use super::section::Section;
 use super::suggest::quoted_list;
 use super::watch::WatchDraft;
 use super::world::{Columns, Commit, Dataset, DecoderOptions, MinFree};
-use super::{columns, command, commit, csv, gps, image, npy_chunks, records, row, watch};
+use super::{columns, command, commit, csv, follow, gps, image, npy_chunks, records, row, watch};
 
 /// The decoder tables, with the extensions that they take by default; none means every file.
 const DECODERS: [(&str, &[&str]); 6] = [
@@ -74,6 +74,9 @@ pub(super) fn read<'a>(section: Section<'a>, base: &Path, memory_bytes: Option<u
     let name_of_decoder = found.as_ref().map(|(name, _, _)| *name);
     let decoder = found.and_then(|(name, _, section)| read_decoder(name, section, &row));
     let columns = columns::read(section.section("columns"), name_of_decoder);
+    if decoder.as_ref().is_some_and(DecoderOptions::follows) {
+        follow::check(&section, &watch.watch, &columns);
+    }
     let commit = commit::read(section.section("commit"));
     section.finish();
     DatasetDraft { name, base: base.to_owned(), output, watch, row, decoder, columns, commit }

@@ -23,6 +23,7 @@ mod csv;
 mod dataset;
 mod fault;
 mod fingerprint;
+mod follow;
 mod gps;
 mod image;
 mod item;

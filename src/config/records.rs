@@ -39,18 +39,6 @@ enum End {
     Big,
 }
 
-/// Refuses `follow` with words, where a decoder of this version cannot.
-pub(super) fn refuse_follow(section: &Section<'_>) {
-    if let Some(item) = section.reserved("follow")
-        && item.flag() == Some(true)
-    {
-        item.fault_with_help(
-            "this version takes a log once it is finished, not while it is written",
-            "remove the line, and let the writer begin a new file now and then",
-        );
-    }
-}
-
 pub(super) fn read(section: Section<'_>, row: &RowDraft<'_>) -> Option<RecordsOptions> {
     let skip = section.item("skip").map_or(Some(0), |item| item.integer(0..=u64::MAX >> 1, "a number of bytes"));
     let sync = section.item("sync").map_or(Some(Vec::new()), |item| read_sync(&item));
@@ -97,7 +85,7 @@ pub(super) fn read(section: Section<'_>, row: &RowDraft<'_>) -> Option<RecordsOp
             "remove the line",
         );
     }
-    refuse_follow(&section);
+    let follow = section.flag("follow", false);
     section.finish();
     Some(RecordsOptions {
         skip: skip?,
@@ -106,6 +94,7 @@ pub(super) fn read(section: Section<'_>, row: &RowDraft<'_>) -> Option<RecordsOp
         sync: sync?,
         checksum: checksum.map_or(Some(None), |checksum| checksum.map(Some))?,
         on_error,
+        follow,
     })
 }
 

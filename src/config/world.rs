@@ -189,6 +189,17 @@ pub enum DecoderOptions {
     Command(CommandOptions),
 }
 
+impl DecoderOptions {
+    /// Whether sources are taken in parts, while they are still being written.
+    pub fn follows(&self) -> bool {
+        match self {
+            Self::Records(options) => options.follow,
+            Self::Csv(options) => options.follow,
+            Self::Image(_) | Self::Gps(_) | Self::Npy(_) | Self::Command(_) => false,
+        }
+    }
+}
+
 /// `[dataset.image]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageOptions {

@@ -4,13 +4,14 @@
 //! place of each row, and fills it in. Where the bytes of a row come to rest (a buffer that waits for the writer, or a
 //! chunk of a source that is larger than its share of the memory) is the sink's business.
 //!
-//! There are three doors for the bytes of a source, and a decoder has one of them:
+//! There are four doors for the bytes of a source, and a decoder has one of them:
 //!
 //! | door | the decoder gets | for |
 //! |---|---|---|
 //! | [`WholeDecoder`] | all bytes in memory, up to [`SOURCE_BYTES_MAX`] | small files that are looked at in any order |
 //! | [`StreamDecoder`] | a [`SourceReader`], once from start to end, hashed as it is read | files of any size |
 //! | [`FileDecoder`] | the open [`SourceFile`], hashed before | other processes, and libraries that open files |
+//! | [`LogDecoder`] | a [`SourceReader`], from where the last part ended | logs that are still being written (`log`) |
 //!
 //! Behind each of them the ledger gets the hash of the very bytes that were decoded.
 
@@ -18,6 +19,8 @@ mod command;
 mod csv;
 mod gps;
 pub mod image;
+#[cfg(feature = "program")]
+mod log;
 mod npy_chunks;
 #[cfg_attr(not(feature = "program"), allow(dead_code, reason = "the pool opens sources"))]
 mod open;
@@ -32,6 +35,8 @@ mod values;
 #[cfg(feature = "program")]
 mod work;
 
+#[cfg(feature = "program")]
+pub use log::RunningHashes;
 pub use open::SourceFile;
 #[cfg(feature = "program")]
 pub use queue::FairQueue;
@@ -99,6 +104,45 @@ pub trait StreamDecoder: Send + Sync {
     ) -> Result<(), DecodeError>;
 }
 
+/// Decodes a log that is still being written, part by part.
+pub trait LogDecoder: Send + Sync {
+    /// Takes the complete records from byte `begin` on, or from the first one of a new log, and leaves what is not complete.
+    /// A record that ends the work does so behind those before it, which are taken.
+    fn follow(
+        &self,
+        reader: &mut SourceReader<'_>,
+        begin: Option<u64>,
+        about: About<'_>,
+        sink: &mut dyn RowSink,
+    ) -> Result<Taken, DecodeError>;
+
+    /// The last place at or before `at` where a record begins, in a log whose first one begins at `first`.
+    fn boundary(&self, file: &std::fs::File, first: u64, at: u64) -> std::io::Result<u64>;
+}
+
+/// How far a log was taken.
+#[derive(Debug)]
+pub struct Taken {
+    /// Where its first record begins: bytes from the file's start.
+    pub first: u64,
+    /// Behind the last record that was taken or left out.
+    pub end: u64,
+    /// Why nothing behind that is taken.
+    pub stopped: Option<Rejection>,
+}
+
+impl Taken {
+    /// With the error that was found at `end`.
+    fn stopped_at(first: u64, end: u64, error: Option<DecodeError>) -> Result<Self, DecodeError> {
+        let stopped = match error {
+            None => None,
+            Some(DecodeError::Rejected(rejection)) => Some(rejection),
+            Some(error) => return Err(error),
+        };
+        Ok(Self { first, end, stopped })
+    }
+}
+
 /// Decodes an open file, which has been hashed, and whose identity is checked again afterwards.
 pub trait FileDecoder: Send + Sync {
     fn decode(&self, file: &SourceFile, about: About<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError>;
@@ -109,6 +153,8 @@ pub enum Decoder {
     Whole(Box<dyn WholeDecoder>),
     Stream(Box<dyn StreamDecoder>),
     File(Box<dyn FileDecoder>),
+    /// With `follow`.
+    Log(Box<dyn LogDecoder>),
 }
 
 impl Decoder {
@@ -116,9 +162,13 @@ impl Decoder {
         match &options.decoder {
             DecoderOptions::Image(image) => Self::Whole(Box::new(ImageDecoder::new(image.clone(), Limits::default()))),
             DecoderOptions::Records(records) => {
-                Self::Stream(Box::new(RecordsDecoder::new(records, options.row.row_bytes())))
+                let decoder = Box::new(RecordsDecoder::new(records, options.row.row_bytes()));
+                if records.follow { Self::Log(decoder) } else { Self::Stream(decoder) }
             }
-            DecoderOptions::Csv(csv) => Self::Stream(Box::new(CsvDecoder::new(csv))),
+            DecoderOptions::Csv(csv) => {
+                let decoder = Box::new(CsvDecoder::new(csv));
+                if csv.follow { Self::Log(decoder) } else { Self::Stream(decoder) }
+            }
             DecoderOptions::Gps(gps) => Self::Whole(Box::new(GpsDecoder::new(gps))),
             DecoderOptions::Npy(npy) => Self::Stream(Box::new(NpyDecoder::new(npy, &options.row))),
             DecoderOptions::Command(command) => Self::File(Box::new(CommandDecoder::new(command, options))),

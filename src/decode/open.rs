@@ -38,12 +38,7 @@ impl SourceFile {
         expected: Identity,
         writer_was_seen: bool,
     ) -> Result<Self, OpenFailure> {
-        let file = open_beneath(root, below).map_err(|error| match error {
-            Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV => OpenFailure::Gone,
-            // Somebody's lease on the file, or a rename while the path was walked.
-            Errno::AGAIN => OpenFailure::NotFinished(NotFinished::Changed),
-            error => OpenFailure::Unreadable(error.into()),
-        })?;
+        let file = open_beneath(root, below).map_err(open_failure)?;
         let source = Self { file, identity: expected };
         match source.identity_now()? {
             Some(identity) if identity == expected => {}
@@ -56,6 +51,23 @@ impl SourceFile {
             Writers::Unknown if writer_was_seen => Err(OpenFailure::NotFinished(NotFinished::MayBeWritten)),
             Writers::Unknown => Ok(source),
         }
+    }
+
+    /// As [`Self::open`] for a file that is still being written: the one with this inode, with the size that it has now.
+    pub(super) fn open_growing(root: &Path, below: &Path, expected: Identity) -> Result<Self, OpenFailure> {
+        let file = open_beneath(root, below).map_err(open_failure)?;
+        let mut source = Self { file, identity: expected };
+        source.identity = match source.identity_now()? {
+            Some(identity) if identity.inode == expected.inode => identity,
+            Some(_) => return Err(OpenFailure::NotFinished(NotFinished::Changed)),
+            None => return Err(OpenFailure::Gone),
+        };
+        Ok(source)
+    }
+
+    /// Bytes that it has by now.
+    pub(super) fn size_now(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
     }
 
     /// An open file as it is, for those who decode without the service: nothing is asked about its place and its writers.
@@ -126,6 +138,15 @@ impl SourceFile {
         let metadata = self.file.metadata().map_err(OpenFailure::Unreadable)?;
         let status = FileStatus::from(&metadata);
         Ok(status.is_regular.then(|| Identity::from(&status)))
+    }
+}
+
+fn open_failure(error: Errno) -> OpenFailure {
+    match error {
+        Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV => OpenFailure::Gone,
+        // Somebody's lease on the file, or a rename while the path was walked.
+        Errno::AGAIN => OpenFailure::NotFinished(NotFinished::Changed),
+        error => OpenFailure::Unreadable(error.into()),
     }
 }
 

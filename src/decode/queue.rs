@@ -72,6 +72,7 @@ mod tests {
             writer_was_seen: false,
             arrived_ns: 0,
             is_last_attempt: false,
+            follow: None,
         }
     }
 

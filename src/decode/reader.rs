@@ -17,11 +17,23 @@ pub struct SourceReader<'a> {
 
 impl<'a> SourceReader<'a> {
     pub(super) fn new(source: &'a SourceFile) -> io::Result<Self> {
+        Self::at(source, 0)
+    }
+
+    /// From a place in the file; it may go to others. What it hashes is what it read, in that order.
+    pub(super) fn at(source: &'a SourceFile, position: u64) -> io::Result<Self> {
         let mut file = source.file();
-        file.seek(SeekFrom::Start(0))?;
+        file.seek(SeekFrom::Start(position))?;
         // Only advice: the kernel reads ahead further. That a filesystem does not take it changes nothing.
         let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential);
-        Ok(Self { source, hasher: blake3::Hasher::new(), position: 0 })
+        Ok(Self { source, hasher: blake3::Hasher::new(), position })
+    }
+
+    /// Goes on from another place in the file.
+    pub fn go_to(&mut self, position: u64) -> io::Result<()> {
+        self.source.file().seek(SeekFrom::Start(position))?;
+        self.position = position;
+        Ok(())
     }
 
     /// Bytes of the whole source.

@@ -57,6 +57,11 @@ impl<'a> SourceRows<'a> {
         }
     }
 
+    /// Somebody else makes the rows' checksum.
+    pub fn has_other_checksum(&mut self) {
+        self.is_source = true;
+    }
+
     pub fn rows(&self) -> u64 {
         self.rows
     }

@@ -10,7 +10,7 @@ use crossbeam_channel::Sender;
 use super::open::{OpenFailure, SourceFile};
 use super::reader::SourceReader;
 use super::sink::{FinishedRows, SourceRows};
-use super::{About, DecodeError, Decoder, SOURCE_BYTES_MAX};
+use super::{About, DecodeError, Decoder, SOURCE_BYTES_MAX, log};
 use crate::lane::{Finished, Lane, Outcome, Stage, ToWriter};
 use crate::pulse;
 use crate::source::{Candidate, Hash};
@@ -42,14 +42,18 @@ pub fn work(lane: &Lane, candidate: Candidate, to_writer: &Sender<ToWriter>) {
 
 fn take(lane: &Lane, candidate: &Candidate, to_writer: &Sender<ToWriter>) -> Outcome {
     let root = lane.options.root(candidate.place.folder);
+    let (path, extension) = (root.join(&candidate.place.below), candidate.place.extension());
+    let about = About { path: &path, extension: extension.as_deref(), interrupted: &lane.interrupted };
+    let rows = || SourceRows::new(lane, candidate.sequence, to_writer);
+    if let Decoder::Log(decoder) = &lane.decoder {
+        return log::follow(lane, candidate, &**decoder, about, rows)
+            .unwrap_or_else(|failure| failed(candidate, failure));
+    }
     let opened = SourceFile::open(root, &candidate.place.below, candidate.identity, candidate.writer_was_seen);
     let source = match opened {
         Ok(source) => source,
         Err(failure) => return failed(candidate, failure),
     };
-    let (path, extension) = (root.join(&candidate.place.below), candidate.place.extension());
-    let about = About { path: &path, extension: extension.as_deref(), interrupted: &lane.interrupted };
-    let rows = || SourceRows::new(lane, candidate.sequence, to_writer);
     let taken = match &lane.decoder {
         Decoder::Whole(decoder) => {
             whole(lane, candidate, &source, rows, |bytes, rows| decoder.decode(bytes, about, rows))
@@ -58,6 +62,7 @@ fn take(lane: &Lane, candidate: &Candidate, to_writer: &Sender<ToWriter>) -> Out
             stream(lane, candidate, &source, rows, |reader, rows| decoder.decode(reader, about, rows))
         }
         Decoder::File(decoder) => file(lane, candidate, &source, rows, |rows| decoder.decode(&source, about, rows)),
+        Decoder::Log(_) => Ok(Outcome::Interrupted),
     };
     taken.unwrap_or_else(|failure| failed(candidate, failure))
 }

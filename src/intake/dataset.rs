@@ -7,19 +7,17 @@ use std::time::{Duration, Instant};
 
 use super::aside::give_back;
 use super::folders::{Change, Folder};
+use super::logs::Logs;
 use super::look::Look;
-use super::scan::{Problem, is_wanted, walk};
+use super::scan::{Problem, walk};
 use super::tracker::{Due, Tracker};
-use super::watch::{Hint, Watcher};
+use super::watch::Watcher;
 use crate::config::{Disposal, Order, Watch};
 use crate::lane::{Lane, Tally};
 use crate::ledger::{Entry, Fate, FirstLook, LedgerError};
-use crate::source::{Hash, Identity, NotFinished, Place, wall_clock_ns};
+use crate::source::{Follow, Hash, Identity, NotFinished, Place, wall_clock_ns};
 use crate::storage::FileStatus;
 
-/// A new folder is scanned at once, and again after these times: what is put into it before its watch is there sends no
-/// event.
-const NEW_FOLDER_SCANS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(250), Duration::from_millis(1500)];
 /// More new folders at a time than this are found by a scan of everything.
 const NEW_FOLDERS_MAX: usize = 64;
 /// Where the kernel does not tell whether a file is being written, it must be quiet this much longer than `settle`.
@@ -38,19 +36,19 @@ pub struct DatasetIntake {
     pub lane: Arc<Lane>,
     pub tracker: Tracker,
     /// `None` while the dataset is not open.
-    look: Option<Look>,
+    pub(super) look: Option<Look>,
     /// Its ledger could not be read when it was opened.
     open_again_at: Option<Instant>,
-    folders: Vec<Folder>,
+    pub(super) folders: Vec<Folder>,
     /// For each folder, when it is to be scanned.
-    scans_due: Vec<Instant>,
+    pub(super) scans_due: Vec<Instant>,
     /// For each folder, whether it was scanned, or found to be missing.
-    scanned: Vec<bool>,
+    pub(super) scanned: Vec<bool>,
     /// One scan is enough (`--once`).
     once: bool,
     /// How often `--once` has waited for files to become quiet.
     waits: u32,
-    new_folders: BTreeSet<(Instant, usize, PathBuf)>,
+    pub(super) new_folders: BTreeSet<(Instant, usize, PathBuf)>,
     pub paused_until: Option<Instant>,
     /// After a pause one source is tried before the others follow.
     pub is_on_trial: bool,
@@ -62,6 +60,8 @@ pub struct DatasetIntake {
     pub unfinished_since: Option<Instant>,
     /// By the wall clock, when the dataset's writer had not begun yet.
     made_ns: i64,
+    pub(super) logs: Logs,
+    pub(super) logs_were_read: bool,
 }
 
 /// Known sources that wait to be disposed of; the next scan finds the others.
@@ -77,12 +77,14 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// A file on a network filesystem counts as quiet at first sight if it is older than this by our clock.
 const OLD_ANYWHERE: Duration = Duration::from_secs(3600);
 
-struct Found {
-    place: Place,
-    status: FileStatus,
-    known_hash: Option<Hash>,
+pub(super) struct Found {
+    pub(super) place: Place,
+    pub(super) status: FileStatus,
+    pub(super) known_hash: Option<Hash>,
+    /// For a log that is followed.
+    pub(super) follow: Option<Box<Follow>>,
     /// Set for a file that was tracked.
-    due: Option<Due>,
+    pub(super) due: Option<Due>,
 }
 
 impl DatasetIntake {
@@ -106,10 +108,12 @@ impl DatasetIntake {
             problems: Vec::new(),
             unfinished_since: None,
             made_ns: wall_clock_ns(),
+            logs: Logs::default(),
+            logs_were_read: false,
         }
     }
 
-    fn watch(&self) -> &Watch {
+    pub(super) fn watch(&self) -> &Watch {
         &self.lane.options.watch
     }
 
@@ -156,50 +160,11 @@ impl DatasetIntake {
     }
 
     /// Whether the path lies below one of the folders, and where.
-    fn place_of(&self, path: &Path) -> Option<Place> {
+    pub(super) fn place_of(&self, path: &Path) -> Option<Place> {
         self.folders.iter().enumerate().find_map(|(folder, candidate)| {
             let below = path.strip_prefix(&candidate.root).ok()?;
             Some(Place { folder, below: below.to_owned() })
         })
-    }
-
-    /// Takes a hint to heart, if it is about one of the folders.
-    pub fn hint(&mut self, hint: &Hint, now: Instant) {
-        let (path, is_finished) = match hint {
-            Hint::Changed(path) => (path, Some(false)),
-            Hint::Finished(path) => (path, Some(true)),
-            Hint::Folder(path) => return self.hint_folder(path, now),
-            Hint::Removed(path) => {
-                // A watched folder that goes away is looked for; other files that go away need nothing.
-                for (folder, due) in self.folders.iter().zip(&mut self.scans_due) {
-                    if folder.root.starts_with(path) && !path.as_os_str().is_empty() {
-                        *due = now;
-                    }
-                }
-                return;
-            }
-        };
-        let Some(place) = self.place_of(path) else { return };
-        if place.below.as_os_str().is_empty() || !is_wanted(self.watch(), &place.below) {
-            return;
-        }
-        let due = now + self.watch().settle;
-        self.tracker.touch(place, due, None, is_finished);
-    }
-
-    fn hint_folder(&mut self, path: &Path, now: Instant) {
-        for (folder, due) in self.folders.iter().zip(&mut self.scans_due) {
-            if folder.root.starts_with(path) {
-                *due = now;
-            }
-        }
-        let Some(place) = self.place_of(path) else { return };
-        if !self.watch().recursive || self.watch().exclude.is_match(&place.below) {
-            return;
-        }
-        for delay in NEW_FOLDER_SCANS {
-            self.new_folders.insert((now + delay, place.folder, place.below.clone()));
-        }
     }
 
     /// Does what is due: scans, new folders, files whose quiet time is over.
@@ -214,14 +179,14 @@ impl DatasetIntake {
         self.scan_new_folders(now);
         let mut found = Vec::new();
         while let Some(due) = self.tracker.pop_due(now) {
-            found.extend(self.look_at(due, now));
+            found.extend(if self.follows() { self.look_at_log(due, now) } else { self.look_at(due, now) });
         }
         sort(&mut found, self.watch().order);
-        for Found { status, known_hash, due, place } in found {
+        for Found { status, known_hash, follow, due, place } in found {
             if let Some(due) = due {
-                self.tracker.make_ready(due, &status, known_hash);
+                self.tracker.make_ready(due, &status, known_hash, follow);
             } else {
-                self.tracker.add_ready(place, &status, known_hash);
+                self.tracker.add_ready(place, &status, known_hash, follow);
             }
         }
     }
@@ -253,6 +218,7 @@ impl DatasetIntake {
         for index in checked {
             let (Some(folder), Some(due)) = (self.folders.get(index), self.scans_due.get_mut(index)) else { continue };
             *due = match (self.once, is_settled) {
+                _ if self.logs.hold.is_some() => after + self.logs.hold.unwrap_or_default(),
                 (true, false) => after + watch.settle,
                 (true, true) => after + NEVER,
                 (false, _) => folder.next_check(watch, after),
@@ -290,6 +256,11 @@ impl DatasetIntake {
     /// there is taken in one order; `false` says so. For files that never become quiet it waits only so often.
     fn scan(&mut self, targets: &[(usize, PathBuf)], now: Instant) -> bool {
         let Some(look) = self.look.take() else { return true };
+        if self.follows() {
+            let result = self.find_logs(&look);
+            self.look = Some(look);
+            return self.take_logs(result);
+        }
         let result = self.find(targets, &look);
         self.look = Some(look);
         let found = match result {
@@ -315,7 +286,7 @@ impl DatasetIntake {
         for one in found {
             let identity = Identity::from(&one.status);
             if is_quiet(&one) {
-                self.tracker.add_ready(one.place, &one.status, one.known_hash);
+                self.tracker.add_ready(one.place, &one.status, one.known_hash, None);
             } else {
                 self.tracker.touch(one.place, now + settle, Some(identity), None);
             }
@@ -347,7 +318,7 @@ impl DatasetIntake {
                 let identity = Identity::from(&status);
                 match look.at(&place, identity) {
                     Ok(FirstLook::Read { known_hash }) => {
-                        found.push(Found { place, status, known_hash, due: None });
+                        found.push(Found { place, status, known_hash, follow: None, due: None });
                         if found.len() > room.saturating_mul(2).max(1024) {
                             // More than can be tracked: the first in order stay, the next scan finds the others.
                             self.tracker.is_incomplete = true;
@@ -405,7 +376,7 @@ impl DatasetIntake {
                 if due.seen.is_none() {
                     Tally::add(&self.lane.tally.found, 1);
                 }
-                return Some(Found { place: due.place.clone(), status, known_hash, due: Some(due) });
+                return Some(Found { place: due.place.clone(), status, known_hash, follow: None, due: Some(due) });
             }
             Ok(FirstLook::Known(entry)) => self.known(due.place, identity, entry),
             Ok(FirstLook::Ignored) => Tally::add(&self.lane.tally.known, 1),
@@ -418,7 +389,7 @@ impl DatasetIntake {
     }
 
     /// For the report of `--once`; a service has its log.
-    fn note_problem(&mut self, text: String) {
+    pub(super) fn note_problem(&mut self, text: String) {
         if self.once {
             self.problems.push(format!("dataset \"{}\": {text}", self.lane.options.name));
         }
@@ -444,15 +415,23 @@ impl DatasetIntake {
 
     /// A file that was taken turned out not to be finished.
     pub fn not_finished(&mut self, place: Place, why: NotFinished, now: Instant) {
+        if why == NotFinished::Replaced {
+            return self.log_was_replaced(&place, now);
+        }
         let settle = self.watch().settle.max(Duration::from_millis(10));
         let wait = match why {
-            NotFinished::Changed => settle,
+            NotFinished::Changed | NotFinished::Replaced => settle,
             // Its close sends an event; without events it is asked again.
             NotFinished::BeingWritten => settle.max(Duration::from_millis(100)),
             NotFinished::MayBeWritten => (settle * UNCERTAIN_FACTOR).max(UNCERTAIN_MIN),
         };
         self.unfinished_since.get_or_insert(now);
         self.tracker.settle_again(place, now, wait);
+    }
+
+    /// Whether nothing is dispatched until what is in flight has come back.
+    pub fn is_on_hold(&self) -> bool {
+        self.logs.hold.is_some()
     }
 
     /// Shows what is on its way. Whether something is.

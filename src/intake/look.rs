@@ -1,12 +1,14 @@
 //! The cheap look at a file: does the ledger have it?
 
-use std::path::Path;
+use std::cmp::Ordering;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::Dataset;
-use crate::ledger::{Entry, FirstLook, Known, LedgerError, LedgerView, Rules, first_look};
-use crate::source::{Identity, Place};
-use crate::storage::RealDisk;
+use crate::ledger::{Entry, Fate, FirstLook, Known, LedgerError, LedgerView, Rules, first_look};
+use crate::source::{Hash, Identity, LogState, Original, Place};
+use crate::storage::{FileStatus, RealDisk};
 use crate::writer::{Paths, is_elsewhere, rules};
 
 /// A dataset's ledger, as the intake reads it.
@@ -27,6 +29,80 @@ impl Look {
     pub fn at(&self, place: &Place, identity: Identity) -> Result<FirstLook, LedgerError> {
         let known = ViewKnown { view: &self.view, base: &self.options.base };
         first_look(&known, self.rules, &self.options.ledger_path(place), identity)
+    }
+}
+
+/// A file of a dataset that follows logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogLook {
+    /// All of it was taken, or nothing more is to be.
+    Nothing,
+    /// It is longer than what was taken.
+    Grown(LogState),
+    /// It is shorter.
+    Replaced(LogState),
+    /// Nothing was taken of it yet. Also an empty one: the log that had its name before may have more.
+    New,
+}
+
+/// The newest part of a log.
+pub struct Log {
+    pub entry: Entry,
+    pub state: LogState,
+    /// The path of its first part.
+    pub first_path: PathBuf,
+}
+
+/// So many logs are looked at to find out whether a file is a copy.
+const ORIGINALS_MAX: usize = 64;
+/// So many parts of a log are compared.
+const PARTS_MAX: usize = 64;
+
+impl Look {
+    pub fn log(&self, place: &Place, status: &FileStatus) -> Result<LogLook, LedgerError> {
+        let newest = self.view.newest_part_of_inode(status.inode)?;
+        let Some((entry, state)) = newest.and_then(|entry| entry.log_state().map(|state| (entry, state))) else {
+            return Ok(LogLook::New);
+        };
+        let is_rejected = matches!(entry.fate, Fate::Rejected { .. });
+        let is_untouched = entry.identity == Identity::from(status) && entry.path == self.options.ledger_path(place);
+        Ok(match status.size.cmp(&state.part.end) {
+            Ordering::Less => LogLook::Replaced(state),
+            Ordering::Equal => LogLook::Nothing,
+            Ordering::Greater if is_rejected || is_untouched => LogLook::Nothing,
+            Ordering::Greater => LogLook::Grown(state),
+        })
+    }
+
+    /// The newest part of a log that was taken under this path.
+    pub fn log_at_path(&self, place: &Place) -> Result<Option<Entry>, LedgerError> {
+        Ok(self.view.at_path(&self.options.ledger_path(place))?.filter(|entry| entry.part.is_some()))
+    }
+
+    pub fn knows_inode(&self, inode: u64) -> Result<bool, LedgerError> {
+        Ok(self.view.newest_part_of_inode(inode)?.is_some())
+    }
+
+    /// The logs that were begun last.
+    pub fn newest_logs(&self) -> Result<Vec<Log>, LedgerError> {
+        let newest = self.view.newest_logs(ORIGINALS_MAX)?;
+        let log = |(entry, first_path): (Entry, PathBuf)| Some(Log { state: entry.log_state()?, entry, first_path });
+        Ok(newest.into_iter().filter_map(log).collect())
+    }
+
+    /// These, as what a new file may be a copy of.
+    pub fn originals(&self) -> Result<Vec<Original>, LedgerError> {
+        let mut originals = Vec::new();
+        for Log { entry, state, first_path } in self.newest_logs()? {
+            let (path, first_path) = (self.options.base.join(&entry.path), self.options.base.join(first_path));
+            originals.push(Original { parts: self.parts(&state)?, state, path, first_path });
+        }
+        Ok(originals)
+    }
+
+    /// A log's newest parts.
+    pub fn parts(&self, state: &LogState) -> Result<Vec<(Range<u64>, Hash)>, LedgerError> {
+        self.view.newest_parts(state.part.log, PARTS_MAX)
     }
 }
 

@@ -6,6 +6,8 @@
 mod aside;
 mod dataset;
 mod folders;
+mod hints;
+mod logs;
 mod look;
 mod scan;
 mod survey;
@@ -222,19 +224,18 @@ impl Intake {
             ToIntake::Done { place, permit_bytes, end, sequence, .. } => {
                 self.used_bytes -= permit_bytes;
                 self.in_flight -= 1;
-                let settle = dataset.lane.options.watch.settle;
                 match end {
                     End::Settled => {
                         dataset.is_on_trial = false;
                         dataset.unfinished_since = None;
                         if dataset.tracker.settle(&place) && !self.once {
-                            dataset.tracker.touch(place, now + settle, None, None);
+                            dataset.touch(place, now);
                         }
                     }
                     End::Gone => {
                         // Perhaps another file is there by now.
                         if dataset.tracker.settle(&place) {
-                            dataset.tracker.touch(place, now + settle, None, None);
+                            dataset.touch(place, now);
                         }
                     }
                     End::NotFinished(why) => dataset.not_finished(place, why, now),
@@ -296,7 +297,7 @@ impl Intake {
             lane.accept_from.store(lane.dispatched.load(Ordering::Acquire), Ordering::Release);
             lane.interrupted.store(false, Ordering::Relaxed);
         }
-        if dataset.is_on_trial && dataset.tracker.in_flight() > 0 {
+        if dataset.is_on_hold() || dataset.is_on_trial && dataset.tracker.in_flight() > 0 {
             return false;
         }
         let permit_bytes = dataset.lane.permit_bytes();
@@ -322,6 +323,7 @@ impl Intake {
             writer_was_seen: ready.writer_was_seen,
             arrived_ns: ready.arrived_ns,
             is_last_attempt: ready.is_last_attempt(),
+            follow: ready.follow,
         };
         self.used_bytes += permit_bytes;
         self.in_flight += 1;

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::look::Look;
+use super::look::{LogLook, Look};
 use super::scan::walk;
 use crate::config::Dataset;
 use crate::ledger::{Fate, FirstLook, LedgerError};
 use crate::source::{Identity, Place};
+use crate::storage::FileStatus;
 
 /// How many files have which prospects.
 #[derive(Debug, Default, Clone, PartialEq, Eq, serde::Serialize)]
@@ -26,6 +27,19 @@ pub struct Survey {
     pub problems: Vec<String>,
 }
 
+impl Survey {
+    /// A log that is followed: it has something new, or all of it is there.
+    fn add_log(&mut self, log: &LogLook, status: &FileStatus) {
+        let taken = match log {
+            LogLook::Nothing => return self.committed += 1,
+            LogLook::Grown(state) => state.part.end,
+            LogLook::Replaced(_) | LogLook::New => 0,
+        };
+        self.new += 1;
+        self.new_bytes += status.size.saturating_sub(taken);
+    }
+}
+
 /// Walks the folders of one dataset and asks its ledger, if there is one, about every file.
 pub fn survey(options: &Arc<Dataset>) -> Result<Survey, LedgerError> {
     let look = Look::open(options)?;
@@ -34,6 +48,14 @@ pub fn survey(options: &Arc<Dataset>) -> Result<Survey, LedgerError> {
         let mut failure = None;
         let walked = walk(root, Path::new(""), &options.watch, &mut |below, status| {
             let place = Place { folder, below };
+            if options.decoder.follows() {
+                let log = look.as_ref().map_or(Ok(LogLook::New), |look| look.log(&place, &status));
+                match log {
+                    Ok(log) => survey.add_log(&log, &status),
+                    Err(error) => failure = Some(error),
+                }
+                return;
+            }
             let first = match &look {
                 Some(look) => look.at(&place, Identity::from(&status)),
                 None => Ok(FirstLook::Read { known_hash: None }),

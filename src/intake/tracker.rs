@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::source::{Hash, Identity, Place};
+use crate::source::{Follow, Hash, Identity, Place};
 use crate::storage::FileStatus;
 use crate::tally::Waiting;
 
@@ -50,6 +50,8 @@ pub struct Ready {
     pub writer_was_seen: bool,
     /// When it came, or was last changed, by the kernel: nanoseconds since 1970.
     pub arrived_ns: i64,
+    /// For a log that is followed.
+    pub follow: Option<Box<Follow>>,
     attempts: u32,
     /// How often in a row it turned out not to be finished.
     asked: u32,
@@ -153,6 +155,20 @@ impl Tracker {
         }
     }
 
+    /// As [`Self::touch`] for a file that need not be quiet: it is due at `due`, whatever comes until then.
+    pub fn touch_growing(&mut self, place: Place, due: Instant) {
+        match self.files.get(&place) {
+            None | Some(State::InFlight { .. }) => self.touch(place, due, None, None),
+            Some(State::Settling(_) | State::Ready(_)) => {}
+        }
+    }
+
+    /// Forgets everything. Nothing may be in flight.
+    pub fn clear(&mut self) {
+        debug_assert_eq!(self.in_flight, 0);
+        *self = Self::default();
+    }
+
     /// The next file that has been quiet until now. It is no longer tracked.
     pub fn pop_due(&mut self, now: Instant) -> Option<Due> {
         while let Some(Reverse((due, _))) = self.due.peek()
@@ -181,16 +197,22 @@ impl Tracker {
     }
 
     /// Queues a file that [`Self::pop_due`] gave.
-    pub fn make_ready(&mut self, due: Due, status: &FileStatus, known_hash: Option<Hash>) {
+    pub fn make_ready(&mut self, due: Due, status: &FileStatus, known_hash: Option<Hash>, follow: Option<Box<Follow>>) {
         let Due { place, writer_was_seen, attempts, asked, .. } = due;
         let (identity, arrived_ns) = (Identity::from(status), status.ctime_ns);
-        self.queue(place, Ready { identity, known_hash, writer_was_seen, arrived_ns, attempts, asked });
+        self.queue(place, Ready { identity, known_hash, writer_was_seen, arrived_ns, follow, attempts, asked });
     }
 
     /// Queues a file that a scan found quiet.
-    pub fn add_ready(&mut self, place: Place, status: &FileStatus, known_hash: Option<Hash>) {
+    pub fn add_ready(
+        &mut self,
+        place: Place,
+        status: &FileStatus,
+        known_hash: Option<Hash>,
+        follow: Option<Box<Follow>>,
+    ) {
         let (identity, arrived_ns) = (Identity::from(status), status.ctime_ns);
-        let ready = Ready { identity, known_hash, writer_was_seen: false, arrived_ns, attempts: 0, asked: 0 };
+        let ready = Ready { identity, known_hash, writer_was_seen: false, arrived_ns, follow, attempts: 0, asked: 0 };
         self.queue(place, ready);
     }
 
@@ -325,7 +347,7 @@ mod tests {
         assert_eq!(tracker.next_due(), Some(after(90)));
         let due = tracker.pop_due(after(90)).unwrap();
         assert!(!due.writer_was_seen);
-        tracker.make_ready(due, &status(1), None);
+        tracker.make_ready(due, &status(1), None, None);
         assert_eq!(names(&mut tracker), ["a"]);
         assert_eq!(tracker.in_flight(), 1);
     }
@@ -334,7 +356,7 @@ mod tests {
     fn what_comes_back_goes_first_and_in_its_order() {
         let mut tracker = Tracker::default();
         for name in ["a", "b", "c", "d"] {
-            tracker.add_ready(place(name), &status(1), None);
+            tracker.add_ready(place(name), &status(1), None, None);
         }
         tracker.take();
         tracker.take();
@@ -346,7 +368,7 @@ mod tests {
     #[test]
     fn an_event_while_a_file_is_in_flight_is_remembered() {
         let mut tracker = Tracker::default();
-        tracker.add_ready(place("a"), &status(1), None);
+        tracker.add_ready(place("a"), &status(1), None, None);
         tracker.take();
         tracker.touch(place("a"), Instant::now(), None, None);
         assert!(tracker.settle(&place("a")));
@@ -356,7 +378,7 @@ mod tests {
     #[test]
     fn a_ready_file_that_is_touched_settles_again() {
         let mut tracker = Tracker::default();
-        tracker.add_ready(place("a"), &status(1), None);
+        tracker.add_ready(place("a"), &status(1), None, None);
         tracker.touch(place("a"), Instant::now(), None, Some(false));
         assert!(tracker.take().is_none());
         assert!(tracker.pop_due(Instant::now()).is_some());
@@ -367,7 +389,7 @@ mod tests {
     fn a_file_that_is_held_open_is_asked_less_and_less_often_until_it_is_closed() {
         let mut tracker = Tracker::default();
         let mut now = Instant::now();
-        tracker.add_ready(place("a"), &status(1), None);
+        tracker.add_ready(place("a"), &status(1), None, None);
         let mut waits = Vec::new();
         for _ in 0..7 {
             let (taken, _) = tracker.take().unwrap();
@@ -376,7 +398,7 @@ mod tests {
             waits.push((due - now).as_millis());
             now = due;
             let due = tracker.pop_due(now).unwrap();
-            tracker.make_ready(due, &status(1), None);
+            tracker.make_ready(due, &status(1), None, None);
         }
         assert_eq!(waits, [100, 200, 400, 800, 1600, 2000, 2000]);
         let (taken, _) = tracker.take().unwrap();
@@ -389,14 +411,14 @@ mod tests {
     #[test]
     fn attempts_to_read_come_to_an_end() {
         let mut tracker = Tracker::default();
-        tracker.add_ready(place("a"), &status(1), None);
+        tracker.add_ready(place("a"), &status(1), None, None);
         let now = Instant::now();
         for attempt in 1..=ATTEMPTS_MAX {
             let (taken, ready) = tracker.take().unwrap();
             assert_eq!(ready.is_last_attempt(), attempt == ATTEMPTS_MAX);
             let delay = tracker.retry(taken, now);
             let due = tracker.pop_due(now + delay).unwrap();
-            tracker.make_ready(due, &status(1), None);
+            tracker.make_ready(due, &status(1), None, None);
         }
     }
 
@@ -409,8 +431,8 @@ mod tests {
             let figure = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
             [&waiting.settling, &waiting.ready, &waiting.in_flight, &waiting.bytes, &waiting.oldest_ns].map(figure)
         };
-        tracker.add_ready(place("a"), &status(10), None);
-        tracker.add_ready(place("b"), &status(20), None);
+        tracker.add_ready(place("a"), &status(10), None, None);
+        tracker.add_ready(place("b"), &status(20), None, None);
         tracker.touch(place("c"), Instant::now(), None, Some(true));
         tracker.take();
         tracker.show(&waiting);

@@ -190,6 +190,7 @@ mod tests {
             hash: Some(hash(path)),
             fate,
             moved_to: None,
+            part: None,
         };
         Table {
             entries: vec![entry(1, "good", committed), entry(2, "bad", Fate::Rejected { reason: "no".into() })],

@@ -228,6 +228,19 @@ impl Ledger for MemoryLedger {
         Ok(found.map(|entry| (**entry).clone()))
     }
 
+    fn newest_part_of_inode(&self, inode: u64) -> Result<Option<Entry>, LedgerError> {
+        let tables = self.read()?;
+        let is_newest = |entry: &Entry| {
+            let of_log = tables.newest(|other| other.part.is_some() && other.source_id() == entry.source_id());
+            of_log.is_some_and(|newest| newest.id == entry.id)
+        };
+        Ok(tables.newest(|entry| entry.identity.inode == inode && entry.part.is_some() && is_newest(entry)))
+    }
+
+    fn newest_part(&self, log: u64) -> Result<Option<Entry>, LedgerError> {
+        Ok(self.read()?.newest(|entry| entry.part.as_ref().is_some_and(|part| part.log == log)))
+    }
+
     fn committed_from(&self, row: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
         let tables = self.read()?;
         let has_rows_from = |entry: &Entry| matches!(&entry.fate, Fate::Committed(Committed { first_row, rows, .. }) if *rows > 0 && first_row + rows > row);
@@ -256,6 +269,11 @@ impl Ledger for MemoryLedger {
                 let entry = Arc::make_mut(entry);
                 entry.path.clone_from(&found.path);
                 entry.identity = found.identity;
+            }
+        }
+        for extended in new.extended {
+            for entry in entries.iter_mut().filter(|entry| entry.id == extended.id) {
+                *entry = Arc::new(extended.clone());
             }
         }
         Arc::make_mut(&mut tables.labels).extend_from_slice(new.new_labels);

@@ -19,12 +19,12 @@ pub use view::{Counts, LedgerView, Listed};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::source::{Hash, Identity};
+use crate::source::{Hash, Identity, LogState, Part};
 
 /// A source as the ledger has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The value in the `source` column.
+    /// The value in the `source` column; for a log that is followed, see [`Self::source_id`].
     pub id: u64,
     /// As configured: relative to the config file's folder where the watched folder is given so.
     pub path: PathBuf,
@@ -34,6 +34,24 @@ pub struct Entry {
     pub fate: Fate,
     /// Where it was moved to, where it was.
     pub moved_to: Option<PathBuf>,
+    /// Set for a part of a log that is followed. Its `hash` is that of these bytes.
+    pub part: Option<Part>,
+}
+
+impl Entry {
+    /// The value in the `source` column.
+    pub fn source_id(&self) -> u64 {
+        self.part.as_ref().map_or(self.id, |part| part.log)
+    }
+
+    /// Where the log stands, if this is its newest part.
+    pub fn log_state(&self) -> Option<LogState> {
+        let rows = match &self.fate {
+            Fate::Committed(committed) => committed.rows,
+            Fate::Rejected { .. } => 0,
+        };
+        self.part.clone().map(|part| LogState { next_index: part.first_index + rows, part })
+    }
 }
 
 /// What became of a source.
@@ -73,6 +91,8 @@ pub struct Transaction<'a> {
     pub sources: &'a [Entry],
     /// Known sources found under a new name or inode.
     pub found_again: &'a [FoundAgain],
+    /// Committed parts of logs that go on, as they will be.
+    pub extended: &'a [Entry],
     /// Class names that the ledger does not have yet, with ids that go on from those it has.
     pub new_labels: &'a [String],
 }
@@ -144,6 +164,10 @@ pub trait Ledger: Send {
     fn with_identity(&self, identity: Identity) -> Result<Option<Entry>, LedgerError>;
     /// The oldest committed entry with rows and this content.
     fn with_hash(&self, hash: &Hash) -> Result<Option<Entry>, LedgerError>;
+    /// The newest part of the log that has this inode; a log that went on in another file has that one's.
+    fn newest_part_of_inode(&self, inode: u64) -> Result<Option<Entry>, LedgerError>;
+    /// The newest part of this log.
+    fn newest_part(&self, log: u64) -> Result<Option<Entry>, LedgerError>;
     /// The committed sources that have rows at or after `row`, in row order, at most `limit`.
     fn committed_from(&self, row: u64, limit: usize) -> Result<Vec<Entry>, LedgerError>;
     /// All or nothing, durable on return. Replaces rejected entries under the paths of `transaction.sources`.

@@ -16,7 +16,7 @@ use crate::source::{Hash, Identity};
 /// `PRAGMA application_id`: "npyi".
 pub(super) const APPLICATION_ID: i32 = 0x6e70_7969;
 /// `PRAGMA user_version`.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 2;
 /// How long another process (a `sqlite3` shell, `retry`) may hold the ledger before a commit gives up and the dataset
 /// pauses. All datasets wait for it.
 const WRITER_BUSY_TIMEOUT: Duration = Duration::from_millis(250);
@@ -54,10 +54,18 @@ CREATE TABLE sources (
     checksum         TEXT,                 -- BLAKE3 of the rows' bytes
     columns_checksum TEXT,                 -- BLAKE3 of the rows' bytes in the column files, in their order
     committed_at     TEXT NOT NULL,        -- UTC, ISO 8601
-    moved_to                               -- TEXT or BLOB: where the source went after its commit
+    moved_to,                              -- TEXT or BLOB: where the source went after its commit
+    log              INTEGER,              -- for a part of a log that is followed: the id of the log's first part
+    log_index        INTEGER,              -- rows of the log before this part
+    log_begin        INTEGER,              -- the bytes of the file that this part is
+    log_end          INTEGER,
+    log_head_at      INTEGER,              -- where the log's first record begins
+    log_head         BLOB,                 -- its first bytes
+    log_tail         TEXT                  -- BLAKE3 of the last bytes before log_end
 );
 CREATE INDEX sources_path ON sources (path);
 CREATE INDEX sources_inode ON sources (inode);
+CREATE INDEX sources_log ON sources (log, id) WHERE log IS NOT NULL;
 CREATE INDEX sources_first_row ON sources (first_row) WHERE rows > 0;
 CREATE INDEX sources_rejected ON sources (id) WHERE status = 'rejected';
 ";
@@ -197,6 +205,14 @@ impl Ledger for SqliteLedger {
         self.find(Lookup::Hash(hash))
     }
 
+    fn newest_part_of_inode(&self, inode: u64) -> Result<Option<Entry>, LedgerError> {
+        self.find(Lookup::PartOfInode(inode))
+    }
+
+    fn newest_part(&self, log: u64) -> Result<Option<Entry>, LedgerError> {
+        self.find(Lookup::Part(log))
+    }
+
     fn committed_from(&self, row: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
         view::committed_from(&self.connection, row, limit).map_err(at(&self.path, "reading the committed sources"))
     }
@@ -209,8 +225,10 @@ impl Ledger for SqliteLedger {
                     transaction.prepare_cached("DELETE FROM sources WHERE path = ?1 AND status = 'rejected'")?;
                 let mut insert = transaction.prepare_cached(
                     "INSERT INTO sources (id, path, size, mtime_ns, inode, hash, status, reason, first_row, rows,
-                                          checksum, columns_checksum, committed_at)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))",
+                                          checksum, columns_checksum, log, log_index, log_begin, log_end, log_head_at,
+                                          log_head, log_tail, committed_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
+                             strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))",
                 )?;
                 for entry in new.sources {
                     forget.execute(params![path_value(&entry.path)])?;
@@ -222,6 +240,7 @@ impl Ledger for SqliteLedger {
                         (Fate::Committed(committed), None) => Some(committed),
                         _ => None,
                     };
+                    let part = entry.part.as_ref();
                     insert.execute(params![
                         entry.id as i64,
                         path_value(&entry.path),
@@ -235,6 +254,37 @@ impl Ledger for SqliteLedger {
                         committed.map_or(0, |c| c.rows as i64),
                         committed.map(|c| c.checksum.to_hex().to_string()),
                         committed.map(|c| c.columns_checksum.to_hex().to_string()),
+                        part.map(|part| part.log as i64),
+                        part.map(|part| part.first_index as i64),
+                        part.map(|part| part.begin as i64),
+                        part.map(|part| part.end as i64),
+                        part.map(|part| part.head_at as i64),
+                        part.map(|part| &part.head),
+                        part.map(|part| part.tail.to_hex().to_string()),
+                    ])?;
+                }
+                let mut extend = transaction.prepare_cached(
+                    "UPDATE sources SET path = ?2, size = ?3, mtime_ns = ?4, inode = ?5, hash = ?6, reason = ?7, rows = ?8,
+                                        checksum = ?9, columns_checksum = ?10, log_end = ?11, log_head = ?12, log_tail = ?13,
+                                        committed_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+                     WHERE id = ?1",
+                )?;
+                for entry in new.extended {
+                    let (Some(part), Fate::Committed(committed)) = (&entry.part, &entry.fate) else { continue };
+                    extend.execute(params![
+                        entry.id as i64,
+                        path_value(&entry.path),
+                        entry.identity.size as i64,
+                        entry.identity.mtime_ns,
+                        entry.identity.inode as i64,
+                        entry.hash.map(|hash| hash.to_hex().to_string()),
+                        committed.note.as_deref(),
+                        committed.rows as i64,
+                        committed.checksum.to_hex().to_string(),
+                        committed.columns_checksum.to_hex().to_string(),
+                        part.end as i64,
+                        part.head,
+                        part.tail.to_hex().to_string(),
                     ])?;
                 }
                 let mut rename = transaction.prepare_cached(
@@ -309,6 +359,7 @@ mod tests {
             hash: Some(blake3::hash(path.as_bytes())),
             fate,
             moved_to: None,
+            part: None,
         }
     }
 
@@ -335,7 +386,9 @@ mod tests {
         let state = State { rows: 3, next_source_id: 3, clean_rows: 0 };
         let sources = [entry(1, "cat/a", committed(0, 3)), entry(2, "b", Fate::Rejected { reason: "no".into() })];
         let labels = ["cat".to_owned()];
-        ledger.commit(&Transaction { state, sources: &sources, found_again: &[], new_labels: &labels }).unwrap();
+        ledger
+            .commit(&Transaction { state, sources: &sources, found_again: &[], extended: &[], new_labels: &labels })
+            .unwrap();
         drop(ledger);
 
         let ledger = SqliteLedgers.open(&path, true).unwrap().unwrap();
@@ -360,7 +413,9 @@ mod tests {
         let commit = |ledger: &mut Box<dyn Ledger>, entry: Entry, rows, next_source_id| {
             let state = State { rows, next_source_id, clean_rows: 0 };
             let sources = [entry];
-            ledger.commit(&Transaction { state, sources: &sources, found_again: &[], new_labels: &[] }).unwrap();
+            ledger
+                .commit(&Transaction { state, sources: &sources, found_again: &[], extended: &[], new_labels: &[] })
+                .unwrap();
         };
         commit(&mut ledger, entry(1, "a", Fate::Rejected { reason: "cut short".into() }), 0, 2);
         commit(&mut ledger, entry(2, "a", committed(0, 1)), 1, 3);

@@ -1,6 +1,7 @@
 //! Reading a ledger: the look-ups of the writer, and a view without write access for everybody else.
 
 use std::ffi::OsStr;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -9,10 +10,10 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use super::sqlite::{APPLICATION_ID, BUSY_TIMEOUT, VERSION};
 use super::{Committed, Entry, Fate, LedgerError, LedgerSchema, State};
-use crate::source::{Hash, Identity};
+use crate::source::{Hash, Identity, Part};
 
 const FIELDS: &str = "id, path, size, mtime_ns, inode, hash, status, reason, first_row, rows, checksum, \
-                      columns_checksum, moved_to";
+                      columns_checksum, moved_to, log, log_index, log_begin, log_end, log_head_at, log_head, log_tail";
 
 /// What to look for.
 pub(super) enum Lookup<'a> {
@@ -20,6 +21,10 @@ pub(super) enum Lookup<'a> {
     Path(&'a Path, u64),
     Identity(Identity),
     Hash(&'a Hash),
+    /// The newest part of the log that has this inode.
+    PartOfInode(u64),
+    /// The newest part of this log.
+    Part(u64),
 }
 
 /// A path as SQLite stores it: text where it is UTF-8, else its bytes.
@@ -65,7 +70,20 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
         }),
         _ => Fate::Rejected { reason: reason.unwrap_or_default() },
     };
+    let part = match row.get::<_, Option<i64>>("log")? {
+        None => None,
+        Some(log) => Some(Part {
+            log: log.cast_unsigned(),
+            first_index: unsigned("log_index")?,
+            begin: unsigned("log_begin")?,
+            end: unsigned("log_end")?,
+            head_at: unsigned("log_head_at")?,
+            head: row.get("log_head")?,
+            tail: hash("log_tail")?.unwrap_or_else(none),
+        }),
+    };
     Ok(Entry {
+        part,
         id: unsigned("id")?,
         path: row.get::<_, StoredPath>("path")?.0,
         identity: Identity { size: unsigned("size")?, mtime_ns: row.get("mtime_ns")?, inode: unsigned("inode")? },
@@ -96,6 +114,18 @@ pub(super) fn find(connection: &Connection, lookup: Lookup<'_>) -> rusqlite::Res
         Lookup::Hash(hash) => connection
             .prepare_cached(&format!("SELECT {FIELDS} FROM sources WHERE hash = ?1 AND rows > 0 ORDER BY id LIMIT 1"))?
             .query_row(params![hash.to_hex().as_str()], entry)
+            .optional(),
+        // A log that has gone on in another file is not this inode's any more.
+        Lookup::PartOfInode(inode) => connection
+            .prepare_cached(&format!(
+                "SELECT {FIELDS} FROM sources AS part WHERE inode = ?1 AND log IS NOT NULL
+                     AND id = (SELECT max(id) FROM sources WHERE log = part.log) ORDER BY id DESC LIMIT 1"
+            ))?
+            .query_row(params![inode.cast_signed()], entry)
+            .optional(),
+        Lookup::Part(log) => connection
+            .prepare_cached(&format!("SELECT {FIELDS} FROM sources WHERE log = ?1 ORDER BY id DESC LIMIT 1"))?
+            .query_row(params![log.cast_signed()], entry)
             .optional(),
     }
 }
@@ -234,6 +264,50 @@ impl LedgerView {
     /// The newest entry with this inode, size and modification time.
     pub fn with_identity(&self, identity: Identity) -> Result<Option<Entry>, LedgerError> {
         self.read("looking up a source", |connection| find(connection, Lookup::Identity(identity)))
+    }
+
+    /// The newest part of the log that has this inode.
+    pub fn newest_part_of_inode(&self, inode: u64) -> Result<Option<Entry>, LedgerError> {
+        self.read("looking up a log", |connection| find(connection, Lookup::PartOfInode(inode)))
+    }
+
+    /// The newest parts of the logs that were begun last, at most `limit`, each with the path that the log had at first.
+    pub fn newest_logs(&self, limit: usize) -> Result<Vec<(Entry, PathBuf)>, LedgerError> {
+        self.read("looking up logs", |connection| {
+            let mut first = connection.prepare_cached("SELECT path FROM sources WHERE id = ?1")?;
+            let newest = connection
+                .prepare_cached(&format!(
+                    "SELECT {FIELDS} FROM sources WHERE id IN
+                         (SELECT max(id) FROM sources WHERE log IS NOT NULL GROUP BY log ORDER BY log DESC LIMIT ?1)"
+                ))?
+                .query_map(params![limit as i64], entry)?
+                .collect::<rusqlite::Result<Vec<_>>>()?;
+            newest
+                .into_iter()
+                .map(|newest| {
+                    let id = newest.source_id().cast_signed();
+                    let path = first.query_row(params![id], |row| row.get::<_, StoredPath>(0)).optional()?;
+                    let path = path.map_or_else(|| newest.path.clone(), |path| path.0);
+                    Ok((newest, path))
+                })
+                .collect()
+        })
+    }
+
+    /// The bytes of a log's newest committed parts, and their hashes.
+    pub fn newest_parts(&self, log: u64, limit: usize) -> Result<Vec<(Range<u64>, Hash)>, LedgerError> {
+        self.read("looking up the parts of a log", |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT log_begin, log_end, hash FROM sources
+                     WHERE log = ?1 AND status = 'committed' AND hash IS NOT NULL ORDER BY id DESC LIMIT ?2",
+                )?
+                .query_map(params![log.cast_signed(), limit as i64], |row| {
+                    let byte = |place| Ok::<_, rusqlite::Error>(row.get::<_, i64>(place)?.cast_unsigned());
+                    Ok((byte(0)?..byte(1)?, row.get::<_, StoredHash>(2)?.0))
+                })?
+                .collect()
+        })
     }
 
     /// The committed sources that have rows at or after `row`, in row order, at most `limit`.

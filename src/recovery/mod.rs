@@ -103,9 +103,10 @@ pub fn open(disk: &Arc<dyn Disk>, ledgers: &dyn Ledgers, options: &Arc<Dataset>)
     verify_recent(&*ledger, &main, &columns, state.clean_rows)?;
 
     let main = main.cut()?;
+    let follows = options.decoder.follows();
     let columns = columns
         .into_iter()
-        .map(|(kind, checked)| Ok(Column::new(kind, checked.cut()?)))
+        .map(|(kind, checked)| Ok(Column::new(kind, checked.cut()?, follows)))
         .collect::<Result<Vec<_>, OpenError>>()?;
     // The names, too: a crash may have come between a creation's rename and its sync of the folder.
     disk.sync_folder(paths.folder()).map_err(io_error("syncing", paths.folder()))?;

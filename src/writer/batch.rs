@@ -25,11 +25,16 @@ pub struct Batch {
     by_hash: HashMap<Hash, usize>,
     by_inode: HashMap<u64, usize>,
     found_by_path: HashMap<PathBuf, u64>,
+    /// Committed entries that parts of this batch extend, as they will be, by id.
+    extended: BTreeMap<u64, Entry>,
+    /// The newest part of each log that has one in this batch, and the log of its inode.
+    parts: HashMap<u64, Entry>,
+    log_of_inode: HashMap<u64, u64>,
 }
 
 impl Batch {
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.found_again.is_empty()
+        self.entries.is_empty() && self.found_again.is_empty() && self.extended.is_empty()
     }
 
     pub fn push(&mut self, entry: Entry) {
@@ -42,7 +47,31 @@ impl Batch {
                 self.by_hash.entry(hash).or_insert(place);
             }
         }
+        self.note_part(&entry);
         self.entries.push(entry);
+    }
+
+    /// An entry as it will be with `rows` rows more: of this batch, or of the ledger.
+    pub fn extend(&mut self, entry: Entry, rows: u64) {
+        self.rows += rows;
+        self.note_part(&entry);
+        let first_id = self.entries.first().map_or(u64::MAX, |first| first.id);
+        match entry.id.checked_sub(first_id).and_then(|place| self.entries.get_mut(place as usize)) {
+            Some(staged) => *staged = entry,
+            None => drop(self.extended.insert(entry.id, entry)),
+        }
+    }
+
+    fn note_part(&mut self, entry: &Entry) {
+        if let Some(part) = &entry.part {
+            self.log_of_inode.insert(entry.identity.inode, part.log);
+            self.parts.insert(part.log, entry.clone());
+        }
+    }
+
+    /// For the transaction.
+    pub fn extended(&self) -> Vec<Entry> {
+        self.extended.values().cloned().collect()
     }
 
     /// A known source, as it will be: under its new name, with its new identity.
@@ -85,6 +114,24 @@ pub struct Staged<'a> {
 }
 
 impl Staged<'_> {
+    /// The newest part of this log.
+    pub fn newest_part(&self, log: u64) -> Result<Option<Entry>, LedgerError> {
+        match self.batch.parts.get(&log) {
+            Some(entry) => Ok(Some(entry.clone())),
+            None => self.ledger.newest_part(log),
+        }
+    }
+
+    /// The newest part of the log that has this inode.
+    pub fn newest_part_of_inode(&self, inode: u64) -> Result<Option<Entry>, LedgerError> {
+        let staged = self.batch.log_of_inode.get(&inode).and_then(|log| self.batch.parts.get(log));
+        if let Some(entry) = staged.filter(|entry| entry.identity.inode == inode) {
+            return Ok(Some(entry.clone()));
+        }
+        let committed = self.ledger.newest_part_of_inode(inode)?;
+        Ok(committed.filter(|entry| !self.batch.parts.contains_key(&entry.source_id())))
+    }
+
     fn staged(&self, place: Option<&usize>) -> Option<&Entry> {
         self.batch.entries.get(*place?)
     }

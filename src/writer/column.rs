@@ -1,7 +1,9 @@
 //! The aligned columns: what each holds, and its values for the rows of one source.
 
+use std::borrow::Cow;
 use std::io;
 
+use super::chain::Chain;
 use crate::config::{Columns, Split, SplitBy};
 use crate::npy::{Dtype, GrowingFile};
 use crate::source::{Hash, Place};
@@ -71,6 +73,20 @@ pub struct SourceFacts<'a> {
     /// Class id, or -1.
     pub label: i64,
     pub split: Option<&'a Split>,
+    /// For a part of a log: the log's id, by which it is split rather than by its path, which the next log has as well.
+    pub log: Option<u64>,
+    /// The `index` of its first row.
+    pub first_index: u64,
+}
+
+impl SourceFacts<'_> {
+    /// What tells this source from others when it is split.
+    fn key(&self) -> Cow<'_, [u8]> {
+        match self.log {
+            Some(log) => Cow::Owned(log.to_le_bytes().to_vec()),
+            None => Cow::Borrowed(self.place.bytes()),
+        }
+    }
 }
 
 /// An open column file.
@@ -79,12 +95,13 @@ pub struct Column {
     pub kind: ColumnKind,
     pub file: GrowingFile,
     /// Over the bytes of the source that is being staged.
-    hasher: blake3::Hasher,
+    chain: Chain,
 }
 
 impl Column {
-    pub fn new(kind: ColumnKind, file: GrowingFile) -> Self {
-        Self { kind, file, hasher: blake3::Hasher::new() }
+    /// `goes_on`: sources are taken in parts.
+    pub fn new(kind: ColumnKind, file: GrowingFile, goes_on: bool) -> Self {
+        Self { kind, file, chain: Chain::new(goes_on) }
     }
 
     /// Stages the times of the next rows of the source at hand. They come with the rows; nothing else does.
@@ -97,23 +114,22 @@ impl Column {
         Ok(())
     }
 
-    /// Stages the values of all `rows` rows of a source, unless they were staged with the rows, and returns the checksum.
-    pub fn finish_source(&mut self, facts: &SourceFacts<'_>, rows: u64) -> io::Result<Hash> {
+    /// Stages the values of all `rows` rows of a source, unless they were staged with the rows, and returns the checksum;
+    /// together with the values of the entry before, if it extends that.
+    pub fn finish_source(&mut self, facts: &SourceFacts<'_>, rows: u64, extends: bool) -> io::Result<Hash> {
         match self.kind {
             ColumnKind::Time => {}
             ColumnKind::Source => self.stage_with(rows, |_| facts.id.to_le_bytes())?,
-            ColumnKind::Index => self.stage_with(rows, u64::to_le_bytes)?,
+            ColumnKind::Index => self.stage_with(rows, |row| (facts.first_index + row).to_le_bytes())?,
             ColumnKind::Label => self.stage_with(rows, |_| facts.label.to_le_bytes())?,
-            ColumnKind::Split => self.stage_with(rows, |row| [split_of(facts, row)])?,
+            ColumnKind::Split => self.stage_with(rows, |row| [split_of(facts, facts.first_index + row)])?,
         }
-        let checksum = self.hasher.finalize();
-        self.hasher.reset();
-        Ok(checksum)
+        Ok(self.chain.finish(extends))
     }
 
     /// Takes back everything from row `rows` on.
     pub fn unstage(&mut self, rows: u64) {
-        self.hasher.reset();
+        self.chain.undo();
         self.file.unstage(rows, drop);
     }
 
@@ -135,7 +151,7 @@ impl Column {
 
     /// What waits is handed to the operating system once it is much: a source may have any number of rows.
     fn stage_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.hasher.update(bytes);
+        self.chain.update(bytes);
         self.file.stage_copy(bytes);
         if self.file.pending_bytes() >= FLUSH_BYTES {
             self.file.flush(drop)?;
@@ -149,12 +165,12 @@ impl Column {
 fn split_of(facts: &SourceFacts<'_>, row: u64) -> u8 {
     let Some(split) = facts.split else { return 0 };
     let hash = match split.by {
-        SplitBy::Source => blake3::hash(facts.place.bytes()),
+        SplitBy::Source => blake3::hash(&facts.key()),
         SplitBy::Content => *facts.hash,
         SplitBy::Folder => blake3::hash(facts.place.parent().as_encoded_bytes()),
         SplitBy::Row => {
             let mut hasher = blake3::Hasher::new();
-            hasher.update(facts.place.bytes()).update(&[0]).update(&row.to_le_bytes());
+            hasher.update(&facts.key()).update(&[0]).update(&row.to_le_bytes());
             hasher.finalize()
         }
     };
@@ -179,7 +195,15 @@ mod tests {
         for number in 0..sources {
             let place = Place { folder: 0, below: format!("folder-{}/{number}.jpg", number % 50).into() };
             let hash = blake3::hash(&number.to_le_bytes());
-            let facts = SourceFacts { id: 1, place: &place, hash: &hash, label: -1, split: Some(split) };
+            let facts = SourceFacts {
+                id: 1,
+                place: &place,
+                hash: &hash,
+                label: -1,
+                split: Some(split),
+                log: None,
+                first_index: 0,
+            };
             for row in 0..rows {
                 counts[usize::from(split_of(&facts, row))] += 1;
             }

@@ -11,6 +11,7 @@
 //!
 //! Step 4 can be done again at any time from the ledger, and is, at every start.
 
+mod checks;
 #[cfg(feature = "simulation")]
 mod wrong_order;
 
@@ -20,10 +21,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Staged, rules};
+use super::chain::Chain;
 use super::clean::CleanMark;
 use super::column::{Column, ColumnKind, SourceFacts};
 use super::fault::Fault;
 use super::labels::Labels;
+use super::parts::OpenEntry;
 use super::paths::Paths;
 use crate::config::{Dataset, Durability};
 use crate::decode::RowBlock;
@@ -76,6 +79,8 @@ pub enum Finish {
     Ignored,
     /// It has to be decoded after all.
     DecodeAgain,
+    /// The log is not where it was thought to be: it has to be looked at again.
+    LookAgain,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +89,11 @@ pub enum StagedAs {
     Rejected,
     Duplicate,
     FoundAgain,
+    /// A part of a log, of so many bytes.
+    Part {
+        bytes: u64,
+        is_new: bool,
+    },
 }
 
 /// The open files and the ledger of one dataset.
@@ -95,10 +105,13 @@ pub struct DatasetWriter {
     /// Holds the lock, too.
     pub(crate) main: GrowingFile,
     pub(crate) columns: Vec<Column>,
-    batch: Batch,
+    pub(super) batch: Batch,
     /// Where the rows of the source at hand begin.
-    source_start: u64,
-    next_source_id: u64,
+    pub(super) source_start: u64,
+    pub(super) next_source_id: u64,
+    /// For logs that are followed: over the rows of the main file, and what the next part may extend.
+    pub(super) chain: Chain,
+    pub(super) open_entry: Option<OpenEntry>,
     /// What the steps of a commit took, until somebody asks.
     times: Vec<(Stage, Duration)>,
     labels: Labels,
@@ -117,6 +130,8 @@ impl DatasetWriter {
     ) -> Self {
         let state = ledger.state();
         let mut writer = Self {
+            chain: Chain::new(options.decoder.follows()),
+            open_entry: None,
             options,
             disk,
             ledger,
@@ -175,6 +190,9 @@ impl DatasetWriter {
                 staged.map_err(|error| Fault::io("writing rows to", column.file.path(), &error))?;
             }
         }
+        if self.options.decoder.follows() {
+            self.chain.update(&block.bytes);
+        }
         self.main.stage(block.bytes);
         if self.main.pending_bytes() >= FLUSH_BYTES {
             self.main.flush(&mut recycle).map_err(|error| Fault::io("writing rows to", self.main.path(), &error))?;
@@ -193,6 +211,7 @@ impl DatasetWriter {
 
     /// Takes back the rows of the source at hand.
     pub fn discard_source(&mut self, recycle: impl FnMut(Vec<u8>)) {
+        self.chain.undo();
         self.main.unstage(self.source_start, recycle);
         for column in &mut self.columns {
             column.unstage(self.source_start);
@@ -258,10 +277,12 @@ impl DatasetWriter {
             hash: &hash,
             label,
             split: self.options.columns.split.as_ref(),
+            log: None,
+            first_index: 0,
         };
         let mut columns_checksum = blake3::Hasher::new();
         for column in &mut self.columns {
-            let checksum = column.finish_source(&facts, rows);
+            let checksum = column.finish_source(&facts, rows, false);
             let checksum = checksum.map_err(|error| Fault::io("writing rows to", column.file.path(), &error))?;
             columns_checksum.update(checksum.as_bytes());
         }
@@ -292,23 +313,6 @@ impl DatasetWriter {
         self.timed(Stage::Publish, Self::publish)
     }
 
-    /// Whether the paths still name the open files: rows in a file that nobody can open are lost, and their sources must not
-    /// be disposed of.
-    fn check_names(&self) -> Result<(), Fault> {
-        let files = self.columns.iter().map(|column| &column.file).chain([&self.main]);
-        for file in files {
-            let named = self.disk.status(file.path()).map_err(|error| Fault::io("looking for", file.path(), &error))?;
-            if named.is_none_or(|named| named.inode != file.inode()) {
-                return Err(Fault::Passing(format!(
-                    "{} is not there any more, or is another file: it was moved, removed or replaced under the running \
-                     service; put it back, or restart to begin with what is there",
-                    file.path().display()
-                )));
-            }
-        }
-        Ok(())
-    }
-
     fn timed<T>(&mut self, stage: Stage, step: impl FnOnce(&mut Self) -> T) -> T {
         let started = Instant::now();
         let result = step(self);
@@ -319,18 +323,6 @@ impl DatasetWriter {
     /// What the steps of the last commit took.
     pub fn take_times(&mut self) -> impl Iterator<Item = (Stage, Duration)> {
         self.times.drain(..)
-    }
-
-    /// Whether the disk has room for so many bytes, and for what is to stay free. A disk that cannot be asked has.
-    pub fn check_room(&self, needed: u64) -> Result<(), Fault> {
-        let folder = self.paths.folder();
-        if let Ok(Some((free, disk_bytes))) = self.disk.room(folder) {
-            let min_free = self.options.min_free.bytes(disk_bytes);
-            if free < min_free.saturating_add(needed) {
-                return Err(Fault::little_room(folder, free, needed, min_free));
-            }
-        }
-        Ok(())
     }
 
     fn write_staged(&mut self, mut recycle: impl FnMut(Vec<u8>)) -> Result<(), Fault> {
@@ -364,6 +356,7 @@ impl DatasetWriter {
             state,
             sources: &self.batch.entries,
             found_again: &found_again,
+            extended: &self.batch.extended(),
             new_labels: &self.batch.new_labels,
         };
         self.ledger.commit(&transaction).map_err(|error| match &error {
@@ -405,6 +398,7 @@ impl DatasetWriter {
     pub fn abandon(&mut self, mut recycle: impl FnMut(Vec<u8>)) -> Result<(), Fault> {
         let state = self.ledger.state();
         self.batch = Batch::default();
+        self.open_entry = None;
         self.source_start = state.rows;
         self.next_source_id = state.next_source_id;
         self.clean.go_back(state.rows);
@@ -459,20 +453,25 @@ impl DatasetWriter {
         Ok(last_look(&self.staged(), rules(&self.options), path, identity, hash)?)
     }
 
-    fn staged(&self) -> Staged<'_> {
+    pub(super) fn staged(&self) -> Staged<'_> {
         Staged { batch: &self.batch, ledger: &*self.ledger, disk: &*self.disk, base: &self.options.base }
     }
 
     fn push(&mut self, path: PathBuf, identity: Identity, hash: Option<Hash>, fate: Fate, kind: StagedAs) -> Finish {
         let id = self.next_source_id;
-        self.next_source_id += 1;
-        self.batch.push(Entry { id, path, identity, hash, fate, moved_to: None });
-        self.batch.since.get_or_insert_with(Instant::now);
+        self.push_entry(Entry { id, path, identity, hash, fate, moved_to: None, part: None });
         Finish::Staged { id, kind }
     }
 
+    /// Adds an entry, whose id is the next one, to the batch.
+    pub(super) fn push_entry(&mut self, entry: Entry) {
+        self.next_source_id = entry.id + 1;
+        self.batch.push(entry);
+        self.batch.since.get_or_insert_with(Instant::now);
+    }
+
     /// The id of the source's class, a new one if need be; -1 for none.
-    fn label_id(&mut self, place: &Place) -> i64 {
+    pub(super) fn label_id(&mut self, place: &Place) -> i64 {
         if !self.options.columns.label {
             return -1;
         }

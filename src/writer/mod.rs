@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `dataset` | [`DatasetWriter`]: the commit protocol of one dataset |
 //! | `batch` | what is staged for the next transaction |
+//! | `chain` | checksums that go on |
 //! | `clean` | which rows the next start need not check |
 //! | `column` | the aligned columns and their values |
 //! | `labels` | class names, their ids and their file |
+//! | `parts` | logs that are followed: rows and offset in one commit |
 //! | `paths` | the names of a dataset's files |
 //! | `fault` | why nothing can be written: what may pass, and what needs a restart |
 //! | `dispose` | what becomes of a source after its commit |
@@ -15,12 +17,14 @@
 //! | `thread` | [`Writer`]: all datasets, message by message |
 
 mod batch;
+mod chain;
 mod clean;
 mod column;
 mod dataset;
 mod dispose;
 mod fault;
 mod labels;
+mod parts;
 mod paths;
 mod relocate;
 mod slot;
@@ -31,6 +35,7 @@ pub use column::{Column, ColumnKind};
 pub use dataset::{DatasetWriter, Finish, FinishedSource, SourceResult, StagedAs};
 pub use dispose::{Disposed, dispose, reason_path};
 pub use fault::Fault;
+pub use parts::FinishedPart;
 pub use paths::Paths;
 pub use relocate::{home_of, is_aside, move_aside, move_beside, numbered, put_back, put_back_if_free};
 pub use slot::First;

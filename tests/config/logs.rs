@@ -110,11 +110,10 @@ ingest.toml: 1 fault"#,
     );
     assert_refused(
         XY,
-        "[dataset.records]\nsync = 'AA5'\nchecksum = { kind = 'crc8', offset = 5 }\nfollow = true",
+        "[dataset.records]\nsync = 'AA5'\nchecksum = { kind = 'crc8', offset = 5 }",
         &[
             "f.toml:7:8: `dataset.records.sync`: found \"AA5\", expected the bytes of the marker, such as [0xAA, 0x55] or \"AA55\"",
             "f.toml:8:21: `dataset.records.checksum.kind`: found \"crc8\", expected one of \"crc16-ccitt\", \"crc16-xmodem\", \"crc16-kermit\", \"crc16-modbus\", \"crc16-arc\", \"crc32\", \"crc32c\", \"sum8\", \"sum16\", \"sum32\", \"xor8\"; did you mean \"crc32\"?",
-            "f.toml:9:10: `dataset.records.follow`: this version takes a log once it is finished, not while it is written; remove the line, and let the writer begin a new file now and then",
         ],
     );
     assert_refused(
@@ -312,5 +311,23 @@ fn the_tables_of_the_documentation_are_accepted() {
             tables += 1;
         }
     }
-    assert_eq!(tables, 6);
+    assert_eq!(tables, 7);
+}
+
+#[test]
+fn a_log_that_is_followed_stays() {
+    let found = dataset(XY, "[dataset.records]\nfollow = true");
+    assert!(found.decoder.follows());
+    assert_ne!(found.fingerprint(), dataset(XY, "[dataset.records]").fingerprint());
+    assert!(dataset(XY, "[dataset.csv]\nfollow = true").decoder.follows());
+    assert_refused(
+        XY,
+        "watch.after = 'delete'\nwatch.rejected = 'move'\nwatch.rejected_to = 'bad'\n\
+         columns.split = { a = 0.5, b = 0.5, by = 'content' }\n[dataset.csv]\nfollow = true",
+        &[
+            "f.toml:6:15: `dataset.watch.after`: found \"delete\", but a log that is followed stays: it is still being written; remove the line, or `follow`",
+            "f.toml:7:18: `dataset.watch.rejected`: found \"move\", but a log that is followed stays: it is still being written; remove the line, or `follow`",
+            "f.toml:9:17: `dataset.columns.split`: found by = \"content\", but the content of a log that is followed grows; remove the line, or `follow`",
+        ],
+    );
 }

@@ -1,6 +1,6 @@
 //! What has to hold, and where: for a reader at any instant, after recovery, and in the end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use npy_ingest::storage::simulated::Image;
 use npy_ingest::writer::{Paths, home_of};
 
 use crate::model::{Fate, Model};
-use crate::workload::{DONE, DROP, OUTPUT_FOLDER, Workload};
+use crate::workload::{DONE, DROP, LOG_HEAD, LOG_RECORD, OUTPUT_FOLDER, Workload};
 
 /// Something that must not be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,6 +187,9 @@ impl Case {
         };
         let rows = tables.state.rows;
         ensure!(rows >= now.acknowledged, "acknowledged", "{} rows were confirmed, {rows} are there", now.acknowledged);
+        if self.workload.follows() {
+            return self.logs(tables);
+        }
         let next = tables.state.next_source_id;
         let visible = self
             .model
@@ -232,8 +235,37 @@ impl Case {
         Ok(())
     }
 
+    /// The parts of each log go on where those before them ended, in the file and in the array.
+    fn logs(&self, tables: &Tables) -> Result<(), Violation> {
+        let mut end_row = 0;
+        let mut stands: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+        for entry in tables.entries.iter() {
+            let (Some(part), LedgerFate::Committed(committed)) = (&entry.part, &entry.fate) else {
+                return Err(Violation::new("I5", format!("source {} is no part of a log", entry.id)));
+            };
+            let (end, index) = stands.get(&part.log).copied().unwrap_or((LOG_HEAD, 0));
+            let text = || format!("source {} ({})", entry.id, entry.path.display());
+            let is_first = !stands.contains_key(&part.log);
+            ensure!(is_first == (part.log == entry.id), "I5", "{} is part of log {}", text(), part.log);
+            ensure!(part.begin == end && part.first_index == index, "I5", "{} does not go on at byte {end}", text());
+            ensure!(part.end == end + committed.rows * LOG_RECORD, "I5", "{} has {} rows", text(), committed.rows);
+            ensure!(committed.first_row == end_row, "I5", "{} begins at row {}", text(), committed.first_row);
+            end_row += committed.rows;
+            stands.insert(part.log, (part.end, index + committed.rows));
+        }
+        ensure!(end_row == tables.state.rows, "I5", "{end_row} rows of {} are told of", tables.state.rows);
+        Ok(())
+    }
+
     /// No source is lost, and none is there twice.
     pub fn sources(&self, now: &Instant<'_>, is_end: bool) -> Result<(), Violation> {
+        if self.workload.follows() {
+            // Logs stay: nothing touches them.
+            let is_there = |inode: &&u64| now.image.names_of(**inode).len() == 1;
+            let there = now.placed.iter().filter(is_there).count();
+            ensure!(there == now.placed.len(), "I4", "{there} of {} logs are there", now.placed.len());
+            return Ok(());
+        }
         let watch = &self.workload.options.watch;
         for (number, (source, inode)) in self.model.sources.iter().zip(now.placed).enumerate() {
             let entry = &self.model.entries[source.id as usize - 1];
@@ -360,7 +392,8 @@ impl Case {
             self.model.rows
         );
         let next = self.model.entries.len() as u64 + 1;
-        ensure!(tables.state.next_source_id == next, "end", "the next source is {}", tables.state.next_source_id);
+        let is_next = self.workload.follows() || tables.state.next_source_id == next;
+        ensure!(is_next, "end", "the next source is {}", tables.state.next_source_id);
         self.ledger(now)?;
         self.whole(now.image, tables)?;
         self.tidy(now.image)?;

@@ -20,7 +20,7 @@ pub struct Source {
     pub places: Vec<PathBuf>,
     /// The stage in whose beginning a user put another file in its place, if the service had left it there.
     pub replaced: Option<usize>,
-    /// Its entry in the ledger.
+    /// Its entry in the ledger. For a log: how many of its rows are taken.
     pub id: u64,
 }
 
@@ -92,6 +92,11 @@ impl Model {
                         model.sources[number].places.push(to.clone());
                         there.insert(to.clone(), (number, false));
                     }
+                    Action::Grow { below, rows } => {
+                        let (number, is_known) = there.get_mut(below).expect("there is something to write to");
+                        model.sources[*number].content.rows = *rows;
+                        *is_known = false;
+                    }
                 }
             }
             for (below, (number, is_known)) in &mut there {
@@ -101,6 +106,9 @@ impl Model {
                 }
             }
             there.retain(|_, (number, _)| {
+                if workload.follows() {
+                    return true;
+                }
                 let id = model.sources[*number].id;
                 match model.entries[id as usize - 1].fate {
                     Fate::Rejected => keeps_rejected,
@@ -112,6 +120,12 @@ impl Model {
     }
 
     fn take(&mut self, workload: &Workload, number: usize, below: &Path) {
+        if workload.follows() {
+            let Source { content, id: taken, .. } = self.sources[number].clone();
+            self.sources[number].id = content.rows;
+            let place = Place { folder: 0, below: below.to_owned() };
+            return self.add_rows(workload, 1, &place, content, taken);
+        }
         // Found again under another name.
         if self.sources[number].id != 0 && self.sources[number].content.verdict != Verdict::Bad {
             return;
@@ -138,11 +152,12 @@ impl Model {
         self.entries.push(Expected { source: number, fate, first_row: self.rows, rows, forgotten_by: None });
         self.sources[number].id = id;
         if fate == Fate::Committed {
-            self.add_rows(workload, id, &place, content);
+            self.add_rows(workload, id, &place, content, 0);
         }
     }
 
-    fn add_rows(&mut self, workload: &Workload, id: u64, place: &Place, content: Content) {
+    /// From row `first` on.
+    fn add_rows(&mut self, workload: &Workload, id: u64, place: &Place, content: Content, first: u64) {
         let label = match place.label() {
             Some(name) if workload.options.columns.label => {
                 let known = self.labels.iter().position(|(known, _)| *known == name);
@@ -153,7 +168,7 @@ impl Model {
             }
             _ => -1,
         };
-        for row in 0..content.rows {
+        for row in first..content.rows {
             self.main.extend(content.row(row, workload.row_bytes()));
             for (kind, bytes) in &mut self.columns {
                 match kind {
@@ -165,7 +180,7 @@ impl Model {
                 }
             }
         }
-        self.rows += content.rows;
+        self.rows += content.rows - first;
     }
 
     /// The class names that rows below `rows` use.

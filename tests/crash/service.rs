@@ -15,7 +15,7 @@ use npy_ingest::ledger::memory::{Store, Tables};
 use npy_ingest::ledger::{Entry, FirstLook, State};
 use npy_ingest::npy::Layout;
 use npy_ingest::recovery;
-use npy_ingest::source::{Candidate, Identity, NotFinished, Place};
+use npy_ingest::source::{Candidate, Follow, Identity, NotFinished, PartRead, Place};
 use npy_ingest::storage::Disk;
 use npy_ingest::storage::simulated::Image;
 use npy_ingest::writer::{DatasetWriter, First, Slot, dispose, is_aside, put_back_if_free, rules};
@@ -23,7 +23,7 @@ use npy_ingest::writer::{DatasetWriter, First, Slot, dispose, is_aside, put_back
 use crate::check::{Case, Violation};
 use crate::log;
 use crate::model::time_s;
-use crate::workload::{Action, BASE, Content, DROP, Verdict, Workload};
+use crate::workload::{Action, BASE, Content, DROP, LOG_HEAD, Verdict, Workload};
 use crate::world::{Plan, World};
 
 /// A service that scans so often without coming to an end never does.
@@ -99,6 +99,7 @@ fn act(image: &mut Image, actions: &[Action], world: &World) {
                 Arc::make_mut(&mut placed).push(inode);
             }
             Action::Rename { from, to } => image.put_rename(&drop.join(from), &drop.join(to)),
+            Action::Grow { below, rows } => image.put_length(&drop.join(below), Content::log_bytes(*rows)),
         }
     }
 }
@@ -133,6 +134,8 @@ struct Found {
     place: Place,
     identity: Identity,
     known_hash: Option<blake3::Hash>,
+    /// For a log: where it stands.
+    follow: Option<Follow>,
 }
 
 struct Service<'a> {
@@ -247,9 +250,19 @@ impl Service<'_> {
             let place = Place { folder: 0, below };
             let Some(status) = image.status(&path) else { continue };
             let identity = Identity::from(&status);
+            if self.workload.follows() {
+                let entries = tables.entries.iter().rev();
+                let newest = entries.clone().find(|entry| entry.identity.inode == identity.inode);
+                let known = newest.and_then(|entry| entry.log_state());
+                if known.as_ref().is_none_or(|known| known.part.end < identity.size) {
+                    let follow = Some(Follow { known, ..Follow::default() });
+                    found.push(Found { place, identity, known_hash: None, follow });
+                }
+                continue;
+            }
             let look = tables.first_look(rules(options), &options.ledger_path(&place), identity, &is_elsewhere);
             match look.unwrap() {
-                FirstLook::Read { known_hash } => found.push(Found { place, identity, known_hash }),
+                FirstLook::Read { known_hash } => found.push(Found { place, identity, known_hash, follow: None }),
                 FirstLook::Known(entry) => self.slot.dispose_leftover(&place, identity, &entry),
                 FirstLook::Ignored => {}
             }
@@ -281,7 +294,9 @@ impl Service<'_> {
                     late.push((self.candidate(one), content, hash, true));
                 }
                 let candidate = self.candidate(one);
-                if is_known {
+                if let Some(follow) = &one.follow {
+                    early.push(Finished { outcome: self.part(content, follow), candidate, decoded: self.start });
+                } else if is_known {
                     early.push(Finished { candidate, outcome: Outcome::Unchanged { hash }, decoded: self.start });
                 } else if content.part_rows > 0 || breaks_off {
                     late.push((candidate, content, hash, false));
@@ -316,6 +331,7 @@ impl Service<'_> {
             writer_was_seen: false,
             arrived_ns: 0,
             is_last_attempt: false,
+            follow: one.follow.clone().map(Box::new),
         };
         self.next_sequence += 1;
         self.in_flight.push(candidate.clone());
@@ -362,6 +378,21 @@ impl Service<'_> {
         let checksum = blake3::hash(&all.bytes);
         let block = self.block(content, first..content.rows);
         Outcome::Rows { block, rows: content.rows, checksum, hash, note: None }
+    }
+
+    /// What is new in a log: with one log, two rows at a time, so that parts go on.
+    fn part(&self, content: Content, follow: &Follow) -> Outcome {
+        let state = follow.known.clone();
+        let first = state.as_ref().map_or(0, |state| state.next_index);
+        let at_most = if self.workload.options.columns.source { 2 } else { u64::MAX };
+        let end_row = content.rows.min(first.saturating_add(at_most));
+        let begin = state.as_ref().map_or(LOG_HEAD, |state| state.part.end);
+        let hash_from = state.as_ref().map_or(begin, |state| state.part.begin);
+        let hash = blake3::hash(&content.seed.to_le_bytes());
+        let (end, head) = (Content::log_bytes(end_row), content.seed.to_le_bytes().to_vec());
+        let read = PartRead { state, begin, end, head_at: LOG_HEAD, head, tail: hash, hash, hash_from, stopped: None };
+        let block = self.block(content, first..end_row);
+        Outcome::Part { block, rows: end_row - first, read: Box::new(read), note: None }
     }
 
     fn block(&self, content: Content, rows: std::ops::Range<u64>) -> RowBlock {

@@ -27,7 +27,13 @@ pub enum Verdict {
     Bad,
     /// Its first decode in a run is called off after it has handed on rows.
     GoodTheSecondTime,
+    /// It is a log, which grows.
+    Log,
 }
+
+/// Bytes of a log before its first record, and of one record.
+pub const LOG_HEAD: u64 = 32;
+pub const LOG_RECORD: u64 = 8;
 
 /// A source's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,13 +62,29 @@ impl Content {
         Self { verdict: Verdict::GoodTheSecondTime, ..self }
     }
 
+    pub const fn log(seed: u64, rows: u64) -> Self {
+        Self { verdict: Verdict::Log, ..Self::new(seed, rows) }
+    }
+
     pub fn encode(self) -> Vec<u8> {
-        let verdict = match self.verdict {
-            Verdict::Good => 0,
-            Verdict::Bad => 1,
-            Verdict::GoodTheSecondTime => 2,
+        let (verdict, rows) = match self.verdict {
+            Verdict::Good => (0, self.rows),
+            Verdict::Bad => (1, self.rows),
+            Verdict::GoodTheSecondTime => (2, self.rows),
+            // Its rows are told by its length.
+            Verdict::Log => (3, 0),
         };
-        [self.seed, self.rows, self.part_rows, verdict].iter().flat_map(|value| value.to_le_bytes()).collect()
+        let mut bytes: Vec<u8> =
+            [self.seed, rows, self.part_rows, verdict].iter().flat_map(|value| value.to_le_bytes()).collect();
+        if self.verdict == Verdict::Log {
+            bytes.resize(Self::log_bytes(self.rows) as usize, 0);
+        }
+        bytes
+    }
+
+    /// Where a log with so many rows ends.
+    pub fn log_bytes(rows: u64) -> u64 {
+        LOG_HEAD + rows * LOG_RECORD
     }
 
     pub fn decode(bytes: &[u8]) -> Option<Self> {
@@ -71,7 +93,12 @@ impl Content {
         let verdict = match values.next()? {
             0 => Verdict::Good,
             1 => Verdict::Bad,
-            _ => Verdict::GoodTheSecondTime,
+            2 => Verdict::GoodTheSecondTime,
+            _ => Verdict::Log,
+        };
+        let rows = match verdict {
+            Verdict::Log => (bytes.len() as u64 - LOG_HEAD) / LOG_RECORD,
+            _ => rows,
         };
         Some(Self { seed, rows, part_rows, verdict })
     }
@@ -94,6 +121,11 @@ pub enum Action {
     Rename {
         from: PathBuf,
         to: PathBuf,
+    },
+    /// Writes more rows to a log: so many in all.
+    Grow {
+        below: PathBuf,
+        rows: u64,
     },
 }
 
@@ -118,6 +150,11 @@ pub struct Workload {
 impl Workload {
     pub fn row_bytes(&self) -> usize {
         self.options.row.row_bytes()
+    }
+
+    /// Its sources are logs.
+    pub fn follows(&self) -> bool {
+        self.options.decoder.follows()
     }
 
     pub fn output(&self) -> &Path {
@@ -152,6 +189,7 @@ struct Settings {
     rejected: &'static str,
     duplicates: &'static str,
     durability: &'static str,
+    follow: bool,
 }
 
 /// Rows of 20 bytes, and no columns.
@@ -166,6 +204,7 @@ const PLAIN: Settings = Settings {
     rejected: "keep",
     duplicates: "append",
     durability: "batch",
+    follow: false,
 };
 const ALL_COLUMNS: Settings = Settings { source: true, index: true, time: true, label: true, split: true, ..PLAIN };
 
@@ -188,8 +227,7 @@ impl Settings {
             rejected = "{}"
             {}
             duplicates = "{}"
-            [dataset.image]
-            frames = "all"
+            {}
             [dataset.columns]
             source = {source}
             index = {index}
@@ -204,6 +242,11 @@ impl Settings {
             self.rejected,
             if self.rejected == "move" { "rejected_to = \"failed\"" } else { "" },
             self.duplicates,
+            if self.follow {
+                "include = [\"**\"]\n[dataset.records]\nfollow = true"
+            } else {
+                "[dataset.image]\nframes = \"all\""
+            },
             self.durability,
         );
         let file = Path::new(BASE).join("ingest.toml");
@@ -218,6 +261,10 @@ fn put(below: &str, content: Content) -> Action {
 
 fn rename(from: &str, to: &str) -> Action {
     Action::Rename { from: from.into(), to: to.into() }
+}
+
+fn grow(below: &str, rows: u64) -> Action {
+    Action::Grow { below: below.into(), rows }
 }
 
 /// The workloads that every run explores.
@@ -351,6 +398,24 @@ pub fn fixed() -> Vec<Workload> {
             )
         },
         Workload {
+            is_small: true,
+            batch: 1,
+            ..Workload::named(
+                "log",
+                &Settings { source: true, index: true, follow: true, ..PLAIN },
+                vec![vec![put("a.log", Content::log(1, 5))], vec![grow("a.log", 6)]],
+            )
+        },
+        Workload::named(
+            "rotated-logs",
+            &Settings { index: true, label: true, follow: true, ..PLAIN },
+            vec![
+                vec![put("cat/a.log", Content::log(1, 2)), put("dog/b.log", Content::log(2, 1))],
+                vec![grow("cat/a.log", 3), rename("cat/a.log", "cat/a.log.1"), put("cat/a.log", Content::log(3, 2))],
+                vec![grow("dog/b.log", 4), grow("cat/a.log", 3), grow("cat/a.log.1", 4)],
+            ],
+        ),
+        Workload {
             tearing: Tearing::Units,
             ..Workload::named(
                 "torn-at-16-bytes",
@@ -382,8 +447,30 @@ pub fn random(seed: u64) -> Workload {
         rejected: if flag(2) { "keep" } else { "move" },
         duplicates: if flag(2) { "append" } else { "skip" },
         durability: if flag(4) { "source" } else { "batch" },
+        follow: false,
+    };
+    let settings = match flag(6) {
+        // Which id a log has goes by what a crash left; and it stays.
+        true => Settings {
+            follow: true,
+            source: false,
+            time: false,
+            split: false,
+            after: "keep",
+            rejected: "keep",
+            ..settings
+        },
+        false => settings,
     };
     let (units, folder, device) = (flag(4), !flag(4), flag(6));
+    if settings.follow {
+        let stages = random_logs(&mut random);
+        return Workload {
+            batch: 1 + random.below(3) as usize,
+            output_folder_exists: folder,
+            ..Workload::named(&format!("seed-{seed}"), &settings, stages)
+        };
+    }
     let mut number = 0;
     let stages = (0..1 + random.below(3)).map(|_| {
         let mut stage: Vec<Action> = Vec::new();
@@ -415,6 +502,37 @@ pub fn random(seed: u64) -> Workload {
         other_device: device,
         ..Workload::named(&format!("seed-{seed}"), &settings, stages)
     }
+}
+
+/// Logs that are begun, that grow, and that are renamed.
+fn random_logs(random: &mut Random) -> Vec<Vec<Action>> {
+    let mut logs: Vec<(String, u64)> = Vec::new();
+    let mut number = 0;
+    let stages = (0..2 + random.below(3)).map(|_| {
+        let mut stage = Vec::new();
+        for _ in 0..1 + random.below(3) {
+            number += 1;
+            let log = random.below(logs.len().max(1) as u64) as usize;
+            match random.below(4) {
+                1 | 2 if !logs.is_empty() => {
+                    logs[log].1 += 1 + random.below(3);
+                    stage.push(grow(&logs[log].0, logs[log].1));
+                }
+                3 if !logs.is_empty() => {
+                    let name = format!("{}.{number}", logs[log].0);
+                    stage.push(rename(&logs[log].0, &name));
+                    logs[log].0 = name;
+                }
+                _ => {
+                    let (name, rows) = (format!("cat/{number}.log"), 1 + random.below(4));
+                    stage.push(put(&name, Content::log(number, rows)));
+                    logs.push((name, rows));
+                }
+            }
+        }
+        stage
+    });
+    stages.collect()
 }
 
 /// The workload of this name.

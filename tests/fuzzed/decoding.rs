@@ -60,6 +60,13 @@ pub fn decode(
             let source = SourceFile::of(file)?;
             decoder.decode(&mut source.reader()?, about, sink)
         }
+        Decoder::Log(decoder) => {
+            let mut file = File::from(memfd_create("source", MemfdFlags::CLOEXEC).map_err(io::Error::from)?);
+            file.write_all(bytes)?;
+            let source = SourceFile::of(file)?;
+            let taken = decoder.follow(&mut source.reader()?, None, about, sink)?;
+            taken.stopped.map_or(Ok(()), |rejection| Err(rejection.into()))
+        }
         Decoder::File(_) => panic!("programs of the user's are not fuzzed"),
     }
 }

@@ -9,13 +9,14 @@ use super::super::world::{
 use super::{Keys, list, number};
 
 pub(super) fn records(options: &RecordsOptions, keys: &mut Keys) {
-    let RecordsOptions { skip, length, fields, sync, checksum, on_error } = options;
+    let RecordsOptions { skip, length, fields, sync, checksum, on_error, follow } = options;
     keys.add("records.skip", skip);
     keys.add("records.length", length);
     keys.add("records.fields", list(fields.iter().map(field)));
     keys.add("records.sync", list(sync.iter().map(u8::to_string)));
     keys.add("records.checksum", checksum.as_ref().map_or("none".to_owned(), check));
     keys.add("records.on_error", on_error.word());
+    keys.add("records.follow", follow);
 }
 
 fn field(field: &RecordField) -> String {
@@ -33,7 +34,8 @@ fn check(checksum: &RecordChecksum) -> String {
 }
 
 pub(super) fn csv(options: &CsvOptions, keys: &mut Keys) {
-    let CsvOptions { delimiter, quote, comment, header, columns, others, missing, time_format, on_error } = options;
+    let CsvOptions { delimiter, quote, comment, header, columns, others, missing, time_format, on_error, follow } =
+        options;
     let byte = |byte: Option<u8>| byte.map_or("none".to_owned(), |byte| byte.escape_ascii().to_string());
     keys.add("csv.delimiter", byte(Some(*delimiter)));
     keys.add("csv.quote", byte(*quote));
@@ -44,6 +46,7 @@ pub(super) fn csv(options: &CsvOptions, keys: &mut Keys) {
     keys.add("csv.missing", list(missing.iter().map(|word| format!("{word:?}"))));
     keys.add("csv.time_format", time_format.word());
     keys.add("csv.on_error", on_error.word());
+    keys.add("csv.follow", follow);
 }
 
 fn column(column: &CsvColumn) -> String {

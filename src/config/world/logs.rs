@@ -46,6 +46,8 @@ pub struct RecordsOptions {
     pub sync: Vec<u8>,
     pub checksum: Option<RecordChecksum>,
     pub on_error: OnError,
+    /// Complete records are taken from a file that is still being written.
+    pub follow: bool,
 }
 
 /// One of `fields`: where its values lie in a record, and where they go.
@@ -132,6 +134,8 @@ pub struct CsvOptions {
     pub missing: Vec<String>,
     pub time_format: TimeFormat,
     pub on_error: OnError,
+    /// Complete lines are taken from a file that is still being written.
+    pub follow: bool,
 }
 
 /// A column of the file and the value that it becomes.

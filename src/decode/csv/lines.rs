@@ -9,7 +9,7 @@ use crate::decode::{DecodeError, SourceReader};
 /// Bytes that are read at a time.
 const BUFFER_BYTES: usize = 256 << 10;
 /// Text of one line, without its quotes.
-const LINE_BYTES_MAX: usize = 1 << 20;
+pub(super) const LINE_BYTES_MAX: usize = 1 << 20;
 /// Fields of one line.
 const FIELDS_MAX: usize = 65_537;
 
@@ -33,6 +33,15 @@ pub(super) struct Lines<'a, 'b> {
     is_quote_open: bool,
     text: Vec<u8>,
     ends: Vec<usize>,
+    /// More may come behind the end of the source.
+    goes_on: bool,
+    /// The line at hand was ended by a line end, and not by the end of the source.
+    is_complete: bool,
+    has_lines: bool,
+    /// A reason names a line by its number, rather than by its place.
+    pub(super) are_numbered: bool,
+    /// Where the line at hand begins, or what is passed over before it: bytes from the source's start.
+    line_start: u64,
 }
 
 /// One line, taken apart.
@@ -61,7 +70,8 @@ impl<'a> Line<'a> {
 }
 
 impl<'a, 'b> Lines<'a, 'b> {
-    pub(super) fn new(source: &'a mut SourceReader<'b>, options: &CsvOptions) -> Self {
+    /// `goes_on`: more may come behind the end of the source, and a line that it cuts short is no line.
+    pub(super) fn new(source: &'a mut SourceReader<'b>, options: &CsvOptions, goes_on: bool) -> Self {
         let mut builder = ReaderBuilder::new();
         builder.delimiter(options.delimiter).comment(options.comment);
         match options.quote {
@@ -84,12 +94,18 @@ impl<'a, 'b> Lines<'a, 'b> {
             is_quote_open: false,
             text: vec![0; 4096],
             ends: vec![0; 64],
+            goes_on,
+            is_complete: true,
+            has_lines: false,
+            are_numbered: true,
+            line_start: 0,
         }
     }
 
     /// The next line that holds something. `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Line<'_>>, DecodeError> {
         self.line_at = self.at;
+        self.line_start = self.end();
         self.line_before = None;
         self.is_quote_open = false;
         let (mut text_bytes, mut fields) = (0, 0);
@@ -107,7 +123,10 @@ impl<'a, 'b> Lines<'a, 'b> {
             text_bytes += written;
             fields += ended;
             match result {
-                ReadRecordResult::Record => break,
+                ReadRecordResult::Record => {
+                    self.is_complete = read > 0;
+                    break;
+                }
                 ReadRecordResult::End => return Ok(None),
                 ReadRecordResult::InputEmpty => {}
                 ReadRecordResult::OutputFull if self.text.len() < LINE_BYTES_MAX => {
@@ -118,22 +137,46 @@ impl<'a, 'b> Lines<'a, 'b> {
                 }
                 ReadRecordResult::OutputFull => {
                     return Err(rejected(format!(
-                        "line {}: it has more than {LINE_BYTES_MAX} bytes: a quote that is never closed?",
-                        self.number()
+                        "{}: it has more than {LINE_BYTES_MAX} bytes: a quote that is never closed?",
+                        self.name()
                     )));
                 }
                 ReadRecordResult::OutputEndsFull => {
-                    return Err(rejected(format!("line {}: it has more than {FIELDS_MAX} fields", self.number())));
+                    return Err(rejected(format!("{}: it has more than {FIELDS_MAX} fields", self.name())));
                 }
             }
+        }
+        if self.goes_on && !self.is_complete {
+            return Ok(None);
         }
         if self.is_end && self.at == self.held && self.ends_in_quotes() {
             return Err(rejected(format!("line {}: a quote is opened and never closed", self.number())));
         }
+        self.has_lines = true;
         Ok(Some(Line {
             text: self.text.get(..text_bytes).unwrap_or_default(),
             ends: self.ends.get(..fields).unwrap_or_default(),
         }))
+    }
+
+    /// Where the last line that [`Self::next`] gave ends: bytes from the source's start.
+    pub(super) fn end(&self) -> u64 {
+        self.source.position() - (self.held - self.at) as u64
+    }
+
+    /// Whether there was one.
+    pub(super) fn has_lines(&self) -> bool {
+        self.has_lines
+    }
+
+    /// The line that [`Self::next`] gave at last, for a reason.
+    pub(super) fn name(&self) -> String {
+        if self.are_numbered {
+            return format!("line {}", self.number());
+        }
+        let line = self.buffer.get(self.line_at..self.at).unwrap_or_default();
+        let passed_over = if self.line_before.is_none() { line.len() - self.lead(line).1.len() } else { 0 };
+        format!("the line at byte {}", self.line_start + passed_over as u64)
     }
 
     /// The number of the line that [`Self::next`] gave at last; of its first line where it goes over several.

@@ -13,9 +13,11 @@
 mod lines;
 mod text;
 
+use std::os::unix::fs::FileExt;
+
 use self::lines::{Line, Lines};
 use self::text::Texts;
-use super::{About, DecodeError, Rejection, RowSink, SourceReader, StreamDecoder};
+use super::{About, DecodeError, LogDecoder, Rejection, RowSink, SourceReader, StreamDecoder, Taken};
 use crate::config::{ColumnFrom, CsvOptions, OnError};
 
 /// Places that are asked for at a time.
@@ -33,14 +35,20 @@ pub struct CsvDecoder {
 #[derive(Debug, Default)]
 struct Loss {
     lines: u64,
-    first: Option<(u64, String)>,
+    /// Which, and why.
+    first: Option<(String, String)>,
 }
 
 impl Loss {
+    fn add(&mut self, line: String, reason: String) {
+        self.lines += 1;
+        self.first.get_or_insert((line, reason));
+    }
+
     fn note(self) -> Option<String> {
         let (line, reason) = self.first?;
         let lines = if self.lines == 1 { "one line".to_owned() } else { format!("{} lines", self.lines) };
-        Some(format!("left out {lines}, the first was line {line}: {reason}"))
+        Some(format!("left out {lines}, the first was {line}: {reason}"))
     }
 }
 
@@ -85,52 +93,115 @@ impl CsvDecoder {
         }
         Ok((places, width))
     }
-}
 
-impl StreamDecoder for CsvDecoder {
-    fn decode(&self, reader: &mut SourceReader<'_>, _: About<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
-        let mut lines = Lines::new(reader, &self.options);
-        let (places, mut width) = self.places(&mut lines)?;
+    /// Takes all lines. Where the last one that was taken or left out ends, and what ended the work if it was not the end.
+    fn take_lines(
+        &self,
+        lines: &mut Lines<'_, '_>,
+        places: &[usize],
+        mut width: Option<usize>,
+        sink: &mut dyn RowSink,
+    ) -> Result<(u64, Option<DecodeError>), DecodeError> {
         let wanted = places.iter().max().map_or(0, |place| place + 1);
         let others = self.options.others;
         let mut loss = Loss::default();
-        let mut is_end = false;
+        let (mut is_end, mut bad, mut end) = (false, None, lines.end());
         while !is_end {
             let rows = sink.rows(BLOCK_ROWS)?;
             let row_bytes = self.texts.row_bytes(rows.len());
             let mut filled = 0;
             let count = rows.len() / row_bytes;
             while filled < count {
-                let Some(line) = lines.next()? else {
-                    is_end = true;
-                    break;
+                let line = match lines.next() {
+                    Ok(Some(line)) => line,
+                    Ok(None) => {
+                        is_end = true;
+                        break;
+                    }
+                    Err(error) => {
+                        (is_end, bad) = (true, Some(error));
+                        break;
+                    }
                 };
                 let row = rows.get_mut(filled * row_bytes..(filled + 1) * row_bytes).unwrap_or_default();
                 let fields = line.len();
                 let expected = *width.get_or_insert(if others { fields.max(wanted) } else { wanted });
                 let taken = if fields == expected {
-                    self.texts.take(&line, &places, row)
+                    self.texts.take(&line, places, row)
                 } else {
                     Err(format!("it has {fields} fields, expected {expected}"))
                 };
                 match taken {
                     Ok(()) => filled += 1,
                     Err(reason) => {
-                        let number = lines.number();
                         if self.options.on_error == OnError::Reject {
-                            return Err(rejected(format!("line {number}: {reason}")));
+                            (is_end, bad) = (true, Some(rejected(format!("{}: {reason}", lines.name()))));
+                            break;
                         }
-                        loss.lines += 1;
-                        loss.first.get_or_insert((number, reason));
+                        loss.add(lines.name(), reason);
                     }
                 }
+                end = lines.end();
             }
             sink.give_back(count - filled);
         }
         if let Some(note) = loss.note() {
             sink.note(note);
         }
-        Ok(())
+        Ok((end, bad))
+    }
+}
+
+impl StreamDecoder for CsvDecoder {
+    fn decode(&self, reader: &mut SourceReader<'_>, _: About<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
+        let mut lines = Lines::new(reader, &self.options, false);
+        let (places, width) = self.places(&mut lines)?;
+        match self.take_lines(&mut lines, &places, width, sink)? {
+            (_, Some(error)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl LogDecoder for CsvDecoder {
+    /// The names of the columns are read anew for each part, or how many fields the first line has.
+    fn follow(
+        &self,
+        reader: &mut SourceReader<'_>,
+        begin: Option<u64>,
+        _: About<'_>,
+        sink: &mut dyn RowSink,
+    ) -> Result<Taken, DecodeError> {
+        reader.go_to(0)?;
+        let mut lines = Lines::new(reader, &self.options, true);
+        let (places, mut width) = match self.places(&mut lines) {
+            Ok(found) => found,
+            Err(error) if !lines.has_lines() => {
+                // The line with the names is not complete.
+                drop(error);
+                return Ok(Taken { first: 0, end: begin.unwrap_or(0), stopped: None });
+            }
+            Err(error) => return Taken::stopped_at(lines.end(), lines.end(), Some(error)),
+        };
+        let first = lines.end();
+        if let Some(begin) = begin.filter(|begin| *begin > first) {
+            if self.options.others && width.is_none() {
+                width = lines.next()?.map(|line| line.len());
+            }
+            reader.go_to(begin)?;
+            lines = Lines::new(reader, &self.options, true);
+        }
+        lines.are_numbered = false;
+        let (end, bad) = self.take_lines(&mut lines, &places, width, sink)?;
+        Taken::stopped_at(first, end, bad)
+    }
+
+    fn boundary(&self, file: &std::fs::File, first: u64, at: u64) -> std::io::Result<u64> {
+        let from = at.saturating_sub(lines::LINE_BYTES_MAX as u64).max(first);
+        let mut bytes = vec![0; usize::try_from(at.saturating_sub(from)).unwrap_or(0)];
+        file.read_exact_at(&mut bytes, from)?;
+        let end = bytes.iter().rposition(|byte| matches!(byte, b'\n' | b'\r'));
+        Ok(end.map_or(from, |end| from + end as u64 + 1))
     }
 }
 

@@ -18,7 +18,7 @@ use std::io;
 
 use self::checksum::Checksum;
 use super::values::{Plan, Value};
-use super::{About, DecodeError, Rejection, RowSink, SourceReader, StreamDecoder};
+use super::{About, DecodeError, LogDecoder, Rejection, RowSink, SourceReader, StreamDecoder, Taken};
 use crate::config::{OnError, RecordsOptions};
 
 /// Bytes that are read at a time, or four records.
@@ -91,9 +91,6 @@ impl RecordsDecoder {
     fn move_records(&self, reader: &mut SourceReader<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
         let length = self.options.length;
         let mut left = reader.remaining() / length as u64;
-        if reader.position() == 0 {
-            sink.rows_are_source();
-        }
         while left > 0 {
             let wanted = usize::try_from(left).unwrap_or(usize::MAX);
             let rows = sink.rows(wanted)?;
@@ -105,30 +102,50 @@ impl RecordsDecoder {
         Ok(())
     }
 
-    fn convert_records(&self, reader: &mut SourceReader<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
+    /// All others. `goes_on`: more may come behind the end, and what is not complete is left. Where it stopped: behind the
+    /// last record that was taken or left out, or at a bad one, with the reason.
+    fn convert_records(
+        &self,
+        reader: &mut SourceReader<'_>,
+        goes_on: bool,
+        sink: &mut dyn RowSink,
+    ) -> Result<(u64, Option<DecodeError>), DecodeError> {
         let mut buffer = vec![0; BUFFER_BYTES.max(4 * self.options.length)];
         let (mut held, mut loss, mut is_lost) = (0, Loss::default(), false);
-        loop {
+        let (end, bad) = loop {
             let begin = reader.position() - held as u64;
             let read = reader.fill(buffer.get_mut(held..).unwrap_or_default())?;
             held += read;
             let is_end = reader.remaining() == 0;
             let data = buffer.get(..held).unwrap_or_default();
-            let mut walk = Walk { decoder: self, data, begin, is_end, loss: &mut loss, is_lost: &mut is_lost };
-            let taken = walk.run(sink)?;
+            let (loss, is_lost, mut bad_at) = (&mut loss, &mut is_lost, None);
+            let mut walk =
+                Walk { decoder: self, data, begin, is_end: is_end && !goes_on, loss, is_lost, bad_at: &mut bad_at };
+            let taken = match walk.run(sink) {
+                Ok(taken) => taken,
+                Err(error) => match bad_at {
+                    Some(bad_at) => break (bad_at, Some(error)),
+                    None => return Err(error),
+                },
+            };
             if is_end {
-                break;
+                break (begin + taken as u64, None);
             }
             if read == 0 {
                 return Err(shrank());
             }
             buffer.copy_within(taken..held, 0);
             held -= taken;
-        }
+        };
         if let Some(note) = loss.note() {
             sink.note(note);
         }
-        Ok(())
+        Ok((end, bad))
+    }
+
+    /// Whether a record is a row, byte by byte, and none can be bad.
+    fn is_plain(&self) -> bool {
+        self.options.sync.is_empty() && self.checksum.is_none()
     }
 }
 
@@ -144,7 +161,7 @@ impl StreamDecoder for RecordsDecoder {
             return Err(shrank());
         }
         let (records, more) = (reader.remaining() / *length as u64, reader.remaining() % *length as u64);
-        let is_plain = sync.is_empty() && self.checksum.is_none();
+        let is_plain = self.is_plain();
         // Known before anything is read, where nothing can be left out.
         if more != 0 && (is_plain || (sync.is_empty() && *on_error == OnError::Reject)) {
             return Err(rejected(format!(
@@ -153,9 +170,43 @@ impl StreamDecoder for RecordsDecoder {
             )));
         }
         if is_plain && self.plan.is_identity() {
+            if reader.position() == 0 {
+                sink.rows_are_source();
+            }
             return self.move_records(reader, sink);
         }
-        self.convert_records(reader, sink)
+        match self.convert_records(reader, false, sink)? {
+            (_, Some(error)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl LogDecoder for RecordsDecoder {
+    fn follow(
+        &self,
+        reader: &mut SourceReader<'_>,
+        begin: Option<u64>,
+        _: About<'_>,
+        sink: &mut dyn RowSink,
+    ) -> Result<Taken, DecodeError> {
+        let first = self.options.skip;
+        let begin = begin.unwrap_or(first);
+        if reader.size() <= begin {
+            return Ok(Taken { first, end: begin, stopped: None });
+        }
+        reader.go_to(begin)?;
+        if self.is_plain() && self.plan.is_identity() {
+            self.move_records(reader, sink)?;
+            return Ok(Taken { first, end: reader.position(), stopped: None });
+        }
+        let (end, bad) = self.convert_records(reader, true, sink)?;
+        Taken::stopped_at(first, end, bad)
+    }
+
+    fn boundary(&self, _: &std::fs::File, first: u64, at: u64) -> io::Result<u64> {
+        let length = self.options.length as u64;
+        Ok(first + at.saturating_sub(first) / length * length)
     }
 }
 
@@ -169,6 +220,8 @@ struct Walk<'a> {
     loss: &'a mut Loss,
     /// The next marker is being looked for.
     is_lost: &'a mut bool,
+    /// Where the record is that an error is about, in the source. All before it have been taken.
+    bad_at: &'a mut Option<u64>,
 }
 
 impl Walk<'_> {
@@ -220,6 +273,7 @@ impl Walk<'_> {
                 self.emit(run, at, sink)?;
                 if self.decoder.options.on_error == OnError::Reject {
                     let place = self.begin + at as u64;
+                    *self.bad_at = Some(place);
                     return Err(rejected(format!("the record at byte {place}: {reason}")));
                 }
                 let step = if sync.is_empty() { *length } else { 1 };
@@ -277,17 +331,31 @@ impl Walk<'_> {
     }
 
     /// Records without a fault between them become rows.
-    fn emit(&self, from: usize, to: usize, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
+    fn emit(&mut self, from: usize, to: usize, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
         let (decoder, length) = (self.decoder, self.decoder.options.length);
+        let row_bytes = decoder.plan.row_bytes().max(1);
         let mut at = from;
         while at < to {
             let rows = sink.rows((to - at) / length)?;
-            let count = rows.len() / decoder.plan.row_bytes().max(1);
-            let records = self.data.get(at..at + count * length).unwrap_or_default();
-            decoder.plan.convert(records, rows).map_err(|bad| {
-                let place = self.begin + (at + bad.record * length) as u64;
-                rejected(format!("the record at byte {place}: {}", bad.text))
-            })?;
+            let count = rows.len() / row_bytes;
+            let (mut good, mut bad) = (count, None);
+            // Values are converted column by column: those before a bad one are whole only once they went through alone.
+            loop {
+                let records = self.data.get(at..at + good * length).unwrap_or_default();
+                match decoder.plan.convert(records, rows.get_mut(..good * row_bytes).unwrap_or_default()) {
+                    Ok(()) => break,
+                    Err(found) => {
+                        good = found.record;
+                        bad = Some(found);
+                    }
+                }
+            }
+            if let Some(bad) = bad {
+                sink.give_back(count - good);
+                let place = self.begin + (at + good * length) as u64;
+                *self.bad_at = Some(place);
+                return Err(rejected(format!("the record at byte {place}: {}", bad.text)));
+            }
             at += count * length;
         }
         Ok(())

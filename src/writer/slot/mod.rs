@@ -1,7 +1,8 @@
 //! One dataset in the writer's thread: its sources in their order, its commits, and its faults.
 
+mod settle;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -9,14 +10,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 
 use super::dataset::{DatasetWriter, Finish, FinishedSource, SourceResult, StagedAs};
-use super::dispose::{Disposed, dispose};
 use super::fault::Fault;
-use crate::config::{Disposal, Durability};
+use super::parts::FinishedPart;
+use crate::config::Durability;
 use crate::decode::RowBlock;
 use crate::lane::{End, Finished, Lane, Outcome, Tally, ToIntake};
-use crate::ledger::{Entry, Fate};
-use crate::pulse;
-use crate::source::{Candidate, Identity, Place, wall_clock_ns};
+use crate::source::{Candidate, NotFinished, PartRead};
 use crate::tally::Stage;
 
 /// The first wait after a full disk; it doubles with every attempt that fails.
@@ -166,6 +165,13 @@ impl Slot {
                 note_for_log.clone_from(&note);
                 SourceResult::Rows { hash, checksum, rows, note }
             }
+            Outcome::Part { block, rows, read, note } => {
+                if let Err(fault) = writer.stage_rows(block, recycle) {
+                    self.fault(fault);
+                    return self.done(candidate, End::Again);
+                }
+                return self.take_part(candidate, rows, *read, note, decoded);
+            }
             Outcome::Unchanged { hash } => SourceResult::Unchanged { hash },
             Outcome::Rejected { reason, hash } => {
                 reason_for_log = Some(reason.clone());
@@ -175,6 +181,7 @@ impl Slot {
                 // Whatever it handed on before is taken back.
                 writer.discard_source(recycle);
                 let end = match other {
+                    Outcome::Nothing => End::Settled,
                     Outcome::NotFinished(why) => End::NotFinished(why),
                     Outcome::Unreadable { error } => End::Unreadable(error),
                     Outcome::Gone => End::Gone,
@@ -210,6 +217,7 @@ impl Slot {
                 self.done(candidate, End::Settled);
             }
             Ok(Finish::DecodeAgain) => self.done(candidate, End::Again),
+            Ok(Finish::LookAgain) => self.done(candidate, End::NotFinished(NotFinished::Changed)),
             Err(fault) => {
                 self.fault(fault);
                 self.done(candidate, End::Again);
@@ -217,18 +225,34 @@ impl Slot {
         }
     }
 
-    /// A source that an earlier run committed and did not get round to dispose of.
-    pub fn dispose_leftover(&mut self, place: &Place, identity: Identity, entry: &Entry) {
+    /// A part of a log, whose rows are staged.
+    fn take_part(&mut self, candidate: Candidate, rows: u64, read: PartRead, note: Option<String>, decoded: Instant) {
         let lane = self.lane.clone();
-        if !matches!(self.state, State::Open(_)) {
-            return;
+        let State::Open(writer) = &mut self.state else { return self.done(candidate, End::Again) };
+        let path = lane.path_of(&candidate.place);
+        let reason = read.stopped.clone();
+        let (place, identity) = (&candidate.place, candidate.identity);
+        let follow = candidate.follow.as_deref().cloned().unwrap_or_default();
+        let part = FinishedPart { place, identity, follow: &follow, read, rows, note: note.clone() };
+        match writer.finish_part(part, |buffer| lane.buffers.give(buffer)) {
+            Ok(Finish::Staged { id, kind }) => {
+                if let Some(note) = note {
+                    tracing::warn!(dataset = lane.options.name, source = ?path, "{note}");
+                }
+                if let Some(reason) = &reason {
+                    tracing::warn!(dataset = lane.options.name, source = ?path, "nothing more is taken from it: {reason}");
+                }
+                self.settlements.push(Settlement { candidate, id, kind, reason, decoded });
+                if lane.options.commit.durability == Durability::Source {
+                    self.commit();
+                }
+            }
+            Ok(_) => self.done(candidate, End::NotFinished(NotFinished::Changed)),
+            Err(fault) => {
+                self.fault(fault);
+                self.done(candidate, End::Again);
+            }
         }
-        let (disposal, reason) = match &entry.fate {
-            Fate::Committed(_) => (&lane.options.watch.after, None),
-            Fate::Rejected { reason } => (&lane.options.watch.rejected, Some(reason.as_str())),
-        };
-        let moved = self.dispose_of(place, identity, entry.id, disposal, reason);
-        self.note_moved(moved.into_iter().collect());
     }
 
     /// Commits if a limit is reached, or if nothing that was taken is still to come.
@@ -281,76 +305,6 @@ impl Slot {
                 lane.tally.pause(None);
             }
             Err(fault) => self.fault(fault),
-        }
-    }
-
-    fn settle_batch(&mut self, new_rows: u64, disposes: bool) {
-        let lane = self.lane.clone();
-        let tally = &lane.tally;
-        Tally::add(&tally.commits, 1);
-        Tally::add(&tally.rows, new_rows);
-        tally.history.add(new_rows);
-        let now_ns = wall_clock_ns();
-        let settlements = std::mem::take(&mut self.settlements);
-        let sources = settlements.len();
-        let mut moved = Vec::new();
-        for Settlement { candidate, id, kind, reason, .. } in settlements {
-            pulse::beat();
-            let disposal = match kind {
-                StagedAs::Rejected => {
-                    tally.reject(reason.as_deref().unwrap_or_default());
-                    &lane.options.watch.rejected
-                }
-                StagedAs::Rows(_) | StagedAs::Duplicate => {
-                    Tally::add(&tally.committed, 1);
-                    Tally::add(&tally.source_bytes, candidate.identity.size);
-                    tally.latency.add(now_ns.saturating_sub(candidate.arrived_ns).max(0) as f64 / 1e9);
-                    &lane.options.watch.after
-                }
-                StagedAs::FoundAgain => {
-                    Tally::add(&tally.known, 1);
-                    &lane.options.watch.after
-                }
-            };
-            if disposes {
-                moved.extend(self.dispose_of(&candidate.place, candidate.identity, id, disposal, reason.as_deref()));
-            }
-            self.done(candidate, End::Settled);
-        }
-        self.note_moved(moved);
-        tracing::debug!(dataset = lane.options.name, sources, rows = new_rows, "committed");
-    }
-
-    fn dispose_of(
-        &self,
-        place: &Place,
-        identity: Identity,
-        id: u64,
-        disposal: &Disposal,
-        reason: Option<&str>,
-    ) -> Option<(u64, PathBuf)> {
-        let State::Open(writer) = &self.state else { return None };
-        let root = self.lane.options.root(place.folder);
-        match dispose(&*writer.disk, root, place, identity, disposal, reason) {
-            Ok(Disposed::MovedTo(path)) => Some((id, path)),
-            Ok(Disposed::No | Disposed::Deleted) => None,
-            Err(error) => {
-                let path = self.lane.path_of(place);
-                let dataset = &self.lane.options.name;
-                tracing::warn!(
-                    dataset,
-                    source = ?path,
-                    "its rows are committed, but it could not be moved or deleted: {error}; the next scan tries again"
-                );
-                None
-            }
-        }
-    }
-
-    fn note_moved(&mut self, moved: Vec<(u64, PathBuf)>) {
-        let State::Open(writer) = &mut self.state else { return };
-        if let Err(fault) = writer.note_moved(&moved) {
-            tracing::warn!(dataset = self.lane.options.name, "where sources went is not in the ledger: {fault}");
         }
     }
 
@@ -414,6 +368,7 @@ mod tests {
     use crate::config;
     use crate::ledger::SqliteLedgers;
     use crate::recovery;
+    use crate::source::{Identity, Place};
     use crate::storage::{Disk, RealDisk};
     use crossbeam_channel::{Receiver, bounded, unbounded};
 
@@ -446,6 +401,7 @@ mod tests {
             writer_was_seen: false,
             arrived_ns: 0,
             is_last_attempt: false,
+            follow: None,
         };
         let outcome = Outcome::Rows { block: rows(part), rows: all, checksum: hash, hash, note: None };
         Finished { candidate, outcome, decoded: Instant::now() }

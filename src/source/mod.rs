@@ -1,11 +1,14 @@
 //! What a source is: a file below a watched folder, and the figures that tell it from others.
 
+mod part;
+
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::storage::FileStatus;
+pub use part::{ENTRY_BYTES_MAX, Follow, HEAD_BYTES, LogState, Original, Part, PartRead, TAIL_BYTES};
 
 /// BLAKE3, 32 bytes: of a source's content, or of its rows.
 pub type Hash = blake3::Hash;
@@ -78,6 +81,8 @@ pub struct Candidate {
     pub arrived_ns: i64,
     /// If it cannot be read this time, it is rejected.
     pub is_last_attempt: bool,
+    /// Set for a log that is followed: it is taken in parts.
+    pub follow: Option<Box<Follow>>,
 }
 
 /// Why a file is not taken yet.
@@ -89,6 +94,8 @@ pub enum NotFinished {
     BeingWritten,
     /// Somebody was seen writing, and nobody closing it, and the kernel does not tell.
     MayBeWritten,
+    /// A log that is followed was written anew: what went before has to be taken first.
+    Replaced,
 }
 
 /// Now, by the clock that files' times are held against: nanoseconds since 1970.

@@ -1,0 +1,342 @@
+//! Logs that are still being written, taken in parts: where a part begins, what was read, and how to know the file again.
+//!
+//! Rules:
+//! - A file is known by its inode, its first bytes and the bytes before the place up to which it was taken. Only what lies
+//!   behind that place is new.
+//! - A file that lost some of its end and begins as before goes on where it was cut, once nobody writes to it. One that
+//!   begins otherwise, or is another one where it was taken, is a new log, which the ledger says beside it.
+//! - A new file that holds all that was taken of a log which is not in its place any more is that log: a copy that was made
+//!   before the log was cut short, or a newer version of it. Its parts are compared by their hashes.
+//! - A new file that is so far the beginning of another log, byte by byte, may be a copy that is being made: it waits for its
+//!   end. Whether a whole copy is taken is for `duplicates`.
+//!
+//! Whether a place is the right one is decided here, and again by the writer, whose ledger may be further.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::open::{OpenFailure, SourceFile};
+use super::reader::SourceReader;
+use super::sink::{FinishedRows, SourceRows};
+use super::{About, DecodeError, LogDecoder, Taken};
+use crate::lane::{Lane, Outcome, Stage};
+use crate::source::{
+    Candidate, ENTRY_BYTES_MAX, Follow, HEAD_BYTES, Hash, LogState, NotFinished, Original, Part, PartRead, TAIL_BYTES,
+    wall_clock_ns,
+};
+use crate::storage::FileStatus;
+use crate::storage::lease::{Writers, writers};
+
+const BLOCK_BYTES: usize = 256 << 10;
+/// A whole copy of a log that is still in its place is one to keep only after this time: the log may be about to be cut.
+const COPY_AGE: Duration = Duration::from_secs(1);
+/// Content hashes that are kept to be gone on with.
+const RUNNING_MAX: usize = 256;
+
+/// The content hashes of parts that may be extended, by inode: from where, up to where, and the hash so far.
+#[derive(Debug, Default)]
+pub struct RunningHashes(Mutex<Vec<(u64, Running)>>);
+
+#[derive(Debug, Clone)]
+struct Running {
+    from: u64,
+    to: u64,
+    hasher: blake3::Hasher,
+}
+
+impl RunningHashes {
+    /// That of a part which ends at `begin`, or a new one from there.
+    fn take(&self, inode: u64, begin: u64) -> Running {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = all.iter().position(|(other, _)| *other == inode).map(|place| all.swap_remove(place).1);
+        let is_fit = |running: &Running| running.to == begin && running.to - running.from < ENTRY_BYTES_MAX;
+        found.filter(is_fit).unwrap_or_else(|| Running { from: begin, to: begin, hasher: blake3::Hasher::new() })
+    }
+
+    fn keep(&self, inode: u64, running: Running) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= RUNNING_MAX {
+            all.remove(0);
+        }
+        all.push((inode, running));
+    }
+}
+
+/// Where a part begins.
+enum Start {
+    /// A new log; with a word for the ledger.
+    New(Option<String>),
+    /// This log goes on.
+    At { state: LogState, begin: u64, note: Option<String> },
+    /// A copy that is not to be taken, of so many bytes.
+    Copy { taken: u64, note: String },
+    /// Nothing, for now or for ever.
+    Outcome(Outcome),
+}
+
+/// Takes what is new in a log.
+pub(super) fn follow<'a>(
+    lane: &Lane,
+    candidate: &Candidate,
+    decoder: &dyn LogDecoder,
+    about: About<'_>,
+    rows: impl FnOnce() -> SourceRows<'a>,
+) -> Result<Outcome, OpenFailure> {
+    let root = lane.options.root(candidate.place.folder);
+    let source = SourceFile::open_growing(root, &candidate.place.below, candidate.identity)?;
+    let Some(follow) = &candidate.follow else { return Ok(Outcome::Interrupted) };
+    let unreadable = OpenFailure::Unreadable;
+    let (state, begin, note) = match start(&source, about.path, follow, decoder).map_err(unreadable)? {
+        Start::Outcome(outcome) => return Ok(outcome),
+        Start::New(note) => (None, None, note),
+        Start::At { state, begin, note } => (Some(state), Some(begin), note),
+        Start::Copy { taken, note } => return copy(&source, taken, note).map_err(unreadable),
+    };
+    let started = std::time::Instant::now();
+    let mut reader = SourceReader::at(&source, begin.unwrap_or(0)).map_err(unreadable)?;
+    let mut rows = rows();
+    rows.has_other_checksum();
+    let decoded = decoder.follow(&mut reader, begin, about, &mut rows);
+    lane.tally.spend(Stage::Decode, started.elapsed());
+    let Taken { first, end, stopped } = match decoded {
+        Ok(taken) => taken,
+        Err(error) => {
+            rows.discard();
+            return match error {
+                DecodeError::Read(error) => Err(unreadable(error)),
+                // It became shorter while it was read: it is looked at again.
+                DecodeError::Rejected(_) => Ok(Outcome::NotFinished(NotFinished::Changed)),
+                DecodeError::Interrupted => Ok(Outcome::Interrupted),
+            };
+        }
+    };
+    let begin = begin.unwrap_or(first);
+    if source.size_now().map_err(unreadable)? < end {
+        rows.discard();
+        return Ok(Outcome::NotFinished(NotFinished::Changed));
+    }
+    if end <= begin && rows.rows() == 0 && stopped.is_none() && note.is_none() {
+        rows.discard();
+        return Ok(Outcome::Nothing);
+    }
+    let FinishedRows { block, rows, note: loss, .. } = rows.finish();
+    let note = match (note, loss) {
+        (Some(note), Some(loss)) => Some(format!("{note}; {loss}")),
+        (note, loss) => note.or(loss),
+    };
+    let inode = candidate.identity.inode;
+    let (hash, hash_from) = content_hash(lane, &source, inode, begin, end).map_err(unreadable)?;
+    let head_at = state.as_ref().map_or(first, |state| state.part.head_at);
+    let read = PartRead {
+        head: bytes_at(source.file(), head_at..end.min(head_at + HEAD_BYTES as u64)).map_err(unreadable)?,
+        tail: tail_hash(source.file(), end).map_err(unreadable)?,
+        state,
+        begin,
+        end,
+        head_at,
+        hash,
+        hash_from,
+        stopped: stopped.map(|rejection| rejection.reason.into_owned()),
+    };
+    Ok(Outcome::Part { block, rows, read: Box::new(read), note })
+}
+
+/// A file of which nothing is taken, because all of it is there already.
+fn copy(source: &SourceFile, taken: u64, note: String) -> io::Result<Outcome> {
+    let read = PartRead {
+        state: None,
+        begin: 0,
+        end: taken,
+        head_at: 0,
+        head: bytes_at(source.file(), 0..taken.min(HEAD_BYTES as u64))?,
+        tail: tail_hash(source.file(), taken)?,
+        hash: blake3::hash(&[]),
+        hash_from: 0,
+        stopped: None,
+    };
+    Ok(Outcome::Part { block: super::RowBlock::default(), rows: 0, read: Box::new(read), note: Some(note) })
+}
+
+fn start(source: &SourceFile, path: &Path, follow: &Follow, decoder: &dyn LogDecoder) -> io::Result<Start> {
+    let (file, size) = (source.file(), source.size());
+    if let Some(state) = &follow.known {
+        let is_same = size >= state.part.end && is_same(file, &state.part)?;
+        return Ok(match is_same {
+            true => Start::At { state: state.clone(), begin: state.part.end, note: None },
+            false => Start::Outcome(Outcome::NotFinished(NotFinished::Replaced)),
+        });
+    }
+    let is_open = || writers(file) == Writers::Some;
+    let wait = || Start::Outcome(Outcome::NotFinished(NotFinished::BeingWritten));
+    if let Some(old) = &follow.replaces {
+        let part = &old.part;
+        if size >= part.end && is_same(file, part)? {
+            return Ok(Start::At { state: old.clone(), begin: part.end, note: None });
+        }
+        if size <= part.head_at && !follow.only_continues {
+            return Ok(Start::Outcome(Outcome::Nothing));
+        }
+        let cut_at = follow.cut_at.unwrap_or(u64::MAX).min(size);
+        if begins_alike(file, size, part)? && cut_at < part.end {
+            if is_open() {
+                return Ok(wait());
+            }
+            let begin = decoder.boundary(file, part.head_at, cut_at)?;
+            let note = format!(
+                "the file was cut to {cut_at} bytes when {} of it had been taken: what was written behind that is taken \
+                 as new, and the rows of what was cut off stay",
+                part.end
+            );
+            return Ok(Start::At { state: old.clone(), begin, note: Some(note) });
+        }
+    }
+    for original in follow.originals.iter() {
+        let part = &original.state.part;
+        match whose(file, size, original, path)? {
+            Whose::Another => {}
+            Whose::The => {
+                return Ok(Start::At { state: original.state.clone(), begin: part.end, note: None });
+            }
+            Whose::CopyOfIt if is_open() || age(file)? < COPY_AGE => return Ok(wait()),
+            Whose::CopyOfIt if follow.skips_copies && size >= part.end => {
+                let note = format!("a copy of {}, which is source {}", original.path.display(), part.log);
+                return Ok(Start::Copy { taken: size, note });
+            }
+            Whose::CopyOfIt => {}
+        }
+    }
+    if follow.only_continues {
+        return Ok(Start::Outcome(Outcome::Nothing));
+    }
+    let note = follow.replaces.as_ref().map(|old| {
+        format!(
+            "the file was written anew when {} bytes of it had been taken as source {}: what was written behind these and \
+             before is known only if a copy of it lies in the watched folder",
+            old.part.end, old.part.log
+        )
+    });
+    Ok(Start::New(note))
+}
+
+/// What a new file has to do with a known log.
+enum Whose {
+    Another,
+    /// The log itself, in another file: what it was before is not there any more.
+    The,
+    /// So far, a copy of the log, which is still in its place.
+    CopyOfIt,
+}
+
+fn whose(file: &File, size: u64, original: &Original, path: &Path) -> io::Result<Whose> {
+    let part = &original.state.part;
+    // A log that was renamed is not copied and cut short any more.
+    let may_be_copied = original.path == original.first_path;
+    // Under its own name it is another file by now.
+    let other = if original.path == path { None } else { File::open(&original.path).ok() };
+    if let Some(other) = other.as_ref().filter(|_| may_be_copied && size > 0)
+        && size <= other.metadata()?.len()
+        && has_same_start(file, other, size)?
+    {
+        return Ok(Whose::CopyOfIt);
+    }
+    // The other file is looked at last: it may have been cut short just now.
+    if size < part.end || !is_same(file, part)? || !has_parts(file, original)? {
+        return Ok(Whose::Another);
+    }
+    let is_intact = match &other {
+        Some(other) => other.metadata()?.len() >= part.end && is_same(other, part)?,
+        None => false,
+    };
+    Ok(if is_intact { Whose::Another } else { Whose::The })
+}
+
+/// Since its last change of name or content.
+fn age(file: &File) -> io::Result<Duration> {
+    let changed_ns = FileStatus::from(&file.metadata()?).ctime_ns;
+    Ok(Duration::from_nanos(u64::try_from(wall_clock_ns().saturating_sub(changed_ns)).unwrap_or(0)))
+}
+
+/// Whether the file is the one that the part was taken from, as far as it was.
+fn is_same(file: &File, part: &Part) -> io::Result<bool> {
+    let head = bytes_at(file, part.head_at..part.head_at + part.head.len() as u64)?;
+    Ok(head == part.head && tail_hash(file, part.end)? == part.tail)
+}
+
+/// Whether the file's first bytes are those of the part, as far as both go.
+fn begins_alike(file: &File, size: u64, part: &Part) -> io::Result<bool> {
+    let end = size.min(part.head_at + part.head.len() as u64);
+    let head = bytes_at(file, part.head_at.min(end)..end)?;
+    Ok(!head.is_empty() && part.head.starts_with(&head))
+}
+
+fn has_parts(file: &File, original: &Original) -> io::Result<bool> {
+    for (range, hash) in &original.parts {
+        let mut hasher = blake3::Hasher::new();
+        hash_bytes(file, range.clone(), &mut hasher)?;
+        if hasher.finalize() != *hash {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn has_same_start(one: &File, other: &File, size: u64) -> io::Result<bool> {
+    let mut at = 0;
+    while at < size {
+        let end = size.min(at + BLOCK_BYTES as u64);
+        if bytes_at(one, at..end)? != bytes_at(other, at..end)? {
+            return Ok(false);
+        }
+        super::step();
+        at = end;
+    }
+    Ok(true)
+}
+
+/// The hash of the bytes up to `end`, and from where on.
+fn content_hash(lane: &Lane, source: &SourceFile, inode: u64, begin: u64, end: u64) -> io::Result<(Hash, u64)> {
+    let mut running = lane.running.take(inode, begin);
+    hash_bytes(source.file(), begin..end, &mut running.hasher)?;
+    running.to = end;
+    let found = (running.hasher.finalize(), running.from);
+    lane.running.keep(inode, running);
+    Ok(found)
+}
+
+fn hash_bytes(file: &File, range: std::ops::Range<u64>, hasher: &mut blake3::Hasher) -> io::Result<()> {
+    let mut at = range.start;
+    while at < range.end {
+        let block = bytes_at(file, at..range.end.min(at + BLOCK_BYTES as u64))?;
+        if block.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        hasher.update(&block);
+        super::step();
+        at += block.len() as u64;
+    }
+    Ok(())
+}
+
+fn tail_hash(file: &File, end: u64) -> io::Result<Hash> {
+    Ok(blake3::hash(&bytes_at(file, end.saturating_sub(TAIL_BYTES)..end)?))
+}
+
+/// The bytes of the range, fewer where the file ends before.
+fn bytes_at(file: &File, range: std::ops::Range<u64>) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0)];
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, range.start + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}

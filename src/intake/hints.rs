@@ -1,0 +1,72 @@
+//! What an event means for a dataset: which of its files and folders are to be looked at, and when.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::dataset::DatasetIntake;
+use super::scan::is_wanted;
+use super::watch::Hint;
+use crate::source::Place;
+
+/// A new folder is scanned at once, and again after these times: what is put into it before its watch is there sends no
+/// event.
+const NEW_FOLDER_SCANS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(250), Duration::from_millis(1500)];
+
+impl DatasetIntake {
+    /// Takes a hint to heart, if it is about one of the folders.
+    pub fn hint(&mut self, hint: &Hint, now: Instant) {
+        let (path, is_finished) = match hint {
+            Hint::Changed(path) => (path, Some(false)),
+            Hint::Finished(path) => (path, Some(true)),
+            Hint::Folder(path) => return self.hint_folder(path, now),
+            Hint::Removed(path) => {
+                if self.follows()
+                    && let Some(place) = self.place_of(path)
+                {
+                    self.touch(place, now);
+                }
+                // A watched folder that goes away is looked for; other files that go away need nothing.
+                for (folder, due) in self.folders.iter().zip(&mut self.scans_due) {
+                    if folder.root.starts_with(path) && !path.as_os_str().is_empty() {
+                        *due = now;
+                    }
+                }
+                return;
+            }
+        };
+        let Some(place) = self.place_of(path) else { return };
+        if self.follows() {
+            return self.touch(place, now);
+        }
+        if place.below.as_os_str().is_empty() || !is_wanted(self.watch(), &place.below) {
+            return;
+        }
+        let due = now + self.watch().settle;
+        self.tracker.touch(place, due, None, is_finished);
+    }
+
+    /// Has a file looked at once it is time.
+    pub fn touch(&mut self, place: Place, now: Instant) {
+        let due = now + self.watch().settle;
+        if !self.follows() {
+            self.tracker.touch(place, due, None, None);
+        } else if is_wanted(self.watch(), &place.below) || self.was_log(&place) {
+            self.tracker.touch_growing(place, due);
+        }
+    }
+
+    fn hint_folder(&mut self, path: &Path, now: Instant) {
+        for (folder, due) in self.folders.iter().zip(&mut self.scans_due) {
+            if folder.root.starts_with(path) {
+                *due = now;
+            }
+        }
+        let Some(place) = self.place_of(path) else { return };
+        if !self.watch().recursive || self.watch().exclude.is_match(&place.below) {
+            return;
+        }
+        for delay in NEW_FOLDER_SCANS {
+            self.new_folders.insert((now + delay, place.folder, place.below.clone()));
+        }
+    }
+}

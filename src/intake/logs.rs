@@ -1,0 +1,329 @@
+//! Logs that are followed: which of them have grown, and in which order what is new in them comes.
+//!
+//! An event or a scan that finds a log longer than it was is enough to take what is new. Anything else (a file that was not
+//! there before, one that became shorter, one that went away) may be a rotation, and then what was written before it has to
+//! come first, wherever it lies now. So nothing more is dispatched until what is in flight has come back; then all folders
+//! are scanned as one, and taken in the order of their last change. A log that was renamed to a name that is no source's is
+//! found by its inode in the same folder, a copy by its content.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs;
+use std::os::unix::fs::DirEntryExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::dataset::{DatasetIntake, Found};
+use super::look::{LogLook, Look};
+use super::scan::{Problem, walk};
+use super::tracker::Due;
+use crate::config::Duplicates;
+use crate::lane::Tally;
+use crate::ledger::LedgerError;
+use crate::source::{Follow, Identity, LogState, Original, Place};
+use crate::storage::FileStatus;
+use crate::writer::is_aside;
+
+/// What is in flight is waited for, before a scan, by looking so often.
+const HOLD: Duration = Duration::from_millis(5);
+/// Whoever copies a log and cuts it short gets so much time for it at least.
+const ROTATION: Duration = Duration::from_millis(20);
+/// So many files that may be a copy of a log are looked at where their names are no sources'.
+const COPIES_MAX: usize = 16;
+
+/// What the intake remembers of logs, beside the ledger.
+#[derive(Debug, Default)]
+pub struct Logs {
+    /// So long a scan waits: for what is in flight, or for a rotation to come to its end.
+    pub(super) hold: Option<Duration>,
+    /// Logs that the last scan found to be shorter or written anew, by inode.
+    shorter: HashSet<u64>,
+    /// Inodes of logs that were found to be written anew, though they are as long as before.
+    replaced: HashSet<u64>,
+    /// The smallest size of logs that became shorter, by inode.
+    cut_at: HashMap<u64, u64>,
+    /// Logs under names that are no sources'.
+    moved: HashSet<Place>,
+    /// Where logs were that are not there any more.
+    gone: BTreeSet<Place>,
+}
+
+/// A file in a scan.
+struct Seen {
+    place: Place,
+    status: FileStatus,
+    follow: Follow,
+    /// Among files that were changed in the same instant: what went on before what is new, and that before what was replaced.
+    rank: u8,
+}
+
+impl DatasetIntake {
+    pub(super) fn follows(&self) -> bool {
+        self.lane.options.decoder.follows()
+    }
+
+    /// Whether a file is a log by its name, or was one.
+    pub(super) fn was_log(&self, place: &Place) -> bool {
+        self.logs.moved.contains(place)
+    }
+
+    /// Has all folders scanned, as one, for what may be a rotation.
+    fn scan_for_rotation(&mut self, now: Instant) {
+        self.scan_all(now);
+        self.scanned.fill(false);
+    }
+
+    /// A log may have grown.
+    pub(super) fn look_at_log(&mut self, due: Due, now: Instant) -> Option<Found> {
+        let place = due.place.clone();
+        let Ok(metadata) = fs::symlink_metadata(self.lane.path_of(&place)) else {
+            let look = self.look.as_ref()?;
+            if look.log_at_path(&place).is_ok_and(|log| log.is_some()) {
+                self.logs.gone.insert(place);
+                self.scan_for_rotation(now);
+            }
+            return None;
+        };
+        let status = FileStatus::from(&metadata);
+        if !status.is_regular {
+            return None;
+        }
+        match self.look.as_ref()?.log(&place, &status) {
+            Ok(LogLook::Grown(known)) if !self.logs.replaced.contains(&status.inode) => {
+                self.logs.cut_at.remove(&status.inode);
+                let follow = Follow { known: Some(known), ..Follow::default() };
+                Some(Found { place, status, known_hash: None, follow: Some(Box::new(follow)), due: Some(due) })
+            }
+            Ok(LogLook::Nothing) => None,
+            Ok(_) => {
+                self.scan_for_rotation(now);
+                None
+            }
+            Err(error) => {
+                tracing::error!(dataset = self.lane.options.name, "{error}");
+                self.tracker.wait_on(due, now + Duration::from_secs(1), Identity::from(&status));
+                None
+            }
+        }
+    }
+
+    /// A log is not what it was when it was found.
+    pub(super) fn log_was_replaced(&mut self, place: &Place, now: Instant) {
+        self.tracker.settle(place);
+        if let Ok(metadata) = fs::symlink_metadata(self.lane.path_of(place)) {
+            self.logs.replaced.insert(FileStatus::from(&metadata).inode);
+        }
+        self.scan_for_rotation(now);
+    }
+
+    /// All that is new in all logs, in order. `None`: not yet, something is in flight.
+    pub(super) fn find_logs(&mut self, look: &Look) -> Result<Option<Vec<Found>>, LedgerError> {
+        self.logs.hold = (self.tracker.in_flight() > 0).then_some(HOLD);
+        if self.logs.hold.is_some() {
+            return Ok(None);
+        }
+        self.tracker.clear();
+        let lane = self.lane.clone();
+        let watch = &lane.options.watch;
+        let mut files = Vec::new();
+        for (folder, root) in watch.folders.iter().enumerate() {
+            let walked = walk(root, &PathBuf::new(), watch, &mut |below, status| {
+                files.push((Place { folder, below }, status));
+            });
+            let problems =
+                walked.map_or_else(|error| vec![Problem { path: root.clone(), error }], |walked| walked.problems);
+            for Problem { path, error } in problems {
+                tracing::warn!(dataset = lane.options.name, "not scanned: {}: {error}", path.display());
+                self.note_problem(format!("not scanned: {}: {error}", path.display()));
+            }
+        }
+        if !self.logs_moved_before(look)? {
+            self.logs.moved.retain(|place| lane.path_of(place).exists());
+        }
+        for place in &self.logs.moved {
+            if let Ok(metadata) = fs::symlink_metadata(lane.path_of(place)) {
+                files.push((place.clone(), FileStatus::from(&metadata)));
+            }
+        }
+        let mut seen = self.look_at_all(look, &files)?;
+        let shorter = seen.iter().filter(|seen| seen.follow.replaces.is_some()).map(|seen| seen.status.inode).collect();
+        let was_seen_before = self.logs.shorter.is_superset(&shorter);
+        self.logs.shorter = shorter;
+        if !was_seen_before {
+            // The walk may have come between a copy and its name: once more, when whoever rotates has had the time.
+            self.logs.hold = Some(watch.settle.max(ROTATION));
+            return Ok(None);
+        }
+        self.logs.gone.clear();
+        self.logs.replaced.clear();
+        seen.sort_by_cached_key(|seen| (seen.status.mtime_ns, seen.rank, Reverse(seen.place.clone())));
+        let room = self.tracker.room();
+        self.tracker.is_incomplete |= seen.len() > room;
+        let found = seen.into_iter().take(room).map(|Seen { place, status, follow, .. }| Found {
+            place,
+            status,
+            known_hash: None,
+            follow: Some(Box::new(follow)),
+            due: None,
+        });
+        Ok(Some(found.collect()))
+    }
+
+    /// Logs are taken as they are; `false`: the scan is still to come.
+    pub(super) fn take_logs(&mut self, found: Result<Option<Vec<Found>>, LedgerError>) -> bool {
+        match found {
+            Ok(None) => return false,
+            Ok(Some(found)) => {
+                for one in found {
+                    self.tracker.add_ready(one.place, &one.status, None, one.follow);
+                }
+            }
+            Err(error) => {
+                tracing::error!(dataset = self.lane.options.name, "{error}");
+                self.note_problem(error.to_string());
+            }
+        }
+        true
+    }
+
+    /// At the first scan: logs that an earlier run followed to a name that is no source's. Whether it was the first.
+    fn logs_moved_before(&mut self, look: &Look) -> Result<bool, LedgerError> {
+        if self.logs_were_read {
+            return Ok(false);
+        }
+        self.logs_were_read = true;
+        for log in look.newest_logs()? {
+            let place = self.place_of(&self.lane.options.base.join(&log.entry.path));
+            let there = fs::symlink_metadata(self.lane.options.base.join(&log.entry.path));
+            let is_there = there.is_ok_and(|metadata| FileStatus::from(&metadata).inode == log.entry.identity.inode);
+            if let Some(place) = place
+                && is_there
+                && !super::scan::is_wanted(&self.lane.options.watch, &place.below)
+            {
+                self.logs.moved.insert(place);
+            }
+        }
+        Ok(true)
+    }
+
+    fn look_at_all(&mut self, look: &Look, files: &[(Place, FileStatus)]) -> Result<Vec<Seen>, LedgerError> {
+        let lane = self.lane.clone();
+        let skips_copies = lane.options.watch.duplicates == Duplicates::Skip;
+        let known: HashSet<u64> = files.iter().map(|(_, status)| status.inode).collect();
+        let mut originals: Option<Arc<Vec<Original>>> = None;
+        let mut seen = Vec::new();
+        // Where a log was that may be somewhere else now.
+        let mut left: Vec<(Place, LogState, u64)> = Vec::new();
+        for place in self.logs.gone.clone() {
+            if let Some(entry) = look.log_at_path(&place)?
+                && let Some(state) = entry.log_state()
+            {
+                left.push((place, state, entry.identity.inode));
+            }
+        }
+        for (place, status) in files {
+            let mut file = |follow, rank| seen.push(Seen { place: place.clone(), status: *status, follow, rank });
+            match look.log(place, status)? {
+                LogLook::Nothing => Tally::add(&lane.tally.known, 1),
+                LogLook::Grown(known) if !self.logs.replaced.contains(&status.inode) => {
+                    self.logs.cut_at.remove(&status.inode);
+                    file(Follow { known: Some(known), ..Follow::default() }, 0);
+                }
+                LogLook::Grown(old) | LogLook::Replaced(old) => {
+                    let cut_at = match status.size < old.part.end {
+                        true => {
+                            let cut_at = self.logs.cut_at.entry(status.inode).or_insert(status.size);
+                            *cut_at = (*cut_at).min(status.size);
+                            Some(*cut_at)
+                        }
+                        false => self.logs.cut_at.get(&status.inode).copied(),
+                    };
+                    for copy in copies(look, &lane.path_of(place), &old, &known)? {
+                        let Some(copied) = self.place_of(&copy.0) else { continue };
+                        let path = lane.path_of(place);
+                        let original =
+                            Original { parts: look.parts(&old)?, state: old.clone(), first_path: path.clone(), path };
+                        let originals = Arc::new(vec![original]);
+                        let follow = Follow { originals, only_continues: true, ..Follow::default() };
+                        seen.push(Seen { place: copied, status: copy.1, follow, rank: 1 });
+                    }
+                    let follow = Follow { replaces: Some(old), cut_at, skips_copies, ..Follow::default() };
+                    seen.push(Seen { place: place.clone(), status: *status, follow, rank: 3 });
+                }
+                LogLook::New => {
+                    Tally::add(&lane.tally.found, 1);
+                    if let Some(entry) = look.log_at_path(place)?
+                        && let Some(state) = entry.log_state()
+                        && entry.identity.inode != status.inode
+                    {
+                        left.push((place.clone(), state, entry.identity.inode));
+                    }
+                    let originals = match &originals {
+                        Some(originals) => originals.clone(),
+                        None => originals.insert(Arc::new(look.originals()?)).clone(),
+                    };
+                    file(Follow { originals, skips_copies, ..Follow::default() }, 2);
+                }
+            }
+        }
+        for (place, state, inode) in left {
+            if known.contains(&inode) {
+                continue;
+            }
+            match in_same_folder(&self.lane.path_of(&place), inode) {
+                Some((path, status)) if status.size >= state.part.end => {
+                    let Some(place) = self.place_of(&path) else { continue };
+                    self.logs.moved.insert(place.clone());
+                    let follow = Follow { known: Some(state), ..Follow::default() };
+                    seen.push(Seen { place, status, follow, rank: 0 });
+                }
+                _ => {
+                    let (path, taken) = (self.lane.path_of(&place), state.part.end);
+                    tracing::warn!(
+                        dataset = self.lane.options.name,
+                        source = ?path,
+                        "the log is gone, and not in its folder under another name: {taken} bytes of it were taken; whether \
+                         there were more is not known"
+                    );
+                }
+            }
+        }
+        Ok(seen)
+    }
+}
+
+/// The file with this inode, under whatever name.
+fn in_same_folder(path: &std::path::Path, inode: u64) -> Option<(PathBuf, FileStatus)> {
+    let entries = fs::read_dir(path.parent()?).ok()?;
+    let found = entries.flatten().find(|entry| entry.ino() == inode)?;
+    let status = FileStatus::from(&fs::symlink_metadata(found.path()).ok()?);
+    (status.is_regular && status.inode == inode).then(|| (found.path(), status))
+}
+
+/// Files beside a log that may be its copy, and are no sources by their names: the newest ones first.
+fn copies(
+    look: &Look,
+    path: &std::path::Path,
+    old: &LogState,
+    known: &HashSet<u64>,
+) -> Result<Vec<(PathBuf, FileStatus)>, LedgerError> {
+    let Some(Ok(entries)) = path.parent().map(fs::read_dir) else { return Ok(Vec::new()) };
+    let mut copies = Vec::new();
+    for entry in entries.flatten().filter(|entry| !known.contains(&entry.ino()) && !is_aside(&entry.path())) {
+        let Ok(metadata) = fs::symlink_metadata(entry.path()) else { continue };
+        let status = FileStatus::from(&metadata);
+        if status.is_regular && status.size >= old.part.end {
+            copies.push((entry.path(), status));
+        }
+    }
+    copies.sort_by_key(|(_, status)| Reverse(status.mtime_ns));
+    copies.truncate(COPIES_MAX);
+    let mut unknown = Vec::new();
+    for (path, status) in copies {
+        if !look.knows_inode(status.inode)? {
+            unknown.push((path, status));
+        }
+    }
+    Ok(unknown)
+}
