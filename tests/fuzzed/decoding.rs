@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 
 use npy_ingest::config;
 use npy_ingest::config::Dataset;
-use npy_ingest::decode::{About, DecodeError, Decoder, RowSink, SourceFile};
+use npy_ingest::decode::{About, DecodeError, Decoder, LogDecoder, RowSink, SourceFile, Taken};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::{memory, panics};
@@ -54,21 +54,90 @@ pub fn decode(
     let about = About { path: Path::new("/in/file"), extension, interrupted: &interrupted };
     match decoder {
         Decoder::Whole(decoder) => decoder.decode(bytes, about, sink),
-        Decoder::Stream(decoder) => {
-            let mut file = File::from(memfd_create("source", MemfdFlags::CLOEXEC).map_err(io::Error::from)?);
-            file.write_all(bytes)?;
-            let source = SourceFile::of(file)?;
-            decoder.decode(&mut source.reader()?, about, sink)
-        }
+        Decoder::Stream(decoder) => decoder.decode(&mut in_memory(bytes)?.reader()?, about, sink),
         Decoder::Log(decoder) => {
-            let mut file = File::from(memfd_create("source", MemfdFlags::CLOEXEC).map_err(io::Error::from)?);
-            file.write_all(bytes)?;
-            let source = SourceFile::of(file)?;
-            let taken = decoder.follow(&mut source.reader()?, None, about, sink)?;
+            let taken = follow(&**decoder, bytes, None, about, sink)?;
             taken.stopped.map_or(Ok(()), |rejection| Err(rejection.into()))
         }
         Decoder::File(_) => panic!("programs of the user's are not fuzzed"),
     }
+}
+
+fn in_memory(bytes: &[u8]) -> io::Result<SourceFile> {
+    let mut file = File::from(memfd_create("source", MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    SourceFile::of(file)
+}
+
+fn follow(
+    decoder: &dyn LogDecoder,
+    bytes: &[u8],
+    begin: Option<u64>,
+    about: About<'_>,
+    sink: &mut dyn RowSink,
+) -> Result<Taken, DecodeError> {
+    decoder.follow(&mut in_memory(bytes)?.reader()?, begin, about, sink)
+}
+
+/// A log that is taken in parts gives the rows of one that is taken at once, wherever it was looked at.
+pub fn check_parts(lines: &str, bytes: &[u8]) {
+    let dataset = dataset(lines);
+    let Decoder::Log(decoder) = Decoder::new(&dataset) else { panic!("it does not follow") };
+    let interrupted = AtomicBool::new(false);
+    let about = About { path: Path::new("/in/file"), extension: None, interrupted: &interrupted };
+    let run = |looks: &[usize]| {
+        let (mut rows, mut state) = (AllRows { row_bytes: dataset.row.row_bytes(), ..AllRows::default() }, None);
+        for end in looks {
+            let before = rows.bytes.len();
+            let taken = follow(&*decoder, &bytes[..*end], state, about, &mut rows);
+            let Ok(Taken { first, end, stopped }) = taken else { panic!("{taken:?}") };
+            let is_new = rows.bytes.len() > before || stopped.is_some();
+            if is_new || state.is_some_and(|begin| end > begin) || (state.is_none() && end > first) {
+                state = Some(end);
+            }
+            if let Some(rejection) = stopped {
+                return (rows.bytes, state, Some(rejection.reason));
+            }
+        }
+        (rows.bytes, state, None)
+    };
+    let chosen = bytes.first().map_or(0, |byte| usize::from(*byte) * bytes.len() / 256);
+    let whole = run(&[bytes.len()]);
+    let parts = run(&[chosen / 2, chosen, chosen + (bytes.len() - chosen) / 2, bytes.len()]);
+    assert!(
+        whole.0 == parts.0,
+        "{} bytes of rows at once, {} in parts: {whole:?} {parts:?}",
+        whole.0.len(),
+        parts.0.len()
+    );
+    assert_eq!((whole.1, whole.2), (parts.1, parts.2));
+}
+
+/// Keeps every row.
+#[derive(Default)]
+struct AllRows {
+    row_bytes: usize,
+    bytes: Vec<u8>,
+}
+
+impl RowSink for AllRows {
+    fn row(&mut self, _: f64) -> Result<&mut [u8], DecodeError> {
+        self.rows(1)
+    }
+
+    fn rows(&mut self, count: usize) -> Result<&mut [u8], DecodeError> {
+        let (start, count) = (self.bytes.len(), count.min(3));
+        self.bytes.resize(start + count * self.row_bytes, 0xEE);
+        Ok(&mut self.bytes[start..])
+    }
+
+    fn give_back(&mut self, count: usize) {
+        self.bytes.truncate(self.bytes.len() - count * self.row_bytes);
+    }
+
+    fn rows_are_source(&mut self) {}
+
+    fn note(&mut self, _: String) {}
 }
 
 /// One dataset, from the lines of its config that are about rows: `shape` and `dtype`, then the decoder's table.

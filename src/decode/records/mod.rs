@@ -21,6 +21,8 @@ use super::values::{Plan, Value};
 use super::{About, DecodeError, LogDecoder, Rejection, RowSink, SourceReader, StreamDecoder, Taken};
 use crate::config::{OnError, RecordsOptions};
 
+/// So many bytes without a record are looked through again by the next part of a log; more are left out.
+const LOST_BYTES_MAX: u64 = 1 << 20;
 /// Bytes that are read at a time, or four records.
 const BUFFER_BYTES: usize = 1 << 20;
 
@@ -32,7 +34,7 @@ pub struct RecordsDecoder {
 }
 
 /// What was left out of a source.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Loss {
     bytes: u64,
     places: u64,
@@ -111,16 +113,23 @@ impl RecordsDecoder {
         sink: &mut dyn RowSink,
     ) -> Result<(u64, Option<DecodeError>), DecodeError> {
         let mut buffer = vec![0; BUFFER_BYTES.max(4 * self.options.length)];
-        let (mut held, mut loss, mut is_lost) = (0, Loss::default(), false);
+        let (mut held, mut loss, mut lost) = (0, Loss::default(), None);
         let (end, bad) = loop {
             let begin = reader.position() - held as u64;
             let read = reader.fill(buffer.get_mut(held..).unwrap_or_default())?;
             held += read;
             let is_end = reader.remaining() == 0;
             let data = buffer.get(..held).unwrap_or_default();
-            let (loss, is_lost, mut bad_at) = (&mut loss, &mut is_lost, None);
-            let mut walk =
-                Walk { decoder: self, data, begin, is_end: is_end && !goes_on, loss, is_lost, bad_at: &mut bad_at };
+            let mut bad_at = None;
+            let mut walk = Walk {
+                decoder: self,
+                data,
+                begin,
+                is_end: is_end && !goes_on,
+                loss: &mut loss,
+                lost: &mut lost,
+                bad_at: &mut bad_at,
+            };
             let taken = match walk.run(sink) {
                 Ok(taken) => taken,
                 Err(error) => match bad_at {
@@ -129,7 +138,15 @@ impl RecordsDecoder {
                 },
             };
             if is_end {
-                break (begin + taken as u64, None);
+                let end = begin + taken as u64;
+                break match lost {
+                    // Where it is cut makes no difference: the next part finds the same lost record, and looks again.
+                    Some((lost_at, before)) if goes_on && end - lost_at <= LOST_BYTES_MAX => {
+                        loss = before;
+                        (lost_at, None)
+                    }
+                    _ => (end, None),
+                };
             }
             if read == 0 {
                 return Err(shrank());
@@ -218,8 +235,8 @@ struct Walk<'a> {
     begin: u64,
     is_end: bool,
     loss: &'a mut Loss,
-    /// The next marker is being looked for.
-    is_lost: &'a mut bool,
+    /// Set while the next marker is being looked for: where the record is that was lost, and what was left out before it.
+    lost: &'a mut Option<(u64, Loss)>,
     /// Where the record is that an error is about, in the source. All before it have been taken.
     bad_at: &'a mut Option<u64>,
 }
@@ -235,7 +252,7 @@ impl Walk<'_> {
         }
         let (mut at, mut run) = (0, 0);
         loop {
-            if *self.is_lost {
+            if self.lost.is_some() {
                 match self.find_marker(at) {
                     Some(found) => {
                         self.leave_out(at, found);
@@ -258,7 +275,7 @@ impl Walk<'_> {
                 }
                 return Ok(at);
             };
-            if *self.is_lost && self.decoder.checksum.is_none() {
+            if self.lost.is_some() && self.decoder.checksum.is_none() {
                 match self.is_confirmed(at + length) {
                     None => return Ok(at),
                     Some(false) => {
@@ -277,13 +294,15 @@ impl Walk<'_> {
                     return Err(rejected(format!("the record at byte {place}: {reason}")));
                 }
                 let step = if sync.is_empty() { *length } else { 1 };
-                *self.is_lost = !sync.is_empty();
+                if !sync.is_empty() && self.lost.is_none() {
+                    *self.lost = Some((self.begin + at as u64, *self.loss));
+                }
                 self.leave_out(at, at + step);
                 at += step;
                 run = at;
                 continue;
             }
-            *self.is_lost = false;
+            *self.lost = None;
             at += length;
         }
     }
