@@ -25,6 +25,8 @@ const BYTES_PER_BYTE_MAX: usize = 64;
 thread_local! {
     /// By the lines of their configs.
     static DECODERS: RefCell<BTreeMap<&'static str, Rc<(usize, Decoder)>>> = const { RefCell::new(BTreeMap::new()) };
+    /// The same, for logs that are followed.
+    static PARTS: RefCell<BTreeMap<&'static str, Rc<(usize, Decoder)>>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// Checks one source with one of the datasets, which its length chooses, so that what is found can be given to the program
@@ -80,16 +82,22 @@ fn follow(
 }
 
 /// A log that is taken in parts gives the rows of one that is taken at once, wherever it was looked at.
-pub fn check_parts(lines: &str, bytes: &[u8]) {
-    let dataset = dataset(lines);
-    let Decoder::Log(decoder) = Decoder::new(&dataset) else { panic!("it does not follow") };
+pub fn check_parts(lines: &'static str, bytes: &[u8]) {
+    let known = PARTS.with_borrow_mut(|decoders| {
+        let make = || {
+            let dataset = dataset(&format!("{lines}follow = true\n"));
+            Rc::new((dataset.row.row_bytes(), Decoder::new(&dataset)))
+        };
+        decoders.entry(lines).or_insert_with(make).clone()
+    });
+    let (row_bytes, Decoder::Log(decoder)) = &*known else { panic!("it does not follow") };
     let interrupted = AtomicBool::new(false);
     let about = About { path: Path::new("/in/file"), extension: None, interrupted: &interrupted };
     let run = |looks: &[usize]| {
-        let (mut rows, mut state) = (AllRows { row_bytes: dataset.row.row_bytes(), ..AllRows::default() }, None);
+        let (mut rows, mut state) = (AllRows { row_bytes: *row_bytes, ..AllRows::default() }, None);
         for end in looks {
             let before = rows.bytes.len();
-            let taken = follow(&*decoder, &bytes[..*end], state, about, &mut rows);
+            let taken = follow(&**decoder, &bytes[..*end], state, about, &mut rows);
             let Ok(Taken { first, end, stopped }) = taken else { panic!("{taken:?}") };
             let is_new = rows.bytes.len() > before || stopped.is_some();
             if is_new || state.is_some_and(|begin| end > begin) || (state.is_none() && end > first) {
