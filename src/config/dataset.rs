@@ -10,11 +10,12 @@ use super::section::Section;
 use super::suggest::quoted_list;
 use super::watch::WatchDraft;
 use super::world::{Columns, Commit, Dataset, DecoderOptions, MinFree};
-use super::{columns, command, commit, csv, follow, gps, image, npy_chunks, records, row, watch};
+use super::{audio, columns, command, commit, csv, follow, gps, image, npy_chunks, records, row, watch};
 
 /// The decoder tables, with the extensions that they take by default; none means every file.
-const DECODERS: [(&str, &[&str]); 6] = [
+const DECODERS: [(&str, &[&str]); 7] = [
     ("image", IMAGE_EXTENSIONS),
+    ("audio", audio::EXTENSIONS),
     ("records", &["bin", "dat", "log", "rec", "raw"]),
     ("csv", &["csv", "tsv", "txt"]),
     ("gps", &["nmea", "nma", "gpx", "log", "txt"]),
@@ -22,7 +23,7 @@ const DECODERS: [(&str, &[&str]); 6] = [
     ("command", &[]),
 ];
 /// The decoder tables of the contract that this version does not have.
-const LATER_DECODERS: [&str; 2] = ["video", "audio"];
+const LATER_DECODERS: [&str; 1] = ["video"];
 /// The longest name of a dataset, in characters: it stands in every line of the log.
 const NAME_CHARS_MAX: usize = 64;
 
@@ -148,6 +149,7 @@ fn find_decoder<'a>(section: &Section<'a>) -> Option<(&'static str, &'static [&'
 
 fn read_decoder(name: &str, section: Section<'_>, row: &RowDraft<'_>) -> Option<DecoderOptions> {
     match name {
+        "audio" => audio::read(section, row).map(DecoderOptions::Audio),
         "records" => records::read(section, row).map(DecoderOptions::Records),
         "csv" => csv::read(section, row).map(DecoderOptions::Csv),
         "gps" => gps::read(section, row).map(DecoderOptions::Gps),

@@ -4,6 +4,7 @@
 //! else, and nobody could see where. The fingerprint lists everything that gives a row its bytes, and nothing else:
 //! folders, limits and times may change freely.
 
+mod audio;
 mod logs;
 
 use super::choice::Choice;
@@ -25,6 +26,7 @@ impl Dataset {
         keys.add("columns.split", self.columns.split.as_ref().map_or("false".to_owned(), split));
         match &self.decoder {
             DecoderOptions::Image(options) => image(options, &mut keys),
+            DecoderOptions::Audio(options) => audio::audio(options, &mut keys),
             DecoderOptions::Records(options) => logs::records(options, &mut keys),
             DecoderOptions::Csv(options) => logs::csv(options, &mut keys),
             DecoderOptions::Gps(options) => logs::gps(options, &mut keys),

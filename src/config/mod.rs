@@ -14,6 +14,7 @@
 //! - Sizes are bytes, or strings with a unit; times always have a unit. See [`units`].
 //! - Globs match the path below the watched folder, in either case; `*` stays within a folder, `**` does not.
 
+mod audio;
 mod choice;
 mod columns;
 mod command;
@@ -45,6 +46,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+pub(crate) use audio::CHANNELS_MAX as AUDIO_CHANNELS_MAX;
 pub use choice::Choice;
 pub use fault::{Fault, Faults};
 pub use world::*;

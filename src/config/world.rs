@@ -3,6 +3,7 @@
 //! Nothing in here is optional because the user forgot it; defaults are filled in, paths are absolute, sizes are
 //! bytes and times are [`Duration`]s. The rest of the program never looks at TOML.
 
+mod audio;
 mod logs;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use globset::GlobSet;
 use crate::npy::Dtype;
 use crate::source::Place;
 
+pub use audio::*;
 pub use logs::*;
 
 /// A whole config file.
@@ -182,6 +184,7 @@ pub enum Duplicates {
 #[derive(Debug, Clone)]
 pub enum DecoderOptions {
     Image(ImageOptions),
+    Audio(AudioOptions),
     Records(RecordsOptions),
     Csv(CsvOptions),
     Gps(GpsOptions),
@@ -195,7 +198,7 @@ impl DecoderOptions {
         match self {
             Self::Records(options) => options.follow,
             Self::Csv(options) => options.follow,
-            Self::Image(_) | Self::Gps(_) | Self::Npy(_) | Self::Command(_) => false,
+            Self::Image(_) | Self::Audio(_) | Self::Gps(_) | Self::Npy(_) | Self::Command(_) => false,
         }
     }
 }

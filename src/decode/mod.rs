@@ -15,6 +15,7 @@
 //!
 //! Behind each of them the ledger gets the hash of the very bytes that were decoded.
 
+mod audio;
 mod command;
 mod csv;
 mod gps;
@@ -49,6 +50,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::{Dataset, DecoderOptions, Frames};
+use audio::AudioDecoder;
 use command::CommandDecoder;
 use csv::CsvDecoder;
 use gps::GpsDecoder;
@@ -161,6 +163,7 @@ impl Decoder {
     pub fn new(options: &Dataset) -> Self {
         match &options.decoder {
             DecoderOptions::Image(image) => Self::Whole(Box::new(ImageDecoder::new(image.clone(), Limits::default()))),
+            DecoderOptions::Audio(audio) => Self::File(Box::new(AudioDecoder::new(audio))),
             DecoderOptions::Records(records) => {
                 let decoder = Box::new(RecordsDecoder::new(records, options.row.row_bytes()));
                 if records.follow { Self::Log(decoder) } else { Self::Stream(decoder) }
@@ -180,7 +183,8 @@ impl Decoder {
 pub fn rows_of_each_source(options: &DecoderOptions) -> Option<u64> {
     match options {
         DecoderOptions::Image(image) => (image.frames == Frames::First).then_some(1),
-        DecoderOptions::Records(_)
+        DecoderOptions::Audio(_)
+        | DecoderOptions::Records(_)
         | DecoderOptions::Csv(_)
         | DecoderOptions::Gps(_)
         | DecoderOptions::Npy(_)

@@ -222,7 +222,7 @@ fn keys_of_later_versions_are_refused_with_honest_words() {
 fps = 2",
         ),
         r#"
-ingest.toml:9:1: `dataset.video`: this version decodes `image`, `records`, `csv`, `gps`, `npy`, `command`; remove the table
+ingest.toml:9:1: `dataset.video`: this version decodes `image`, `audio`, `records`, `csv`, `gps`, `npy`, `command`; remove the table
     9 | [dataset.video]
       | ^^^^^^^^^^^^^^^
 ingest.toml: 1 fault"#,

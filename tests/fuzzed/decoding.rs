@@ -61,7 +61,11 @@ pub fn decode(
             let taken = follow(&**decoder, bytes, None, about, sink)?;
             taken.stopped.map_or(Ok(()), |rejection| Err(rejection.into()))
         }
-        Decoder::File(_) => panic!("programs of the user's are not fuzzed"),
+        Decoder::File(decoder) => {
+            let mut file = File::from(memfd_create("source", MemfdFlags::CLOEXEC).map_err(io::Error::from)?);
+            file.write_all(bytes)?;
+            decoder.decode(&SourceFile::of(file)?, about, sink)
+        }
     }
 }
 

@@ -1,0 +1,95 @@
+//! Words for what was found in a file and cannot be decoded.
+
+use std::os::unix::fs::FileExt;
+
+use symphonia::core::codecs::CodecParameters;
+use symphonia::core::codecs::audio::well_known as codecs;
+use symphonia::core::codecs::audio::well_known::profiles;
+use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters};
+use symphonia::core::formats::{FormatReader, TrackType};
+
+use super::super::SourceFile;
+
+/// What is decoded, for reasons.
+const KNOWN: &str = "PCM, FLAC, MP3, Vorbis, AAC-LC, ALAC or ADPCM";
+/// What to do about the others.
+const CONVERT: &str = "convert it, for example: ffmpeg -i IN -vn OUT.flac";
+
+const CODECS: [(AudioCodecId, &str); 16] = [
+    (codecs::CODEC_ID_OPUS, "Opus"),
+    (codecs::CODEC_ID_SPEEX, "Speex"),
+    (codecs::CODEC_ID_MUSEPACK, "Musepack"),
+    (codecs::CODEC_ID_AC3, "AC-3"),
+    (codecs::CODEC_ID_EAC3, "E-AC-3"),
+    (codecs::CODEC_ID_AC4, "AC-4"),
+    (codecs::CODEC_ID_DCA, "DTS"),
+    (codecs::CODEC_ID_WMA, "Windows Media Audio"),
+    (codecs::CODEC_ID_WAVPACK, "WavPack"),
+    (codecs::CODEC_ID_MONKEYS_AUDIO, "Monkey's Audio"),
+    (codecs::CODEC_ID_TTA, "True Audio"),
+    (codecs::CODEC_ID_TRUEHD, "TrueHD"),
+    (codecs::CODEC_ID_AAC, "AAC"),
+    (codecs::CODEC_ID_ALAC, "ALAC"),
+    (codecs::CODEC_ID_FLAC, "FLAC"),
+    (codecs::CODEC_ID_VORBIS, "Vorbis"),
+];
+
+/// Signatures of containers that are not read: offset, bytes, name.
+const CONTAINERS: [(usize, &[u8], &str); 8] = [
+    (8, b"AVI ", "an AVI file"),
+    (0, b"FLV", "a Flash video"),
+    (0, b"wvpk", "a WavPack file"),
+    (0, b"MAC ", "a Monkey's Audio file"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a Windows Media file"),
+    (0, b"#!AMR", "an AMR file"),
+    (0, b".snd", "an AU file"),
+    (0, b"\x00\x00\x01\xba", "an MPEG program stream"),
+];
+
+/// A file whose container is not known.
+pub(super) fn unknown(file: &SourceFile) -> String {
+    let mut start = [0; 16];
+    let read = file.file().read_at(&mut start, 0).unwrap_or(0);
+    let start = start.get(..read).unwrap_or_default();
+    let has = |offset: usize, bytes: &[u8]| start.get(offset..).is_some_and(|rest| rest.starts_with(bytes));
+    let found = CONTAINERS.iter().find(|(offset, bytes, _)| has(*offset, bytes)).map(|(_, _, name)| *name);
+    let found = found.unwrap_or("no sound that is known");
+    format!("found {found}, expected WAV, AIFF, CAF, FLAC, MP3, Ogg, AAC, MP4, MOV, MKV or WebM: {CONVERT}")
+}
+
+/// A codec that there is no decoder for, or that the decoder does not take.
+pub(super) fn unsupported(parameters: &AudioCodecParameters, what: &str) -> String {
+    let codec = CODECS.iter().find(|(id, _)| *id == parameters.codec).map(|(_, name)| *name);
+    // Where there is no decoder at all, the library has nothing to add.
+    let why = if what.contains("unsupported audio codec") { String::new() } else { format!(" ({what})") };
+    match codec {
+        Some(codec) => format!("its sound is {codec}, which is not decoded{why}, expected {KNOWN}: {CONVERT}"),
+        None => format!("its sound has a codec that is not known{why}, expected {KNOWN}: {CONVERT}"),
+    }
+}
+
+/// AAC whose upper half of the spectrum, or second channel, would be left out.
+pub(super) fn half_decoded(parameters: &AudioCodecParameters) -> Option<String> {
+    let profile = parameters.profile?;
+    let is_half = profile == profiles::CODEC_PROFILE_AAC_HE || profile == profiles::CODEC_PROFILE_AAC_HE_V2;
+    let is_half = is_half && parameters.codec == codecs::CODEC_ID_AAC;
+    is_half.then(|| format!("its sound is HE-AAC, of which only half would be decoded, expected {KNOWN}: {CONVERT}"))
+}
+
+/// A container without a track to be decoded.
+pub(super) fn without_sound(reader: &dyn FormatReader) -> String {
+    let name = reader.format_info().long_name;
+    let unknown = reader.first_track(TrackType::Audio).is_some();
+    if unknown {
+        return format!("{name}: its sound has a codec that is not known, expected {KNOWN}: {CONVERT}");
+    }
+    let videos = reader.tracks().iter().filter(|track| matches!(track.codec_params, Some(CodecParameters::Video(_))));
+    match videos.count() {
+        0 => format!("{name}: it has no sound track that is known, expected {KNOWN}"),
+        _ => format!("{name}: it has pictures and no sound track that is known, expected {KNOWN}"),
+    }
+}
+
+pub(super) fn channels(count: usize) -> String {
+    if count == 1 { "1 channel".to_owned() } else { format!("{count} channels") }
+}

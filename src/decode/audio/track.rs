@@ -1,0 +1,379 @@
+//! One sound track of a file, as blocks of interleaved samples.
+//!
+//! Rules:
+//! - What the content is decides on the container, the extension only where it has no signature.
+//! - The track is the one that the container calls its default, else the first that can be decoded.
+//! - What encoders put before and behind the sound is cut off, where the file says so: LAME's tag, the edit list of an
+//!   MP4, the positions of Ogg pages, times before 0 in Matroska.
+//! - Numbers that the file claims are not believed: packets may hold no more bytes than the file, twice, and be no more of
+//!   them than it has bytes.
+//! - A packet that cannot be decoded becomes silence of its length, so that the times of what follows stay right. How long
+//!   the sound is to be is compared with how long it was, where the file says it.
+
+use symphonia::core::audio::GenericAudioBufferRef;
+use symphonia::core::codecs::CodecParameters;
+use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
+use symphonia::core::common::Limit;
+use symphonia::core::errors::Error;
+use symphonia::core::formats::probe::Hint;
+use symphonia::core::formats::well_known as formats;
+use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
+use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
+use symphonia::core::meta::MetadataOptions;
+use symphonia::core::packet::Packet;
+use symphonia::core::units::TimeBase;
+
+use super::super::{About, DecodeError, SourceFile};
+use super::edits;
+use super::input::{Input, Trouble};
+use super::names;
+use super::rejected;
+use crate::config::AUDIO_CHANNELS_MAX as CHANNELS_MAX;
+
+/// Hz; more than anything that records has.
+const RATE_MAX: u32 = 1 << 20;
+/// Samples that a packet stands for at most when it cannot be decoded.
+const LOST_FRAMES_MAX: u64 = 1 << 16;
+/// Bytes of a text or a picture beside the sound that are kept in memory.
+const METADATA_BYTES_MAX: usize = 64 << 10;
+
+/// An open track.
+pub(super) struct Track<'a> {
+    reader: Box<dyn FormatReader + 'a>,
+    decoder: Box<dyn AudioDecoder>,
+    trouble: &'a Trouble,
+    number: u32,
+    /// Hz
+    pub(super) rate: u32,
+    pub(super) channels: usize,
+    time_base: Option<TimeBase>,
+    /// Whether packets say how many of their samples are to be heard.
+    is_movie: bool,
+    is_matroska: bool,
+    /// A WAV file that was written into a pipe: its header could not be told its length, and it goes to the end of the file.
+    is_endless: bool,
+    /// Frames at the start that are still to be cut off.
+    skip: u64,
+    /// Frames that the file says it has.
+    declared: Option<u64>,
+    given: u64,
+    bytes_left: u64,
+    packets_left: u64,
+    is_over: bool,
+}
+
+/// What a step has brought.
+pub(super) enum Step {
+    /// Samples, in the block.
+    Block,
+    /// Damage. The block has the silence that takes its place.
+    Lost(String),
+    End,
+}
+
+impl<'a> Track<'a> {
+    pub(super) fn open(file: &'a SourceFile, about: About<'a>, trouble: &'a Trouble) -> Result<Self, DecodeError> {
+        if file.size() == 0 {
+            return Err(rejected("the file is empty"));
+        }
+        let reader = probe(file, about, trouble)?;
+        let format = reader.format_info().format;
+        let Some(track) = reader.default_track(TrackType::Audio) else {
+            return Err(rejected(names::without_sound(&*reader)));
+        };
+        let Some(CodecParameters::Audio(parameters)) = &track.codec_params else {
+            return Err(rejected(names::without_sound(&*reader)));
+        };
+        let (number, time_base, delay) = (track.id, track.time_base, track.delay);
+        let is_exact =
+            [formats::FORMAT_ID_WAVE, formats::FORMAT_ID_AIFF, formats::FORMAT_ID_CAF, formats::FORMAT_ID_FLAC];
+        // The others guess, or have it from the end of the file. MP3 guesses where there is no tag.
+        let is_exact = is_exact.contains(&format) || (format == formats::FORMAT_ID_MP3 && delay.is_some());
+        let declared = track.num_frames.filter(|frames| is_exact && *frames > 0);
+        let is_endless = format == formats::FORMAT_ID_WAVE && track.num_frames.is_none();
+        check_channels(parameters)?;
+        let decoder = decoder_of(parameters)?;
+        let parameters = decoder.codec_params();
+        let (Some(rate), Some(channels)) = (parameters.sample_rate, parameters.channels.as_ref()) else {
+            return Self::by_first_packet(reader, decoder, number, time_base, file, about, trouble);
+        };
+        let channels = channels.count();
+        let mut track = Self::of(reader, decoder, number, time_base, file, trouble);
+        (track.rate, track.channels) = (rate, channels);
+        (track.declared, track.is_endless) = (declared, is_endless);
+        check(rate, channels)?;
+        if track.is_movie
+            && let Some(edit) = edits::edit_of(file, number)
+        {
+            let frames = u128::from(edit.from) * u128::from(rate) / u128::from(edit.units);
+            track.skip = u64::try_from(frames).unwrap_or(u64::MAX);
+        }
+        Ok(track)
+    }
+
+    fn of(
+        reader: Box<dyn FormatReader + 'a>,
+        decoder: Box<dyn AudioDecoder>,
+        number: u32,
+        time_base: Option<TimeBase>,
+        file: &SourceFile,
+        trouble: &'a Trouble,
+    ) -> Self {
+        let format = reader.format_info().format;
+        Self {
+            reader,
+            decoder,
+            trouble,
+            number,
+            rate: 0,
+            channels: 0,
+            time_base,
+            is_movie: format == formats::FORMAT_ID_ISOMP4,
+            is_endless: false,
+            is_matroska: format == formats::FORMAT_ID_MKV,
+            skip: 0,
+            declared: None,
+            given: 0,
+            bytes_left: file.size().saturating_mul(2).saturating_add(1 << 16),
+            packets_left: file.size().saturating_add(1 << 10),
+            is_over: false,
+        }
+    }
+
+    /// A container that says neither rate nor channels: its sound is what the first packet says.
+    fn by_first_packet(
+        reader: Box<dyn FormatReader + 'a>,
+        decoder: Box<dyn AudioDecoder>,
+        number: u32,
+        time_base: Option<TimeBase>,
+        file: &'a SourceFile,
+        about: About<'a>,
+        trouble: &'a Trouble,
+    ) -> Result<Self, DecodeError> {
+        let mut track = Self::of(reader, decoder, number, time_base, file, trouble);
+        let mut first = Vec::new();
+        while track.rate == 0 {
+            match track.step(&mut first)? {
+                Step::Block => {}
+                Step::Lost(reason) => return Err(rejected(reason)),
+                Step::End => return Err(rejected("it holds no sound")),
+            }
+        }
+        // From the start again, by a reader of its own.
+        let (rate, channels) = (track.rate, track.channels);
+        drop(track);
+        let reader = probe(file, about, trouble)?;
+        let Some(CodecParameters::Audio(parameters)) =
+            reader.tracks().iter().find(|track| track.id == number).and_then(|track| track.codec_params.as_ref())
+        else {
+            return Err(rejected("it holds no sound"));
+        };
+        let decoder = decoder_of(parameters)?;
+        let mut track = Self::of(reader, decoder, number, time_base, file, trouble);
+        (track.rate, track.channels) = (rate, channels);
+        Ok(track)
+    }
+
+    /// Seconds from the start to where it stands.
+    pub(super) fn time_s(&self) -> f64 {
+        self.given as f64 / f64::from(self.rate.max(1))
+    }
+
+    /// The next samples, interleaved, in place of what the block had.
+    pub(super) fn step(&mut self, block: &mut Vec<f32>) -> Result<Step, DecodeError> {
+        block.clear();
+        if self.is_over {
+            return Ok(Step::End);
+        }
+        let packet = match self.reader.next_packet() {
+            Ok(Some(packet)) => packet,
+            Ok(None) => return self.end(),
+            Err(error) => return self.cut_short(&error),
+        };
+        let size = packet.data.len() as u64;
+        let (Some(bytes), Some(packets)) = (self.bytes_left.checked_sub(size), self.packets_left.checked_sub(1)) else {
+            return Err(rejected("it claims to hold more sound than the file has bytes for"));
+        };
+        (self.bytes_left, self.packets_left) = (bytes, packets);
+        if packet.track_id != self.number {
+            return Ok(Step::Block);
+        }
+        let lost = match self.decoder.decode(&packet) {
+            Ok(decoded) => {
+                let found = (decoded.spec().rate(), decoded.spec().channels().count());
+                if self.rate == 0 {
+                    (self.rate, self.channels) = found;
+                    check(self.rate, self.channels)?;
+                }
+                let frames = decoded.frames();
+                if frames == 0 {
+                    return Ok(Step::Block);
+                }
+                if found != (self.rate, self.channels) {
+                    return self.changed(found);
+                }
+                copy(&decoded, block);
+                None
+            }
+            Err(error) => match self.trouble.take() {
+                Some(trouble) => return Err(trouble),
+                None => Some(format!("a packet at {:.3} s cannot be decoded: {}", self.time_s(), told(&error))),
+            },
+        };
+        if lost.is_some() {
+            let frames = usize::try_from(self.frames_of(&packet).min(LOST_FRAMES_MAX)).unwrap_or(0);
+            block.resize(frames * self.channels, 0.0);
+        }
+        self.trim(&packet, block);
+        self.given += (block.len() / self.channels.max(1)) as u64;
+        Ok(lost.map_or(Step::Block, Step::Lost))
+    }
+
+    /// Frames that a packet says it has.
+    fn frames_of(&self, packet: &Packet) -> u64 {
+        let units = u128::from(packet.dur.get());
+        let Some(base) = self.time_base else { return 0 };
+        let frames = units * u128::from(base.numer.get()) * u128::from(self.rate) / u128::from(base.denom.get());
+        u64::try_from(frames).unwrap_or(u64::MAX)
+    }
+
+    /// Cuts off what is not to be heard.
+    fn trim(&mut self, packet: &Packet, block: &mut Vec<f32>) {
+        let mut frames = (block.len() / self.channels.max(1)) as u64;
+        if self.is_movie {
+            // The last packet of a track is as long as its sound, and decodes to a whole one.
+            let wanted = self.frames_of(packet);
+            if wanted > 0 && wanted < frames {
+                frames = wanted;
+                block.truncate(frames as usize * self.channels);
+            }
+        }
+        if self.is_matroska && self.given == 0 && self.skip == 0 && packet.pts.get() < 0 {
+            self.skip = self.priming(packet, frames);
+        }
+        let skipped = self.skip.min(frames);
+        self.skip -= skipped;
+        block.drain(..skipped as usize * self.channels);
+    }
+
+    /// Frames before the time 0 of Matroska, whose times are rounded to its ticks: whole packets where that is meant.
+    fn priming(&self, packet: &Packet, frames: u64) -> u64 {
+        let Some(base) = self.time_base else { return 0 };
+        let ticks = packet.pts.get().unsigned_abs();
+        let of_ticks = |ticks: u64| {
+            let frames = u128::from(ticks) * u128::from(base.numer.get()) * u128::from(self.rate);
+            u64::try_from(frames / u128::from(base.denom.get())).unwrap_or(u64::MAX)
+        };
+        let (exact, tick) = (of_ticks(ticks), of_ticks(1).max(1));
+        let whole = (exact + frames / 2) / frames.max(1) * frames;
+        if whole.abs_diff(exact) <= tick { whole } else { exact }
+    }
+
+    fn end(&mut self) -> Result<Step, DecodeError> {
+        self.is_over = true;
+        if let Some(trouble) = self.trouble.take() {
+            return Err(trouble);
+        }
+        if let Some(declared) = self.declared
+            && self.given < declared
+        {
+            let (given, declared) = (self.time_s(), declared as f64 / f64::from(self.rate));
+            return Ok(Step::Lost(format!(
+                "it is cut short: {given:.3} s can be decoded, the header says {declared:.3} s"
+            )));
+        }
+        if self.decoder.finalize().verify_ok == Some(false) {
+            return Ok(Step::Lost("its samples are not those that were encoded: their checksum is another".to_owned()));
+        }
+        Ok(Step::End)
+    }
+
+    fn cut_short(&mut self, error: &Error) -> Result<Step, DecodeError> {
+        self.is_over = true;
+        if let Some(trouble) = self.trouble.take() {
+            return Err(trouble);
+        }
+        if self.is_endless && is_end(error) {
+            return self.end();
+        }
+        Ok(Step::Lost(format!("it is damaged or cut short after {:.3} s: {}", self.time_s(), told(error))))
+    }
+
+    fn changed(&mut self, (rate, channels): (u32, usize)) -> Result<Step, DecodeError> {
+        self.is_over = true;
+        Ok(Step::Lost(format!(
+            "it changes after {:.3} s from {} Hz and {} to {rate} Hz and {}: what follows is not decoded",
+            self.time_s(),
+            self.rate,
+            names::channels(self.channels),
+            names::channels(channels)
+        )))
+    }
+}
+
+fn probe<'a>(
+    file: &'a SourceFile,
+    about: About<'a>,
+    trouble: &'a Trouble,
+) -> Result<Box<dyn FormatReader + 'a>, DecodeError> {
+    let input = Input::new(file, about.interrupted, trouble);
+    let stream = MediaSourceStream::new(Box::new(input), MediaSourceStreamOptions::default());
+    let mut hint = Hint::new();
+    if let Some(extension) = about.extension {
+        hint.with_extension(extension);
+    }
+    let limit = Limit::Maximum(METADATA_BYTES_MAX);
+    let metadata = MetadataOptions::default().limit_tag_bytes(limit).limit_visual_bytes(limit);
+    symphonia::default::get_probe().probe(&hint, stream, FormatOptions::default(), metadata).map_err(|error| {
+        trouble.take().unwrap_or_else(|| {
+            rejected(match error {
+                Error::Unsupported(_) => names::unknown(file),
+                error => format!("its container cannot be read: {}", told(&error)),
+            })
+        })
+    })
+}
+
+fn check(rate: u32, channels: usize) -> Result<(), DecodeError> {
+    if !(1..=RATE_MAX).contains(&rate) {
+        return Err(rejected(format!("the header says {rate} Hz, expected 1 to {RATE_MAX}")));
+    }
+    if !(1..=CHANNELS_MAX).contains(&channels) {
+        return Err(rejected(format!("the header says {channels} channels, expected 1 to {CHANNELS_MAX}")));
+    }
+    Ok(())
+}
+
+fn check_channels(parameters: &AudioCodecParameters) -> Result<(), DecodeError> {
+    let channels = parameters.channels.as_ref().map_or(1, |channels| channels.count());
+    if channels > CHANNELS_MAX {
+        return Err(rejected(format!("the header says {channels} channels, expected 1 to {CHANNELS_MAX}")));
+    }
+    Ok(())
+}
+
+fn decoder_of(parameters: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>, DecodeError> {
+    if let Some(reason) = names::half_decoded(parameters) {
+        return Err(rejected(reason));
+    }
+    let options = AudioDecoderOptions::default().verify(true);
+    symphonia::default::get_codecs().make_audio_decoder(parameters, &options).map_err(|error| {
+        rejected(match error {
+            Error::Unsupported(what) => names::unsupported(parameters, what),
+            error => format!("its sound cannot be decoded: {}", told(&error)),
+        })
+    })
+}
+
+fn copy(decoded: &GenericAudioBufferRef<'_>, block: &mut Vec<f32>) {
+    decoded.copy_to_vec_interleaved(block);
+}
+
+/// The library's word for an error.
+fn told(error: &Error) -> String {
+    if is_end(error) { "the file ends within it".to_owned() } else { error.to_string() }
+}
+
+fn is_end(error: &Error) -> bool {
+    matches!(error, Error::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof)
+}
