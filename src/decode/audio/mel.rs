@@ -7,6 +7,7 @@
 //! - Magnitudes, or their squares with `power = 2`, are summed up by triangular filters that are equally spaced in mel from
 //!   `fmin` to `fmax`. With `norm = "slaney"` a filter is divided by half its width in Hz.
 //! - The logarithm is taken of at least `floor`; nothing is related to the loudest value of a row.
+//! - All is done in double precision: what single precision adds to the spectrum of a pure tone would be seen in a logarithm.
 //! - A row is `[bands, frames]`, the lowest band first.
 
 use std::f64::consts::TAU;
@@ -20,31 +21,31 @@ use crate::config::{MelLog, MelNorm, MelOptions, MelScale, MelWindow};
 /// What all spectrograms of a dataset share.
 pub(super) struct LogMel {
     options: MelOptions,
-    fft: Arc<dyn RealToComplex<f32>>,
+    fft: Arc<dyn RealToComplex<f64>>,
     /// `n_fft` values.
-    window: Vec<f32>,
+    window: Vec<f64>,
     filters: Vec<Filter>,
 }
 
 /// One band: a triangle over some bins of the spectrum.
 struct Filter {
     first_bin: usize,
-    weights: Vec<f32>,
+    weights: Vec<f64>,
 }
 
 /// What one thread needs while it makes them.
 pub(super) struct Scratch {
-    samples: Vec<f32>,
-    spectrum: Vec<Complex<f32>>,
-    powers: Vec<f32>,
-    fft: Vec<Complex<f32>>,
+    samples: Vec<f64>,
+    spectrum: Vec<Complex<f64>>,
+    powers: Vec<f64>,
+    fft: Vec<Complex<f64>>,
     /// One row.
     row: Vec<f32>,
 }
 
 impl LogMel {
     pub(super) fn new(options: &MelOptions) -> Self {
-        let fft = RealFftPlanner::<f32>::new().plan_fft_forward(options.fft);
+        let fft = RealFftPlanner::<f64>::new().plan_fft_forward(options.fft);
         Self { options: options.clone(), fft, window: window(options), filters: filters(options) }
     }
 
@@ -68,8 +69,7 @@ impl LogMel {
             let bands = self.filters.iter().zip(scratch.row.chunks_exact_mut(options.frames));
             for (filter, row) in bands {
                 let bins = scratch.powers.get(filter.first_bin..).unwrap_or_default();
-                // In the precision of the row, but without the error of a long sum.
-                let sum: f64 = filter.weights.iter().zip(bins).map(|(w, p)| f64::from(*w) * f64::from(*p)).sum();
+                let sum: f64 = filter.weights.iter().zip(bins).map(|(weight, power)| weight * power).sum();
                 if let Some(value) = row.get_mut(frame) {
                     *value = self.log(sum);
                 }
@@ -87,7 +87,7 @@ impl LogMel {
         let count = there.len().min(rest.len());
         let windowed = self.window.get(silent..).unwrap_or_default();
         for ((place, sample), weight) in rest.iter_mut().zip(there).zip(windowed) {
-            *place = sample * weight;
+            *place = f64::from(*sample) * weight;
         }
         rest.get_mut(count..).unwrap_or_default().fill(0.0);
         let done = self.fft.process_with_scratch(&mut scratch.samples, &mut scratch.spectrum, &mut scratch.fft);
@@ -111,17 +111,16 @@ impl LogMel {
 }
 
 /// The windowing function in the middle of `n_fft` values.
-fn window(options: &MelOptions) -> Vec<f32> {
+fn window(options: &MelOptions) -> Vec<f64> {
     let before = (options.fft - options.win) / 2;
     let value = |at: usize| {
         let Some(place) = at.checked_sub(before).filter(|place| *place < options.win) else { return 0.0 };
         let turn = (TAU * place as f64 / options.win as f64).cos();
-        let value = match options.window {
+        match options.window {
             MelWindow::Hann => 0.5 - 0.5 * turn,
             MelWindow::Hamming => 0.54 - 0.46 * turn,
             MelWindow::Rectangular => 1.0,
-        };
-        value as f32
+        }
     };
     (0..options.fft).map(value).collect()
 }
@@ -144,7 +143,7 @@ fn filters(options: &MelOptions) -> Vec<Filter> {
         let last = options.fft / 2;
         let first_bin = ((low / bin_hz).floor() as usize).min(last);
         let last_bin = ((high / bin_hz).ceil() as usize).min(last);
-        Filter { first_bin, weights: (first_bin..=last_bin).map(|bin| weight(bin) as f32).collect() }
+        Filter { first_bin, weights: (first_bin..=last_bin).map(weight).collect() }
     };
     (0..options.mels).map(filter).collect()
 }
