@@ -3,7 +3,8 @@
     .venv/bin/python fuzz/seeds.py FOLDER
 
 writes FOLDER/<target>/ anew for each target: the pictures of testdata and small ones by Pillow in every format that it
-writes, with the formats that it does not write made here; headers by NumPy; the configs of the documentation and of the
+writes, with the formats that it does not write made here; headers by NumPy; sound by
+libsndfile and FFmpeg; the configs of the documentation and of the
 tests. Takes a second or two, and gives the same files each time.
 """
 
@@ -14,11 +15,14 @@ import itertools
 import re
 import shutil
 import struct
+import subprocess
 import sys
+import tempfile
 import zlib
 from pathlib import Path
 
 import numpy as np
+import soundfile
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -314,6 +318,26 @@ def arrays():
             yield from padded([(f"{name}.npy", one.getvalue()), (f"{name}.npz", several.getvalue())])
 
 
+def sounds():
+    sound = (np.sin(np.arange(3000) * np.array([[0.05], [0.3]])) * 9000).astype("<i2").T
+    for name, subtype in (("u8.wav", "PCM_U8"), ("s16.wav", "PCM_16"), ("s24.wav", "PCM_24"), ("f32.wav", "FLOAT"),
+                          ("ima.wav", "IMA_ADPCM"), ("ms.wav", "MS_ADPCM"), ("mulaw.wav", "ULAW"), ("s16.aiff", "PCM_16"),
+                          ("s16.caf", "PCM_16"), ("s16.flac", "PCM_16"), ("a.ogg", "VORBIS"), ("a.mp3", "MPEG_LAYER_III")):
+        made = io.BytesIO()
+        soundfile.write(made, sound, 16000, subtype=subtype, format=name.split(".")[1].upper())
+        yield from padded([(name, made.getvalue())])
+    if not shutil.which("ffmpeg"):
+        print("audio: without ffmpeg there are no seeds for AAC, ALAC, MP4 and Matroska")
+        return
+    for name, words in (("aac.m4a", "-c:a aac"), ("alac.m4a", "-c:a alac"), ("split.mp4", "-c:a aac -movflags frag_keyframe+empty_moov"),
+                        ("aac.aac", "-c:a aac"), ("mp2.mp2", "-c:a mp2"), ("flac.mkv", "-c:a flac"), ("vorbis.webm", "-c:a libvorbis")):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, name)
+            subprocess.run(["ffmpeg", "-v", "error", "-f", "s16le", "-ar", "16000", "-ac", "2", "-i", "-", *words.split(),
+                            "-bitexact", path], input=sound.tobytes(), check=True)
+            yield from padded([(name, path.read_bytes())])
+
+
 TARGETS = {
     "image": images,
     "header": headers,
@@ -322,6 +346,7 @@ TARGETS = {
     "csv": csvs,
     "gps": positions,
     "npy": arrays,
+    "audio": sounds,
 }
 
 

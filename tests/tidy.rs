@@ -13,7 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("npy", &["storage"]),
     ("picture", &["npy"]),
     ("source", &["storage"]),
-    ("config", &["npy", "source", "decode"]), // of `decode` only the list of extensions
+    ("config", &["npy", "source", "decode"]), // of `decode` only the lists of extensions
     ("ledger", &["source", "config"]),
     ("decode", &["config", "source", "storage", "lane", "npy", "pulse"]),
     ("lane", &["config", "decode", "ledger", "source", "tally"]),

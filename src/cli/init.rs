@@ -7,16 +7,20 @@ use std::path::{Path, PathBuf};
 use super::failure::Failure;
 use super::{DONE, print, text};
 use crate::config;
+use crate::decode::audio;
 use crate::decode::image::EXTENSIONS;
 
 /// Files that are looked at; a folder of a million is like its first ten thousand.
 const FILES_MAX: usize = 10_000;
 /// Folders nested deeper than this are not entered.
 const DEPTH_MAX: usize = 16;
-/// Pictures whose size is read.
+/// Pictures whose size is read, and sounds whose rate is.
 const SIZES_MAX: usize = 200;
 /// The usual side of what networks are trained on: for pictures of different sizes.
 const SIDE: u32 = 224;
+
+/// Hz, for sounds of different rates: what speech is recognised at.
+const RATE: u32 = 16_000;
 
 /// What is in the folder.
 #[derive(Default)]
@@ -28,6 +32,8 @@ struct Contents {
     folders: BTreeMap<String, usize>,
     /// Width and height of pictures, and whether they are gray.
     pictures: Vec<(u32, u32, bool)>,
+    /// Rate in Hz and channels of sounds.
+    sounds: Vec<(u32, usize)>,
     is_cut_off: bool,
 }
 
@@ -39,17 +45,25 @@ pub fn run(folder: &Path) -> Result<u8, Failure> {
     look(folder, 0, None, &mut contents);
     let known: Vec<(&String, &usize)> =
         contents.extensions.iter().filter(|(extension, _)| EXTENSIONS.contains(&extension.as_str())).collect();
-    if known.is_empty() {
+    let sounds: Vec<(&String, &usize)> =
+        contents.extensions.iter().filter(|(extension, _)| audio::EXTENSIONS.contains(&extension.as_str())).collect();
+    let count = |kinds: &[(&String, &usize)]| kinds.iter().map(|(_, count)| **count).sum::<usize>();
+    if known.is_empty() && sounds.is_empty() {
         let found: Vec<&str> = contents.extensions.keys().map(String::as_str).take(8).collect();
         let found =
             if found.is_empty() { "no files".to_owned() } else { format!("files of type {}", found.join(", ")) };
         return Err(Failure::failed(format!(
-            "{}: found {found}, expected pictures ({})",
+            "{}: found {found}, expected pictures ({}) or sound ({})",
             text::path(folder),
-            EXTENSIONS.join(", ")
+            EXTENSIONS.join(", "),
+            audio::EXTENSIONS.join(", ")
         )));
     }
-    let config = write(&absolute, &contents, &known);
+    let config = if count(&sounds) > count(&known) {
+        write_sound(&absolute, &contents, &sounds)
+    } else {
+        write(&absolute, &contents, &known)
+    };
     // What is printed must be right: it is judged as any config is.
     config::parse(&config, &absolute.join("ingest.toml"))
         .map_err(|faults| Failure::failed(format!("the config for this folder has faults: {faults}")))?;
@@ -84,6 +98,10 @@ fn look(folder: &Path, depth: usize, top: Option<&str>, contents: &mut Contents)
                 if contents.pictures.len() < SIZES_MAX {
                     contents.pictures.extend(measure(&path));
                 }
+            } else if audio::EXTENSIONS.contains(&extension.as_str()) && contents.sounds.len() < SIZES_MAX {
+                contents
+                    .sounds
+                    .extend(fs::File::open(&path).ok().and_then(|file| audio::measure(file, Some(&extension))));
             }
             *contents.extensions.entry(extension).or_default() += 1;
         }
@@ -116,13 +134,7 @@ fn write(folder: &Path, contents: &Contents, known: &[(&String, &usize)]) -> Str
         _ => "of sizes that could not be read".to_owned(),
     };
     let has_labels = contents.folders.len() > 1;
-    let name: String = folder
-        .file_name()
-        .map(|name| {
-            name.to_string_lossy().chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect()
-        })
-        .unwrap_or_default();
-    let name = if name.trim_matches('.').is_empty() { "pictures".to_owned() } else { name.chars().take(48).collect() };
+    let name = name_of(folder, "pictures");
     let quoted = |text: &str| toml_string(text);
     let mut config = format!(
         "# Made by npy-ingest init: {}{}, {sizes}{}.\n# Look it over, save it as ingest.toml, and see what it would do:\n\
@@ -156,6 +168,48 @@ fn write(folder: &Path, contents: &Contents, known: &[(&String, &usize)]) -> Str
         ));
     }
     config
+}
+
+/// A config for sound: windows of a second.
+fn write_sound(folder: &Path, contents: &Contents, known: &[(&String, &usize)]) -> String {
+    let first = contents.sounds.first();
+    let is_same = first.is_some_and(|first| contents.sounds.iter().all(|one| one.0 == first.0));
+    let is_mono = contents.sounds.iter().all(|one| one.1 == 1);
+    let rate = first.filter(|_| is_same).map_or(RATE, |first| first.0);
+    let kinds: Vec<String> =
+        known.iter().map(|(extension, count)| format!("{} .{extension}", text::count(**count as u64))).collect();
+    let rates = match (contents.sounds.iter().map(|one| one.0).min(), contents.sounds.iter().map(|one| one.0).max()) {
+        (Some(_), Some(_)) if is_same => format!("all of {rate} Hz"),
+        (Some(least), Some(greatest)) => format!("{least} to {greatest} Hz"),
+        _ => "of rates that could not be read".to_owned(),
+    };
+    let name = name_of(folder, "sound");
+    let globs: Vec<String> = known.iter().map(|(extension, _)| toml_string(&format!("**/*.{extension}"))).collect();
+    let mixed = if is_mono { "" } else { ", all channels mixed into one" };
+    format!(
+        "# Made by npy-ingest init: {}{}, {rates}.\n# Look it over, save it as ingest.toml, and see what it would do:\n\
+         #   npy-ingest check --config ingest.toml\n\n[[dataset]]\nname   = {}\noutput = {}\n\
+         shape  = [{rate}]             # windows of one second{mixed}\ndtype  = \"i2\"\n\n\
+         [dataset.watch]\nfolders = [{}]\ninclude = [{}]\n\n[dataset.audio]\nrate = {rate}\n\
+         tail = \"pad\"              # \"drop\" leaves out what does not fill a window\n",
+        if contents.is_cut_off { "at least " } else { "" },
+        kinds.join(", "),
+        toml_string(&name),
+        toml_string(&format!("data/{name}.npy")),
+        toml_string(&folder.to_string_lossy()),
+        globs.join(", "),
+    )
+}
+
+/// A name for the dataset of a folder.
+fn name_of(folder: &Path, otherwise: &str) -> String {
+    let name: String = folder
+        .file_name()
+        .map(|name| {
+            name.to_string_lossy().chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect()
+        })
+        .unwrap_or_default();
+    if name.trim_matches('.').is_empty() { otherwise.to_owned() } else { name.chars().take(48).collect() }
 }
 
 /// A TOML basic string.

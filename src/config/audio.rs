@@ -10,11 +10,6 @@ use super::section::Section;
 use super::world::{AudioOptions, MelLog, MelNorm, MelOptions, MelScale, MelWindow, OnDamage, SoundSample, Tail};
 use crate::npy::{ByteOrder, Dtype, Kind};
 
-/// Extensions that are taken by default: containers of sound, and of video with sound, that are read without FFmpeg.
-pub(super) const EXTENSIONS: &[&str] = &[
-    "wav", "wave", "flac", "mp3", "mp2", "ogg", "oga", "m4a", "aac", "aif", "aiff", "aifc", "caf", "mka", "mp4", "m4v",
-    "mov", "mkv", "webm",
-];
 /// Hz. Below are logs of instruments, above is nothing that is called sound.
 const RATES: RangeInclusive<u64> = 100..=768_000;
 /// More channels than any recorder of sound has.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::decode::audio::EXTENSIONS as AUDIO_EXTENSIONS;
 use crate::decode::image::EXTENSIONS as IMAGE_EXTENSIONS;
 
 use super::item::{Item, Located};
@@ -15,7 +16,7 @@ use super::{audio, columns, command, commit, csv, follow, gps, image, npy_chunks
 /// The decoder tables, with the extensions that they take by default; none means every file.
 const DECODERS: [(&str, &[&str]); 7] = [
     ("image", IMAGE_EXTENSIONS),
-    ("audio", audio::EXTENSIONS),
+    ("audio", AUDIO_EXTENSIONS),
     ("records", &["bin", "dat", "log", "rec", "raw"]),
     ("csv", &["csv", "tsv", "txt"]),
     ("gps", &["nmea", "nma", "gpx", "log", "txt"]),

@@ -15,7 +15,7 @@
 //!
 //! Behind each of them the ledger gets the hash of the very bytes that were decoded.
 
-mod audio;
+pub mod audio;
 mod command;
 mod csv;
 mod gps;

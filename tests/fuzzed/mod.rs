@@ -6,6 +6,7 @@
 // Each fuzz target is a program of its own that uses one of the checks.
 #![allow(dead_code)]
 
+pub mod audio;
 pub mod config;
 pub mod csv;
 pub mod decoding;

@@ -1,6 +1,7 @@
 //! The edit list of an MP4 track: which part of the decoded sound is to be heard. Encoders put their priming before it.
 //!
-//! The library of containers reads edit lists and makes nothing of them. This reads the boxes `moov`, `trak`, `tkhd`,
+//! The library of containers reads edit lists and makes nothing of them, and it gives up on a file whose end is missing. This
+//! reads the boxes `moov`, `trak`, `tkhd`,
 //! `mdia`/`mdhd` and `edts`/`elst` (ISO/IEC 14496-12, 8.1 to 8.6) and nothing else, in bounded time whatever they say.
 
 use std::os::unix::fs::FileExt;
@@ -44,6 +45,25 @@ pub(super) fn edit_of(file: &SourceFile, track: u32) -> Option<Edit> {
             return Some(Edit { from, units });
         }
     }
+}
+
+/// Where the file would end if nothing had been cut off: the end of its last box of media, if that lies behind its own. The
+/// library takes such a box for none at all, and the sound with it.
+pub(super) fn end_of_cut(file: &SourceFile) -> Option<u64> {
+    let [_, _, _, _, kind @ ..] = bytes::<8>(file, 0, file.size())?;
+    if &kind != b"ftyp" {
+        return None;
+    }
+    let mut left = BOXES_MAX;
+    let mut place = 0;
+    let whole = Contents { kind: *b"file", from: 0, to: i64::MAX.cast_unsigned() };
+    while place < file.size() {
+        let found = next(file, whole, &mut place, &mut left)?;
+        if &found.kind == b"mdat" && found.to > file.size() {
+            return Some(found.to);
+        }
+    }
+    None
 }
 
 fn child(file: &SourceFile, around: Contents, kind: &[u8; 4], left: &mut usize) -> Option<Contents> {
@@ -159,6 +179,16 @@ mod tests {
         for length in 0..whole.len() {
             assert_eq!(edit_of(&source(&whole[..length]), 2), None);
         }
+    }
+
+    #[test]
+    fn a_cut_file_is_as_long_as_its_media_would_be() {
+        let whole = [boxed(b"ftyp", b"M4A "), boxed(b"moov", b""), boxed(b"mdat", &[0; 100])].concat();
+        assert_eq!(end_of_cut(&source(&whole)), None);
+        for length in 28..whole.len() {
+            assert_eq!(end_of_cut(&source(&whole[..length])), Some(whole.len() as u64), "{length}");
+        }
+        assert_eq!(end_of_cut(&source(b"RIFF")), None);
     }
 
     #[test]

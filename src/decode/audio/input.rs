@@ -30,13 +30,15 @@ impl Trouble {
 pub(super) struct Input<'a> {
     file: &'a SourceFile,
     position: u64,
+    /// Where the library is told that it ends; behind the end of the file there is nothing to read.
+    end: u64,
     interrupted: &'a AtomicBool,
     trouble: &'a Trouble,
 }
 
 impl<'a> Input<'a> {
-    pub(super) fn new(file: &'a SourceFile, interrupted: &'a AtomicBool, trouble: &'a Trouble) -> Self {
-        Self { file, position: 0, interrupted, trouble }
+    pub(super) fn new(file: &'a SourceFile, end: u64, interrupted: &'a AtomicBool, trouble: &'a Trouble) -> Self {
+        Self { file, position: 0, end, interrupted, trouble }
     }
 }
 
@@ -74,7 +76,7 @@ impl Seek for Input<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let place = match to {
             SeekFrom::Start(place) => Some(place),
-            SeekFrom::End(by) => self.file.size().checked_add_signed(by),
+            SeekFrom::End(by) => self.end.checked_add_signed(by),
             SeekFrom::Current(by) => self.position.checked_add_signed(by),
         };
         let place = place.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a place before the start"))?;
@@ -89,6 +91,7 @@ impl MediaSource for Input<'_> {
     }
 
     fn byte_len(&self) -> Option<u64> {
-        Some(self.file.size())
+        // Asked for when tags are looked for at the end, which is not there in a file that was cut short.
+        (self.end == self.file.size()).then_some(self.end)
     }
 }

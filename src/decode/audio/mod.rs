@@ -31,6 +31,7 @@ mod track;
 mod windows;
 
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use self::input::Trouble;
@@ -40,6 +41,22 @@ use self::track::{Step, Track};
 use self::windows::Cutter;
 use super::{About, DecodeError, FileDecoder, Rejection, RowSink, SourceFile};
 use crate::config::{AudioOptions, OnDamage, SoundSample, Tail};
+
+/// Extensions that are taken by default: containers of sound, and of video with sound, that are read without FFmpeg.
+pub const EXTENSIONS: &[&str] = &[
+    "wav", "wave", "flac", "mp3", "mp2", "ogg", "oga", "m4a", "aac", "aif", "aiff", "aifc", "caf", "mka", "mp4", "m4v",
+    "mov", "mkv", "webm",
+];
+
+/// Rate in Hz and channels of a file's sound; `None` where there is none that is decoded. For those who look at files before
+/// there is a dataset.
+pub fn measure(file: std::fs::File, extension: Option<&str>) -> Option<(u32, usize)> {
+    let file = SourceFile::of(file).ok()?;
+    let about = About { path: std::path::Path::new(""), extension, interrupted: &AtomicBool::new(false) };
+    let trouble = Trouble::default();
+    let track = Track::open(&file, about, &trouble).ok()?;
+    Some((track.rate, track.channels))
+}
 
 /// A rate may become so many times higher or lower.
 const RATIO_MAX: u64 = 1024;

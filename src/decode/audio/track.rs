@@ -10,7 +10,6 @@
 //! - A packet that cannot be decoded becomes silence of its length, so that the times of what follows stay right. How long
 //!   the sound is to be is compared with how long it was, where the file says it.
 
-use symphonia::core::audio::GenericAudioBufferRef;
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::common::Limit;
@@ -34,6 +33,8 @@ use crate::config::AUDIO_CHANNELS_MAX as CHANNELS_MAX;
 const RATE_MAX: u32 = 1 << 20;
 /// Samples that a packet stands for at most when it cannot be decoded.
 const LOST_FRAMES_MAX: u64 = 1 << 16;
+/// Samples, of all channels together, for which silence is put at one place.
+const GAP_SAMPLES_MAX: u64 = 1 << 22;
 /// Bytes of a text or a picture beside the sound that are kept in memory.
 const METADATA_BYTES_MAX: usize = 64 << 10;
 
@@ -50,6 +51,10 @@ pub(super) struct Track<'a> {
     /// Whether packets say how many of their samples are to be heard.
     is_movie: bool,
     is_matroska: bool,
+    /// Whether the times of packets are numbers of samples, written into them: FLAC.
+    is_numbered: bool,
+    /// The first of these numbers.
+    first: Option<u64>,
     /// A WAV file that was written into a pipe: its header could not be told its length, and it goes to the end of the file.
     is_endless: bool,
     /// Frames at the start that are still to be cut off.
@@ -130,6 +135,8 @@ impl<'a> Track<'a> {
             time_base,
             is_movie: format == formats::FORMAT_ID_ISOMP4,
             is_endless: false,
+            is_numbered: format == formats::FORMAT_ID_FLAC,
+            first: None,
             is_matroska: format == formats::FORMAT_ID_MKV,
             skip: 0,
             declared: None,
@@ -212,7 +219,7 @@ impl<'a> Track<'a> {
                 if found != (self.rate, self.channels) {
                     return self.changed(found);
                 }
-                copy(&decoded, block);
+                decoded.copy_to_vec_interleaved(block);
                 None
             }
             Err(error) => match self.trouble.take() {
@@ -224,6 +231,7 @@ impl<'a> Track<'a> {
             let frames = usize::try_from(self.frames_of(&packet).min(LOST_FRAMES_MAX)).unwrap_or(0);
             block.resize(frames * self.channels, 0.0);
         }
+        let lost = lost.or_else(|| self.fill_gap(&packet, block));
         self.trim(&packet, block);
         self.given += (block.len() / self.channels.max(1)) as u64;
         Ok(lost.map_or(Step::Block, Step::Lost))
@@ -235,6 +243,22 @@ impl<'a> Track<'a> {
         let Some(base) = self.time_base else { return 0 };
         let frames = units * u128::from(base.numer.get()) * u128::from(self.rate) / u128::from(base.denom.get());
         u64::try_from(frames).unwrap_or(u64::MAX)
+    }
+
+    /// Silence for packets that are missing before this one, where packets are numbered by their samples.
+    fn fill_gap(&mut self, packet: &Packet, block: &mut Vec<f32>) -> Option<String> {
+        if !self.is_numbered {
+            return None;
+        }
+        let number = u64::try_from(packet.pts.get()).ok()?;
+        let missing = number.checked_sub(*self.first.get_or_insert(number))?.checked_sub(self.given)?;
+        if missing == 0 {
+            return None;
+        }
+        let time_s = self.time_s();
+        let silent = usize::try_from(missing.min(GAP_SAMPLES_MAX / self.channels as u64)).unwrap_or(0) * self.channels;
+        block.splice(..0, std::iter::repeat_n(0.0, silent));
+        Some(format!("{:.3} s are missing after {time_s:.3} s", missing as f64 / f64::from(self.rate)))
     }
 
     /// Cuts off what is not to be heard.
@@ -316,7 +340,8 @@ fn probe<'a>(
     about: About<'a>,
     trouble: &'a Trouble,
 ) -> Result<Box<dyn FormatReader + 'a>, DecodeError> {
-    let input = Input::new(file, about.interrupted, trouble);
+    let end = edits::end_of_cut(file).unwrap_or(file.size());
+    let input = Input::new(file, end, about.interrupted, trouble);
     let stream = MediaSourceStream::new(Box::new(input), MediaSourceStreamOptions::default());
     let mut hint = Hint::new();
     if let Some(extension) = about.extension {
@@ -327,7 +352,10 @@ fn probe<'a>(
     symphonia::default::get_probe().probe(&hint, stream, FormatOptions::default(), metadata).map_err(|error| {
         trouble.take().unwrap_or_else(|| {
             rejected(match error {
-                Error::Unsupported(_) => names::unknown(file),
+                Error::Unsupported(what) if what.contains("probe") => names::unknown(file),
+                Error::Unsupported("isomp4: missing moov atom") => {
+                    "an MP4 or MOV file without its index (moov): it is cut short, or was never finished".to_owned()
+                }
                 error => format!("its container cannot be read: {}", told(&error)),
             })
         })
@@ -363,10 +391,6 @@ fn decoder_of(parameters: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>
             error => format!("its sound cannot be decoded: {}", told(&error)),
         })
     })
-}
-
-fn copy(decoded: &GenericAudioBufferRef<'_>, block: &mut Vec<f32>) {
-    decoded.copy_to_vec_interleaved(block);
 }
 
 /// The library's word for an error.
