@@ -6,6 +6,8 @@ use npy_ingest::config::{self, Config};
 
 #[path = "config/accepted.rs"]
 mod accepted;
+#[path = "config/audio.rs"]
+mod audio;
 #[path = "config/logs.rs"]
 mod logs;
 #[path = "config/refused_columns.rs"]

@@ -38,6 +38,22 @@ fn images() {
 }
 
 #[test]
+fn sounds() {
+    // A WAV file of 16-bit mono, at every length, and with each byte of its header as wrong as it can be.
+    let samples: Vec<u8> = (0..600_u32).map(|at| (at * at % 251) as u8).collect();
+    let header = b"RIFF\x7c\x02\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data\x58\x02\0\0";
+    let whole = [header.as_slice(), &samples].concat();
+    for length in (0..whole.len()).step_by(7) {
+        fuzzed::audio::check(&whole[..length]);
+    }
+    for place in 0..header.len() {
+        let mut wrong = whole.clone();
+        wrong[place] = !wrong[place];
+        fuzzed::audio::check(&wrong);
+    }
+}
+
+#[test]
 fn logs_and_arrays() {
     check_files("tests/fuzzed/found/csv", fuzzed::csv::check);
     check_files("tests/fuzzed/found/npy", fuzzed::npy::check);

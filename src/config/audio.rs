@@ -16,6 +16,8 @@ const RATES: RangeInclusive<u64> = 100..=768_000;
 pub(crate) const CHANNELS_MAX: usize = 64;
 /// Samples of a window or a hop.
 const SAMPLES_MAX: u64 = 1 << 28;
+/// Samples of the window of a spectrogram, which is in memory beside its row.
+const MEL_SAMPLES_MAX: usize = 1 << 26;
 const FFT_MAX: u64 = 1 << 20;
 const TIMES: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(30 * 24 * 3600);
 /// What only log-mel has.
@@ -210,6 +212,11 @@ fn read_mel(section: &Section<'_>, row: &RowDraft<'_>, rate: Option<Option<u64>>
         (fft + (frames - 1) * hop, fft + frames * hop - 1, frames * hop)
     };
     let least = least.max(1);
+    if least > MEL_SAMPLES_MAX {
+        let item = &row.shape.as_ref()?.item;
+        item.fault(format!("{frames} frames take a window of {least} samples, expected at most {MEL_SAMPLES_MAX}"));
+        return None;
+    }
     let (samples, hop_default) = match samples {
         None => (least, next.max(1)),
         Some(item) => {
