@@ -13,6 +13,7 @@ use npy_ingest::writer::{Paths, home_of};
 
 use crate::model::{Fate, Model};
 use crate::workload::{DONE, DROP, LOG_HEAD, LOG_RECORD, OUTPUT_FOLDER, Workload};
+use crate::world::DATASETS_MAX;
 
 /// Something that must not be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,12 +43,17 @@ macro_rules! ensure {
     };
 }
 
+/// The rows that readers of each dataset see.
+pub type Shown = [u64; DATASETS_MAX];
+
 /// A workload and what has to come of it.
 #[derive(Clone)]
 pub struct Case {
     pub workload: Workload,
     pub model: Model,
     files: Vec<File>,
+    /// Of the other dataset of the service.
+    beside: Option<Box<Case>>,
 }
 
 /// One `.npy` file of the dataset.
@@ -82,7 +88,27 @@ impl Case {
         let row = &workload.options.row;
         let layout = Layout::new(&row.dtype, &row.shape).unwrap();
         files.push(File { name: "main".to_owned(), path: paths.main, layout, rows: model.main.clone() });
-        Self { workload, model, files }
+        let beside = workload.beside.as_deref().cloned().map(|workload| Box::new(Self::new(workload)));
+        Self { workload, model, files, beside }
+    }
+
+    /// Of each dataset of the service.
+    pub fn all(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.beside.as_deref())
+    }
+
+    /// Of those that the service has in this stage, with their numbers.
+    pub fn served(&self, stage: usize) -> impl Iterator<Item = (usize, &Self)> {
+        self.all().enumerate().filter(move |(_, case)| case.workload.served.contains(&stage))
+    }
+
+    /// What a reader of each dataset sees.
+    pub fn shown_of_all(&self, image: &Image) -> Shown {
+        let mut shown = Shown::default();
+        for (shown, case) in shown.iter_mut().zip(self.all()) {
+            *shown = case.shown(image);
+        }
+        shown
     }
 
     fn main(&self) -> &File {
@@ -370,11 +396,14 @@ impl Case {
 
     /// Nothing lies about in the output folder that nothing refers to.
     pub fn tidy(&self, image: &Image) -> Result<(), Violation> {
-        let paths = Paths::new(self.workload.output());
-        let mut known: BTreeSet<PathBuf> = self.files.iter().map(|file| file.path.clone()).collect();
-        // One that was begun and not renamed is replaced when the next class name comes.
-        known.insert(paths.labels.with_extension("json.tmp"));
-        known.insert(paths.labels);
+        let mut known: BTreeSet<PathBuf> = BTreeSet::new();
+        for case in self.all() {
+            known.extend(case.files.iter().map(|file| file.path.clone()));
+            let labels = Paths::new(case.workload.output()).labels;
+            // One that was begun and not renamed is replaced when the next class name comes.
+            known.insert(labels.with_extension("json.tmp"));
+            known.insert(labels);
+        }
         for path in image.files_below(Path::new(OUTPUT_FOLDER)) {
             ensure!(known.contains(&path), "tidy", "{} is left over", path.display());
         }
@@ -396,7 +425,6 @@ impl Case {
         ensure!(is_next, "end", "the next source is {}", tables.state.next_source_id);
         self.ledger(now)?;
         self.whole(now.image, tables)?;
-        self.tidy(now.image)?;
         self.sources(now, true)
     }
 }

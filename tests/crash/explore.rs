@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use npy_ingest::ledger::memory::Store;
 use npy_ingest::storage::simulated::{Image, Tearing, swap};
 
-use crate::check::{Case, Instant, Violation};
+use crate::check::{Case, Instant, Shown, Violation};
 use crate::mutations::Mutation;
 use crate::schedule::{Crash, Limits, Schedule, crashes};
 use crate::service::{self, Account};
@@ -26,6 +26,20 @@ pub struct Figures {
     /// Of the states, those that were run to the end of their workload.
     pub continued: AtomicU64,
     pub faults: AtomicU64,
+}
+
+/// No reader ever sees fewer rows than before.
+fn does_not_decrease(shown: Shown, now: Shown) -> Result<(), Violation> {
+    match shown.iter().zip(now).find(|(shown, now)| now < shown) {
+        Some((shown, now)) => Err(Violation::new("I2", format!("a reader saw {shown} rows, and then {now}"))),
+        None => Ok(()),
+    }
+}
+
+/// The most that readers have seen up to this instant.
+pub fn shown_until(case: &Case, snapshots: &[Snapshot], number: usize) -> Shown {
+    let shown = snapshots.iter().take(number + 1).map(|snapshot| case.shown_of_all(&snapshot.image));
+    shown.reduce(|most, shown| std::array::from_fn(|place| most[place].max(shown[place]))).unwrap_or_default()
 }
 
 /// A violation and how to see it again.
@@ -138,11 +152,10 @@ impl<'a> Explorer<'a> {
     pub fn explore(&self) -> Result<(), Found> {
         let (snapshots, _) = self.record()?;
         let _swap = SwapGuard::new(self.plan.mutation);
-        let mut shown = 0;
+        let mut shown = Shown::default();
         for (number, snapshot) in snapshots.iter().enumerate() {
-            let now = self.case.shown(&snapshot.image);
-            let decreased = || Violation::new("I2", format!("a reader saw {shown} rows, and then {now}"));
-            self.at(if now < shown { Err(decreased()) } else { Ok(()) }, &[(number, Crash::Kill)])?;
+            let now = self.case.shown_of_all(&snapshot.image);
+            self.at(does_not_decrease(shown, now), &[(number, Crash::Kill)])?;
             shown = now;
             self.instant(number, snapshot, shown)?;
             if self.states() >= self.states_max {
@@ -157,16 +170,16 @@ impl<'a> Explorer<'a> {
         let (snapshots, _) = self.record()?;
         let _swap = SwapGuard::new(self.plan.mutation);
         let Some(((number, crash), inner)) = crashes.split_first() else { return Ok(()) };
-        let shown = snapshots.iter().take(number + 1).map(|snapshot| self.case.shown(&snapshot.image)).max();
+        let shown = shown_until(self.case, &snapshots, *number);
         let Some(snapshot) = snapshots.get(*number) else {
             panic!("{number} is not one of {} instants", snapshots.len())
         };
         println!("{} instants; crash after {:?} {}", snapshots.len(), snapshot.what.0, snapshot.what.1.display());
-        self.crash(*number, snapshot, crash, shown.unwrap_or(0), inner.first())
+        self.crash(*number, snapshot, crash, shown, inner.first())
     }
 
     /// All crashes of one instant.
-    pub fn instant(&self, number: usize, snapshot: &Snapshot, shown: u64) -> Result<(), Found> {
+    pub fn instant(&self, number: usize, snapshot: &Snapshot, shown: Shown) -> Result<(), Found> {
         let seed = self.seed.wrapping_mul(0x1_0000_01b3).wrapping_add(number as u64);
         for crash in crashes(&snapshot.image, self.workload().tearing, self.outer, seed) {
             self.crash(number, snapshot, &crash, shown, None)?;
@@ -183,7 +196,7 @@ impl<'a> Explorer<'a> {
         number: usize,
         snapshot: &Snapshot,
         crash: &Crash,
-        shown: u64,
+        shown: Shown,
         only: Option<&(usize, Crash)>,
     ) -> Result<(), Found> {
         let path = [(number, crash.clone())];
@@ -227,7 +240,7 @@ impl<'a> Explorer<'a> {
         number: usize,
         instant: &Snapshot,
         crash: &Crash,
-        shown: u64,
+        shown: Shown,
     ) -> Result<(), Found> {
         let image = crash.apply(&instant.image, self.workload().tearing);
         let store = store_after(&instant.store, &image);
@@ -246,61 +259,57 @@ impl<'a> Explorer<'a> {
         image: &Image,
         store: &Store,
         snapshot: &Snapshot,
-        shown: u64,
+        shown: Shown,
         is_same_boot: bool,
     ) -> Result<(), Violation> {
-        let tables = tables(store, self.workload());
-        let now = Instant {
-            image,
-            tables: tables.as_deref(),
-            placed: &snapshot.placed,
-            stage: snapshot.stage,
-            acknowledged: snapshot.acknowledged,
-        };
-        self.case.ledger(&now)?;
-        self.case.reader(&now)?;
-        self.case.sources(&now, false)?;
-        let count = self.case.shown(image);
-        if is_same_boot && count < shown {
-            return Err(Violation::new("I2", format!("a reader saw {shown} rows, and then {count}")));
+        self.look(image, store, snapshot, false)?;
+        if is_same_boot { does_not_decrease(shown, self.case.shown_of_all(image)) } else { Ok(()) }
+    }
+
+    /// What holds at any instant, and in the end, in every dataset.
+    fn look(&self, image: &Image, store: &Store, snapshot: &Snapshot, is_end: bool) -> Result<(), Violation> {
+        for (case, acknowledged) in self.case.all().zip(snapshot.acknowledged) {
+            let tables = tables(store, &case.workload);
+            let (tables, placed, stage) = (tables.as_deref(), snapshot.placed.as_slice(), snapshot.stage);
+            let now = Instant { image, tables, placed, stage, acknowledged };
+            if is_end {
+                case.end(&now)?;
+            } else {
+                case.ledger(&now)?;
+                case.sources(&now, false)?;
+            }
+            case.reader(&now)?;
         }
         Ok(())
     }
 
     /// Recovers, and looks at what has come of it.
-    fn recovered(&self, world: &World, shown: u64) -> Result<(), Violation> {
-        let rows = world.tables(self.workload()).map_or(0, |tables| tables.state.rows);
-        let writer = service::recover(world, self.workload()).map_err(|reason| Violation::new("recovery", reason))?;
-        drop(writer);
-        let snapshot = world.snapshot();
-        let tables = world.tables(self.workload()).ok_or_else(|| Violation::new("recovery", "there is no ledger"))?;
-        if tables.state.rows != rows {
-            return Err(Violation::new("recovery", format!("{rows} rows became {}", tables.state.rows)));
+    fn recovered(&self, world: &World, shown: Shown) -> Result<(), Violation> {
+        let stage = world.snapshot().stage;
+        for (number, case) in self.case.served(stage) {
+            let (workload, shown) = (&case.workload, shown[number]);
+            let rows = world.tables(workload).map_or(0, |tables| tables.state.rows);
+            let writer = service::recover(world, workload).map_err(|reason| Violation::new("recovery", reason))?;
+            drop(writer);
+            let tables = world.tables(workload).ok_or_else(|| Violation::new("recovery", "there is no ledger"))?;
+            if tables.state.rows != rows {
+                return Err(Violation::new("recovery", format!("{rows} rows became {}", tables.state.rows)));
+            }
+            if rows < shown {
+                return Err(Violation::new("I2", format!("readers saw {shown} rows, and now there are {rows}")));
+            }
+            case.whole(&world.snapshot().image, &tables)?;
         }
-        if rows < shown {
-            return Err(Violation::new("I2", format!("readers saw {shown} rows, and now there are {rows}")));
-        }
-        self.case.whole(&snapshot.image, &tables)?;
-        self.case.tidy(&snapshot.image)?;
+        self.case.tidy(&world.snapshot().image)?;
         self.check_all(world, false)
     }
 
     fn check_all(&self, world: &World, is_end: bool) -> Result<(), Violation> {
         let snapshot = world.snapshot();
-        let tables = world.tables(self.workload());
-        let now = Instant {
-            image: &snapshot.image,
-            tables: tables.as_deref(),
-            placed: &snapshot.placed,
-            stage: snapshot.stage,
-            acknowledged: snapshot.acknowledged,
-        };
         if is_end {
-            return self.case.end(&now);
+            self.case.tidy(&snapshot.image)?;
         }
-        self.case.ledger(&now)?;
-        self.case.reader(&now)?;
-        self.case.sources(&now, false)
+        self.look(&snapshot.image, &snapshot.store, &snapshot, is_end)
     }
 
     /// Runs the workload to its end from a recovered disk, and cuts the power there once more.
@@ -319,8 +328,11 @@ impl<'a> Explorer<'a> {
         let image = end.image.after_power_cut(Tearing::Sectors, &mut |_| 0);
         let store = store_after(&end.store, &image);
         self.count(self.digest(&image, &store, &end));
-        self.found(&image, &store, &end, 0, false)?;
-        let shown = self.case.model.rows;
+        self.found(&image, &store, &end, Shown::default(), false)?;
+        let mut shown = Shown::default();
+        for (number, case) in self.case.served(end.stage) {
+            shown[number] = case.model.rows;
+        }
         let world = World::resume(image, store, &end, Plan { fault: None, ..self.plan });
         self.recovered(&world, shown)
     }
@@ -339,8 +351,9 @@ impl<'a> Explorer<'a> {
     fn digest(&self, image: &Image, store: &Store, snapshot: &Snapshot) -> u64 {
         let mut hasher = DefaultHasher::new();
         image.digest(&mut hasher);
-        let revision = tables(store, self.workload()).map_or(0, |tables| tables.revision);
-        (revision, snapshot.stage, snapshot.acknowledged).hash(&mut hasher);
+        let revision = |case: &Case| tables(store, &case.workload).map_or(0, |tables| tables.revision);
+        let revisions: Vec<u64> = self.case.all().map(revision).collect();
+        (revisions, snapshot.stage, snapshot.acknowledged).hash(&mut hasher);
         hasher.finish()
     }
 }

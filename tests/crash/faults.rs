@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use npy_ingest::storage::simulated::{Failure, Operation};
 
 use crate::check::{Case, Violation};
-use crate::explore::{Explorer, Figures, Found};
+use crate::explore::{Explorer, Figures, Found, shown_until};
 use crate::schedule::{Limits, Schedule};
 use crate::service::{self, Account};
 use crate::workload::OUTPUT_FOLDER;
@@ -137,8 +137,7 @@ pub fn one(case: &Case, figures: &Figures, done: &Done, fault: Fault) -> Result<
     for step in [0, 1, 3, 8] {
         let number = after + step;
         if let Some(snapshot) = snapshots.get(number) {
-            let shown = snapshots.iter().take(number + 1).map(|snapshot| case.shown(&snapshot.image)).max();
-            explorer.instant(number, snapshot, shown.unwrap_or(0))?;
+            explorer.instant(number, snapshot, shown_until(case, &snapshots, number))?;
         }
     }
     Ok(())

@@ -76,7 +76,7 @@ impl Model {
         let keeps_rejected = workload.options.watch.rejected == npy_ingest::config::Disposal::Keep;
         // What lies in the drop folder: the source, and whether the ledger has it under this name.
         let mut there: BTreeMap<PathBuf, (usize, bool)> = BTreeMap::new();
-        for (stage, actions) in workload.stages.iter().enumerate() {
+        for (stage, actions) in workload.stages.iter().enumerate().take(workload.served.end) {
             for action in actions {
                 match action {
                     Action::Put { below, content } => {
@@ -98,6 +98,9 @@ impl Model {
                         *is_known = false;
                     }
                 }
+            }
+            if stage < workload.served.start {
+                continue;
             }
             for (below, (number, is_known)) in &mut there {
                 if !*is_known {

@@ -140,13 +140,16 @@ struct Found {
 
 struct Service<'a> {
     world: &'a World,
+    /// Of the dataset.
+    number: usize,
     case: &'a Case,
     workload: &'a Workload,
     disposes_early: bool,
     slot: Slot,
     lane: Arc<Lane>,
     told: Receiver<ToIntake>,
-    account: &'a mut Account,
+    /// Faults of giving names back.
+    unnoted: u32,
     /// Decodes that were called off once.
     called_off: HashSet<PathBuf>,
     /// Files whose content the ledger only seemed to have.
@@ -161,35 +164,43 @@ struct Service<'a> {
 
 /// The service as its threads run it, from its start until nothing is left to do.
 fn serve(world: &World, case: &Case, plan: Plan, account: &mut Account) -> Result<Served, Violation> {
-    let start = Instant::now();
-    let writer = match recover(world, &case.workload) {
-        Ok(writer) => writer,
-        Err(reason) => return Ok(Served::NotOpened(reason)),
-    };
-    whole(world, case)?;
+    let stage = world.control.stage.load(Ordering::Relaxed);
+    let mut services = Vec::new();
+    for (number, case) in case.served(stage) {
+        let writer = match recover(world, &case.workload) {
+            Ok(writer) => writer,
+            Err(reason) => return Ok(Served::NotOpened(reason)),
+        };
+        whole(world, case)?;
+        services.push(Service::new(world, number, case, plan, writer));
+    }
     log::take();
-    let (to_intake, told) = unbounded();
-    let lane = Arc::new(Lane::new(0, case.workload.options.clone(), 1 << 20, 1 << 20));
-    let mut service = Service {
-        world,
-        case,
-        workload: &case.workload,
-        disposes_early: plan.mutation.is_some_and(|mutation| mutation.disposes_early),
-        slot: Slot::new(lane.clone(), First::Opened(Box::new(writer)), to_intake, false),
-        lane,
-        told,
-        account,
-        called_off: HashSet::new(),
-        to_be_decoded: HashSet::new(),
-        next_sequence: 0,
-        in_flight: Vec::new(),
-        commits: 0,
-        start,
-    };
-    let served = service.work();
+    let served = work(world, &mut services, account);
     world.control.is_finishing.store(false, Ordering::Relaxed);
-    service.account.logged += log::take();
+    account.logged += log::take();
     served
+}
+
+/// Scans by turns, until no dataset has anything left to do.
+fn work(world: &World, services: &mut [Service<'_>], account: &mut Account) -> Result<Served, Violation> {
+    for _ in 0..SCANS_MAX {
+        let mut is_idle = true;
+        for service in services.iter_mut() {
+            match service.work(account)? {
+                None => {}
+                Some(Served::Finished) => is_idle = false,
+                Some(stopped) => return Ok(stopped),
+            }
+        }
+        if is_idle {
+            world.control.is_finishing.store(true, Ordering::Relaxed);
+            for service in services {
+                service.slot.close();
+            }
+            return Ok(Served::Finished);
+        }
+    }
+    Err(Violation::new("end", format!("{SCANS_MAX} scans did not suffice")))
 }
 
 /// Why a round of work did not go on.
@@ -205,30 +216,47 @@ impl From<Violation> for Interruption {
     }
 }
 
-impl Service<'_> {
-    fn work(&mut self) -> Result<Served, Violation> {
-        for _ in 0..SCANS_MAX {
-            let found = self.scan();
-            if found.is_empty() {
-                self.world.control.is_finishing.store(true, Ordering::Relaxed);
-                self.slot.close();
-                return Ok(Served::Finished);
-            }
-            let mut end = self.round(found);
-            while let Err(Interruption::Paused(until)) = end {
-                self.account.pauses += 1;
-                self.world.control.has_room.store(true, Ordering::Relaxed);
-                end = self.go_on(until);
-            }
-            match end {
-                Ok(()) | Err(Interruption::Paused(_)) => {}
-                Err(Interruption::Stopped) => {
-                    return Ok(Served::Stopped(self.lane.tally.failure().unwrap_or_default()));
-                }
-                Err(Interruption::Violation(violation)) => return Err(violation),
-            }
+impl<'a> Service<'a> {
+    fn new(world: &'a World, number: usize, case: &'a Case, plan: Plan, writer: DatasetWriter) -> Self {
+        let (to_intake, told) = unbounded();
+        let lane = Arc::new(Lane::new(0, case.workload.options.clone(), 1 << 20, 1 << 20));
+        Self {
+            world,
+            number,
+            case,
+            workload: &case.workload,
+            disposes_early: plan.mutation.is_some_and(|mutation| mutation.disposes_early),
+            slot: Slot::new(lane.clone(), First::Opened(Box::new(writer)), to_intake, false),
+            lane,
+            told,
+            unnoted: 0,
+            called_off: HashSet::new(),
+            to_be_decoded: HashSet::new(),
+            next_sequence: 0,
+            in_flight: Vec::new(),
+            commits: 0,
+            start: Instant::now(),
         }
-        Err(Violation::new("end", format!("{SCANS_MAX} scans did not suffice")))
+    }
+
+    /// One scan and what it finds. `None`: it finds nothing.
+    fn work(&mut self, account: &mut Account) -> Result<Option<Served>, Violation> {
+        let found = self.scan();
+        account.logged += std::mem::take(&mut self.unnoted);
+        if found.is_empty() {
+            return Ok(None);
+        }
+        let mut end = self.round(found);
+        while let Err(Interruption::Paused(until)) = end {
+            account.pauses += 1;
+            self.world.control.has_room.store(true, Ordering::Relaxed);
+            end = self.go_on(until);
+        }
+        match end {
+            Ok(()) | Err(Interruption::Paused(_)) => Ok(Some(Served::Finished)),
+            Err(Interruption::Stopped) => Ok(Some(Served::Stopped(self.lane.tally.failure().unwrap_or_default()))),
+            Err(Interruption::Violation(violation)) => Err(violation),
+        }
     }
 
     /// The files that the ledger does not have, in the order of their names. What is left of earlier ones is disposed of.
@@ -274,7 +302,7 @@ impl Service<'_> {
     fn put_back(&mut self) {
         for path in self.world.disk.image().files_below(Path::new(DROP)) {
             if is_aside(&path) && put_back_if_free(&self.world.disk, &path).is_err() {
-                self.account.logged += 1;
+                self.unnoted += 1;
             }
         }
     }
@@ -429,7 +457,7 @@ impl Service<'_> {
         if has_committed {
             self.commits = commits;
             let rows = self.world.tables(self.workload).map_or(0, |tables| tables.state.rows);
-            self.world.control.acknowledged.store(rows, Ordering::Relaxed);
+            self.world.control.acknowledged[self.number].store(rows, Ordering::Relaxed);
         }
         for word in self.told.try_iter() {
             match word {

@@ -4,6 +4,7 @@
 //! until nothing is left to do, and stops. A source's content says what its decode gives, so that every check can work out
 //! for itself what has to be in the dataset.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -145,6 +146,10 @@ pub struct Workload {
     pub output_folder_exists: bool,
     /// Files are moved to another device.
     pub other_device: bool,
+    /// The stages in which the service has this dataset.
+    pub served: Range<usize>,
+    /// Another dataset of the same service, which takes the same files.
+    pub beside: Option<Box<Workload>>,
 }
 
 impl Workload {
@@ -172,13 +177,28 @@ impl Workload {
             rows_at_start: 0,
             output_folder_exists: true,
             other_device: false,
+            served: 0..usize::MAX,
+            beside: None,
         }
+    }
+
+    /// With another dataset beside it, which the service has in these stages.
+    fn beside(mut self, settings: &Settings, served: Range<usize>) -> Self {
+        let other = Self::named(&self.name, settings, self.stages.clone());
+        self.beside = Some(Box::new(Self {
+            served,
+            batch: self.batch,
+            output_folder_exists: self.output_folder_exists,
+            ..other
+        }));
+        self
     }
 }
 
 /// The parts of a config that matter here.
 #[derive(Debug, Clone, Copy)]
 struct Settings {
+    name: &'static str,
     shape: [u64; 2],
     source: bool,
     index: bool,
@@ -194,6 +214,7 @@ struct Settings {
 
 /// Rows of 20 bytes, and no columns.
 const PLAIN: Settings = Settings {
+    name: "frames",
     shape: [4, 5],
     source: false,
     index: false,
@@ -216,8 +237,8 @@ impl Settings {
         let text = format!(
             r#"
             [[dataset]]
-            name = "frames"
-            output = "data/frames.npy"
+            name = "{}"
+            output = "data/{}.npy"
             shape = [{height}, {width}]
             dtype = "u1"
             [dataset.watch]
@@ -237,6 +258,8 @@ impl Settings {
             [dataset.commit]
             durability = "{}"
             "#,
+            self.name,
+            self.name,
             self.after,
             if self.after == "move" { "move_to = \"done\"" } else { "" },
             self.rejected,
@@ -415,6 +438,29 @@ pub fn fixed() -> Vec<Workload> {
                 vec![grow("dog/b.log", 4), grow("cat/a.log", 3), grow("cat/a.log.1", 4)],
             ],
         ),
+        Workload::named(
+            "two-datasets",
+            &Settings { source: true, ..PLAIN },
+            vec![
+                vec![put("cat/a.png", one(1)), put("b.gif", many(2, 3)), put("c.png", one(3).bad())],
+                vec![put("d.png", one(4)), rename("b.gif", "e.gif")],
+            ],
+        )
+        .beside(&Settings { name: "other", label: true, index: true, shape: [2, 3], ..PLAIN }, 0..usize::MAX),
+        // From its second stage on the config has another output in place of the first.
+        Workload {
+            served: 0..1,
+            ..Workload::named(
+                "rotated-to-a-new-dataset",
+                &Settings { source: true, index: true, ..PLAIN },
+                vec![
+                    vec![put("a.png", one(1)), put("b.gif", many(2, 2))],
+                    vec![put("c.png", one(3))],
+                    vec![put("d.png", one(4)), put("e.png", one(5))],
+                ],
+            )
+        }
+        .beside(&Settings { name: "frames-2", source: true, split: true, shape: [5, 4], ..PLAIN }, 1..usize::MAX),
         Workload {
             tearing: Tearing::Units,
             ..Workload::named(
@@ -431,6 +477,7 @@ pub fn random(seed: u64) -> Workload {
     let mut random = Random::new(seed);
     let mut flag = |of: u64| random.below(of) == 0;
     let settings = Settings {
+        name: "frames",
         shape: if flag(3) { [25, 30] } else { [4, 5] },
         source: !flag(3),
         index: flag(2),
@@ -493,15 +540,23 @@ pub fn random(seed: u64) -> Workload {
         }
         stage
     });
-    let stages = stages.collect();
-    let batch = 1 + random.below(3) as usize;
-    Workload {
+    let stages: Vec<Vec<Action>> = stages.collect();
+    let (batch, last) = (1 + random.below(3) as usize, stages.len());
+    let workload = Workload {
         batch,
         tearing: if units { Tearing::Units } else { Tearing::Sectors },
         output_folder_exists: folder,
         other_device: device,
         ..Workload::named(&format!("seed-{seed}"), &settings, stages)
+    };
+    // Two datasets may read the same files as long as neither takes them away.
+    if settings.after != "keep" || settings.rejected != "keep" || random.below(3) > 0 {
+        return workload;
     }
+    let from = random.below(last as u64) as usize;
+    let served = if from > 0 && random.below(2) == 0 { 0..from } else { 0..usize::MAX };
+    let other = Settings { name: "other", shape: [3, 7], label: !settings.label, ..settings };
+    Workload { served, ..workload }.beside(&other, from..usize::MAX)
 }
 
 /// Logs that are begun, that grow, and that are renamed.

@@ -11,6 +11,9 @@ use npy_ingest::storage::simulated::{Failure, Image, Operation, Script, Simulate
 use crate::mutations::Mutation;
 use crate::workload::{DONE, DROP, OUTPUT_FOLDER, Workload};
 
+/// Datasets of one service.
+pub const DATASETS_MAX: usize = 2;
+
 /// One operation fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
@@ -29,8 +32,8 @@ pub struct Snapshot {
     pub image: Image,
     pub store: Store,
     pub stage: usize,
-    /// Rows that `commit` has confirmed.
-    pub acknowledged: u64,
+    /// Rows that `commit` has confirmed, for each dataset.
+    pub acknowledged: [u64; DATASETS_MAX],
     /// Inodes of the sources that users have put there, in their order.
     pub placed: Arc<Vec<u64>>,
     pub what: (Operation, PathBuf),
@@ -51,7 +54,7 @@ pub struct Done {
 #[derive(Default)]
 pub struct Control {
     pub stage: AtomicUsize,
-    pub acknowledged: AtomicU64,
+    pub acknowledged: [AtomicU64; DATASETS_MAX],
     pub is_recovering: AtomicBool,
     /// The service has nothing more to do and ends.
     pub is_finishing: AtomicBool,
@@ -118,7 +121,9 @@ impl World {
     pub fn resume(image: Image, store: Store, snapshot: &Snapshot, plan: Plan) -> Self {
         let world = Self::new(image, store, plan);
         world.control.stage.store(snapshot.stage, Ordering::Relaxed);
-        world.control.acknowledged.store(snapshot.acknowledged, Ordering::Relaxed);
+        for (now, was) in world.control.acknowledged.iter().zip(snapshot.acknowledged) {
+            now.store(was, Ordering::Relaxed);
+        }
         *world.control.placed.lock().unwrap() = snapshot.placed.clone();
         world
     }
@@ -157,7 +162,7 @@ impl Control {
             image: image.clone(),
             store: self.ledgers.get().map(MemoryLedgers::store).unwrap_or_default(),
             stage: self.stage.load(Ordering::Relaxed),
-            acknowledged: self.acknowledged.load(Ordering::Relaxed),
+            acknowledged: self.acknowledged.each_ref().map(|rows| rows.load(Ordering::Relaxed)),
             placed: self.placed.lock().unwrap().clone(),
             what: (operation, path.to_owned()),
             operations: self.operations.load(Ordering::Relaxed),
