@@ -39,6 +39,7 @@ fn images() {
 
 #[test]
 fn sounds() {
+    fuzzed::prepare();
     // A WAV file of 16-bit mono, at every length, and with each byte of its header as wrong as it can be.
     let samples: Vec<u8> = (0..600_u32).map(|at| (at * at % 251) as u8).collect();
     let header = b"RIFF\x7c\x02\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data\x58\x02\0\0";

@@ -32,6 +32,11 @@ thread_local! {
 /// Checks one source with one of the datasets, which its length chooses, so that what is found can be given to the program
 /// as it is. `datasets`: the lines of a config that are about rows, see [`dataset`], and the extension of the source.
 pub fn check_datasets(datasets: &[(&'static str, &str)], bytes: &[u8]) {
+    check_datasets_within(BYTES_MAX, datasets, bytes);
+}
+
+/// The same for a decoder that may take so many bytes, besides a multiple of the source.
+pub fn check_datasets_within(bytes_max: usize, datasets: &[(&'static str, &str)], bytes: &[u8]) {
     let (lines, extension) = datasets[bytes.len() % datasets.len()];
     let decoder = DECODERS.with_borrow_mut(|decoders| {
         let make = || {
@@ -41,7 +46,7 @@ pub fn check_datasets(datasets: &[(&'static str, &str)], bytes: &[u8]) {
         decoders.entry(lines).or_insert_with(make).clone()
     });
     let (row_bytes, decoder) = &*decoder;
-    let bytes_max = BYTES_MAX + bytes.len() * BYTES_PER_BYTE_MAX;
+    let bytes_max = bytes_max + bytes.len() * BYTES_PER_BYTE_MAX;
     check(*row_bytes, bytes_max, false, |_| (), |sink| decode(decoder, bytes, Some(extension), sink));
 }
 

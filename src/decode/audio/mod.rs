@@ -102,6 +102,7 @@ impl AudioDecoder {
     fn keep(&self, resampler: Option<Resampler>) {
         if let (Some(resampler), Ok(mut kept)) = (resampler, self.kept.lock())
             && kept.len() < KEPT_MAX
+            && resampler.is_small()
         {
             kept.push(resampler);
         }

@@ -17,6 +17,12 @@ use super::super::{DecodeError, Rejection};
 /// The filter is about so long, in samples of the lower rate, where the ratio of the rates lets it be.
 const FILTER_SAMPLES: u64 = 320;
 
+/// Frames that the filter works on at a time, at most: rates without a common divisor take twice as many as they have Hz.
+/// 60 MB of memory.
+const BLOCK_FRAMES_MAX: u64 = 1 << 19;
+/// Samples of a block up to which a resampler is kept for other sources.
+const KEPT_SAMPLES_MAX: usize = 1 << 16;
+
 /// Resamples the frames of one source, interleaved.
 pub(super) struct Resampler {
     filter: Fft<f32>,
@@ -42,6 +48,12 @@ impl Resampler {
         let (step_in, step_out) = (u64::from(from / divisor), u64::from(to / divisor));
         // Even, so that the middle of the filter is a sample of both rates.
         let steps = (FILTER_SAMPLES / step_in.min(step_out).max(1)).next_multiple_of(2).max(2);
+        if step_in.max(step_out) * steps > BLOCK_FRAMES_MAX {
+            return Err(Rejection::new(format!(
+                "{from} Hz cannot be resampled to {to} Hz: the two have no common divisor that is large enough"
+            ))
+            .into());
+        }
         let block = usize::try_from(step_in * steps).unwrap_or(usize::MAX);
         let both = FixedSync::Both;
         let filter = Fft::<f32>::new_custom(
@@ -75,6 +87,11 @@ impl Resampler {
     /// Whether it is for these rates and channels.
     pub(super) fn fits(&self, from: u32, to: u32, channels: usize) -> bool {
         (self.from, self.to, self.channels) == (from, to, channels)
+    }
+
+    /// Whether it is worth keeping: it takes little memory.
+    pub(super) fn is_small(&self) -> bool {
+        self.takes.max(self.gives) * self.channels <= KEPT_SAMPLES_MAX
     }
 
     /// As new, for another source.
@@ -208,6 +225,12 @@ mod tests {
         resampler.push(&frames, &mut ready).unwrap();
         resampler.finish(&mut ready).unwrap();
         assert_eq!(ready, whole);
+    }
+
+    #[test]
+    fn rates_that_would_take_too_much_memory_are_refused() {
+        assert!(Resampler::new(262_139, 16_000, 1).is_ok_and(|resampler| !resampler.is_small()));
+        assert!(Resampler::new(1_048_573, 16_000, 1).is_err());
     }
 
     #[test]
