@@ -3,9 +3,8 @@
     .venv/bin/python fuzz/seeds.py FOLDER
 
 writes FOLDER/<target>/ anew for each target: the pictures of testdata and small ones by Pillow in every format that it
-writes, with the formats that it does not write made here; headers by NumPy; sound by
-libsndfile and FFmpeg; the configs of the documentation and of the
-tests. Takes a second or two, and gives the same files each time.
+writes, with the formats that it does not write made here; sound by libsndfile and FFmpeg; headers by NumPy; the configs of
+the documentation and of the tests. Takes a few seconds, and gives the same files each time.
 """
 
 import binascii
