@@ -319,17 +319,18 @@ def arrays():
 
 def sounds():
     sound = (np.sin(np.arange(3000) * np.array([[0.05], [0.3]])) * 9000).astype("<i2").T
-    for name, subtype in (("u8.wav", "PCM_U8"), ("s16.wav", "PCM_16"), ("s24.wav", "PCM_24"), ("f32.wav", "FLOAT"),
-                          ("ima.wav", "IMA_ADPCM"), ("ms.wav", "MS_ADPCM"), ("mulaw.wav", "ULAW"), ("s16.aiff", "PCM_16"),
-                          ("s16.caf", "PCM_16"), ("s16.flac", "PCM_16"), ("a.ogg", "VORBIS"), ("a.mp3", "MPEG_LAYER_III")):
+    # What libsndfile writes with the time or a random number in it, FFmpeg writes below.
+    for name, subtype in (("u8.wav", "PCM_U8"), ("s16.wav", "PCM_16"), ("s24.wav", "PCM_24"), ("ima.wav", "IMA_ADPCM"), ("ms.wav", "MS_ADPCM"), ("mulaw.wav", "ULAW"), ("s16.aiff", "PCM_16"),
+                          ("s16.caf", "PCM_16"), ("s16.flac", "PCM_16"), ("a.mp3", "MPEG_LAYER_III")):
         made = io.BytesIO()
         soundfile.write(made, sound, 16000, subtype=subtype, format=name.split(".")[1].upper())
         yield from padded([(name, made.getvalue())])
     if not shutil.which("ffmpeg"):
-        print("audio: without ffmpeg there are no seeds for AAC, ALAC, MP4 and Matroska")
+        print("audio: without ffmpeg there are no seeds for AAC, ALAC, Ogg, MP4 and Matroska")
         return
     for name, words in (("aac.m4a", "-c:a aac"), ("alac.m4a", "-c:a alac"), ("split.mp4", "-c:a aac -movflags frag_keyframe+empty_moov"),
-                        ("aac.aac", "-c:a aac"), ("mp2.mp2", "-c:a mp2"), ("flac.mkv", "-c:a flac"), ("vorbis.webm", "-c:a libvorbis")):
+                        ("aac.aac", "-c:a aac"), ("mp2.mp2", "-c:a mp2"), ("flac.mkv", "-c:a flac"), ("vorbis.webm", "-c:a libvorbis"),
+                        ("a.ogg", "-c:a libvorbis"), ("f32.wav", "-c:a pcm_f32le")):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, name)
             subprocess.run(["ffmpeg", "-v", "error", "-f", "s16le", "-ar", "16000", "-ac", "2", "-i", "-", *words.split(),
