@@ -320,8 +320,9 @@ def arrays():
 def sounds():
     sound = (np.sin(np.arange(3000) * np.array([[0.05], [0.3]])) * 9000).astype("<i2").T
     # What libsndfile writes with the time or a random number in it, FFmpeg writes below.
-    for name, subtype in (("u8.wav", "PCM_U8"), ("s16.wav", "PCM_16"), ("s24.wav", "PCM_24"), ("ima.wav", "IMA_ADPCM"), ("ms.wav", "MS_ADPCM"), ("mulaw.wav", "ULAW"), ("s16.aiff", "PCM_16"),
-                          ("s16.caf", "PCM_16"), ("s16.flac", "PCM_16"), ("a.mp3", "MPEG_LAYER_III")):
+    for name, subtype in (("u8.wav", "PCM_U8"), ("s16.wav", "PCM_16"), ("s24.wav", "PCM_24"), ("ima.wav", "IMA_ADPCM"),
+                          ("ms.wav", "MS_ADPCM"), ("mulaw.wav", "ULAW"), ("s16.aiff", "PCM_16"), ("s16.caf", "PCM_16"),
+                          ("s16.flac", "PCM_16"), ("a.mp3", "MPEG_LAYER_III")):
         made = io.BytesIO()
         soundfile.write(made, sound, 16000, subtype=subtype, format=name.split(".")[1].upper())
         yield from padded([(name, made.getvalue())])
