@@ -25,6 +25,7 @@ mod log;
 mod npy_chunks;
 #[cfg_attr(not(feature = "program"), allow(dead_code, reason = "the pool opens sources"))]
 mod open;
+mod process;
 #[cfg(feature = "program")]
 mod queue;
 #[cfg_attr(not(feature = "program"), allow(dead_code, reason = "the pool opens sources"))]

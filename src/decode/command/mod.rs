@@ -10,26 +10,20 @@
 //! - Whatever goes wrong becomes the source's reason, with the end of what the program wrote to standard error. Signals and
 //!   exit codes come first: a program that crashed is not told that its last row is incomplete.
 //!
-//! | file | holds |
-//! |---|---|
-//! | `process` | starting, limits, standard error, the end |
-//! | `output` | reading with a clock |
-//! | `worker` | the line protocol, and workers that wait |
+//! Processes, their limits and the protocol of workers are in `process`; `words` is the command line.
 
-mod output;
-mod process;
-mod worker;
+mod words;
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::Mutex;
 
-use self::output::{Output, Stop};
-use self::process::{Process, Words};
-use self::worker::Worker;
+use serde_json::json;
+
+use self::words::Words;
 use super::npy_chunks::NpyDecoder;
-use super::{About, DecodeError, FileDecoder, Rejection, RowSink, SourceFile};
+use super::process::{Limits, Output, Process, Stop, Workers, fill, rejected, with_words};
+use super::{About, DecodeError, FileDecoder, RowSink, SourceFile};
 use crate::config::{ChunkOrder, CommandOptions, CommandOutput, Dataset, NpyOptions};
 
 /// Bytes of rows that are asked for at a time.
@@ -38,6 +32,7 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// The command decoder of one dataset.
 pub struct CommandDecoder {
     options: CommandOptions,
+    limits: Limits,
     words: Words,
     /// Where the program runs.
     folder: PathBuf,
@@ -47,12 +42,14 @@ pub struct CommandDecoder {
     dtype: String,
     row_bytes: usize,
     arrays: NpyDecoder,
-    idle: Mutex<Vec<Worker>>,
+    workers: Workers,
 }
 
 impl CommandDecoder {
     pub fn new(options: &CommandOptions, dataset: &Dataset) -> Self {
         let arrays = NpyOptions { member: None, byte_order: ChunkOrder::Exact };
+        let CommandOptions { timeout, memory_bytes, output_bytes_max, .. } = *options;
+        let limits = Limits { timeout, memory_bytes, output_bytes_max };
         Self {
             options: options.clone(),
             words: Words::new(&options.argv, dataset),
@@ -62,13 +59,14 @@ impl CommandDecoder {
             dtype: dataset.row.dtype.descr(),
             row_bytes: dataset.row.row_bytes(),
             arrays: NpyDecoder::new(&arrays, &dataset.row),
-            idle: Mutex::new(Vec::new()),
+            workers: Workers::new(limits.clone(), &dataset.row),
+            limits,
         }
     }
 
     fn start(&self, about: About<'_>, input: Stdio) -> Result<Process, DecodeError> {
         let command = self.words.command(about.path, &self.folder);
-        Process::start(command, input, self.options.memory_bytes).map_err(|error| {
+        Process::start(command, input, self.limits.memory_bytes).map_err(|error| {
             let program = self.words.program();
             rejected(format!("the program \"{program}\" cannot be started: {error}; is `argv` right?"))
         })
@@ -78,13 +76,13 @@ impl CommandDecoder {
     fn run(&self, file: &SourceFile, about: About<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
         let input = file.file().try_clone().map_err(DecodeError::Read)?;
         let mut process = self.start(about, input.into())?;
-        let mut output = Output::new(&mut process, &self.options, about);
+        let mut output = Output::new(&mut process, &self.limits, about);
         let result = match self.options.output {
             CommandOutput::Npy => self.take_array(&mut output, sink),
             CommandOutput::Raw => self.take_raw(&mut output, sink),
         };
         let stop = output.stop();
-        let left = self.options.timeout.saturating_sub(output.waited());
+        let left = self.limits.timeout.saturating_sub(output.waited());
         let ended = match (&result, &stop) {
             // It has to be seen whether it failed; what went wrong with its output may come from that.
             (Ok(()), None) | (Err(DecodeError::Rejected(_)), None) => process.wait(left, about),
@@ -92,7 +90,7 @@ impl CommandDecoder {
         };
         let told = process.told();
         if let Some(stop) = stop {
-            return Err(self.stopped(stop, &told));
+            return Err(self.limits.stopped(stop, &told));
         }
         match (result, ended) {
             (Err(DecodeError::Interrupted), _) => Err(DecodeError::Interrupted),
@@ -102,7 +100,7 @@ impl CommandDecoder {
             }
             (Err(error), _) => Err(error),
             (Ok(()), None) if about.is_interrupted() => Err(DecodeError::Interrupted),
-            (Ok(()), None) => Err(self.stopped(Stop::TimedOut, &told)),
+            (Ok(()), None) => Err(self.limits.stopped(Stop::TimedOut, &told)),
             (Ok(()), Some(_)) => Ok(()),
         }
     }
@@ -138,20 +136,14 @@ impl CommandDecoder {
         }
     }
 
-    fn stopped(&self, stop: Stop, told: &str) -> DecodeError {
-        let CommandOptions { timeout, output_bytes_max, .. } = &self.options;
-        match stop {
-            Stop::Interrupted => DecodeError::Interrupted,
-            Stop::TimedOut => rejected(with_words(
-                &format!("the program was killed: it kept us waiting for more than {timeout:?} (`timeout`)"),
-                told,
-            )),
-            Stop::TooMuch => rejected(with_words(
-                &format!("the program was killed: it wrote more than {output_bytes_max} bytes (`max_output`)"),
-                told,
-            )),
-            Stop::Failed(error) => rejected(with_words(&format!("the program's output cannot be read: {error}"), told)),
-        }
+    fn ask_worker(&self, about: About<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
+        let Some(path) = about.path.to_str() else {
+            return Err(rejected("its path is not UTF-8 text, so a worker cannot be told of it".to_owned()));
+        };
+        let (shape, dtype, dataset) = (&self.shape, &self.dtype, &self.dataset);
+        let mut line = json!({ "source": path, "dataset": dataset, "shape": shape, "dtype": dtype }).to_string();
+        line.push('\n');
+        self.workers.ask(&line, || self.start(about, Stdio::piped()), about, sink)
     }
 }
 
@@ -159,30 +151,4 @@ impl FileDecoder for CommandDecoder {
     fn decode(&self, file: &SourceFile, about: About<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
         if self.options.worker { self.ask_worker(about, sink) } else { self.run(file, about, sink) }
     }
-}
-
-/// As much as there is.
-fn fill(output: &mut Output<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..)
-        && !rest.is_empty()
-    {
-        match output.read(rest)? {
-            0 => break,
-            read => filled += read,
-        }
-    }
-    Ok(filled)
-}
-
-/// The reason, and the end of what the program wrote to standard error.
-fn with_words(reason: &str, told: &str) -> String {
-    if told.is_empty() {
-        return format!("{reason}; it wrote nothing to standard error");
-    }
-    format!("{reason}; its standard error ends: {told}")
-}
-
-fn rejected(reason: String) -> DecodeError {
-    Rejection::new(reason).into()
 }

@@ -21,15 +21,12 @@
 //! killed, and the next source gets a new one.
 
 use std::io::{self, Read, Write};
-use std::process::Stdio;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::json;
-
-use super::output::{Output, Stop};
-use super::process::Process;
-use super::{CommandDecoder, rejected, with_words};
+use super::{Limits, Output, Process, Stop, fill, rejected, with_words};
+use crate::config::{ChunkOrder, NpyOptions, RowFormat};
+use crate::decode::npy_chunks::NpyDecoder;
 use crate::decode::{About, DecodeError, RowSink};
 
 /// The longest answer line, in bytes.
@@ -37,7 +34,15 @@ const LINE_BYTES_MAX: usize = 4096;
 /// How long a worker that waits may take to end when its input is closed.
 const CLOSE_WAIT: Duration = Duration::from_millis(500);
 
-pub(super) struct Worker {
+/// The workers of one dataset.
+pub struct Workers {
+    limits: Limits,
+    row_bytes: usize,
+    arrays: NpyDecoder,
+    idle: Mutex<Vec<Worker>>,
+}
+
+struct Worker {
     process: Process,
 }
 
@@ -62,24 +67,32 @@ enum Answer {
     Sink(DecodeError),
 }
 
-impl CommandDecoder {
-    pub(super) fn ask_worker(&self, about: About<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
-        let Some(path) = about.path.to_str() else {
-            return Err(rejected("its path is not UTF-8 text, so a worker cannot be told of it".to_owned()));
-        };
-        let (shape, dtype, dataset) = (&self.shape, &self.dtype, &self.dataset);
-        let mut line = json!({ "source": path, "dataset": dataset, "shape": shape, "dtype": dtype }).to_string();
-        line.push('\n');
+impl Workers {
+    pub fn new(limits: Limits, row: &RowFormat) -> Self {
+        let arrays = NpyOptions { member: None, byte_order: ChunkOrder::Exact };
+        let (row_bytes, arrays) = (row.row_bytes(), NpyDecoder::new(&arrays, row));
+        Self { limits, row_bytes, arrays, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// Has a source decoded. `line`: the task, with its line end. `start` starts a worker with its input piped.
+    pub fn ask(
+        &self,
+        line: &str,
+        start: impl Fn() -> Result<Process, DecodeError>,
+        about: About<'_>,
+        sink: &mut dyn RowSink,
+    ) -> Result<(), DecodeError> {
+        let new_worker = || Ok::<_, DecodeError>(Worker { process: start()? });
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let was_idle = idle.is_some();
         let mut worker = match idle {
             Some(worker) => worker,
-            None => self.new_worker(about)?,
+            None => new_worker()?,
         };
-        let mut answer = self.answer(&mut worker, &line, about, sink);
+        let mut answer = self.answer(&mut worker, line, about, sink);
         if was_idle && matches!(answer, Answer::EndedBefore) {
-            worker = self.new_worker(about)?;
-            answer = self.answer(&mut worker, &line, about, sink);
+            worker = new_worker()?;
+            answer = self.answer(&mut worker, line, about, sink);
         }
         let told = |worker: &mut Worker| worker.process.told();
         match answer {
@@ -108,17 +121,13 @@ impl CommandDecoder {
             Answer::Stopped(stop) => {
                 worker.process.kill();
                 let told = told(&mut worker);
-                Err(self.stopped(stop, &told))
+                Err(self.limits.stopped(stop, &told))
             }
             Answer::Sink(error) => {
                 worker.process.kill();
                 Err(error)
             }
         }
-    }
-
-    fn new_worker(&self, about: About<'_>) -> Result<Worker, DecodeError> {
-        Ok(Worker { process: self.start(about, Stdio::piped())? })
     }
 
     fn keep(&self, worker: Worker) {
@@ -132,7 +141,7 @@ impl CommandDecoder {
         if !matches!(asked, Some(Ok(()))) {
             return Answer::EndedBefore;
         }
-        let mut output = Output::new(&mut worker.process, &self.options, about);
+        let mut output = Output::new(&mut worker.process, &self.limits, about);
         let mut is_first = true;
         loop {
             let line = match read_line(&mut output) {
@@ -187,7 +196,7 @@ impl CommandDecoder {
         while left > 0 {
             let places = sink.rows(usize::try_from(left).unwrap_or(usize::MAX))?;
             let count = (places.len() / row_bytes) as u64;
-            let filled = super::fill(output, places)? as u64;
+            let filled = fill(output, places)? as u64;
             if filled < count * row_bytes as u64 {
                 let (given, more) = (rows - left + filled / row_bytes as u64, filled % row_bytes as u64);
                 return Err(rejected(format!("it ends after {given} of {rows} rows and {more} bytes of the next")));

@@ -3,8 +3,8 @@
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-use super::process::Process;
-use crate::config::CommandOptions;
+use super::Limits;
+use super::running::Process;
 use crate::decode::About;
 
 /// How often it is looked whether the rows are still wanted.
@@ -14,7 +14,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// Why reading ended.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub enum Stop {
     TimedOut,
     TooMuch,
     Interrupted,
@@ -22,7 +22,7 @@ pub(super) enum Stop {
 }
 
 /// See the module documentation. After an error, [`Self::stop`] has the reason.
-pub(super) struct Output<'a> {
+pub struct Output<'a> {
     process: &'a mut Process,
     about: About<'a>,
     timeout: Duration,
@@ -33,24 +33,23 @@ pub(super) struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    pub(super) fn new(process: &'a mut Process, options: &CommandOptions, about: About<'a>) -> Self {
-        let CommandOptions { timeout, output_bytes_max, .. } = options;
+    pub fn new(process: &'a mut Process, limits: &Limits, about: About<'a>) -> Self {
         Self {
             process,
             about,
-            timeout: *timeout,
-            bytes_left: *output_bytes_max,
+            timeout: limits.timeout,
+            bytes_left: limits.output_bytes_max,
             waited: Duration::ZERO,
             interrupted_at: None,
             stop: None,
         }
     }
 
-    pub(super) fn stop(&mut self) -> Option<Stop> {
+    pub fn stop(&mut self) -> Option<Stop> {
         self.stop.take()
     }
 
-    pub(super) fn waited(&self) -> Duration {
+    pub fn waited(&self) -> Duration {
         self.waited
     }
 

@@ -1,18 +1,15 @@
-//! One process of the user's program.
+//! One running program.
 
-use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
 
-use crate::config::Dataset;
 use crate::decode::About;
 
 /// So much of the end of standard error is kept for the reason.
@@ -20,52 +17,12 @@ const TOLD_BYTES_MAX: usize = 2000;
 /// How often an end is looked for.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// The command line, with what is the same for all sources filled in.
-pub(super) struct Words(Vec<String>);
-
-impl Words {
-    pub(super) fn new(argv: &[String], dataset: &Dataset) -> Self {
-        let shape = dataset.row.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-        let fill = |word: &String| {
-            word.replace("{dataset}", &dataset.name)
-                .replace("{shape}", &shape)
-                .replace("{dtype}", &dataset.row.dtype.descr())
-        };
-        Self(argv.iter().map(fill).collect())
-    }
-
-    pub(super) fn program(&self) -> &str {
-        self.0.first().map_or("", String::as_str)
-    }
-
-    /// The program for a source, to be run in `folder`. A program with a slash is relative to it, too.
-    pub(super) fn command(&self, source: &Path, folder: &Path) -> Command {
-        let program = self.program();
-        let program = if program.contains('/') { folder.join(program) } else { PathBuf::from(program) };
-        let mut command = Command::new(program);
-        command.args(self.0.iter().skip(1).map(|word| with_source(word, source.as_os_str()))).current_dir(folder);
-        command
-    }
-}
-
-/// A path is bytes, not always text.
-fn with_source(word: &str, source: &OsStr) -> OsString {
-    let mut filled = OsString::new();
-    for (place, part) in word.split("{source}").enumerate() {
-        if place > 0 {
-            filled.push(source);
-        }
-        filled.push(part);
-    }
-    filled
-}
-
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct End(ExitStatus);
+pub struct End(ExitStatus);
 
 impl End {
-    pub(super) fn is_success(self) -> bool {
+    pub fn is_success(self) -> bool {
         self.0.success()
     }
 }
@@ -81,7 +38,7 @@ impl fmt::Display for End {
 }
 
 /// A running program. It is killed with its whole process group when this is dropped.
-pub(super) struct Process {
+pub struct Process {
     child: Child,
     group: Option<Pid>,
     input: Option<ChildStdin>,
@@ -93,7 +50,7 @@ pub(super) struct Process {
 
 impl Process {
     /// `input` is its standard input; with [`Stdio::piped`] it is in [`Self::input`].
-    pub(super) fn start(mut command: Command, input: Stdio, memory_bytes: u64) -> io::Result<Self> {
+    pub fn start(mut command: Command, input: Stdio, memory_bytes: u64) -> io::Result<Self> {
         command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn()?;
         let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -106,12 +63,12 @@ impl Process {
         Ok(process)
     }
 
-    pub(super) fn input(&mut self) -> Option<&mut ChildStdin> {
+    pub fn input(&mut self) -> Option<&mut ChildStdin> {
         self.input.as_mut()
     }
 
     /// Waits until there is output, or its end, and keeps the end of standard error meanwhile.
-    pub(super) fn wait_for_output(&mut self, time: Duration) -> io::Result<bool> {
+    pub fn wait_for_output(&mut self, time: Duration) -> io::Result<bool> {
         let Some(output) = &self.output else { return Ok(true) };
         let mut watched = vec![PollFd::from_borrowed_fd(output.as_fd(), PollFlags::IN)];
         if let Some(errors) = &self.errors {
@@ -130,7 +87,7 @@ impl Process {
         Ok(is_ready)
     }
 
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.output {
             Some(output) => output.read(buffer),
             None => Ok(0),
@@ -152,7 +109,7 @@ impl Process {
     }
 
     /// The end of standard error, in one line.
-    pub(super) fn told(&mut self) -> String {
+    pub fn told(&mut self) -> String {
         let none = Timespec { tv_sec: 0, tv_nsec: 0 };
         // A program that writes for ever must not hold us.
         for _ in 0..64 {
@@ -169,13 +126,13 @@ impl Process {
     }
 
     /// Forgets what was told: it belongs to the source before.
-    pub(super) fn forget_told(&mut self) {
+    pub fn forget_told(&mut self) {
         drop(self.told());
         self.told.clear();
     }
 
     /// Waits for its end for so long. `None` when it goes on; it is killed then.
-    pub(super) fn wait(&mut self, time: Duration, about: About<'_>) -> Option<End> {
+    pub fn wait(&mut self, time: Duration, about: About<'_>) -> Option<End> {
         let until = Instant::now() + time;
         loop {
             if let Ok(Some(status)) = self.child.try_wait() {
@@ -208,7 +165,7 @@ impl Process {
     }
 
     /// Ends the whole process group, what the program has started included.
-    pub(super) fn kill(&mut self) -> Option<End> {
+    pub fn kill(&mut self) -> Option<End> {
         self.input = None;
         if let Some(group) = self.group.take() {
             // Fails when nobody of the group is left.
@@ -221,7 +178,7 @@ impl Process {
     }
 
     /// Ends it in order: its input is closed, and it is killed if it goes on for long.
-    pub(super) fn close(&mut self, time: Duration) {
+    pub fn close(&mut self, time: Duration) {
         self.input = None;
         let until = Instant::now() + time;
         while Instant::now() < until {

@@ -1,0 +1,84 @@
+//! Programs that make rows in processes of their own: starting them, their limits, their output with a clock, and the
+//! protocol of workers that are kept running. `command` runs programs of the user's with it.
+//!
+//! Rules:
+//! - A program runs in a process group of its own, which is killed as a whole when a limit is reached, at the service's
+//!   end, and when its work is done.
+//! - Time in which it waits for us does not count.
+//! - Rows pass through in bounded memory.
+//! - Whatever goes wrong becomes the source's reason, with the end of what the program wrote to standard error. Signals and
+//!   exit codes come first: a program that crashed is not told that its last row is incomplete.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `running` | starting, limits, standard error, the end |
+//! | `output` | reading with a clock |
+//! | `worker` | the line protocol, and workers that wait |
+
+mod output;
+mod running;
+mod worker;
+
+use std::io::{self, Read};
+use std::time::Duration;
+
+pub(super) use self::output::{Output, Stop};
+pub(super) use self::running::Process;
+pub(super) use self::worker::Workers;
+use super::{DecodeError, Rejection};
+
+/// What a program may take.
+#[derive(Debug, Clone)]
+pub(super) struct Limits {
+    /// How long it may keep us waiting for one source.
+    pub timeout: Duration,
+    /// Address space of each process.
+    pub memory_bytes: u64,
+    /// Bytes of output for one source.
+    pub output_bytes_max: u64,
+}
+
+impl Limits {
+    /// The reason of a source whose program was stopped.
+    pub fn stopped(&self, stop: Stop, told: &str) -> DecodeError {
+        let Self { timeout, output_bytes_max, .. } = self;
+        match stop {
+            Stop::Interrupted => DecodeError::Interrupted,
+            Stop::TimedOut => rejected(with_words(
+                &format!("the program was killed: it kept us waiting for more than {timeout:?} (`timeout`)"),
+                told,
+            )),
+            Stop::TooMuch => rejected(with_words(
+                &format!("the program was killed: it wrote more than {output_bytes_max} bytes (`max_output`)"),
+                told,
+            )),
+            Stop::Failed(error) => rejected(with_words(&format!("the program's output cannot be read: {error}"), told)),
+        }
+    }
+}
+
+/// As much as there is.
+pub(super) fn fill(output: &mut Output<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..)
+        && !rest.is_empty()
+    {
+        match output.read(rest)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    Ok(filled)
+}
+
+/// The reason, and the end of what the program wrote to standard error.
+pub(super) fn with_words(reason: &str, told: &str) -> String {
+    if told.is_empty() {
+        return format!("{reason}; it wrote nothing to standard error");
+    }
+    format!("{reason}; its standard error ends: {told}")
+}
+
+pub(super) fn rejected(reason: String) -> DecodeError {
+    Rejection::new(reason).into()
+}
