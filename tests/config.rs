@@ -24,6 +24,8 @@ mod refused_tables;
 mod refused_together;
 #[path = "config/refused_watch.rs"]
 mod refused_watch;
+#[path = "config/video.rs"]
+mod video;
 
 /// A config without faults, of required keys only, to which tests add what they are about.
 const GOOD: &str = r#"

@@ -7,7 +7,7 @@ use super::choice::{Choice, choices};
 use super::item::Located;
 use super::row::RowDraft;
 use super::section::Section;
-use super::world::{AudioOptions, MelLog, MelNorm, MelOptions, MelScale, MelWindow, OnDamage, SoundSample, Tail};
+use super::world::{AudioOptions, Damage, MelLog, MelNorm, MelOptions, MelScale, MelWindow, SoundSample, Tail};
 use crate::npy::{ByteOrder, Dtype, Kind};
 
 /// Hz. Below are logs of instruments, above is nothing that is called sound.
@@ -46,8 +46,6 @@ enum Features {
 
 choices! {
     Features { Samples = "samples", LogMel = "log-mel" }
-    Tail { Drop = "drop", Pad = "pad" }
-    OnDamage { Reject = "reject", Keep = "keep" }
     MelWindow { Hann = "hann", Hamming = "hamming", Rectangular = "boxcar" }
     MelScale { Slaney = "slaney", Htk = "htk" }
     MelNorm { Slaney = "slaney", None = "none" }
@@ -81,7 +79,7 @@ pub(super) fn read(section: Section<'_>, row: &RowDraft<'_>) -> Option<AudioOpti
     {
         item.fault(format!("found {}, expected a time after `start`", item.found()));
     }
-    let on_error = section.choice("on_error", OnDamage::Reject);
+    let on_error = section.choice("on_error", Damage::Reject);
     let sample = row.dtype.as_ref().and_then(|dtype| read_sample(dtype, features));
     section.finish();
     let (window, (sample, big_endian)) = (window?, sample?);

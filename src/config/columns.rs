@@ -10,7 +10,7 @@ const SUM_TOLERANCE: f64 = 1e-9;
 const PARTS_MAX: usize = 256;
 
 /// Decoders whose rows come with their time.
-const TIMED: [&str; 3] = ["image", "audio", "gps"];
+const TIMED: [&str; 4] = ["image", "video", "audio", "gps"];
 
 pub(super) fn read(section: Section<'_>, decoder: Option<&str>) -> Columns {
     if let Some(decoder) = decoder.filter(|decoder| !TIMED.contains(decoder))

@@ -4,18 +4,19 @@ use std::path::{Path, PathBuf};
 
 use crate::decode::audio::EXTENSIONS as AUDIO_EXTENSIONS;
 use crate::decode::image::EXTENSIONS as IMAGE_EXTENSIONS;
+use crate::decode::video::EXTENSIONS as VIDEO_EXTENSIONS;
 
 use super::item::{Item, Located};
 use super::row::RowDraft;
 use super::section::Section;
-use super::suggest::quoted_list;
 use super::watch::WatchDraft;
 use super::world::{Columns, Commit, Dataset, DecoderOptions, MinFree};
-use super::{audio, columns, command, commit, csv, follow, gps, image, npy_chunks, records, row, watch};
+use super::{audio, columns, command, commit, csv, follow, gps, image, npy_chunks, records, row, video, watch};
 
 /// The decoder tables, with the extensions that they take by default; none means every file.
-const DECODERS: [(&str, &[&str]); 7] = [
+const DECODERS: [(&str, &[&str]); 8] = [
     ("image", IMAGE_EXTENSIONS),
+    ("video", VIDEO_EXTENSIONS),
     ("audio", AUDIO_EXTENSIONS),
     ("records", &["bin", "dat", "log", "rec", "raw"]),
     ("csv", &["csv", "tsv", "txt"]),
@@ -23,8 +24,6 @@ const DECODERS: [(&str, &[&str]); 7] = [
     ("npy", &["npy", "npz"]),
     ("command", &[]),
 ];
-/// The decoder tables of the contract that this version does not have.
-const LATER_DECODERS: [&str; 1] = ["video"];
 /// The longest name of a dataset, in characters: it stands in every line of the log.
 const NAME_CHARS_MAX: usize = 64;
 
@@ -75,7 +74,12 @@ pub(super) fn read<'a>(section: Section<'a>, base: &Path, memory_bytes: Option<u
     let watch = watch::read(section.section("watch"), base, extensions);
     let name_of_decoder = found.as_ref().map(|(name, _, _)| *name);
     let decoder = found.and_then(|(name, _, section)| read_decoder(name, section, &row));
-    let columns = columns::read(section.section("columns"), name_of_decoder);
+    // A program that makes rows one by one does not tell their times; one that is kept running may.
+    let untimed = match &decoder {
+        Some(DecoderOptions::Command(command)) if command.worker => None,
+        _ => name_of_decoder,
+    };
+    let columns = columns::read(section.section("columns"), untimed);
     if decoder.as_ref().is_some_and(DecoderOptions::follows) {
         follow::check(&section, &watch.watch, &columns);
     }
@@ -111,14 +115,6 @@ fn read_output<'a>(item: Item<'a>, base: &Path) -> Option<Located<'a, PathBuf>> 
 
 /// The one decoder table: its name, its extensions, itself.
 fn find_decoder<'a>(section: &Section<'a>) -> Option<(&'static str, &'static [&'static str], Section<'a>)> {
-    let mut is_later = false;
-    for name in LATER_DECODERS {
-        if let Some(item) = section.reserved(name) {
-            is_later = true;
-            let known = quoted_list('`', DECODERS.iter().map(|(name, _)| *name));
-            item.fault_with_help(format!("this version decodes {known}"), "remove the table");
-        }
-    }
     let mut found = None;
     let mut is_misread = false;
     for (name, extensions) in DECODERS {
@@ -137,7 +133,7 @@ fn find_decoder<'a>(section: &Section<'a>) -> Option<(&'static str, &'static [&'
             ),
         }
     }
-    if found.is_none() && !is_later && !is_misread {
+    if found.is_none() && !is_misread {
         section.report().missing(
             section.span(),
             "dataset",
@@ -155,6 +151,7 @@ fn read_decoder(name: &str, section: Section<'_>, row: &RowDraft<'_>) -> Option<
         "csv" => csv::read(section, row).map(DecoderOptions::Csv),
         "gps" => gps::read(section, row).map(DecoderOptions::Gps),
         "npy" => npy_chunks::read(section).map(DecoderOptions::Npy),
+        "video" => video::read(section, row).map(DecoderOptions::Video),
         "command" => command::read(section).map(DecoderOptions::Command),
         _ => image::read(section, row).map(DecoderOptions::Image),
     }

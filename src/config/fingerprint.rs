@@ -6,6 +6,7 @@
 
 mod audio;
 mod logs;
+mod video;
 
 use super::choice::Choice;
 use super::world::{Dataset, DecoderOptions, ImageOptions, Split};
@@ -25,7 +26,11 @@ impl Dataset {
         keys.add("columns.label", if self.columns.label { "folder" } else { "false" });
         keys.add("columns.split", self.columns.split.as_ref().map_or("false".to_owned(), split));
         match &self.decoder {
-            DecoderOptions::Image(options) => image(options, &mut keys),
+            DecoderOptions::Image(options) => {
+                image("image", options, &mut keys);
+                keys.add("image.frames", options.frames.word());
+            }
+            DecoderOptions::Video(options) => video::video(options, &mut keys),
             DecoderOptions::Audio(options) => audio::audio(options, &mut keys),
             DecoderOptions::Records(options) => logs::records(options, &mut keys),
             DecoderOptions::Csv(options) => logs::csv(options, &mut keys),
@@ -45,7 +50,8 @@ impl Keys {
     }
 }
 
-fn image(options: &ImageOptions, keys: &mut Keys) {
+/// `table`: whose keys they are.
+fn image(table: &str, options: &ImageOptions, keys: &mut Keys) {
     // Taken apart without `..`, so that a new option cannot be forgotten here.
     let ImageOptions {
         fit,
@@ -64,18 +70,19 @@ fn image(options: &ImageOptions, keys: &mut Keys) {
         std,
         orient,
         alpha,
-        frames,
+        // Only of pictures; see the caller.
+        frames: _,
     } = options;
-    keys.add("image.fit", fit.word());
-    keys.add("image.filter", filter.word());
-    keys.add("image.layout", layout.word());
-    keys.add("image.pad", numbers(pad));
-    keys.add("image.scale", number(*scale));
-    keys.add("image.mean", numbers(mean));
-    keys.add("image.std", numbers(std));
-    keys.add("image.orient", orient);
-    keys.add("image.alpha", alpha.word());
-    keys.add("image.frames", frames.word());
+    let mut add = |key: &str, value: String| keys.add(&format!("{table}.{key}"), value);
+    add("fit", fit.word().to_owned());
+    add("filter", filter.word().to_owned());
+    add("layout", layout.word().to_owned());
+    add("pad", numbers(pad));
+    add("scale", number(*scale));
+    add("mean", numbers(mean));
+    add("std", numbers(std));
+    add("orient", orient.to_string());
+    add("alpha", alpha.word().to_owned());
 }
 
 fn split(split: &Split) -> String {

@@ -10,6 +10,19 @@ const SIDE_MAX: usize = 65_535;
 
 /// Reads the table. `None` when a fault was reported, or when the row's shape or dtype is not known.
 pub(super) fn read(section: Section<'_>, row: &RowDraft<'_>) -> Option<ImageOptions> {
+    let options = read_keys(&section, row, row.shape.as_ref(), "image");
+    let frames = section.choice("frames", Frames::First);
+    section.finish();
+    Some(ImageOptions { frames, ..options? })
+}
+
+/// The keys that say how a picture becomes an array of `shape`: all but `frames`. `table`: whose keys they are.
+pub(super) fn read_keys(
+    section: &Section<'_>,
+    row: &RowDraft<'_>,
+    shape: Option<&Located<'_, Vec<usize>>>,
+    table: &str,
+) -> Option<ImageOptions> {
     let fit = section.choice("fit", Fit::Cover);
     let filter = section.choice("filter", Filter::Bilinear);
     let layout = match section.item("layout") {
@@ -19,11 +32,14 @@ pub(super) fn read(section: Section<'_>, row: &RowDraft<'_>) -> Option<ImageOpti
     if row.shape.is_none()
         && let (Some([]), Some(dtype)) = (row.shape(), &row.dtype)
     {
-        dtype.item.fault("found a structured dtype, expected numbers for an image: \"u1\", \"u2\", \"f2\" or \"f4\"");
+        let one = one_of(table);
+        dtype
+            .item
+            .fault(format!("found a structured dtype, expected numbers for {one}: \"u1\", \"u2\", \"f2\" or \"f4\""));
         return None;
     }
-    let geometry = row.shape.as_ref().and_then(|shape| geometry(shape, layout));
-    let sample = row.dtype.as_ref().and_then(sample);
+    let geometry = shape.and_then(|shape| geometry(shape, layout, table));
+    let sample = row.dtype.as_ref().and_then(|dtype| sample(dtype, table));
     let channels = geometry.as_ref().map(|geometry| geometry.channels);
 
     let pad = match section.item("pad") {
@@ -52,8 +68,6 @@ pub(super) fn read(section: Section<'_>, row: &RowDraft<'_>) -> Option<ImageOpti
     {
         item.fault("found \"blend\", but rows of 4 channels keep their alpha: there is nothing to blend");
     }
-    let frames = section.choice("frames", Frames::First);
-    section.finish();
 
     let Geometry { channels, channel_axis, height, width } = geometry?;
     let (sample, big_endian) = sample?;
@@ -73,8 +87,12 @@ pub(super) fn read(section: Section<'_>, row: &RowDraft<'_>) -> Option<ImageOpti
         std: std?,
         orient,
         alpha,
-        frames,
+        frames: Frames::First,
     })
+}
+
+fn one_of(table: &str) -> &'static str {
+    if table == "video" { "a video" } else { "an image" }
 }
 
 struct Geometry {
@@ -85,7 +103,7 @@ struct Geometry {
 }
 
 /// What the dimensions of a row mean. A layout that could not be read makes three dimensions meaningless.
-fn geometry(shape: &Located<'_, Vec<usize>>, layout: Option<Layout>) -> Option<Geometry> {
+fn geometry(shape: &Located<'_, Vec<usize>>, layout: Option<Layout>, table: &str) -> Option<Geometry> {
     let item = &shape.item;
     let is_channels = |n: usize| matches!(n, 1 | 3 | 4);
     let (channels, height, width, channel_axis) = match (shape.value.as_slice(), layout) {
@@ -99,7 +117,7 @@ fn geometry(shape: &Located<'_, Vec<usize>>, layout: Option<Layout>) -> Option<G
                 match shape.value.first() {
                     Some(first) if is_channels(*first) => item.fault_with_help(
                         message,
-                        "for [channels, height, width], set layout = \"chw\" in [dataset.image]",
+                        format!("for [channels, height, width], set layout = \"chw\" in [dataset.{table}]"),
                     ),
                     _ => item.fault(message),
                 }
@@ -122,7 +140,9 @@ fn geometry(shape: &Located<'_, Vec<usize>>, layout: Option<Layout>) -> Option<G
             let count = dimensions.len();
             let plural = if count == 1 { "" } else { "s" };
             item.fault(format!(
-                "found {count} dimension{plural}, expected [height, width] or [height, width, channels] for an image"
+                "found {count} dimension{plural}, expected [height, width] or [height, width, channels] for {}{}",
+                one_of(table),
+                if table == "video" { ", or [frames, height, width, channels] for clips" } else { "" },
             ));
             return None;
         }
@@ -135,7 +155,7 @@ fn geometry(shape: &Located<'_, Vec<usize>>, layout: Option<Layout>) -> Option<G
 }
 
 /// The sample type of a dtype, and whether it is big endian.
-fn sample(dtype: &Located<'_, crate::npy::Dtype>) -> Option<(SampleType, bool)> {
+fn sample(dtype: &Located<'_, crate::npy::Dtype>, table: &str) -> Option<(SampleType, bool)> {
     let descr = dtype.value.descr();
     let sample = match descr.trim_start_matches(['|', '<', '>', '=']) {
         "u1" => SampleType::U8,
@@ -144,8 +164,9 @@ fn sample(dtype: &Located<'_, crate::npy::Dtype>) -> Option<(SampleType, bool)> 
         "f4" => SampleType::F32,
         _ => {
             dtype.item.fault(format!(
-                "found {}, expected \"u1\", \"u2\", \"f2\" or \"f4\" (in either byte order) for an image",
-                dtype.item.found()
+                "found {}, expected \"u1\", \"u2\", \"f2\" or \"f4\" (in either byte order) for {}",
+                dtype.item.found(),
+                one_of(table)
             ));
             return None;
         }

@@ -39,6 +39,7 @@ mod slots;
 mod suggest;
 mod syntax;
 pub mod units;
+mod video;
 mod watch;
 pub mod world;
 

@@ -89,7 +89,7 @@ impl<'a> Section<'a> {
         Some(Item { report: self.report, key: self.key(name), value })
     }
 
-    /// The value of a key which this version knows only to refuse it. Faults do not offer it as a known key.
+    /// The value of a key that is known only to be refused. Faults do not offer it as a known key.
     pub(super) fn reserved(&self, name: &'static str) -> Option<Item<'a>> {
         self.reserved.borrow_mut().push(name);
         let value = self.table?.get(name)?;

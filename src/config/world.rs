@@ -5,18 +5,23 @@
 
 mod audio;
 mod logs;
+mod media;
+mod video;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use globset::GlobSet;
+use serde::{Deserialize, Serialize};
 
 use crate::npy::Dtype;
 use crate::source::Place;
 
 pub use audio::*;
 pub use logs::*;
+pub use media::*;
+pub use video::*;
 
 /// A whole config file.
 #[derive(Debug, Clone)]
@@ -190,6 +195,7 @@ pub enum DecoderOptions {
     Gps(GpsOptions),
     Npy(NpyOptions),
     Command(CommandOptions),
+    Video(VideoOptions),
 }
 
 impl DecoderOptions {
@@ -198,13 +204,13 @@ impl DecoderOptions {
         match self {
             Self::Records(options) => options.follow,
             Self::Csv(options) => options.follow,
-            Self::Image(_) | Self::Audio(_) | Self::Gps(_) | Self::Npy(_) | Self::Command(_) => false,
+            Self::Image(_) | Self::Video(_) | Self::Audio(_) | Self::Gps(_) | Self::Npy(_) | Self::Command(_) => false,
         }
     }
 }
 
 /// `[dataset.image]`
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ImageOptions {
     pub fit: Fit,
     pub filter: Filter,
@@ -229,7 +235,7 @@ pub struct ImageOptions {
     pub frames: Frames,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fit {
     Cover,
     Contain,
@@ -237,7 +243,7 @@ pub enum Fit {
     Exact,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Filter {
     Nearest,
     Bilinear,
@@ -246,13 +252,13 @@ pub enum Filter {
     Area,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Layout {
     Hwc,
     Chw,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SampleType {
     U8,
     U16,
@@ -260,13 +266,13 @@ pub enum SampleType {
     F32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Alpha {
     Drop,
     Blend,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Frames {
     First,
     All,

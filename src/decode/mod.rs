@@ -34,6 +34,7 @@ mod records;
 #[cfg(feature = "program")]
 mod sink;
 mod values;
+pub mod video;
 #[cfg(feature = "program")]
 mod work;
 
@@ -58,6 +59,7 @@ use gps::GpsDecoder;
 use image::{ImageDecoder, Limits};
 use npy_chunks::NpyDecoder;
 use records::RecordsDecoder;
+use video::VideoDecoder;
 
 /// A source that is decoded from memory as a whole may have so many bytes.
 pub const SOURCE_BYTES_MAX: u64 = 512 << 20;
@@ -175,6 +177,7 @@ impl Decoder {
             }
             DecoderOptions::Gps(gps) => Self::Whole(Box::new(GpsDecoder::new(gps))),
             DecoderOptions::Npy(npy) => Self::Stream(Box::new(NpyDecoder::new(npy, &options.row))),
+            DecoderOptions::Video(video) => Self::File(Box::new(VideoDecoder::new(video, options))),
             DecoderOptions::Command(command) => Self::File(Box::new(CommandDecoder::new(command, options))),
         }
     }
@@ -189,6 +192,7 @@ pub fn rows_of_each_source(options: &DecoderOptions) -> Option<u64> {
         | DecoderOptions::Csv(_)
         | DecoderOptions::Gps(_)
         | DecoderOptions::Npy(_)
+        | DecoderOptions::Video(_)
         | DecoderOptions::Command(_) => None,
     }
 }

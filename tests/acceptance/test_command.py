@@ -136,7 +136,7 @@ BAD_WORKER = {
              r"the worker's answer: it ends after 0 of 1 rows and 2 bytes of the next; .*"),
     "hang": ("out.write(b'rows 1\\nab'); out.flush(); time.sleep(60)", r"the program was killed: it kept us waiting for more than 2s .*"),
     "much": ("out.write(b'rows 999999999\\n')\nwhile True: out.write(bytes(65536))", r"the program was killed: it wrote more than 1048576 .*"),
-    "print": ("print('hello'); sys.stdout.flush()", r"the worker answered \"hello\", expected a line that begins with rows, npy, note, done or error; .*"),
+    "print": ("print('hello'); sys.stdout.flush()", r"the worker answered \"hello\", expected a line that begins with rows, npy, times, note, working, done or error; .*"),
     "number": ("out.write(b'rows x\\n')", r"the worker answered \"rows x\", expected a number of rows; .*"),
     "long": ("out.write(bytes(9999))", r"the worker's answer has a line of more than 4096 bytes, .*"),
     "error": ("out.write(b'rows 1\\nabcderror not today\\n')", r"the worker says: not today"),
@@ -163,6 +163,23 @@ def test_a_worker_that_goes_wrong_is_replaced(project):
     for name, (_, pattern) in BAD_WORKER.items():
         assert re.fullmatch(pattern, reasons[name]), (name, reasons[name][:300])
     assert project.ledger("SELECT count(*) FROM sources WHERE reason = 'a word'") == [(len(BAD_WORKER),)]
+
+
+def test_a_worker_tells_times_and_that_it_gets_on(project):
+    project = project(shape=(4,), watch='order = "name"', columns="time = true", service="[service]\nworkers = 1",
+                      decoder=decoder("worker.py", more='worker = true\ntimeout = "1s"'))
+    program(project, "import struct\n" + WORKER, "worker.py")
+    times = "out.write(b'times 3\\n' + struct.pack('<3d', 0.5, 0.1, 7) + b'rows 2\\nabcdefghrows 1\\nlastdone\\n')"
+    (project.drop / "a").write_text("for _ in range(4):\n    time.sleep(0.5); out.write(b'working\\n'); out.flush()\n" + times)
+    (project.drop / "b").write_text("out.write(b'rows 1\\nnonedone\\n')")
+    (project.drop / "c").write_text("out.write(b'times 1\\n' + bytes(8) + b'rows 2\\nabcdefghdone\\n')")
+    (project.drop / "d").write_text("time.sleep(0.7); out.write(b'rows 1\\nabcd'); out.flush(); time.sleep(0.7)")
+    project.once(check=3)
+    assert project.rows().tobytes() == b"abcdefghlastnone"
+    assert project.column("time").tolist() == [0.5, 0.1, 7.0, 0.0]
+    reasons = project.rejected()
+    assert reasons["c"].startswith("the worker's answer: it gave 1 times and 2 rows, expected a time for each")
+    assert reasons["d"].startswith("the program was killed: it kept us waiting for more than 1s (`timeout`)")
 
 
 def test_a_stop_ends_programs_and_takes_their_sources_again(project):

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use npy_ingest::config::{
-    self, AudioOptions, DecoderOptions, MelLog, MelNorm, MelScale, MelWindow, OnDamage, SoundSample, Tail,
+    self, AudioOptions, Damage, DecoderOptions, MelLog, MelNorm, MelScale, MelWindow, SoundSample, Tail,
 };
 
 use super::parsed;
@@ -41,7 +41,7 @@ fn defaults_are_whole_windows_of_the_mixed_source() {
         tail: Tail::Drop,
         start: Duration::ZERO,
         end: None,
-        on_error: OnDamage::Reject,
+        on_error: Damage::Reject,
         sample: SoundSample::I16,
         big_endian: false,
         mel: None,

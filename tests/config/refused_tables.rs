@@ -214,19 +214,7 @@ fn an_address_is_one_with_a_port() {
 }
 
 #[test]
-fn keys_of_later_versions_are_refused_with_honest_words() {
-    assert_faults(
-        &good_with(
-            "[dataset.image]",
-            r"[dataset.video]
-fps = 2",
-        ),
-        r#"
-ingest.toml:9:1: `dataset.video`: this version decodes `image`, `audio`, `records`, `csv`, `gps`, `npy`, `command`; remove the table
-    9 | [dataset.video]
-      | ^^^^^^^^^^^^^^^
-ingest.toml: 1 fault"#,
-    );
+fn a_second_decoder_table_is_refused() {
     assert_faults(
         &format!(
             "{GOOD}{}",

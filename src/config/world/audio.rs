@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::{Damage, Tail};
+
 /// `[dataset.audio]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct AudioOptions {
@@ -17,27 +19,11 @@ pub struct AudioOptions {
     /// What of a source is taken, from its start.
     pub start: Duration,
     pub end: Option<Duration>,
-    pub on_error: OnDamage,
+    pub on_error: Damage,
     pub sample: SoundSample,
     pub big_endian: bool,
     /// `features = "log-mel"`; `None` where the samples are the row.
     pub mel: Option<MelOptions>,
-}
-
-/// What becomes of sound behind the last whole window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tail {
-    Drop,
-    /// It is filled up with silence.
-    Pad,
-}
-
-/// What becomes of a source that is damaged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnDamage {
-    Reject,
-    /// What can be decoded is kept, and the ledger tells what was lost.
-    Keep,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,7 +40,7 @@ use self::resample::Resampler;
 use self::track::{Step, Track};
 use self::windows::Cutter;
 use super::{About, DecodeError, FileDecoder, Rejection, RowSink, SourceFile};
-use crate::config::{AudioOptions, OnDamage, SoundSample, Tail};
+use crate::config::{AudioOptions, Damage, SoundSample, Tail};
 
 /// Extensions that are taken by default: containers of sound, and of video with sound, that are read without FFmpeg.
 pub const EXTENSIONS: &[&str] = &[
@@ -110,7 +110,7 @@ impl AudioDecoder {
 
     /// Takes damage into account, or rejects the source for it.
     fn damage(&self, losses: &mut Losses, reason: String) -> Result<(), DecodeError> {
-        if self.options.on_error == OnDamage::Reject {
+        if self.options.on_error == Damage::Reject {
             return Err(rejected(reason));
         }
         losses.count += 1;

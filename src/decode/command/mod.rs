@@ -22,7 +22,7 @@ use serde_json::json;
 
 use self::words::Words;
 use super::npy_chunks::NpyDecoder;
-use super::process::{Limits, Output, Process, Stop, Workers, fill, rejected, with_words};
+use super::process::{Limits, Output, Process, Sent, Stop, Voice, Workers, fill, rejected, with_words};
 use super::{About, DecodeError, FileDecoder, RowSink, SourceFile};
 use crate::config::{ChunkOrder, CommandOptions, CommandOutput, Dataset, NpyOptions};
 
@@ -59,7 +59,7 @@ impl CommandDecoder {
             dtype: dataset.row.dtype.descr(),
             row_bytes: dataset.row.row_bytes(),
             arrays: NpyDecoder::new(&arrays, &dataset.row),
-            workers: Workers::new(limits.clone(), &dataset.row),
+            workers: Workers::new(limits.clone(), &dataset.row, Voice::Users),
             limits,
         }
     }
@@ -143,7 +143,7 @@ impl CommandDecoder {
         let (shape, dtype, dataset) = (&self.shape, &self.dtype, &self.dataset);
         let mut line = json!({ "source": path, "dataset": dataset, "shape": shape, "dtype": dtype }).to_string();
         line.push('\n');
-        self.workers.ask(&line, || self.start(about, Stdio::piped()), about, sink)
+        self.workers.ask(Sent { line: &line, file: None }, || self.start(about, Stdio::piped()), about, sink)
     }
 }
 

@@ -20,6 +20,7 @@
 //! | `convert` | gray, RGB, alpha |
 //! | `fit`, `orient`, `resize`, `area` | geometry, EXIF orientation, resizing |
 //! | `samples`, `rows` | values into samples, pixels into the bytes of a row |
+//! | `painter` | the same for pictures that were decoded elsewhere: frames of videos |
 
 mod animation;
 mod area;
@@ -30,6 +31,7 @@ mod fit;
 mod jpeg_end;
 mod open;
 mod orient;
+mod painter;
 mod pixels;
 mod resize;
 mod rows;
@@ -45,14 +47,16 @@ use image::metadata::Orientation;
 use self::animation::Animation;
 use self::convert::Conversion;
 use self::ending::Outline;
-use self::orient::Turn;
-use self::pixels::{Buffer, Raster};
-use self::resize::Scaler;
+use self::pixels::Buffer;
+use self::resize::{Resized, Scaler};
 use self::rows::{Region, RowWriter};
 use crate::config::{Alpha, Frames, ImageOptions, SampleType};
 use crate::decode::{About, DecodeError, Rejection, RowSink, WholeDecoder};
 
 pub use self::open::EXTENSIONS;
+pub use self::orient::Turn;
+pub use self::painter::{Painter, Part, Plan};
+pub use self::pixels::{Depth, Raster};
 
 /// What one image may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,7 +210,11 @@ impl ImageDecoder {
         let kept = self.conversion().apply(bytes, raster);
         let kept_bytes = bytes.get_mut(..kept.bytes()).unwrap_or_default();
         let resized = scaler.resize(self.options.filter, kept_bytes, kept, &placement, turn)?;
-        let row = sink.row(time_s)?;
+        self.write_row(sink.row(time_s)?, &resized, &placement)
+    }
+
+    /// Pixels of the size that the row takes, into the row.
+    fn write_row(&self, row: &mut [u8], resized: &Resized<'_>, placement: &fit::Placement) -> Result<(), DecodeError> {
         if row.len() != self.writer.row_bytes() {
             let (given, wanted) = (row.len(), self.writer.row_bytes());
             return Err(Rejection::new(format!("a row of {given} bytes was given for an image of {wanted}")).into());

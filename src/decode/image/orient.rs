@@ -9,7 +9,7 @@ use image::metadata::Orientation;
 /// How the oriented image is found in the stored one: oriented `(x, y)` is stored `(x, y)`, or `(y, x)` where the axes
 /// are swapped, and then counted from the other end along each mirrored stored axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Turn {
+pub struct Turn {
     pub swap_axes: bool,
     /// The stored x axis is read from right to left.
     pub mirror_x: bool,
@@ -45,7 +45,7 @@ impl Turn {
     }
 
     /// The stored rectangle that shows `oriented` of an image stored at `width` x `height`.
-    pub fn stored_rectangle(self, oriented: Rectangle, width: u32, height: u32) -> Rectangle {
+    pub(super) fn stored_rectangle(self, oriented: Rectangle, width: u32, height: u32) -> Rectangle {
         let mut stored = oriented;
         if self.swap_axes {
             stored =
@@ -61,7 +61,7 @@ impl Turn {
     }
 
     /// The reading order of an image stored at `width` x `height`.
-    pub fn strides(self, width: u32, height: u32) -> Strides {
+    pub(super) fn strides(self, width: u32, height: u32) -> Strides {
         // Sizes are at most 65535, see the limits; their product fits 32 bits.
         let (columns, lines) = (width as isize, height as isize);
         let (along_x, start_x) = if self.mirror_x { (-1, columns - 1) } else { (1, 0) };

@@ -15,7 +15,7 @@ const ALIGNMENT_BYTES: usize = 16;
 
 /// The sample type of decoded pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Depth {
+pub enum Depth {
     /// 0 to 255.
     U8,
     /// 0 to 65535, the same range in finer steps.
@@ -36,7 +36,7 @@ impl Depth {
 
 /// The layout of pixels in a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Raster {
+pub struct Raster {
     pub width: u32,
     pub height: u32,
     /// 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.

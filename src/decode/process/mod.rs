@@ -23,8 +23,8 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 pub(super) use self::output::{Output, Stop};
-pub(super) use self::running::Process;
-pub(super) use self::worker::Workers;
+pub(super) use self::running::{Process, Sent};
+pub(super) use self::worker::{Voice, Workers};
 use super::{DecodeError, Rejection};
 
 /// What a program may take.

@@ -53,6 +53,11 @@ impl<'a> Output<'a> {
         self.waited
     }
 
+    /// It got on: the clock starts anew.
+    pub fn has_got_on(&mut self) {
+        self.waited = Duration::ZERO;
+    }
+
     fn next(&mut self, buffer: &mut [u8]) -> Result<usize, Stop> {
         loop {
             let started = Instant::now();

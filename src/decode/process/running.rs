@@ -1,13 +1,17 @@
 //! One running program.
 
 use std::fmt;
-use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::fs::File;
+use std::io::{self, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
 
 use crate::decode::About;
@@ -37,11 +41,24 @@ impl fmt::Display for End {
     }
 }
 
+/// Where a program is told of its sources.
+enum Input {
+    Pipe(ChildStdin),
+    Socket(UnixStream),
+}
+
+/// A line for a worker, with its line end, and an open file that goes with it where the worker's input is a socket.
+#[derive(Clone, Copy)]
+pub struct Sent<'a> {
+    pub line: &'a str,
+    pub file: Option<&'a File>,
+}
+
 /// A running program. It is killed with its whole process group when this is dropped.
 pub struct Process {
     child: Child,
     group: Option<Pid>,
-    input: Option<ChildStdin>,
+    input: Option<Input>,
     output: Option<ChildStdout>,
     errors: Option<ChildStderr>,
     told: Vec<u8>,
@@ -49,11 +66,11 @@ pub struct Process {
 }
 
 impl Process {
-    /// `input` is its standard input; with [`Stdio::piped`] it is in [`Self::input`].
+    /// `input` is its standard input; with [`Stdio::piped`] it is what [`Self::send`] writes to.
     pub fn start(mut command: Command, input: Stdio, memory_bytes: u64) -> io::Result<Self> {
         command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn()?;
-        let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (input, output, errors) = (child.stdin.take().map(Input::Pipe), child.stdout.take(), child.stderr.take());
         let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let process = Self { child, group, input, output, errors, told: Vec::new(), ended: None };
         // It may have ended already; then there is nothing to limit.
@@ -63,8 +80,36 @@ impl Process {
         Ok(process)
     }
 
-    pub fn input(&mut self) -> Option<&mut ChildStdin> {
-        self.input.as_mut()
+    /// Likewise, with `theirs`, one end of a pair of sockets, as its standard input.
+    pub fn start_with_socket(
+        command: Command,
+        theirs: UnixStream,
+        ours: UnixStream,
+        memory_bytes: u64,
+    ) -> io::Result<Self> {
+        let mut process = Self::start(command, OwnedFd::from(theirs).into(), memory_bytes)?;
+        process.input = Some(Input::Socket(ours));
+        Ok(process)
+    }
+
+    /// Tells a worker of its next source. A line is far smaller than a pipe, so this does not wait for one that is slow to
+    /// read.
+    pub fn send(&mut self, sent: Sent<'_>) -> io::Result<()> {
+        let ended = || io::Error::from(io::ErrorKind::BrokenPipe);
+        match (self.input.as_mut().ok_or_else(ended)?, sent.file) {
+            (Input::Pipe(input), _) => input.write_all(sent.line.as_bytes()).and_then(|()| input.flush()),
+            (Input::Socket(socket), None) => socket.write_all(sent.line.as_bytes()),
+            (Input::Socket(socket), Some(file)) => {
+                let files: [BorrowedFd<'_>; 1] = [file.as_fd()];
+                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+                let mut with_it = SendAncillaryBuffer::new(&mut space);
+                with_it.push(SendAncillaryMessage::ScmRights(&files));
+                let bytes = [IoSlice::new(sent.line.as_bytes())];
+                let written = sendmsg(&*socket, &bytes, &mut with_it, SendFlags::NOSIGNAL)?;
+                // What did not fit goes behind it, by itself.
+                socket.write_all(sent.line.as_bytes().get(written..).unwrap_or_default())
+            }
+        }
     }
 
     /// Waits until there is output, or its end, and keeps the end of standard error meanwhile.

@@ -10,9 +10,11 @@
 //!
 //! | line | what follows |
 //! |---|---|
+//! | `times N` | N times in seconds from the source's start, as little-endian f8: those of the next N rows |
 //! | `rows N` | N rows, as bytes. Any number of times |
 //! | `npy BYTES` | a `.npy` array of that many bytes. Any number of times |
 //! | `note TEXT` | nothing: the text is kept in the ledger beside the source |
+//! | `working` | nothing: it gets on, and the clock of `timeout` starts anew |
 //! | `done` | nothing: the source is complete |
 //! | `error TEXT` | nothing: the source is rejected with this reason, whatever rows came before |
 //!
@@ -20,15 +22,18 @@
 //! sources are decoded at once, each started when it is needed. One that breaks the protocol, ends or takes too long is
 //! killed, and the next source gets a new one.
 
-use std::io::{self, Read, Write};
+use std::collections::VecDeque;
+use std::io::{self, Read};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Limits, Output, Process, Stop, fill, rejected, with_words};
+use super::{Limits, Output, Process, Sent, Stop, fill, rejected, with_words};
 use crate::config::{ChunkOrder, NpyOptions, RowFormat};
 use crate::decode::npy_chunks::NpyDecoder;
 use crate::decode::{About, DecodeError, RowSink};
 
+/// Times that may be told at once.
+const TIMES_MAX: usize = 1 << 20;
 /// The longest answer line, in bytes.
 const LINE_BYTES_MAX: usize = 4096;
 /// How long a worker that waits may take to end when its input is closed.
@@ -39,8 +44,21 @@ pub struct Workers {
     limits: Limits,
     row_bytes: usize,
     arrays: NpyDecoder,
+    voice: Voice,
     idle: Mutex<Vec<Worker>>,
 }
+
+/// Whose words are behind `error`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Voice {
+    /// Those of a program of the user's, which the reason tells.
+    Users,
+    /// Our own.
+    Ours,
+}
+
+/// Times of rows that are to come.
+type Times = VecDeque<f64>;
 
 struct Worker {
     process: Process,
@@ -68,16 +86,16 @@ enum Answer {
 }
 
 impl Workers {
-    pub fn new(limits: Limits, row: &RowFormat) -> Self {
+    pub fn new(limits: Limits, row: &RowFormat, voice: Voice) -> Self {
         let arrays = NpyOptions { member: None, byte_order: ChunkOrder::Exact };
         let (row_bytes, arrays) = (row.row_bytes(), NpyDecoder::new(&arrays, row));
-        Self { limits, row_bytes, arrays, idle: Mutex::new(Vec::new()) }
+        Self { limits, row_bytes, arrays, voice, idle: Mutex::new(Vec::new()) }
     }
 
-    /// Has a source decoded. `line`: the task, with its line end. `start` starts a worker with its input piped.
+    /// Has a source decoded. `start` starts a worker that can be told of it.
     pub fn ask(
         &self,
-        line: &str,
+        task: Sent<'_>,
         start: impl Fn() -> Result<Process, DecodeError>,
         about: About<'_>,
         sink: &mut dyn RowSink,
@@ -89,10 +107,10 @@ impl Workers {
             Some(worker) => worker,
             None => new_worker()?,
         };
-        let mut answer = self.answer(&mut worker, line, about, sink);
+        let mut answer = self.answer(&mut worker, task, about, sink);
         if was_idle && matches!(answer, Answer::EndedBefore) {
             worker = new_worker()?;
-            answer = self.answer(&mut worker, line, about, sink);
+            answer = self.answer(&mut worker, task, about, sink);
         }
         let told = |worker: &mut Worker| worker.process.told();
         match answer {
@@ -101,7 +119,10 @@ impl Workers {
                 Ok(())
             }
             Answer::Refused(reason) => {
-                let reason = format!("the worker says: {reason}");
+                let reason = match self.voice {
+                    Voice::Users => format!("the worker says: {reason}"),
+                    Voice::Ours => reason,
+                };
                 self.keep(worker);
                 Err(rejected(reason))
             }
@@ -134,13 +155,12 @@ impl Workers {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
     }
 
-    fn answer(&self, worker: &mut Worker, line: &str, about: About<'_>, sink: &mut dyn RowSink) -> Answer {
+    fn answer(&self, worker: &mut Worker, task: Sent<'_>, about: About<'_>, sink: &mut dyn RowSink) -> Answer {
         worker.process.forget_told();
-        // A line is far smaller than a pipe, so this does not wait for a worker that is slow to read.
-        let asked = worker.process.input().map(|input| input.write_all(line.as_bytes()).and_then(|()| input.flush()));
-        if !matches!(asked, Some(Ok(()))) {
+        if worker.process.send(task).is_err() {
             return Answer::EndedBefore;
         }
+        let mut times = Times::new();
         let mut output = Output::new(&mut worker.process, &self.limits, about);
         let mut is_first = true;
         loop {
@@ -159,7 +179,20 @@ impl Workers {
                     sink.note(rest.to_owned());
                     Ok(())
                 }
+                "working" => {
+                    output.has_got_on();
+                    Ok(())
+                }
+                "times" => match rest.trim().parse::<usize>() {
+                    Ok(count) if count <= TIMES_MAX && times.is_empty() => take_times(&mut output, count, &mut times),
+                    _ => {
+                        return Answer::Broken(format!(
+                            "the worker answered \"{line}\", expected up to {TIMES_MAX} times, and their rows before others"
+                        ));
+                    }
+                },
                 "rows" => match rest.trim().parse::<u64>() {
+                    Ok(rows) if !times.is_empty() => self.take_timed_rows(&mut output, rows, &mut times, sink),
                     Ok(rows) => self.take_rows(&mut output, rows, sink),
                     Err(_) => {
                         return Answer::Broken(format!("the worker answered \"{line}\", expected a number of rows"));
@@ -173,7 +206,7 @@ impl Workers {
                 },
                 _ => {
                     return Answer::Broken(format!(
-                        "the worker answered {line:?}, expected a line that begins with rows, npy, note, done or error"
+                        "the worker answered {line:?}, expected a line that begins with rows, npy, times, note, working, done or error"
                     ));
                 }
             };
@@ -188,6 +221,26 @@ impl Workers {
                 Err(error) => return stopped_or(&mut output, Answer::Sink(error)),
             }
         }
+    }
+
+    fn take_timed_rows(
+        &self,
+        output: &mut Output<'_>,
+        rows: u64,
+        times: &mut Times,
+        sink: &mut dyn RowSink,
+    ) -> Result<(), DecodeError> {
+        for nth in 0..rows {
+            let Some(time_s) = times.pop_front() else {
+                return Err(rejected(format!("it gave {nth} times and {rows} rows, expected a time for each")));
+            };
+            let place = sink.row(time_s)?;
+            let filled = fill(output, place)?;
+            if filled < place.len() {
+                return Err(rejected(format!("it ends after {nth} of {rows} rows and {filled} bytes of the next")));
+            }
+        }
+        Ok(())
     }
 
     fn take_rows(&self, output: &mut Output<'_>, rows: u64, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
@@ -205,6 +258,17 @@ impl Workers {
         }
         Ok(())
     }
+}
+
+fn take_times(output: &mut Output<'_>, count: usize, times: &mut Times) -> Result<(), DecodeError> {
+    for nth in 0..count {
+        let mut bytes = [0; 8];
+        if fill(output, &mut bytes)? < bytes.len() {
+            return Err(rejected(format!("it ends after {nth} of {count} times")));
+        }
+        times.push_back(f64::from_le_bytes(bytes));
+    }
+    Ok(())
 }
 
 fn stopped_or(output: &mut Output<'_>, answer: Answer) -> Answer {

@@ -1,0 +1,331 @@
+//! A container: an open file, read through a callback, and its packets.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::ptr;
+
+use ffmpeg_sys_next as ff;
+
+use super::Error;
+
+/// Bytes that are read at one go.
+const BUFFER_BYTES: c_int = 128 << 10;
+/// A container that claims more streams is none.
+const STREAMS_MAX: c_int = 1000;
+
+/// An open container. It has one video stream that is looked at; packets of others are passed over.
+pub struct Input {
+    context: *mut ff::AVFormatContext,
+    io: *mut ff::AVIOContext,
+    // Where `io` has its pointer to. Dropped last.
+    source: *mut Source,
+    stream: c_int,
+}
+
+struct Source {
+    file: File,
+    position: u64,
+    size: u64,
+}
+
+/// What a container tells of its video.
+#[derive(Debug, Clone, Copy)]
+pub struct Video {
+    /// The unit of times, in seconds: numerator and denominator.
+    pub time_base: (i32, i32),
+    /// When the stream begins, in units.
+    pub start: Option<i64>,
+    /// Length of the stream in units, as the container says it.
+    pub duration: Option<i64>,
+    /// Frames a second, guessed.
+    pub rate: (i32, i32),
+    pub is_interlaced: bool,
+    pub is_encrypted: bool,
+    /// Packets that the container's index lists, where it lists all of them.
+    pub indexed: Option<u64>,
+}
+
+/// A packet of the video stream.
+pub struct Packet(*mut ff::AVPacket);
+
+impl Input {
+    /// `name`: the file's, whose extension helps to recognise some formats. Nothing is opened by it.
+    pub fn open(file: File, name: &str) -> Result<Self, Error> {
+        let size = file.metadata().map_or(0, |metadata| metadata.len());
+        let source = Box::into_raw(Box::new(Source { file, position: 0, size }));
+        // From here on, dropping `input` gives everything back.
+        let mut input = Self { context: ptr::null_mut(), io: ptr::null_mut(), source, stream: -1 };
+        let name = CString::new(name.replace(['\0', '%', ':', '/'], "_")).unwrap_or_default();
+        // SAFETY: a buffer of FFmpeg's own, which it may replace; it frees the one it has in the end. The callbacks get
+        // `source`, which lives longer than `io`. The context is ours until avformat_open_input takes it, which frees it
+        // where it fails and sets the pointer to null.
+        unsafe {
+            let buffer = ff::av_malloc(BUFFER_BYTES as usize).cast::<u8>();
+            if buffer.is_null() {
+                return Err(Error::NO_MEMORY);
+            }
+            input.io = ff::avio_alloc_context(buffer, BUFFER_BYTES, 0, source.cast(), Some(read), None, Some(seek));
+            if input.io.is_null() {
+                ff::av_free(buffer.cast());
+                return Err(Error::NO_MEMORY);
+            }
+            input.context = ff::avformat_alloc_context();
+            if input.context.is_null() {
+                return Err(Error::NO_MEMORY);
+            }
+            (*input.context).pb = input.io;
+            (*input.context).flags |= ff::AVFMT_FLAG_CUSTOM_IO;
+            // Playlists and the like name other files and addresses: none of them is opened.
+            (*input.context).io_open = Some(refuse);
+            (*input.context).protocol_whitelist = ff::av_strdup(c"none".as_ptr());
+            (*input.context).max_streams = STREAMS_MAX;
+            Error::check(ff::avformat_open_input(&mut input.context, name.as_ptr(), ptr::null_mut(), ptr::null_mut()))?;
+            ff::av_format_inject_global_side_data(input.context);
+        }
+        Ok(input)
+    }
+
+    /// Finds out what the streams hold, and chooses the video. `Ok(None)`: there is none.
+    pub fn find_video(&mut self) -> Result<Option<Video>, Error> {
+        // SAFETY: the context is open. Its streams are valid as long as it is.
+        unsafe {
+            Error::check(ff::avformat_find_stream_info(self.context, ptr::null_mut()))?;
+            let found =
+                ff::av_find_best_stream(self.context, ff::AVMediaType::AVMEDIA_TYPE_VIDEO, -1, -1, ptr::null_mut(), 0);
+            let Some(stream) = self.stream_at(found) else { return Ok(None) };
+            // A picture on a record's sleeve.
+            if (*stream).disposition & ff::AV_DISPOSITION_ATTACHED_PIC != 0 {
+                return Ok(None);
+            }
+            self.stream = found;
+            for other in 0..c_int::try_from((*self.context).nb_streams).unwrap_or(0) {
+                if let Some(stream) = self.stream_at(other)
+                    && other != found
+                {
+                    (*stream).discard = ff::AVDiscard::AVDISCARD_ALL;
+                }
+            }
+            Ok(Some(self.describe(stream)))
+        }
+    }
+
+    /// Leaves out packets that are no key frames, where the container knows.
+    pub fn keep_keyframes_only(&mut self) {
+        if let Some(stream) = self.stream_at(self.stream) {
+            // SAFETY: a stream of the open context.
+            unsafe { (*stream).discard = ff::AVDiscard::AVDISCARD_NONKEY };
+        }
+    }
+
+    /// The name of the container's format, such as "matroska,webm".
+    pub fn format_name(&self) -> String {
+        // SAFETY: the context is open, and its format has a name.
+        unsafe {
+            let name = (*(*self.context).iformat).name;
+            if name.is_null() { String::new() } else { CStr::from_ptr(name).to_string_lossy().into_owned() }
+        }
+    }
+
+    /// The next packet of the video.
+    pub fn read(&mut self, packet: &mut Packet) -> Result<(), Error> {
+        loop {
+            // SAFETY: both are open; the packet's former contents are given back first.
+            unsafe {
+                ff::av_packet_unref(packet.0);
+                Error::check(ff::av_read_frame(self.context, packet.0))?;
+                if (*packet.0).stream_index == self.stream {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Goes to the last key frame that is not behind `time`, in units of the stream.
+    pub fn seek(&mut self, time: i64) -> Result<(), Error> {
+        // SAFETY: the context is open, and the stream is one of its own.
+        let code = unsafe {
+            ff::avformat_seek_file(self.context, self.stream, i64::MIN, time, time, ff::AVSEEK_FLAG_BACKWARD)
+        };
+        Error::check(code).map(drop)
+    }
+
+    /// The time of the last key frame in the index that is not behind `time`.
+    pub fn keyframe_before(&self, time: i64) -> Option<i64> {
+        let stream = self.stream_at(self.stream)?;
+        // SAFETY: the entry belongs to the stream, and is looked at before anything else is done with it.
+        unsafe {
+            let entry = ff::avformat_index_get_entry_from_timestamp(stream, time, ff::AVSEEK_FLAG_BACKWARD);
+            if entry.is_null() { None } else { Some((*entry).timestamp) }
+        }
+    }
+
+    /// Whether reading went beyond the end of the file: something is missing there.
+    pub fn ran_out(&self) -> bool {
+        // SAFETY: `io` is open.
+        unsafe { (*self.io).eof_reached != 0 }
+    }
+
+    /// For the decoder, which copies what it needs.
+    pub(super) fn parameters(&self) -> Option<(*const ff::AVCodecParameters, ff::AVRational)> {
+        // SAFETY: a stream of the open context.
+        self.stream_at(self.stream).map(|stream| unsafe { ((*stream).codecpar.cast_const(), (*stream).time_base) })
+    }
+
+    fn stream_at(&self, number: c_int) -> Option<*mut ff::AVStream> {
+        let place = usize::try_from(number).ok()?;
+        // SAFETY: `streams` has `nb_streams` pointers.
+        unsafe { (place < (*self.context).nb_streams as usize).then(|| *(*self.context).streams.add(place)) }
+    }
+
+    /// # Safety
+    /// `stream` is one of the open context.
+    unsafe fn describe(&self, stream: *mut ff::AVStream) -> Video {
+        const NONE: i64 = ff::AV_NOPTS_VALUE;
+        let known = |time: i64| (time != NONE).then_some(time);
+        // SAFETY: by the caller's promise.
+        unsafe {
+            let parameters = (*stream).codecpar;
+            let rate = ff::av_guess_frame_rate(self.context, stream, ptr::null_mut());
+            let tag = (*parameters).codec_tag.to_le_bytes();
+            let mut side_bytes = 0;
+            let encryption = ff::av_stream_get_side_data(
+                stream,
+                ff::AVPacketSideDataType::AV_PKT_DATA_ENCRYPTION_INIT_INFO,
+                &mut side_bytes,
+            );
+            let format = CStr::from_ptr((*(*self.context).iformat).name).to_string_lossy();
+            let has_whole_index = format.contains("mov,mp4") || format == "avi";
+            let entries = ff::avformat_index_get_entries_count(stream);
+            Video {
+                time_base: ((*stream).time_base.num, (*stream).time_base.den),
+                start: known((*stream).start_time),
+                duration: known((*stream).duration),
+                rate: (rate.num, rate.den),
+                is_interlaced: !matches!(
+                    (*parameters).field_order,
+                    ff::AVFieldOrder::AV_FIELD_UNKNOWN | ff::AVFieldOrder::AV_FIELD_PROGRESSIVE
+                ),
+                is_encrypted: tag == *b"encv" || !encryption.is_null(),
+                indexed: u64::try_from(entries).ok().filter(|entries| has_whole_index && *entries > 0),
+            }
+        }
+    }
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        // SAFETY: each of them is ours, or null. The context does not free `io`, which is custom; the buffer is the one
+        // that `io` has now.
+        unsafe {
+            ff::avformat_close_input(&mut self.context);
+            if !self.io.is_null() {
+                ff::av_freep((&raw mut (*self.io).buffer).cast());
+                ff::avio_context_free(&mut self.io);
+            }
+            drop(Box::from_raw(self.source));
+        }
+    }
+}
+
+impl Packet {
+    pub fn new() -> Result<Self, Error> {
+        // SAFETY: gives a packet or null.
+        let packet = unsafe { ff::av_packet_alloc() };
+        if packet.is_null() { Err(Error::NO_MEMORY) } else { Ok(Self(packet)) }
+    }
+
+    pub(super) fn pointer(&self) -> *const ff::AVPacket {
+        self.0
+    }
+
+    /// When it is shown, and for how long, in units of its stream.
+    pub fn time(&self) -> Option<i64> {
+        // SAFETY: the packet is ours.
+        let time = unsafe { (*self.0).pts };
+        (time != ff::AV_NOPTS_VALUE).then_some(time)
+    }
+
+    pub fn duration(&self) -> i64 {
+        // SAFETY: the packet is ours.
+        unsafe { (*self.0).duration.max(0) }
+    }
+
+    pub fn is_key(&self) -> bool {
+        // SAFETY: the packet is ours.
+        unsafe { (*self.0).flags & ff::AV_PKT_FLAG_KEY != 0 }
+    }
+
+    /// The container could not read all of it.
+    pub fn is_corrupt(&self) -> bool {
+        // SAFETY: the packet is ours.
+        unsafe { (*self.0).flags & ff::AV_PKT_FLAG_CORRUPT != 0 }
+    }
+
+    /// Nothing is lost if the decoder never sees it: no other frame is built on this one.
+    pub fn is_disposable(&self) -> bool {
+        // SAFETY: the packet is ours.
+        unsafe { (*self.0).flags & ff::AV_PKT_FLAG_DISPOSABLE != 0 }
+    }
+}
+
+impl Drop for Packet {
+    fn drop(&mut self) {
+        // SAFETY: the packet is ours, and this is its end.
+        unsafe { ff::av_packet_free(&mut self.0) };
+    }
+}
+
+/// # Safety
+/// Called by FFmpeg with the source of the context and a buffer of that size.
+unsafe extern "C" fn read(source: *mut c_void, buffer: *mut u8, bytes: c_int) -> c_int {
+    // SAFETY: `source` is the one given to avio_alloc_context, and nobody else uses it meanwhile; the buffer is as long.
+    let (source, buffer) = unsafe {
+        (&mut *source.cast::<Source>(), std::slice::from_raw_parts_mut(buffer, usize::try_from(bytes).unwrap_or(0)))
+    };
+    loop {
+        return match source.file.read_at(buffer, source.position) {
+            Ok(0) => ff::AVERROR_EOF,
+            Ok(read) => {
+                source.position += read as u64;
+                c_int::try_from(read).unwrap_or(c_int::MAX)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => ff::AVERROR(error.raw_os_error().unwrap_or(ff::EIO)),
+        };
+    }
+}
+
+/// # Safety
+/// Called by FFmpeg with the source of the context.
+unsafe extern "C" fn seek(source: *mut c_void, offset: i64, whence: c_int) -> i64 {
+    // SAFETY: as above.
+    let source = unsafe { &mut *source.cast::<Source>() };
+    let size = i64::try_from(source.size).unwrap_or(i64::MAX);
+    let start = match whence & !ff::AVSEEK_FORCE {
+        ff::AVSEEK_SIZE => return size,
+        0 => 0,
+        1 => i64::try_from(source.position).unwrap_or(i64::MAX),
+        2 => size,
+        _ => return i64::from(ff::AVERROR(ff::EINVAL)),
+    };
+    match start.checked_add(offset).and_then(|place| u64::try_from(place).ok()) {
+        Some(place) => {
+            source.position = place;
+            i64::try_from(place).unwrap_or(i64::MAX)
+        }
+        None => i64::from(ff::AVERROR(ff::EINVAL)),
+    }
+}
+
+/// # Safety
+/// Called by FFmpeg; nothing that it gives is looked at.
+unsafe extern "C" fn refuse(
+    _context: *mut ff::AVFormatContext,
+    _io: *mut *mut ff::AVIOContext,
+    _url: *const c_char,
+    _flags: c_int,
+    _options: *mut *mut ff::AVDictionary,
+) -> c_int {
+    ff::AVERROR(ff::EPERM)
+}

@@ -1,0 +1,66 @@
+//! FFmpeg's libraries, as far as they are needed, safe to call.
+//!
+//! Each type owns one of FFmpeg's structures by its pointer and gives it back when it is dropped. Pointers never leave this
+//! folder, and nothing is used from two threads.
+
+#![allow(unsafe_code, reason = "FFmpeg is C; each call says why it is sound")]
+
+mod decoder;
+mod input;
+mod scale;
+
+use std::ffi::CStr;
+
+use ffmpeg_sys_next as ff;
+
+pub use decoder::{Decoder, Picture, Skip};
+pub use input::{Input, Packet, Video};
+pub use scale::{Converter, Format};
+
+/// An error of FFmpeg's, by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Error(pub i32);
+
+impl Error {
+    pub const END: Self = Self(ff::AVERROR_EOF);
+    /// The caller has to do something else first.
+    pub const AGAIN: Self = Self(ff::AVERROR(ff::EAGAIN));
+    pub const NO_MEMORY: Self = Self(ff::AVERROR(ff::ENOMEM));
+
+    /// What FFmpeg's functions return, where less than zero is an error.
+    fn check(code: i32) -> Result<i32, Self> {
+        if code < 0 { Err(Self(code)) } else { Ok(code) }
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = [0_u8; 128];
+        // SAFETY: writes at most so many bytes, ended by a zero, whatever the number.
+        unsafe { ff::av_strerror(self.0, text.as_mut_ptr().cast(), text.len()) };
+        let words = CStr::from_bytes_until_nul(&text).map(CStr::to_string_lossy).unwrap_or_default();
+        formatter.write_str(&words)
+    }
+}
+
+/// FFmpeg's version and those of its libraries.
+pub fn versions() -> String {
+    let of = |version: u32| format!("{}.{}.{}", version >> 16, version >> 8 & 0xFF, version & 0xFF);
+    // SAFETY: these take nothing, and give a static text and plain numbers.
+    let (name, codec, format, scale) = unsafe {
+        (CStr::from_ptr(ff::av_version_info()), ff::avcodec_version(), ff::avformat_version(), ff::swscale_version())
+    };
+    format!(
+        "FFmpeg {} (libavcodec {}, libavformat {}, libswscale {})",
+        name.to_string_lossy(),
+        of(codec),
+        of(format),
+        of(scale)
+    )
+}
+
+/// FFmpeg writes nothing to standard error: what matters comes back as errors.
+pub fn be_quiet() {
+    // SAFETY: sets a number.
+    unsafe { ff::av_log_set_level(ff::AV_LOG_QUIET) };
+}

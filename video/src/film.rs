@@ -1,0 +1,252 @@
+//! One source, from its packets to its rows.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::rc::Rc;
+
+use npy_ingest::config::{Damage, Pick, VideoOptions};
+use npy_ingest::decode::image::Painter;
+use npy_ingest::decode::video::{Frame, Reel, Task, TimeBase};
+use npy_ingest::decode::{DecodeError, Rejection, RowSink};
+
+use crate::answer::Answer;
+use crate::ffmpeg::{Decoder, Error, Input, Packet, Picture, Skip, Video};
+use crate::picture::Artist;
+
+/// Packets that cannot be read, one after the other, before the rest is given up.
+const UNREADABLE_MAX: u32 = 100;
+/// Packets before the first key frame that are passed over. Where none comes, the container knows no key frames.
+const LEADING_MAX: u64 = 1000;
+
+/// Decodes a source and gives its rows.
+///
+/// # Errors
+/// There is no video, it cannot be decoded, or it is damaged: with the reason. The answer cannot be written.
+pub fn decode(task: &Task, file: File, answer: &mut Answer) -> Result<(), DecodeError> {
+    let options = &task.options;
+    let mut input = Input::open(file, &task.source).map_err(|error| {
+        rejected(format!("no video that FFmpeg can open: {error}; it may be cut short, or no video"))
+    })?;
+    let found = input.find_video().map_err(|error| rejected(format!("its streams cannot be read: {error}")))?;
+    let format = input.format_name();
+    let Some(video) = found else {
+        return Err(rejected(format!("there is no video stream in it (it is {format})")));
+    };
+    if video.is_encrypted {
+        return Err(rejected("its video is encrypted".to_owned()));
+    }
+    let decoder = Decoder::open(&input, task.threads)
+        .map_err(|(error, codec)| rejected(format!("its video, {codec}, cannot be decoded: {error}")))?;
+    let artist = Artist::new(Painter::new(&options.frame));
+    let picture_bytes = artist.picture_bytes();
+    answer.begin(picture_bytes * options.clip.map_or(1, |clip| clip.length));
+    let (numerator, denominator) = video.time_base;
+    let base = TimeBase { numerator: i64::from(numerator.max(1)), denominator: i64::from(denominator.max(1)) };
+    let film = Film {
+        options,
+        input,
+        decoder,
+        video,
+        base,
+        reel: Reel::new(options, picture_bytes, base),
+        artist: Rc::new(RefCell::new(artist)),
+        origin: video.start,
+        last: None,
+        end: 0,
+        frames: 0,
+        losses: Losses { policy: options.on_error, count: 0, first: None },
+        answer,
+    };
+    film.run()
+}
+
+/// What is lost of a damaged video.
+struct Losses {
+    policy: Damage,
+    count: u64,
+    first: Option<String>,
+}
+
+impl Losses {
+    /// Frames that cannot be had. `at_s`: where, in seconds.
+    fn add(&mut self, count: u64, what: &str, at_s: f64) -> Result<(), DecodeError> {
+        if self.policy == Damage::Reject {
+            return Err(rejected(format!(
+                "it is damaged: {what} (at {at_s:.3} s); on_error = \"keep\" takes the good frames of such videos"
+            )));
+        }
+        self.count += count;
+        self.first.get_or_insert_with(|| format!("{what}, at {at_s:.3} s"));
+        Ok(())
+    }
+}
+
+struct Film<'a> {
+    options: &'a VideoOptions,
+    input: Input,
+    decoder: Decoder,
+    video: Video,
+    base: TimeBase,
+    reel: Reel<Shot>,
+    artist: Rc<RefCell<Artist>>,
+    /// The stream's start, in units.
+    origin: Option<i64>,
+    /// The time of the last frame, from the start.
+    last: Option<i64>,
+    /// Where the last frame ceases to be shown, from the start.
+    end: i64,
+    frames: u64,
+    losses: Losses,
+    answer: &'a mut Answer,
+}
+
+/// A frame on its way to a row.
+struct Shot {
+    picture: Picture,
+    artist: Rc<RefCell<Artist>>,
+}
+
+impl Frame for Shot {
+    fn draw(&mut self, row: &mut [u8]) -> Result<(), DecodeError> {
+        self.artist.borrow_mut().draw(&self.picture, row)
+    }
+}
+
+impl Film<'_> {
+    fn run(mut self) -> Result<(), DecodeError> {
+        let keyframes_only = self.options.pick == Pick::Keyframes;
+        if keyframes_only {
+            self.decoder.skip(Skip::ButKeyframes);
+            self.input.keep_keyframes_only();
+        }
+        let mut packet = Packet::new().map_err(short_of_memory)?;
+        let (mut packets, mut leading, mut unreadable) = (0_u64, 0_u64, 0_u32);
+        let mut has_key = false;
+        let wants_more = loop {
+            self.answer.beat()?;
+            match self.input.read(&mut packet) {
+                Ok(()) => unreadable = 0,
+                Err(Error::END) => break true,
+                Err(error) => {
+                    self.lose(1, &format!("the container cannot be read: {error}"))?;
+                    unreadable += 1;
+                    if unreadable == UNREADABLE_MAX {
+                        break true;
+                    }
+                    continue;
+                }
+            }
+            packets += 1;
+            has_key |= packet.is_key();
+            if !has_key && leading < LEADING_MAX {
+                // A recording that begins between two key frames. Nothing can be made of what needs the first.
+                leading += 1;
+                continue;
+            }
+            if packet.is_corrupt() {
+                self.lose(1, "a frame is cut short in the container")?;
+                continue;
+            }
+            if let Some(time) = packet.time() {
+                let origin = *self.origin.get_or_insert(time);
+                self.end = self.end.max(time.saturating_sub(origin).saturating_add(packet.duration()));
+            }
+            if let Err(error) = self.decoder.send(Some(&packet)) {
+                self.lose(1, &format!("a frame cannot be decoded: {error}"))?;
+            }
+            if !self.drain()? {
+                break false;
+            }
+        };
+        if wants_more {
+            if self.decoder.send(None).is_ok() {
+                self.drain()?;
+            }
+            if let Some(indexed) = self.video.indexed
+                && !keyframes_only
+                && packets < indexed
+            {
+                self.lose(indexed - packets, &format!("it ends after {packets} of {indexed} frames"))?;
+            }
+        }
+        if self.frames == 0 {
+            let why = self.losses.first.as_ref().map_or(String::new(), |first| format!(": {first}"));
+            return Err(rejected(format!("there is no frame in it that can be decoded{why}")));
+        }
+        self.end = self.end.max(self.last.unwrap_or(0).saturating_add(self.frame_length()));
+        self.reel.finish(self.end, self.answer)?;
+        self.note(leading);
+        Ok(())
+    }
+
+    /// Takes the frames that are ready; `false` when no more are wanted.
+    fn drain(&mut self) -> Result<bool, DecodeError> {
+        let mut picture = Picture::new().map_err(short_of_memory)?;
+        loop {
+            match self.decoder.receive(&mut picture) {
+                Ok(()) => {}
+                Err(Error::AGAIN | Error::END) => return Ok(true),
+                Err(error) => {
+                    self.lose(1, &format!("a frame cannot be decoded: {error}"))?;
+                    continue;
+                }
+            }
+            if picture.is_damaged() {
+                self.lose(1, "parts of a frame are missing")?;
+                continue;
+            }
+            self.frames += 1;
+            let time = match (picture.time(), self.last) {
+                (Some(time), _) => time.saturating_sub(*self.origin.get_or_insert(time)),
+                (None, Some(last)) => last.saturating_add(self.frame_length()),
+                (None, None) => 0,
+            };
+            self.last = Some(time);
+            let shot = Shot { picture: picture.take().map_err(short_of_memory)?, artist: self.artist.clone() };
+            if !self.reel.take(time, shot, self.answer)? {
+                return Ok(false);
+            }
+            self.answer.beat()?;
+        }
+    }
+
+    fn lose(&mut self, count: u64, what: &str) -> Result<(), DecodeError> {
+        let at_s = self.base.seconds(self.last.unwrap_or(0));
+        self.losses.add(count, what, at_s)
+    }
+
+    /// How long a frame is shown, where nobody says it: in units, by the frame rate.
+    fn frame_length(&self) -> i64 {
+        let (frames, seconds) = self.video.rate;
+        let TimeBase { numerator, denominator } = self.base;
+        let units = i128::from(denominator) * i128::from(seconds.max(1));
+        let parts = i128::from(numerator) * i128::from(frames.max(1));
+        i64::try_from(units / parts.max(1)).unwrap_or(1).max(1)
+    }
+
+    /// What is to be known of the source, for the ledger.
+    fn note(&mut self, leading: u64) {
+        let mut notes = Vec::new();
+        if self.losses.count > 0 {
+            let (count, first) = (self.losses.count, self.losses.first.take().unwrap_or_default());
+            notes.push(format!("{count} frames lost; the first: {first}"));
+        }
+        if leading > 0 && self.options.start.is_zero() {
+            notes.push(format!("begins {leading} frames before its first key frame, which were left out"));
+        }
+        if self.video.is_interlaced {
+            notes.push("interlaced: each row has both fields of a frame as they are".to_owned());
+        }
+        if !notes.is_empty() {
+            self.answer.note(notes.join("; "));
+        }
+    }
+}
+
+fn rejected(reason: String) -> DecodeError {
+    Rejection::new(reason).into()
+}
+
+fn short_of_memory(error: Error) -> DecodeError {
+    rejected(format!("there is not enough memory (`memory`): {error}"))
+}

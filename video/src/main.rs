@@ -1,0 +1,77 @@
+//! npy-ingest-video: decodes videos for npy-ingest, one after the other, in a sandbox.
+//!
+//! npy-ingest starts it and keeps it running. Its standard input is a socket: each line is a task, as JSON, and comes with
+//! the open file that it is about. It answers on standard output with rows; the protocol is that of npy-ingest's
+//! docs/command.md. It ends when its input does.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `sandbox` | what the process may do once it runs |
+//! | `tasks` | lines and open files from the socket |
+//! | `answer` | rows and words to standard output |
+//! | `film` | one source, from its packets to its rows |
+//! | `picture` | a decoded frame into a picture of a row |
+//! | `ffmpeg/` | FFmpeg's libraries, safe to call |
+
+mod answer;
+mod ffmpeg;
+mod film;
+mod picture;
+mod sandbox;
+mod tasks;
+
+use std::process::ExitCode;
+
+use npy_ingest::decode::DecodeError;
+
+use answer::Answer;
+use tasks::Tasks;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => {}
+        ["--version" | "-V"] => {
+            println!("{}", version());
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!(
+                "npy-ingest-video is started by npy-ingest and told of videos on its standard input; see --version"
+            );
+            return ExitCode::from(2);
+        }
+    }
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("npy-ingest-video: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn version() -> String {
+    format!("npy-ingest-video {}, {}", env!("CARGO_PKG_VERSION"), ffmpeg::versions())
+}
+
+fn serve() -> Result<(), String> {
+    ffmpeg::be_quiet();
+    sandbox::enter()?;
+    let mut tasks = Tasks::new().map_err(|error| format!("standard input is no socket from npy-ingest: {error}"))?;
+    let mut answer = Answer::new();
+    while let Some((line, file)) = tasks.next().map_err(|error| error.to_string())? {
+        let task = serde_json::from_str(&line).map_err(|error| format!("a task that is not understood: {error}"))?;
+        let result = film::decode(&task, file, &mut answer);
+        let told = match result {
+            Ok(()) => answer.done(),
+            Err(DecodeError::Rejected(rejection)) => answer.error(&rejection.reason),
+            Err(error) => answer.error(&error.to_string()),
+        };
+        // Nobody listens any more.
+        if told.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
