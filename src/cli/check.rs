@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::failure::Failure;
 use super::{DONE, print, text};
-use crate::config::{Config, Dataset};
+use crate::config::{Config, Dataset, DecoderOptions};
 use crate::decode::rows_of_each_source;
+use crate::decode::video::{WORKER, find_worker, worker_version};
 use crate::intake::survey;
 use crate::ledger::LedgerView;
 use crate::recovery::refuse_other_settings;
@@ -51,6 +52,9 @@ fn describe(options: &Dataset) -> Result<String, Failure> {
         }
         None => line("gives", &format!("at least one row each, of {}", text::bytes(row_bytes))),
     }
+    if matches!(options.decoder, DecoderOptions::Video(_)) {
+        line("decoder", &video_worker());
+    }
     let mut known = vec![format!("{} committed", text::count(survey.committed))];
     if survey.rejected > 0 {
         known.push(format!("{} rejected", text::count(survey.rejected)));
@@ -69,4 +73,19 @@ fn describe(options: &Dataset) -> Result<String, Failure> {
         line("problem", problem);
     }
     Ok(lines)
+}
+
+/// Who decodes videos, and with which FFmpeg.
+fn video_worker() -> String {
+    let Some(program) = find_worker() else {
+        return format!(
+            "{WORKER} is neither beside npy-ingest nor in PATH: only GIF, APNG, WebP and Y4M are decoded; \
+             docs/video.md says how to build it"
+        );
+    };
+    let place = text::path(&program);
+    match worker_version(&program) {
+        Ok(version) => format!("{version}, at {place}"),
+        Err(error) => format!("{place} cannot be run: {error}"),
+    }
 }

@@ -18,12 +18,17 @@ const UNREADABLE_MAX: u32 = 100;
 /// Packets before the first key frame that are passed over. Where none comes, the container knows no key frames.
 const LEADING_MAX: u64 = 1000;
 
+const ENCRYPTED: &str = "its video is encrypted";
+
 /// Decodes a source and gives its rows.
 ///
 /// # Errors
 /// There is no video, it cannot be decoded, or it is damaged: with the reason. The answer cannot be written.
 pub fn decode(task: &Task, file: File, answer: &mut Answer) -> Result<(), DecodeError> {
     let options = &task.options;
+    if file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+        return Err(rejected("the file is empty".to_owned()));
+    }
     let mut input = Input::open(file, &task.source).map_err(|error| {
         rejected(format!("no video that FFmpeg can open: {error}; it may be cut short, or no video"))
     })?;
@@ -33,11 +38,11 @@ pub fn decode(task: &Task, file: File, answer: &mut Answer) -> Result<(), Decode
         return Err(rejected(format!("there is no video stream in it (it is {format})")));
     };
     if video.is_encrypted {
-        return Err(rejected("its video is encrypted".to_owned()));
+        return Err(rejected(ENCRYPTED.to_owned()));
     }
     let decoder = Decoder::open(&input, task.threads)
         .map_err(|(error, codec)| rejected(format!("its video, {codec}, cannot be decoded: {error}")))?;
-    let artist = Artist::new(Painter::new(&options.frame));
+    let artist = Artist::new(Painter::new(&options.frame), video.display_matrix);
     let picture_bytes = artist.picture_bytes();
     answer.begin(picture_bytes * options.clip.map_or(1, |clip| clip.length));
     let (numerator, denominator) = video.time_base;
@@ -55,6 +60,7 @@ pub fn decode(task: &Task, file: File, answer: &mut Answer) -> Result<(), Decode
         end: 0,
         frames: 0,
         losses: Losses { policy: options.on_error, count: 0, first: None },
+        is_broken: false,
         answer,
     };
     film.run()
@@ -97,6 +103,8 @@ struct Film<'a> {
     end: i64,
     frames: u64,
     losses: Losses,
+    /// Something was lost, and no key frame has come since.
+    is_broken: bool,
     answer: &'a mut Answer,
 }
 
@@ -137,6 +145,9 @@ impl Film<'_> {
                 }
             }
             packets += 1;
+            if packet.is_encrypted() {
+                return Err(rejected(ENCRYPTED.to_owned()));
+            }
             has_key |= packet.is_key();
             if !has_key && leading < LEADING_MAX {
                 // A recording that begins between two key frames. Nothing can be made of what needs the first.
@@ -195,7 +206,14 @@ impl Film<'_> {
                 self.lose(1, "parts of a frame are missing")?;
                 continue;
             }
+            if self.is_broken && !picture.is_key() {
+                // Built on what was lost, whatever it looks like.
+                self.losses.count += 1;
+                continue;
+            }
+            self.is_broken = false;
             self.frames += 1;
+            self.video.is_interlaced |= picture.is_interlaced();
             let time = match (picture.time(), self.last) {
                 (Some(time), _) => time.saturating_sub(*self.origin.get_or_insert(time)),
                 (None, Some(last)) => last.saturating_add(self.frame_length()),
@@ -211,6 +229,7 @@ impl Film<'_> {
     }
 
     fn lose(&mut self, count: u64, what: &str) -> Result<(), DecodeError> {
+        self.is_broken = true;
         let at_s = self.base.seconds(self.last.unwrap_or(0));
         self.losses.add(count, what, at_s)
     }

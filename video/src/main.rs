@@ -35,9 +35,10 @@ fn main() -> ExitCode {
             println!("{}", version());
             return ExitCode::SUCCESS;
         }
+        ["--try-sandbox"] => return try_sandbox(),
         _ => {
             eprintln!(
-                "npy-ingest-video is started by npy-ingest and told of videos on its standard input; see --version"
+                "npy-ingest-video is started by npy-ingest and told of videos on its standard input; see --version and --try-sandbox"
             );
             return ExitCode::from(2);
         }
@@ -49,6 +50,25 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Enters the sandbox, and tells what came of trying what it forbids.
+fn try_sandbox() -> ExitCode {
+    if let Err(error) = sandbox::enter() {
+        eprintln!("npy-ingest-video: {error}");
+        return ExitCode::FAILURE;
+    }
+    let mut is_shut = true;
+    for (what, result) in sandbox::tries() {
+        match result {
+            Ok(()) => {
+                is_shut = false;
+                println!("{what}: done, which should have failed");
+            }
+            Err(error) => println!("{what}: {error}"),
+        }
+    }
+    if is_shut { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn version() -> String {

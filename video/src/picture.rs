@@ -23,13 +23,15 @@ pub struct Artist {
     converter: Converter,
     is_deep_row: bool,
     orient: bool,
+    /// Of the whole stream, where a frame says nothing.
+    matrix: Option<[i32; 9]>,
 }
 
 impl Artist {
-    pub fn new(painter: Painter) -> Self {
+    pub fn new(painter: Painter, matrix: Option<[i32; 9]>) -> Self {
         let options = painter.options();
         let (is_deep_row, orient) = (options.sample != SampleType::U8, options.orient);
-        Self { painter, converter: Converter::default(), is_deep_row, orient }
+        Self { painter, converter: Converter::default(), is_deep_row, orient, matrix }
     }
 
     pub fn picture_bytes(&self) -> usize {
@@ -41,7 +43,7 @@ impl Artist {
         let Some(nature) = frame.nature() else {
             return Err(Rejection::new("its pixels are of a format that FFmpeg does not describe").into());
         };
-        let turn = match frame.display_matrix() {
+        let turn = match frame.display_matrix().or(self.matrix) {
             Some(matrix) if self.orient => turn_of(matrix),
             _ => Turn::NONE,
         };

@@ -10,6 +10,10 @@
 //! Limits on memory are set from outside, by npy-ingest. Threads that are started later are within the same walls.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::net::UdpSocket;
+use std::process::Command;
 
 use landlock::{ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr};
 use seccompiler::{
@@ -45,6 +49,7 @@ const CALLS: &[i64] = &[
     libc::SYS_sched_getaffinity,
     libc::SYS_sched_yield,
     libc::SYS_getpid,
+    libc::SYS_getppid,
     libc::SYS_gettid,
     libc::SYS_clock_gettime,
     libc::SYS_clock_getres,
@@ -71,6 +76,21 @@ pub fn enter() -> Result<(), String> {
     forbid_files().map_err(|error| failed(&error))?;
     apply_filter(&without_clone3().map_err(|error| failed(&error))?).map_err(|error| failed(&error))?;
     apply_filter(&calls().map_err(|error| failed(&error))?).map_err(|error| failed(&error))
+}
+
+/// What no decoder ever has to do, tried.
+pub fn tries() -> Vec<(&'static str, io::Result<()>)> {
+    let signal = || match rustix::process::getppid() {
+        Some(parent) => rustix::process::test_kill_process(parent).map_err(io::Error::from),
+        None => Ok(()),
+    };
+    vec![
+        ("read a file", File::open("/proc/self/status").map(drop)),
+        ("write a file", File::create("/tmp/npy-ingest-video-was-here").map(drop)),
+        ("open a socket", UdpSocket::bind("127.0.0.1:0").map(drop)),
+        ("start a program", Command::new("/bin/true").spawn().map(drop)),
+        ("signal a process", signal()),
+    ]
 }
 
 /// No rule allows anything. What the kernel is too old for is left out: the second wall stands by itself.

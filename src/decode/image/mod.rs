@@ -15,7 +15,7 @@
 //! | `open` | what a file is, its limits, the words of rejections |
 //! | `ending`, `jpeg_end` | whether a file is all there |
 //! | `filled` | whether the decoder made all of the picture |
-//! | `animation` | frames of GIF, APNG, WebP |
+//! | `animation`, `frames` | frames of GIF, APNG, WebP, for rows and for videos |
 //! | `pixels` | layouts, sample types, buffers |
 //! | `convert` | gray, RGB, alpha |
 //! | `fit`, `orient`, `resize`, `area` | geometry, EXIF orientation, resizing |
@@ -28,6 +28,7 @@ mod convert;
 mod ending;
 mod filled;
 mod fit;
+mod frames;
 mod jpeg_end;
 mod open;
 mod orient;
@@ -53,6 +54,7 @@ use self::rows::{Region, RowWriter};
 use crate::config::{Alpha, Frames, ImageOptions, SampleType};
 use crate::decode::{About, DecodeError, Rejection, RowSink, WholeDecoder};
 
+pub use self::frames::{AnimationFrame, animation_frames};
 pub use self::open::EXTENSIONS;
 pub use self::orient::Turn;
 pub use self::painter::{Painter, Part, Plan};

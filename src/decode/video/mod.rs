@@ -7,11 +7,14 @@
 //! |---|---|
 //! | `choose` | which frames, by their times |
 //! | `reel` | chosen frames into rows and clips |
+//! | `here`, `y4m` | what needs no FFmpeg |
 //! | `worker` | the worker: where it is, what it is told |
 
 mod choose;
+mod here;
 mod reel;
 mod worker;
+mod y4m;
 
 pub use self::choose::{Chooser, Step, TimeBase};
 pub use self::reel::{Frame, Reel};

@@ -12,6 +12,7 @@ use std::thread::available_parallelism;
 
 use serde::{Deserialize, Serialize};
 
+use super::here::{self, Kind};
 use crate::config::{Dataset, VideoOptions};
 use crate::decode::process::{Limits, Process, Sent, Voice, Workers, rejected};
 use crate::decode::{About, DecodeError, FileDecoder, RowSink, SourceFile};
@@ -68,6 +69,11 @@ impl VideoDecoder {
 
 impl FileDecoder for VideoDecoder {
     fn decode(&self, file: &SourceFile, about: About<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
+        match here::kind(file)? {
+            Some(Kind::Animation) => return here::animation(file, &self.options, about, sink),
+            Some(Kind::Y4m) if here::y4m(file, &self.options, about, sink)? => return Ok(()),
+            Some(Kind::Y4m) | None => {}
+        }
         let others = self.active.fetch_add(1, Ordering::Relaxed);
         // All cores for a video that is alone, one each when there are many.
         let cores = available_parallelism().map_or(1, |cores| cores.get());

@@ -119,6 +119,18 @@ impl Picture {
         unsafe { (*self.0).flags & ff::AV_FRAME_FLAG_CORRUPT != 0 || (*self.0).decode_error_flags != 0 }
     }
 
+    /// It is built on no other.
+    pub fn is_key(&self) -> bool {
+        // SAFETY: the frame is ours.
+        unsafe { (*self.0).key_frame != 0 }
+    }
+
+    /// Its lines belong to two moments.
+    pub fn is_interlaced(&self) -> bool {
+        // SAFETY: the frame is ours.
+        unsafe { (*self.0).interlaced_frame != 0 }
+    }
+
     pub fn size(&self) -> (u32, u32) {
         // SAFETY: the frame is ours.
         let (width, height) = unsafe { ((*self.0).width, (*self.0).height) };

@@ -36,11 +36,11 @@ pub struct Video {
     pub time_base: (i32, i32),
     /// When the stream begins, in units.
     pub start: Option<i64>,
-    /// Length of the stream in units, as the container says it.
-    pub duration: Option<i64>,
     /// Frames a second, guessed.
     pub rate: (i32, i32),
     pub is_interlaced: bool,
+    /// How it is to be shown; see [`super::Picture::display_matrix`].
+    pub display_matrix: Option<[i32; 9]>,
     pub is_encrypted: bool,
     /// Packets that the container's index lists, where it lists all of them.
     pub indexed: Option<u64>,
@@ -81,7 +81,6 @@ impl Input {
             (*input.context).protocol_whitelist = ff::av_strdup(c"none".as_ptr());
             (*input.context).max_streams = STREAMS_MAX;
             Error::check(ff::avformat_open_input(&mut input.context, name.as_ptr(), ptr::null_mut(), ptr::null_mut()))?;
-            ff::av_format_inject_global_side_data(input.context);
         }
         Ok(input)
     }
@@ -194,18 +193,25 @@ impl Input {
                 ff::AVPacketSideDataType::AV_PKT_DATA_ENCRYPTION_INIT_INFO,
                 &mut side_bytes,
             );
+            let mut matrix_bytes = 0;
+            let matrix = ff::av_stream_get_side_data(
+                stream,
+                ff::AVPacketSideDataType::AV_PKT_DATA_DISPLAYMATRIX,
+                &mut matrix_bytes,
+            );
             let format = CStr::from_ptr((*(*self.context).iformat).name).to_string_lossy();
             let has_whole_index = format.contains("mov,mp4") || format == "avi";
             let entries = ff::avformat_index_get_entries_count(stream);
             Video {
                 time_base: ((*stream).time_base.num, (*stream).time_base.den),
                 start: known((*stream).start_time),
-                duration: known((*stream).duration),
                 rate: (rate.num, rate.den),
                 is_interlaced: !matches!(
                     (*parameters).field_order,
                     ff::AVFieldOrder::AV_FIELD_UNKNOWN | ff::AVFieldOrder::AV_FIELD_PROGRESSIVE
                 ),
+                display_matrix: (!matrix.is_null() && matrix_bytes >= 36)
+                    .then(|| matrix.cast::<[i32; 9]>().read_unaligned()),
                 is_encrypted: tag == *b"encv" || !encryption.is_null(),
                 indexed: u64::try_from(entries).ok().filter(|entries| has_whole_index && *entries > 0),
             }
@@ -260,6 +266,15 @@ impl Packet {
     pub fn is_corrupt(&self) -> bool {
         // SAFETY: the packet is ours.
         unsafe { (*self.0).flags & ff::AV_PKT_FLAG_CORRUPT != 0 }
+    }
+
+    /// Its contents are encrypted, and nobody has a key.
+    pub fn is_encrypted(&self) -> bool {
+        // SAFETY: the packet is ours; its side data is only looked for.
+        unsafe {
+            let kind = ff::AVPacketSideDataType::AV_PKT_DATA_ENCRYPTION_INFO;
+            !ff::av_packet_get_side_data(self.0, kind, ptr::null_mut()).is_null()
+        }
     }
 
     /// Nothing is lost if the decoder never sees it: no other frame is built on this one.

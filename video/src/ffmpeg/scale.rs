@@ -106,6 +106,7 @@ impl Converter {
             to: (width, height, format.native() as c_int),
             colours: colours_of(picture),
         };
+        // As FFmpeg's own conversions are set, so that pixels are those that others get from it.
         self.whole.set(setting, ff::SWS_BICUBIC)?;
         // SAFETY: the frame is open; its planes have the lines that its size and format ask for.
         let frame = unsafe { &*picture.pointer() };

@@ -1,0 +1,63 @@
+//! Frames of animations, for those who choose among them: videos.
+
+use image::metadata::Orientation;
+
+use super::orient::Turn;
+use super::pixels::Raster;
+use super::{Limits, animation, ending, open};
+use crate::decode::{DecodeError, Rejection};
+
+/// One composed frame: the whole picture, as a viewer shows it.
+pub struct AnimationFrame {
+    pub pixels: Vec<u8>,
+    pub raster: Raster,
+    /// As EXIF says.
+    pub turn: Turn,
+    /// From when to when it is shown, in microseconds from the animation's start.
+    pub time_us: i64,
+    pub end_us: i64,
+}
+
+/// Gives the frames of a GIF, an animated PNG or an animated WebP to `each`, until that says `false`.
+///
+/// # Errors
+/// It is no animation, or a frame of it is broken: those before it were given then. What `each` fails with. A file that was
+/// cut short fails before its first frame, unless it `may_be_cut`.
+pub fn animation_frames(
+    bytes: &[u8],
+    may_be_cut: bool,
+    each: &mut dyn FnMut(AnimationFrame) -> Result<bool, DecodeError>,
+) -> Result<(), DecodeError> {
+    let limits = Limits::default();
+    let format = open::identify(bytes, None)?;
+    let outline = match ending::check(format, bytes) {
+        Ok(outline) => Some(outline),
+        Err(_) if may_be_cut => None,
+        Err(rejection) => return Err(rejection.into()),
+    };
+    if let Some((width, height)) = outline.as_ref().and_then(|outline| outline.size) {
+        open::check_sides(width, height, &limits)?;
+    }
+    let Some(animation) = animation::open(format, bytes, &limits)? else {
+        let name = open::name(format);
+        return Err(Rejection::new(format!(
+            "{name}: a still picture, expected an animation; [dataset.image] takes it"
+        ))
+        .into());
+    };
+    let exif = outline.and_then(|outline| outline.exif).and_then(Orientation::from_exif_chunk);
+    let turn = exif.or(animation.orientation).map_or(Turn::NONE, Turn::from);
+    let raster = animation.raster;
+    let mut time_ms = 0.0;
+    let in_us = |time_ms: f64| (time_ms * 1000.0).round() as i64;
+    for frame in animation.frames {
+        let frame = frame.map_err(|error| open::decoder_failed(format, error))?;
+        let time_us = in_us(time_ms);
+        time_ms += animation::delay_ms(frame.delay());
+        let pixels = frame.into_buffer().into_raw();
+        if !each(AnimationFrame { pixels, raster, turn, time_us, end_us: in_us(time_ms) })? {
+            break;
+        }
+    }
+    Ok(())
+}
