@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from harness import LONG, PROGRAM
+from test_systemd import allowed_by_the_unit
 
 WORKER = PROGRAM.parent / "npy-ingest-video"
 WIDTH, HEIGHT, FRAMES, RATE = 160, 96, 60, 30
@@ -445,6 +446,19 @@ def test_the_worker_is_shut_in(videos):
         assert worker.wait(timeout=10) == 0
     finally:
         worker.kill()
+
+
+def test_the_unit_lets_the_worker_work(project, videos):
+    allowed = allowed_by_the_unit()
+    made = project(shape=(HEIGHT, WIDTH, 3), decoder=table('fit = "exact"'))
+    shutil.copy(videos / "h264.mp4", made.drop)
+    trace = made.folder / "trace"
+    subprocess.run(["strace", "-f", "-qq", "-o", trace, PROGRAM, "--config", made.config, "--once"], check=True)
+    assert made.count() == FRAMES
+    calls = set(re.findall(r"^\d+ +(\w+)\(", trace.read_text(), re.MULTILINE))
+    # SQLite's for root; and a try of libnuma's, which an encoder brings along, when it is loaded.
+    calls -= {"fchown", "set_mempolicy"}
+    assert {"recvmsg", "seccomp"} <= calls and calls <= allowed, calls - allowed
 
 
 def test_a_kill_in_the_middle_leaves_all_frames_or_none(project, videos, tmp_path):
