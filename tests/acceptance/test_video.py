@@ -171,6 +171,33 @@ def test_a_variable_frame_rate_goes_by_time(project, videos, tmp_path):
     assert numbers[:len(wanted)] == wanted[:len(numbers)] and abs(len(numbers) - len(wanted)) <= 1, (wanted, numbers)
 
 
+@pytest.mark.parametrize("name, words", [
+    ("a.mp4", ["-c:v", "libx264", "-g", 40, "-bf", 3, "-x264-params", "b-pyramid=normal:open-gop=1"]),
+    ("b.mkv", ["-c:v", "libx264", "-g", 250, "-bf", 2]),
+    ("c.mp4", ["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=none:keyint=50:open-gop=1"]),
+    ("d.ts", ["-c:v", "libx264", "-g", 30]),
+])
+def test_leaps_and_frames_that_are_not_decoded_change_nothing(project, videos, name, words):
+    """Over 600 frames, with frames that refer to what is behind them, and key frames that are no fresh start."""
+    path = videos / name
+    make(path, "-pix_fmt", "yuv420p", "-crf", 20, "-preset", "veryfast", *words, frames=600)
+    shown = times(path)
+    made = take(project, path, decoder=table('fit = "exact"\nstride = 250'))
+    assert [number_of(row) for row in made.rows()] == [0, 250, 500 % 256]
+    for number, (chosen, first, step) in enumerate([("fps = 1", 0, 1), ("fps = 0.25", 0, 4), ('fps = 0.5\nstart = "7.3s"', 7.3, 2), ('fps = 3\nend = "6s"', 0, 1 / 3)]):
+        made.configure(output=f"{number}/frames.npy", shape=(HEIGHT, WIDTH, 3), columns="time = true", decoder=table(f'fit = "exact"\n{chosen}'))
+        made.once()
+        until = 6 if "end" in chosen else shown[-1] + 1 / RATE
+        ticks = [first + place * step for place in range(100) if first + place * step < until - 0.002]
+        # The transport stream and Matroska round.
+        wanted = [max(frame for frame in range(600) if shown[frame] <= tick + 0.0005) for tick in ticks]
+        assert [number_of(row) for row in made.rows()] == [frame % 256 for frame in wanted], (name, chosen)
+        assert made.column("time").tolist() == [shown[frame] for frame in wanted]
+    made.configure(output="late/frames.npy", shape=(HEIGHT, WIDTH, 3), columns="time = true", decoder=table('fit = "exact"\nstart = "15s"\nend = "15.5s"'))
+    made.once()
+    assert made.column("time").tolist() == [time_s for time_s in shown if 15 <= time_s < 15.5]
+
+
 def test_clips(project, videos):
     path = videos / "h264.mp4"
     def clips(name, table_lines, shape=(16, HEIGHT, WIDTH, 3)):

@@ -1,6 +1,7 @@
 //! One source, from its packets to its rows.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::rc::Rc;
 
@@ -15,6 +16,8 @@ use crate::picture::Artist;
 
 /// Packets that cannot be read, one after the other, before the rest is given up.
 const UNREADABLE_MAX: u32 = 100;
+/// Packets that are read ahead, so that it is known when the next frame is shown.
+const AHEAD_PACKETS: usize = 20;
 /// Packets before the first key frame that are passed over. Where none comes, the container knows no key frames.
 const LEADING_MAX: u64 = 1000;
 
@@ -61,6 +64,14 @@ pub fn decode(task: &Task, file: File, answer: &mut Answer) -> Result<(), Decode
         frames: 0,
         losses: Losses { policy: options.on_error, count: 0, first: None },
         is_broken: false,
+        ahead: VecDeque::new(),
+        is_read: false,
+        unreadable: 0,
+        looks_ahead: matches!(options.pick, Pick::Fps(_)) || !options.start.is_zero(),
+        may_leap: options.pick != Pick::Keyframes,
+        furthest: None,
+        has_leapt: false,
+        landing: None,
         answer,
     };
     film.run()
@@ -105,6 +116,20 @@ struct Film<'a> {
     losses: Losses,
     /// Something was lost, and no key frame has come since.
     is_broken: bool,
+    /// Packets that were read and not decoded yet.
+    ahead: VecDeque<Packet>,
+    /// There are no more.
+    is_read: bool,
+    /// Packets that could not be read, one after the other.
+    unreadable: u32,
+    /// It helps to know what comes: some frames need not be decoded.
+    looks_ahead: bool,
+    may_leap: bool,
+    /// The largest time of a packet that was read, in units: leaps only go beyond it, so that they come to an end.
+    furthest: Option<i64>,
+    has_leapt: bool,
+    /// The key frame that a leap led to, from the start; frames that are shown before it are not whole.
+    landing: Option<i64>,
     answer: &'a mut Answer,
 }
 
@@ -127,23 +152,12 @@ impl Film<'_> {
             self.decoder.skip(Skip::ButKeyframes);
             self.input.keep_keyframes_only();
         }
-        let mut packet = Packet::new().map_err(short_of_memory)?;
-        let (mut packets, mut leading, mut unreadable) = (0_u64, 0_u64, 0_u32);
+        let (mut packets, mut leading) = (0_u64, 0_u64);
         let mut has_key = false;
         let wants_more = loop {
             self.answer.beat()?;
-            match self.input.read(&mut packet) {
-                Ok(()) => unreadable = 0,
-                Err(Error::END) => break true,
-                Err(error) => {
-                    self.lose(1, &format!("the container cannot be read: {error}"))?;
-                    unreadable += 1;
-                    if unreadable == UNREADABLE_MAX {
-                        break true;
-                    }
-                    continue;
-                }
-            }
+            self.leap()?;
+            let Some(packet) = self.next_packet()? else { break true };
             packets += 1;
             if packet.is_encrypted() {
                 return Err(rejected(ENCRYPTED.to_owned()));
@@ -162,6 +176,10 @@ impl Film<'_> {
                 let origin = *self.origin.get_or_insert(time);
                 self.end = self.end.max(time.saturating_sub(origin).saturating_add(packet.duration()));
             }
+            let is_passed_over = !keyframes_only && self.is_passed_over(&packet);
+            if !keyframes_only {
+                self.decoder.skip(if is_passed_over { Skip::Disposable } else { Skip::Nothing });
+            }
             if let Err(error) = self.decoder.send(Some(&packet)) {
                 self.lose(1, &format!("a frame cannot be decoded: {error}"))?;
             }
@@ -175,6 +193,7 @@ impl Film<'_> {
             }
             if let Some(indexed) = self.video.indexed
                 && !keyframes_only
+                && !self.has_leapt
                 && packets < indexed
             {
                 self.lose(indexed - packets, &format!("it ends after {packets} of {indexed} frames"))?;
@@ -202,6 +221,17 @@ impl Film<'_> {
                     continue;
                 }
             }
+            let shown = picture.time().zip(self.origin).map(|(time, origin)| time.saturating_sub(origin));
+            if let (Some(shown), Some(key)) = (shown, self.landing) {
+                if shown < key {
+                    // Built on frames before the leap.
+                    continue;
+                }
+                self.landing = None;
+            }
+            if self.has_leapt && shown.is_some_and(|shown| self.last.is_some_and(|last| shown <= last)) {
+                continue;
+            }
             if picture.is_damaged() {
                 self.lose(1, "parts of a frame are missing")?;
                 continue;
@@ -228,7 +258,87 @@ impl Film<'_> {
         }
     }
 
+    /// The next packet; `None` at the end.
+    fn next_packet(&mut self) -> Result<Option<Packet>, DecodeError> {
+        let ahead = if self.looks_ahead { AHEAD_PACKETS } else { 1 };
+        while !self.is_read && self.ahead.len() < ahead {
+            let mut packet = Packet::new().map_err(short_of_memory)?;
+            match self.input.read(&mut packet) {
+                Ok(()) => {
+                    self.unreadable = 0;
+                    self.furthest = self.furthest.max(packet.time());
+                    self.ahead.push_back(packet);
+                }
+                Err(Error::END) => self.is_read = true,
+                Err(error) => {
+                    self.lose(1, &format!("the container cannot be read: {error}"))?;
+                    self.unreadable += 1;
+                    self.is_read = self.unreadable == UNREADABLE_MAX;
+                }
+            }
+        }
+        Ok(self.ahead.pop_front())
+    }
+
+    /// Whether no row will be made of a packet's frame. The frame that is shown behind it is among the next packets, as
+    /// frames are not reordered over more than sixteen.
+    fn is_passed_over(&self, packet: &Packet) -> bool {
+        let (Some(time), Some(origin), true) = (packet.time(), self.origin, self.looks_ahead) else { return false };
+        let behind = self.ahead.iter().filter_map(Packet::time).filter(|next| *next > time).min();
+        behind.is_some_and(|next| {
+            self.reel.chooser().passes_over(time.saturating_sub(origin), next.saturating_sub(origin))
+        })
+    }
+
+    /// Goes to the last key frame before what is wanted next, where that saves something.
+    fn leap(&mut self) -> Result<(), DecodeError> {
+        let (Some(origin), true) = (self.origin, self.looks_ahead && self.may_leap) else { return Ok(()) };
+        let Some(wanted) = self.reel.chooser().next_wanted() else { return Ok(()) };
+        let here = self.furthest.unwrap_or(origin);
+        let second = self.base.denominator / self.base.numerator.max(1);
+        let wanted = wanted.saturating_add(origin);
+        // The index may count by decoding times, which are before those of showing.
+        let Some(key) = self.input.keyframe_before(wanted.saturating_sub(second)) else { return Ok(()) };
+        if key <= here.saturating_add(second) {
+            return Ok(());
+        }
+        if self.input.seek(key).is_err() {
+            self.may_leap = false;
+            return Ok(());
+        }
+        self.land();
+        let first = self.next_packet()?;
+        let landed = first.as_ref().and_then(Packet::time);
+        if let Some(first) = first {
+            self.ahead.push_front(first);
+        }
+        match landed {
+            Some(time) if time <= wanted => self.landing = Some(time.saturating_sub(origin)),
+            // Too far: back to where it was, and on without leaps.
+            _ => {
+                self.may_leap = false;
+                let back = self.last.unwrap_or(0).saturating_add(origin);
+                if self.input.seek(back).or_else(|_| self.input.seek(i64::MIN)).is_err() {
+                    return Err(rejected("it cannot be searched, though its container says so".to_owned()));
+                }
+                self.land();
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what was read and decoded before a leap.
+    fn land(&mut self) {
+        self.has_leapt = true;
+        self.is_read = false;
+        self.ahead.clear();
+        self.decoder.flush();
+    }
+
     fn lose(&mut self, count: u64, what: &str) -> Result<(), DecodeError> {
+        if self.landing.is_some() {
+            return Ok(());
+        }
         self.is_broken = true;
         let at_s = self.base.seconds(self.last.unwrap_or(0));
         self.losses.add(count, what, at_s)

@@ -159,12 +159,6 @@ impl Input {
         }
     }
 
-    /// Whether reading went beyond the end of the file: something is missing there.
-    pub fn ran_out(&self) -> bool {
-        // SAFETY: `io` is open.
-        unsafe { (*self.io).eof_reached != 0 }
-    }
-
     /// For the decoder, which copies what it needs.
     pub(super) fn parameters(&self) -> Option<(*const ff::AVCodecParameters, ff::AVRational)> {
         // SAFETY: a stream of the open context.
@@ -275,12 +269,6 @@ impl Packet {
             let kind = ff::AVPacketSideDataType::AV_PKT_DATA_ENCRYPTION_INFO;
             !ff::av_packet_get_side_data(self.0, kind, ptr::null_mut()).is_null()
         }
-    }
-
-    /// Nothing is lost if the decoder never sees it: no other frame is built on this one.
-    pub fn is_disposable(&self) -> bool {
-        // SAFETY: the packet is ours.
-        unsafe { (*self.0).flags & ff::AV_PKT_FLAG_DISPOSABLE != 0 }
     }
 }
 
