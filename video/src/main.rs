@@ -11,9 +11,11 @@
 //! | `answer` | rows and words to standard output |
 //! | `film` | one source, from its packets to its rows |
 //! | `picture` | a decoded frame into a picture of a row |
+//! | `colour` | luma and chroma into RGB |
 //! | `ffmpeg/` | FFmpeg's libraries, safe to call |
 
 mod answer;
+mod colour;
 mod ffmpeg;
 mod film;
 mod picture;

@@ -67,11 +67,17 @@ impl Artist {
                 };
                 self.painter.shrink(&plan, number, part)?;
             }
-            let format = if is_deep { Format::Rgb16 } else { Format::Rgb8 };
             let raster = Raster { width: plan.width, height: plan.height, channels: 3, depth };
-            let converter = &mut self.converter;
+            let colours = frame.colours(bits);
             self.painter.join(raster, part_depth, |planes, pixels| {
-                converter.join(frame, bits, planes, (plan.width, plan.height), format, pixels).map_err(refused)
+                match bits {
+                    8 => {
+                        let length = raster.bytes();
+                        colours.bytes(planes, pixels.get_mut(..length).unwrap_or_default());
+                    }
+                    _ => colours.deep(planes, is_deep, pixels),
+                }
+                Ok(())
             })?;
             return self.painter.paint_resized(&plan, raster, row);
         }

@@ -7,6 +7,7 @@ use ff::AVPixelFormat;
 use ffmpeg_sys_next as ff;
 
 use super::{Error, Picture};
+use crate::colour::Colours;
 
 /// Pixels that are made, interleaved; 16 bits in the machine's own order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +85,6 @@ struct Setting {
 #[derive(Default)]
 pub struct Converter {
     whole: Context,
-    small: Context,
 }
 
 struct Context(*mut ff::SwsContext, Option<Setting>);
@@ -114,42 +114,6 @@ impl Converter {
         let lines = [frame.linesize[0], frame.linesize[1], frame.linesize[2], frame.linesize[3]];
         // SAFETY: these are the planes of the frame that the context was set for.
         unsafe { self.whole.run(&planes, &lines, from_height, format, (width, height), pixels) }
-    }
-
-    /// Three planes of the same size, likewise. They came from `picture`, whose format has `bits` bits a sample.
-    pub fn join(
-        &mut self,
-        picture: &Picture,
-        bits: u32,
-        planes: [&[u8]; 3],
-        (width, height): (u32, u32),
-        format: Format,
-        pixels: &mut [u8],
-    ) -> Result<(), Error> {
-        let (from, sample_bytes) = match bits {
-            8 => (AVPixelFormat::AV_PIX_FMT_YUV444P, 1),
-            9 => (AVPixelFormat::AV_PIX_FMT_YUV444P9LE, 2),
-            10 => (AVPixelFormat::AV_PIX_FMT_YUV444P10LE, 2),
-            12 => (AVPixelFormat::AV_PIX_FMT_YUV444P12LE, 2),
-            14 => (AVPixelFormat::AV_PIX_FMT_YUV444P14LE, 2),
-            _ => (AVPixelFormat::AV_PIX_FMT_YUV444P16LE, 2),
-        };
-        let line = width as usize * sample_bytes;
-        if planes.iter().any(|plane| plane.len() < line * height as usize) {
-            return Err(Error(ff::AVERROR(ff::EINVAL)));
-        }
-        let setting = Setting {
-            from: (width, height, from as c_int),
-            to: (width, height, format.native() as c_int),
-            colours: colours_of(picture),
-        };
-        self.small
-            .set(setting, ff::SWS_BILINEAR | ff::SWS_ACCURATE_RND | ff::SWS_FULL_CHR_H_INT | ff::SWS_FULL_CHR_H_INP)?;
-        let [luma, blue, red] = planes;
-        let line = c_int::try_from(line).unwrap_or(0);
-        let pointers = [luma.as_ptr(), blue.as_ptr(), red.as_ptr(), ptr::null()];
-        // SAFETY: the lengths were checked above.
-        unsafe { self.small.run(&pointers, &[line, line, line, 0], height, format, (width, height), pixels) }
     }
 }
 
@@ -252,6 +216,14 @@ impl Context {
 }
 
 impl Picture {
+    /// How its samples, of so many bits, become RGB.
+    pub fn colours(&self, bits: u32) -> Colours {
+        let (matrix, is_full_range) = colours_of(self);
+        // SAFETY: gives one of a few static tables of four numbers, whatever the matrix.
+        let coefficients = unsafe { *ff::sws_getCoefficients(matrix).cast::<[c_int; 4]>() };
+        Colours { coefficients, is_full_range, bits }
+    }
+
     /// `None` for pixels that are in the memory of a graphics card, or of no format that is known.
     pub fn nature(&self) -> Option<Nature> {
         let format = pixel_format(format_of(self))?;
