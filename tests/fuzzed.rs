@@ -28,6 +28,7 @@ fn configs() {
         fuzzed::config::check(&example[..end]);
     }
     fuzzed::config::check(&example);
+    check_files("tests/fuzzed/found/config", fuzzed::config::check);
 }
 
 #[test]

@@ -210,7 +210,11 @@ fn safe(text: &str) -> String {
 fn excerpt(line: &str, marked_from: usize, marked_chars: usize) -> (String, Range<usize>) {
     let chars = line.chars().count();
     if chars <= EXCERPT_CHARS_MAX {
-        return (safe(line), marked_from..marked_from + marked_chars);
+        let shown = safe(line);
+        // A carriage return at the end is not shown, and may be what is meant.
+        let shown_chars = shown.chars().count();
+        let from = marked_from.min(shown_chars);
+        return (shown, from..(from + marked_chars).min(shown_chars + 1).max(from + 1));
     }
     let from = marked_from.saturating_sub(EXCERPT_LEAD_CHARS).min(chars - EXCERPT_CHARS_MAX);
     let lead = if from > 0 { "..." } else { "" };

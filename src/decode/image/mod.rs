@@ -166,6 +166,10 @@ impl ImageDecoder {
                 None => open::open(format, bytes, &self.limits)?.read_image(place).map_err(refused),
             })?;
         } else {
+            if format == image::ImageFormat::Gif {
+                // Where its data end early the library leaves what was there: nothing of another picture.
+                place.fill(0);
+            }
             decoder.read_image(place).map_err(refused)?;
         }
         self.give_row(pixels, raster, turn, 0.0, &mut scratch.scaler, sink)
