@@ -232,6 +232,9 @@ def test_twenty_thousand_files_while_the_service_is_stopped(project):
     content = (elsewhere / "one.png").read_bytes()
     end = content.index(b"IEND") - 4
     names = [f"{number:06}.png" for number in range(count)]
+    # Folders that are watched: a new one is scanned, and sends nothing.
+    for number in range(20):
+        (project.drop / str(number)).mkdir()
     with project.service() as service:
         started(project)
         service.send_signal(signal.SIGSTOP)
@@ -239,9 +242,7 @@ def test_twenty_thousand_files_while_the_service_is_stopped(project):
             # A text chunk of its own makes each another content.
             text = b"tEXtn\0" + str(number).encode()
             chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
-            folder = project.drop / str(number % 20)
-            folder.mkdir(exist_ok=True)
-            (folder / name).write_bytes(content[:end] + chunk + content[end:])
+            (project.drop / str(number % 20) / name).write_bytes(content[:end] + chunk + content[end:])
         start = time.monotonic()
         service.send_signal(signal.SIGCONT)
         project.wait_for_rows(count, timeout=180)

@@ -442,7 +442,7 @@ def test_a_worker_that_hangs_or_dies_costs_its_source_only(project, videos, tmp_
     run = lambda: subprocess.run([alone / PROGRAM.name, "--config", project.config, "--once"], capture_output=True, text=True, timeout=60)
     for script, reason in (("sleep 60", r"the program was killed: it kept us waiting for more than 1s \(`timeout`\).*"),
                            ("kill -SEGV $$", r"the worker did not answer to the end: the program was killed by signal 11.*"),
-                           ("printf 'times 1\\n12345678rows 1\\nabc'", r"the worker's answer: it ends after 0 of 1 rows and 3 bytes.*")):
+                           ("read task; printf 'times 1\\n12345678rows 1\\nabc'", r"the worker's answer: it ends after 0 of 1 rows and 3 bytes.*")):
         worker.write_text(f"#!/bin/sh\n{script}\n")
         worker.chmod(0o755)
         started = time.monotonic()
