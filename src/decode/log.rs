@@ -177,7 +177,7 @@ fn start(source: &SourceFile, path: &Path, follow: &Follow, decoder: &dyn LogDec
         if size >= part.end && is_same(file, part)? {
             return Ok(Start::At { state: old.clone(), begin: part.end, note: None });
         }
-        if size <= part.head_at && !follow.only_continues {
+        if size <= part.head_at {
             return Ok(Start::Outcome(Outcome::Nothing));
         }
         let cut_at = follow.cut_at.unwrap_or(u64::MAX).min(size);

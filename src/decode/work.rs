@@ -45,24 +45,17 @@ fn take(lane: &Lane, candidate: &Candidate, to_writer: &Sender<ToWriter>) -> Out
     let (path, extension) = (root.join(&candidate.place.below), candidate.place.extension());
     let about = About { path: &path, extension: extension.as_deref(), interrupted: &lane.interrupted };
     let rows = || SourceRows::new(lane, candidate.sequence, to_writer);
-    if let Decoder::Log(decoder) = &lane.decoder {
-        return log::follow(lane, candidate, &**decoder, about, rows)
-            .unwrap_or_else(|failure| failed(candidate, failure));
-    }
-    let opened = SourceFile::open(root, &candidate.place.below, candidate.identity, candidate.writer_was_seen);
-    let source = match opened {
-        Ok(source) => source,
-        Err(failure) => return failed(candidate, failure),
-    };
+    let open = || SourceFile::open(root, &candidate.place.below, candidate.identity, candidate.writer_was_seen);
     let taken = match &lane.decoder {
-        Decoder::Whole(decoder) => {
-            whole(lane, candidate, &source, rows, |bytes, rows| decoder.decode(bytes, about, rows))
-        }
-        Decoder::Stream(decoder) => {
+        Decoder::Whole(decoder) => open()
+            .and_then(|source| whole(lane, candidate, &source, rows, |bytes, rows| decoder.decode(bytes, about, rows))),
+        Decoder::Stream(decoder) => open().and_then(|source| {
             stream(lane, candidate, &source, rows, |reader, rows| decoder.decode(reader, about, rows))
+        }),
+        Decoder::File(decoder) => {
+            open().and_then(|source| file(lane, candidate, &source, rows, |rows| decoder.decode(&source, about, rows)))
         }
-        Decoder::File(decoder) => file(lane, candidate, &source, rows, |rows| decoder.decode(&source, about, rows)),
-        Decoder::Log(_) => Ok(Outcome::Interrupted),
+        Decoder::Log(decoder) => log::follow(lane, candidate, &**decoder, about, rows),
     };
     taken.unwrap_or_else(|failure| failed(candidate, failure))
 }

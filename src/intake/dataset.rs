@@ -61,7 +61,6 @@ pub struct DatasetIntake {
     /// By the wall clock, when the dataset's writer had not begun yet.
     made_ns: i64,
     pub(super) logs: Logs,
-    pub(super) logs_were_read: bool,
 }
 
 /// Known sources that wait to be disposed of; the next scan finds the others.
@@ -109,7 +108,6 @@ impl DatasetIntake {
             unfinished_since: None,
             made_ns: wall_clock_ns(),
             logs: Logs::default(),
-            logs_were_read: false,
         }
     }
 
@@ -217,11 +215,11 @@ impl DatasetIntake {
         let after = Instant::now();
         for index in checked {
             let (Some(folder), Some(due)) = (self.folders.get(index), self.scans_due.get_mut(index)) else { continue };
-            *due = match (self.once, is_settled) {
-                _ if self.logs.hold.is_some() => after + self.logs.hold.unwrap_or_default(),
-                (true, false) => after + watch.settle,
-                (true, true) => after + NEVER,
-                (false, _) => folder.next_check(watch, after),
+            *due = match (self.logs.hold, self.once, is_settled) {
+                (Some(hold), ..) => after + hold,
+                (None, true, false) => after + watch.settle,
+                (None, true, true) => after + NEVER,
+                (None, false, _) => folder.next_check(watch, after),
             };
             if let Some(scanned) = self.scanned.get_mut(index) {
                 *scanned = is_settled;
@@ -305,7 +303,7 @@ impl DatasetIntake {
     /// The files that are new, in order, as many as can be tracked.
     fn find(&mut self, targets: &[(usize, PathBuf)], look: &Look) -> Result<Vec<Found>, LedgerError> {
         let lane = self.lane.clone();
-        let (dataset, watch, made_ns) = (&lane.options.name, &lane.options.watch, self.made_ns);
+        let (watch, made_ns) = (&lane.options.watch, self.made_ns);
         let room = self.tracker.room();
         let mut found: Vec<Found> = Vec::new();
         let mut failure = None;
@@ -341,10 +339,7 @@ impl DatasetIntake {
                 }
                 Err(error) => vec![Problem { path: root.to_owned(), error }],
             };
-            for Problem { path, error } in problems {
-                tracing::warn!(dataset, "not scanned: {}: {error}", path.display());
-                self.note_problem(format!("not scanned: {}: {error}", path.display()));
-            }
+            self.note_not_scanned(problems);
         }
         if let Some(error) = failure {
             return Err(error);
@@ -386,6 +381,13 @@ impl DatasetIntake {
             }
         }
         None
+    }
+
+    pub(super) fn note_not_scanned(&mut self, problems: Vec<Problem>) {
+        for Problem { path, error } in problems {
+            tracing::warn!(dataset = self.lane.options.name, "not scanned: {}: {error}", path.display());
+            self.note_problem(format!("not scanned: {}: {error}", path.display()));
+        }
     }
 
     /// For the report of `--once`; a service has its log.

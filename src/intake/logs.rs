@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::dataset::{DatasetIntake, Found};
 use super::look::{LogLook, Look};
-use super::scan::{Problem, walk};
+use super::scan::{Problem, is_wanted, walk};
 use super::tracker::Due;
 use crate::config::Duplicates;
 use crate::lane::Tally;
@@ -47,6 +47,8 @@ pub struct Logs {
     moved: HashSet<Place>,
     /// Where logs were that are not there any more.
     gone: BTreeSet<Place>,
+    /// The ledger was asked for logs that an earlier run followed.
+    were_read: bool,
 }
 
 /// A file in a scan.
@@ -133,10 +135,7 @@ impl DatasetIntake {
             });
             let problems =
                 walked.map_or_else(|error| vec![Problem { path: root.clone(), error }], |walked| walked.problems);
-            for Problem { path, error } in problems {
-                tracing::warn!(dataset = lane.options.name, "not scanned: {}: {error}", path.display());
-                self.note_problem(format!("not scanned: {}: {error}", path.display()));
-            }
+            self.note_not_scanned(problems);
         }
         if !self.logs_moved_before(look)? {
             self.logs.moved.retain(|place| lane.path_of(place).exists());
@@ -189,17 +188,17 @@ impl DatasetIntake {
 
     /// At the first scan: logs that an earlier run followed to a name that is no source's. Whether it was the first.
     fn logs_moved_before(&mut self, look: &Look) -> Result<bool, LedgerError> {
-        if self.logs_were_read {
+        if self.logs.were_read {
             return Ok(false);
         }
-        self.logs_were_read = true;
+        self.logs.were_read = true;
         for log in look.newest_logs()? {
-            let place = self.place_of(&self.lane.options.base.join(&log.entry.path));
-            let there = fs::symlink_metadata(self.lane.options.base.join(&log.entry.path));
+            let path = self.lane.options.base.join(&log.entry.path);
+            let there = fs::symlink_metadata(&path);
             let is_there = there.is_ok_and(|metadata| FileStatus::from(&metadata).inode == log.entry.identity.inode);
-            if let Some(place) = place
+            if let Some(place) = self.place_of(&path)
                 && is_there
-                && !super::scan::is_wanted(&self.lane.options.watch, &place.below)
+                && !is_wanted(&self.lane.options.watch, &place.below)
             {
                 self.logs.moved.insert(place);
             }
