@@ -13,12 +13,14 @@
 
 mod holder;
 pub mod lease;
+mod mapped_block;
 mod real;
 #[cfg(feature = "simulation")]
 pub mod simulated;
 mod write_back;
 
 pub use holder::lock_holder;
+pub use mapped_block::MappedBlock;
 pub use real::RealDisk;
 
 use std::io::{self, IoSlice};
@@ -86,6 +88,13 @@ pub trait DiskFile: Send + Sync {
     fn sync_data(&self) -> io::Result<()>;
     /// Takes the exclusive lock that lives as long as this open file. `false`: somebody else has it.
     fn try_lock(&self) -> io::Result<bool>;
+    /// The 16 bytes at `offset`, to be stored without a system call; `None` where that cannot be had.
+    ///
+    /// # Errors
+    /// The file is shorter than that, or `offset` is no multiple of 16.
+    fn map_block(&self, _offset: u64) -> io::Result<Option<MappedBlock>> {
+        Ok(None)
+    }
     /// Starts writing these bytes to the device, without waiting. A hint: it makes nothing durable, and may do nothing.
     fn start_write_back(&self, _offset: u64, _bytes: u64) {}
     /// Waits for what [`DiskFile::start_write_back`] began, and where wanted gives up the memory that caches it. An error is

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, FlockOperation, RenameFlags};
 
-use super::{Access, Disk, DiskFile, FileStatus, write_back};
+use super::{Access, Disk, DiskFile, FileStatus, MappedBlock, write_back};
 
 /// At most this many buffers in one `pwritev` (Linux `UIO_MAXIOV`).
 const GATHER_MAX: usize = 1024;
@@ -140,6 +140,10 @@ impl DiskFile for RealFile {
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn map_block(&self, offset: u64) -> io::Result<Option<MappedBlock>> {
+        MappedBlock::of(&self.file, offset)
     }
 
     fn start_write_back(&self, offset: u64, bytes: u64) {

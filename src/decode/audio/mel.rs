@@ -13,8 +13,7 @@
 use std::f64::consts::TAU;
 use std::sync::Arc;
 
-use realfft::num_complex::Complex;
-use realfft::{RealFftPlanner, RealToComplex};
+use npy_ingest_kernels::spectrum::{Complex, RealToComplex, real_fft};
 
 use crate::config::{MelLog, MelNorm, MelOptions, MelScale, MelWindow};
 
@@ -45,7 +44,7 @@ pub(super) struct Scratch {
 
 impl LogMel {
     pub(super) fn new(options: &MelOptions) -> Self {
-        let fft = RealFftPlanner::<f64>::new().plan_fft_forward(options.fft);
+        let fft = real_fft(options.fft);
         Self { options: options.clone(), fft, window: window(options), filters: filters(options) }
     }
 

@@ -9,8 +9,7 @@
 //! - The filter works on blocks whose size depends on the two rates alone: however the samples come in, the result is the
 //!   same.
 
-use rubato::audioadapter_buffers::direct::InterleavedSlice;
-use rubato::{Fft, FixedSync, Indexing, Resampler as _, WindowFunction};
+use npy_ingest_kernels::resample::BlockFilter;
 
 use super::super::{DecodeError, Rejection};
 
@@ -25,13 +24,10 @@ const KEPT_SAMPLES_MAX: usize = 1 << 16;
 
 /// Resamples the frames of one source, interleaved.
 pub(super) struct Resampler {
-    filter: Fft<f32>,
+    filter: BlockFilter,
     channels: usize,
     from: u32,
     to: u32,
-    /// Frames that the filter takes and gives at a time.
-    takes: usize,
-    gives: usize,
     /// Less than the filter takes.
     waiting: Vec<f32>,
     block: Vec<f32>,
@@ -55,30 +51,18 @@ impl Resampler {
             .into());
         }
         let block = usize::try_from(step_in * steps).unwrap_or(usize::MAX);
-        let both = FixedSync::Both;
-        let filter = Fft::<f32>::new_custom(
-            from as usize,
-            to as usize,
-            block,
-            1,
-            channels,
-            WindowFunction::BlackmanHarris2,
-            both,
-        );
+        let filter = BlockFilter::new(from as usize, to as usize, block, channels);
         let filter = filter.map_err(|error| {
             DecodeError::from(Rejection::new(format!("{from} Hz cannot be resampled to {to} Hz: {error}")))
         })?;
-        let (takes, gives, delay) = (filter.input_frames_next(), filter.output_frames_next(), filter.output_delay());
         Ok(Self {
-            filter,
             channels,
             from,
             to,
-            takes,
-            gives,
-            waiting: Vec::with_capacity(takes * channels),
-            block: vec![0.0; gives * channels],
-            delay,
+            waiting: Vec::with_capacity(filter.takes * channels),
+            block: vec![0.0; filter.gives * channels],
+            delay: filter.delay,
+            filter,
             frames_in: 0,
             frames_out: 0,
         })
@@ -91,21 +75,21 @@ impl Resampler {
 
     /// Whether it is worth keeping: it takes little memory.
     pub(super) fn is_small(&self) -> bool {
-        self.takes.max(self.gives) * self.channels <= KEPT_SAMPLES_MAX
+        self.filter.takes.max(self.filter.gives) * self.channels <= KEPT_SAMPLES_MAX
     }
 
     /// As new, for another source.
     pub(super) fn reset(&mut self) {
         self.filter.reset();
         self.waiting.clear();
-        self.delay = self.filter.output_delay();
+        self.delay = self.filter.delay;
         (self.frames_in, self.frames_out) = (0, 0);
     }
 
     /// Takes frames, and appends those that are ready.
     pub(super) fn push(&mut self, mut frames: &[f32], ready: &mut Vec<f32>) -> Result<(), DecodeError> {
         self.frames_in += (frames.len() / self.channels) as u64;
-        let block = self.takes * self.channels;
+        let block = self.filter.takes * self.channels;
         while !frames.is_empty() {
             if self.waiting.is_empty() && frames.len() >= block {
                 let (whole, rest) = frames.split_at(block);
@@ -132,7 +116,7 @@ impl Resampler {
         let wanted = u64::try_from(wanted.div_ceil(u128::from(self.from))).unwrap_or(u64::MAX);
         while self.frames_out < wanted {
             let mut last = std::mem::take(&mut self.waiting);
-            last.resize(self.takes * self.channels, 0.0);
+            last.resize(self.filter.takes * self.channels, 0.0);
             self.filter_block(&last, ready)?;
         }
         let beyond = usize::try_from(self.frames_out - wanted).unwrap_or(usize::MAX);
@@ -141,12 +125,8 @@ impl Resampler {
     }
 
     fn filter_block(&mut self, whole: &[f32], ready: &mut Vec<f32>) -> Result<(), DecodeError> {
-        let unfit = |error: &dyn std::fmt::Display| DecodeError::from(Rejection::new(format!("resampling: {error}")));
-        let input = InterleavedSlice::new(whole, self.channels, self.takes).map_err(|error| unfit(&error))?;
-        let mut output =
-            InterleavedSlice::new_mut(&mut self.block, self.channels, self.gives).map_err(|error| unfit(&error))?;
-        let done = self.filter.process_into_buffer(&input, &mut output, None::<&Indexing>);
-        let (_, given) = done.map_err(|error| unfit(&error))?;
+        let done = self.filter.filter(whole, &mut self.block);
+        let given = done.map_err(|error| Rejection::new(format!("resampling: {error}")))?;
         let late = self.delay.min(given);
         self.delay -= late;
         ready.extend_from_slice(self.block.get(late * self.channels..given * self.channels).unwrap_or_default());

@@ -8,8 +8,7 @@
 //!   [`Painter::paint_resized`] does the rest. Filters and colour matrices are linear, so the result is the same up to
 //!   rounding, and a third of the samples or less have to be touched.
 
-use fast_image_resize::images::{CroppedImage, Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use npy_ingest_kernels::resize::{Crop, FilterType, PixelType, Pixels, Resizer};
 
 use super::fit::Placement;
 use super::orient::{Rectangle, Turn};
@@ -58,7 +57,7 @@ pub struct Part<'a> {
 impl Painter {
     pub fn new(options: &ImageOptions) -> Self {
         let decoder = ImageDecoder::new(options.clone(), Limits::default());
-        Self { decoder, scratch: Scratch::default(), planes: Vec::new(), resizer: Resizer::new() }
+        Self { decoder, scratch: Scratch::default(), planes: Vec::new(), resizer: Resizer::default() }
     }
 
     pub fn options(&self) -> &ImageOptions {
@@ -133,11 +132,9 @@ impl Painter {
         }
         let Some(buffer) = self.planes.get_mut(number) else { return Ok(()) };
         let small = buffer.take(plan.width as usize * plan.height as usize * bytes)?;
-        let mut to = Image::from_slice_u8(plan.width, plan.height, small, pixel).map_err(refused)?;
         // What lies behind the end of a line is no part of the picture and must not be mixed in.
         let line = u32::try_from(part.line_bytes / bytes).unwrap_or(u32::MAX);
-        let lines = ImageRef::new(line, part.height, part.bytes, pixel).map_err(refused)?;
-        let from = CroppedImage::new(&lines, 0, 0, part.width, part.height).map_err(refused)?;
+        let from = Pixels { bytes: part.bytes, width: part.width, height: part.height, line, pixel };
         let along = |start: f64, length: f64, stored: u32, own: u32| {
             let scale = f64::from(own) / f64::from(stored.max(1));
             let start = (start * scale).clamp(0.0, f64::from(own));
@@ -145,11 +142,8 @@ impl Painter {
         };
         let (left, width) = along(plan.source.left, plan.source.width, plan.stored.0, part.width);
         let (top, height) = along(plan.source.top, plan.source.height, plan.stored.1, part.height);
-        let options = ResizeOptions::new()
-            .resize_alg(ResizeAlg::Convolution(filter))
-            .crop(left, top, width, height)
-            .use_alpha(false);
-        self.resizer.resize(&from, &mut to, &options).map_err(refused)?;
+        let crop = Crop { left, top, width, height };
+        self.resizer.convolve(filter, from, crop, small, plan.width, plan.height).map_err(refused)?;
         Ok(())
     }
 

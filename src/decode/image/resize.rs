@@ -10,8 +10,7 @@
 //!   them, and Pillow's choice depends on the direction that it came from (see `area`);
 //! - the division by alpha, which Pillow rounds down.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, MulDiv, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use npy_ingest_kernels::resize::{Crop, FilterType, PixelType, Pixels, Resizer};
 
 use super::Limits;
 use super::area::Averager;
@@ -25,7 +24,6 @@ use crate::decode::{DecodeError, Rejection};
 #[derive(Default)]
 pub(super) struct Scaler {
     convolver: Convolver,
-    alpha: MulDiv,
     averager: Averager,
     resized: Buffer,
     columns: Vec<usize>,
@@ -80,8 +78,8 @@ impl Scaler {
             Filter::Lanczos3 => Some(Kernel { filter: FilterType::Lanczos3, radius: 3.0, overshoots: true }),
         };
         if raster.has_alpha() {
-            let mut image = image_of(bytes, raster)?;
-            self.alpha.multiply_alpha_inplace(&mut image).map_err(refused)?;
+            let resizer = &self.convolver.resizer;
+            resizer.multiply_alpha(bytes, raster.width, raster.height, pixel_type(raster)?).map_err(refused)?;
         }
         let resized = Raster { width, height, ..raster };
         let target = self.resized.take(resized.bytes())?;
@@ -93,8 +91,8 @@ impl Scaler {
             (false, _) => {}
             (true, Depth::U8) => divide_by_alpha(target, raster.channels),
             (true, _) => {
-                let mut image = image_of(target, resized)?;
-                self.alpha.divide_alpha_inplace(&mut image).map_err(refused)?;
+                let resizer = &self.convolver.resizer;
+                resizer.divide_alpha(target, width, height, pixel_type(resized)?).map_err(refused)?;
             }
         }
         Ok(Resized { bytes: target, raster: resized, turn })
@@ -135,9 +133,7 @@ impl Scaler {
     pub fn shrink(&mut self) {
         self.resized.shrink();
         self.convolver.halfway.shrink();
-        if self.convolver.resizer.size_of_internal_buffers() > RETAINED_BYTES_MAX {
-            self.convolver.resizer.reset_internal_buffers();
-        }
+        self.convolver.resizer.shrink(RETAINED_BYTES_MAX);
     }
 }
 
@@ -227,13 +223,12 @@ impl Convolver {
         target: &mut [u8],
         resized: Raster,
     ) -> Result<(), DecodeError> {
-        let from = ImageRef::new(raster.width, raster.height, bytes, pixel_type(raster)?).map_err(refused)?;
-        let mut to = image_of(target, resized)?;
-        let options = ResizeOptions::new()
-            .resize_alg(ResizeAlg::Convolution(kernel.filter))
-            .crop(source.left, source.top, source.width, source.height)
-            .use_alpha(false);
-        self.resizer.resize(&from, &mut to, &options).map_err(refused)?;
+        let (width, height) = (raster.width, raster.height);
+        let from = Pixels { bytes, width, height, line: width, pixel: pixel_type(raster)? };
+        let Rectangle { left, top, width, height } = source;
+        let crop = Crop { left, top, width, height };
+        let resizer = &mut self.resizer;
+        resizer.convolve(kernel.filter, from, crop, target, resized.width, resized.height).map_err(refused)?;
         Ok(())
     }
 }
@@ -265,10 +260,6 @@ fn divide_by_alpha(bytes: &mut [u8], channels: usize) {
             }
         }
     }
-}
-
-fn image_of(bytes: &mut [u8], raster: Raster) -> Result<Image<'_>, Rejection> {
-    Image::from_slice_u8(raster.width, raster.height, bytes, pixel_type(raster)?).map_err(refused)
 }
 
 /// The source index for each of `count` results over a span of one axis of `size` pixels.

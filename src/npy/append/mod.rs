@@ -124,7 +124,8 @@ impl Appender {
         let (dtype, row_shape, fortran_order) =
             (header.dtype.clone(), header.row_shape().to_vec(), header.fortran_order);
         let sizes = (header.row_bytes(), header.data_start, rows);
-        let shared = Arc::new(Shared::new(path, opened.file, sizes, (block, rearranged), options));
+        let shared = Shared::new(path, opened.file, sizes, (block, rearranged), options);
+        let shared = Arc::new(shared.map_err(AppendError::disk("mapping the header of", &opened.path))?);
         let timer = match options.durability {
             Durability::Batch(BatchLimits { delay_max: Some(delay), .. }) => {
                 let shared = shared.clone();

@@ -15,6 +15,9 @@ pub enum Durability {
     Batch(BatchLimits),
     /// Every append is visible when it returns, and nothing is synced. A killed process loses nothing, a power cut may lose
     /// rows that readers saw.
+    ///
+    /// The count is stored through a mapping of the header, where processor and filesystem allow: one system call an append,
+    /// not two. Who makes the file shorter than its header meanwhile ends the process with SIGBUS.
     None,
 }
 

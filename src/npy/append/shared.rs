@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::super::window::CountBlock;
 use super::AppendError;
 use super::options::{AppendOptions, Durability, WriteBack};
-use crate::storage::{DiskFile, is_full, write_all_at, write_block_at};
+use crate::storage::{DiskFile, MappedBlock, is_full, write_all_at, write_block_at};
 
 pub(super) struct Shared {
     pub path: PathBuf,
@@ -25,6 +25,8 @@ pub(super) struct Shared {
     pub rows_max: u64,
     pub options: AppendOptions,
     block: CountBlock,
+    /// The place of the block, where nothing is synced: a sync costs so much more than a write that there it gains nothing.
+    mapped: Option<MappedBlock>,
     state: Mutex<State>,
     /// Something was committed, or failed, or there is work for the thread that commits late batches.
     changed: Condvar,
@@ -49,13 +51,20 @@ pub(super) struct State {
 
 impl Shared {
     /// What is fixed comes with the file: the block of its count, and the header to be written first, if any.
+    ///
+    /// # Errors
+    /// The header cannot be mapped for another reason than that nothing can.
     pub fn new(
         path: PathBuf,
         file: Box<dyn DiskFile>,
         (row_bytes, data_start, rows): (u64, u64, u64),
         (block, rearranged): (CountBlock, Option<Vec<u8>>),
         options: AppendOptions,
-    ) -> Self {
+    ) -> io::Result<Self> {
+        let mapped = match options.durability {
+            Durability::None => file.map_block(block.offset())?,
+            Durability::Each | Durability::Batch(_) => None,
+        };
         let end = data_start.saturating_add(rows.saturating_mul(row_bytes));
         let by_digits = 10_u64.saturating_pow(u32::try_from(block.width()).unwrap_or(u32::MAX)).saturating_sub(1);
         let by_size = i64::MAX.unsigned_abs().saturating_sub(data_start).checked_div(row_bytes).unwrap_or(0);
@@ -71,7 +80,7 @@ impl Shared {
             write_back: end..end,
         };
         let rows_max = by_digits.min(by_size);
-        Self {
+        Ok(Self {
             path,
             file,
             row_bytes,
@@ -79,9 +88,10 @@ impl Shared {
             rows_max,
             options,
             block,
+            mapped,
             state: Mutex::new(state),
             changed: Condvar::new(),
-        }
+        })
     }
 
     /// A thread that panicked while it held the lock has left no half of anything behind: each step sets the state last.
@@ -211,7 +221,14 @@ impl Shared {
         let Some(block) = self.block.with(rows) else {
             return Err(("counting the rows of", io::ErrorKind::InvalidInput.into()));
         };
-        write_block_at(&*self.file, &block, self.block.offset()).map_err(|error| ("writing the count of", error))
+        match &self.mapped {
+            Some(mapped) => {
+                mapped.store(block);
+                Ok(())
+            }
+            None => write_block_at(&*self.file, &block, self.block.offset())
+                .map_err(|error| ("writing the count of", error)),
+        }
     }
 
     /// Makes room for the count, durably, before the first row: a row behind a header without a window would be taken for

@@ -1,4 +1,4 @@
-"""One measurement of a peer, with the same words as the Rust program: CASE FILE ROW_BYTES APPENDS ROWS_AN_APPEND."""
+"""One measurement of a peer of `appends`, with the same words as the Rust program: CASE FILE ROW_BYTES APPENDS ROWS_AN_APPEND."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-//! One measurement of appending, for `benches/append/run`, which runs it in turn with the peers.
+//! One measurement of appending, for `benches/run appends`, which runs it in turn with the peers.
 //!
 //!     append CASE FILE ROW_BYTES APPENDS ROWS_AN_APPEND
 //!
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // `cargo bench` adds `--bench`.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let [case, path, row_bytes, appends, rows] = arguments.as_slice() else {
-        println!("run benches/append/run: it says what is measured, against whom");
+        println!("run benches/run appends: it says what is measured, against whom");
         return Ok(());
     };
     let (path, row_bytes): (&Path, usize) = (Path::new(path), row_bytes.parse()?);

@@ -1,0 +1,8 @@
+//! Resizing of images, resampling of sound and spectra, for the types that rows are made of.
+//!
+//! What is here has no generic parameters, so that it is compiled here and nowhere else. What it means for a row is decided
+//! by its callers, `decode::image` and `decode::audio`.
+
+pub mod resample;
+pub mod resize;
+pub mod spectrum;
