@@ -51,7 +51,7 @@ def count(path):
 
 def latency(place, title):
     settle, median_ms, late_ms = LIMITS[title]
-    folder = records(place, "latency", settle)
+    folder = records(place, f"latency-{settle}", settle)
     service = Service(place, folder)
     output, found, dropped = folder / "out/rows.npy", [], 0
 
