@@ -12,6 +12,8 @@ use crate::storage::{Access, Disk, DiskFile, write_all_at, write_block_at};
 
 /// Small pieces of rows are gathered in buffers of this many bytes before they are written.
 const GATHER_BYTES: usize = 64 << 10;
+/// Once so many bytes were written, the device is asked to take them, so that a sync finds little left to do.
+const WRITE_BACK_BYTES: u64 = 8 << 20;
 
 /// An open file with a header of ours.
 pub struct GrowingFile {
@@ -28,6 +30,8 @@ pub struct GrowingFile {
     staged_rows: u64,
     /// The file's length in bytes as far as our writes may have extended it.
     length_max: u64,
+    /// Before this byte the device has been asked to write. `None` where nobody waits for it.
+    write_back: Option<u64>,
 }
 
 impl std::fmt::Debug for GrowingFile {
@@ -85,7 +89,13 @@ impl GrowingFile {
             pending: Vec::new(),
             staged_rows: rows,
             length_max: status.size,
+            write_back: None,
         })
+    }
+
+    /// From here on the device is asked to write while rows still come: for files that are going to be synced.
+    pub fn write_back(&mut self) {
+        self.write_back = Some(self.offset(self.flushed_rows));
     }
 
     pub fn path(&self) -> &Path {
@@ -154,7 +164,18 @@ impl GrowingFile {
         for (_, bytes) in self.pending.drain(..) {
             recycle(bytes);
         }
+        self.start_write_back();
         Ok(())
+    }
+
+    /// Never waits, and makes nothing durable: the sync does.
+    fn start_write_back(&mut self) {
+        let end = self.offset(self.flushed_rows);
+        let Some(started) = &mut self.write_back else { return };
+        if end - *started >= WRITE_BACK_BYTES {
+            self.file.start_write_back(*started, end - *started);
+            *started = end;
+        }
     }
 
     /// Takes back staged rows: `rows` remain. Their bytes may stay in the file until [`Self::trim`].
@@ -170,6 +191,7 @@ impl GrowingFile {
         }
         self.flushed_rows = self.flushed_rows.min(rows);
         self.staged_rows = self.staged_rows.min(rows);
+        self.write_back = self.write_back.map(|started| started.min(self.offset(rows)));
     }
 
     /// Ends the file after the last flushed row, if anything may lie behind it.

@@ -145,6 +145,10 @@ impl DatasetWriter {
             labels: Labels::default(),
             clean: CleanMark::default(),
         };
+        if writer.options.commit.durability != Durability::None {
+            let files = writer.columns.iter_mut().map(|column| &mut column.file).chain([&mut writer.main]);
+            files.for_each(GrowingFile::write_back);
+        }
         writer.labels.reset(writer.ledger.labels());
         writer
     }
