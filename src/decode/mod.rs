@@ -15,6 +15,7 @@
 //!
 //! Behind each of them the ledger gets the hash of the very bytes that were decoded.
 
+mod ahead;
 pub mod audio;
 mod command;
 mod csv;
@@ -258,6 +259,17 @@ pub trait RowSink {
 
     /// Gives back the last `count` rows of those that [`Self::rows`] gave at last, which were not filled after all.
     fn give_back(&mut self, count: usize);
+
+    /// Copies whole rows of `row_bytes` each, which were made elsewhere.
+    fn copy_rows(&mut self, mut rows: &[u8], row_bytes: usize) -> Result<(), DecodeError> {
+        while !rows.is_empty() {
+            let places = self.rows(rows.len() / row_bytes)?;
+            let (now, later) = rows.split_at(places.len().min(rows.len()));
+            places.copy_from_slice(now);
+            rows = later;
+        }
+        Ok(())
+    }
 
     /// Promises, before the first row, that the rows will be the bytes of the source, all of them and nothing else: their
     /// checksum is then the source's hash, and need not be made.

@@ -1,4 +1,5 @@
-//! The lines of a CSV file, one at a time, in bounded memory, with their numbers.
+//! The lines of a CSV file, one at a time, in bounded memory, with their numbers; or cut into blocks of whole lines, which
+//! several threads take apart.
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
@@ -12,14 +13,31 @@ const BUFFER_BYTES: usize = 256 << 10;
 pub(super) const LINE_BYTES_MAX: usize = 1 << 20;
 /// Fields of one line.
 const FIELDS_MAX: usize = 65_537;
+/// Shorter blocks are not worth the way to another thread.
+const BLOCK_BYTES_MIN: usize = 32 << 10;
+/// No block is longer.
+pub(super) const BLOCK_BYTES_MAX: usize = BUFFER_BYTES;
+
+/// What a byte means in a line without quotes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    Text,
+    Delimiter,
+    LineEnd,
+    Quote,
+}
 
 /// See the module documentation.
 pub(super) struct Lines<'a, 'b> {
-    source: &'a mut SourceReader<'b>,
+    /// `None`: what is held is all there is.
+    source: Option<&'a mut SourceReader<'b>>,
+    /// Behind what is held: bytes from the source's start.
+    position: u64,
     reader: Reader,
     delimiter: u8,
     quote: Option<u8>,
     comment: Option<u8>,
+    meanings: [Meaning; 256],
     buffer: Vec<u8>,
     at: usize,
     held: usize,
@@ -44,10 +62,22 @@ pub(super) struct Lines<'a, 'b> {
     line_start: u64,
 }
 
+/// Whole lines without quotes.
+pub(super) struct Block {
+    /// They are its first `length` bytes.
+    buffer: Vec<u8>,
+    length: usize,
+    /// Behind them: bytes from the source's start.
+    position: u64,
+    ends_before: u64,
+}
+
 /// One line, taken apart.
 pub(super) struct Line<'a> {
     text: &'a [u8],
     ends: &'a [usize],
+    /// Bytes between two fields.
+    gap: usize,
 }
 
 impl<'a> Line<'a> {
@@ -58,7 +88,7 @@ impl<'a> Line<'a> {
     pub(super) fn field(&self, place: usize) -> Option<&'a [u8]> {
         let end = *self.ends.get(place)?;
         let start = match place.checked_sub(1) {
-            Some(before) => *self.ends.get(before)?,
+            Some(before) => *self.ends.get(before)? + self.gap,
             None => 0,
         };
         self.text.get(start..end)
@@ -72,19 +102,52 @@ impl<'a> Line<'a> {
 impl<'a, 'b> Lines<'a, 'b> {
     /// `goes_on`: more may come behind the end of the source, and a line that it cuts short is no line.
     pub(super) fn new(source: &'a mut SourceReader<'b>, options: &CsvOptions, goes_on: bool) -> Self {
+        let position = source.position();
+        Self { source: Some(source), position, goes_on, ..Self::of_nothing(options) }
+    }
+
+    /// Those of a block.
+    pub(super) fn of_block(block: Block, options: &CsvOptions) -> Self {
+        Self {
+            buffer: block.buffer,
+            held: block.length,
+            position: block.position,
+            ends_before: block.ends_before,
+            is_end: true,
+            has_lines: true,
+            ..Self::of_nothing(options)
+        }
+    }
+
+    /// The buffer, for another block.
+    pub(super) fn into_buffer(self) -> Vec<u8> {
+        self.buffer
+    }
+
+    fn of_nothing(options: &CsvOptions) -> Self {
         let mut builder = ReaderBuilder::new();
         builder.delimiter(options.delimiter).comment(options.comment);
         match options.quote {
             Some(quote) => builder.quote(quote),
             None => builder.quoting(false),
         };
+        let mut meanings = [Meaning::Text; 256];
+        let special = [(options.quote, Meaning::Quote), (Some(options.delimiter), Meaning::Delimiter)];
+        let special = special.into_iter().filter_map(|(byte, meaning)| Some((byte?, meaning)));
+        for (byte, meaning) in special.chain([b'\n', b'\r'].map(|byte| (byte, Meaning::LineEnd))) {
+            if let Some(place) = meanings.get_mut(usize::from(byte)) {
+                *place = meaning;
+            }
+        }
         Self {
-            source,
+            source: None,
+            position: 0,
             reader: builder.build(),
             delimiter: options.delimiter,
             quote: options.quote,
             comment: options.comment,
-            buffer: vec![0; BUFFER_BYTES],
+            meanings,
+            buffer: Vec::new(),
             at: 0,
             held: 0,
             is_end: false,
@@ -94,7 +157,7 @@ impl<'a, 'b> Lines<'a, 'b> {
             is_quote_open: false,
             text: vec![0; 4096],
             ends: vec![0; 64],
-            goes_on,
+            goes_on: false,
             is_complete: true,
             has_lines: false,
             are_numbered: true,
@@ -108,6 +171,14 @@ impl<'a, 'b> Lines<'a, 'b> {
         self.line_start = self.end();
         self.line_before = None;
         self.is_quote_open = false;
+        if let Some((start, fields)) = self.take_plain() {
+            self.is_complete = true;
+            return Ok(Some(Line {
+                text: self.buffer.get(start..self.at).unwrap_or_default(),
+                ends: self.ends.get(..fields).unwrap_or_default(),
+                gap: 1,
+            }));
+        }
         let (mut text_bytes, mut fields) = (0, 0);
         loop {
             if self.at == self.held && !self.is_end {
@@ -125,6 +196,11 @@ impl<'a, 'b> Lines<'a, 'b> {
             match result {
                 ReadRecordResult::Record => {
                     self.is_complete = read > 0;
+                    // A comment that the end of the source cuts short is a line for csv-core, with one empty field.
+                    let line = self.buffer.get(self.line_at..self.at).unwrap_or_default();
+                    if !self.is_complete && self.line_before.is_none() && self.lead(line).1.is_empty() {
+                        return Ok(None);
+                    }
                     break;
                 }
                 ReadRecordResult::End => return Ok(None),
@@ -156,12 +232,55 @@ impl<'a, 'b> Lines<'a, 'b> {
         Ok(Some(Line {
             text: self.text.get(..text_bytes).unwrap_or_default(),
             ends: self.ends.get(..fields).unwrap_or_default(),
+            gap: 0,
         }))
+    }
+
+    /// Takes the next line apart where it lies, if it is a plain one as most are: no quotes, something in it, an end that is
+    /// LF or CRLF, and all of it in the buffer. Where its text begins in the buffer, and how many fields it has. The first
+    /// line may begin with a byte order mark, and is left to the reader.
+    fn take_plain(&mut self) -> Option<(usize, usize)> {
+        if !self.has_lines {
+            return None;
+        }
+        // The reader ends a line at the CR, and passes over the LF when it begins the next one.
+        let ended_by_cr = self.at.checked_sub(1).and_then(|before| self.buffer.get(before)) == Some(&b'\r');
+        let is_rest = ended_by_cr && self.buffer.get(self.at..self.held)?.first() == Some(&b'\n');
+        let start = self.at + usize::from(is_rest);
+        let held = self.buffer.get(start..self.held)?;
+        if self.comment.is_some() && held.first().copied() == self.comment {
+            return None;
+        }
+        let mut fields = 0;
+        for (place, byte) in held.iter().enumerate() {
+            match self.meanings.get(usize::from(*byte)).copied()? {
+                Meaning::Text => {}
+                Meaning::Delimiter => {
+                    *self.ends.get_mut(fields)? = place;
+                    fields += 1;
+                }
+                Meaning::LineEnd => {
+                    let end = match (byte, held.get(place + 1)) {
+                        (b'\n', _) => place + 1,
+                        (_, Some(b'\n')) => place + 2,
+                        _ => return None,
+                    };
+                    if place == 0 {
+                        return None;
+                    }
+                    *self.ends.get_mut(fields)? = place;
+                    self.at = start + end;
+                    return Some((start, fields + 1));
+                }
+                Meaning::Quote => return None,
+            }
+        }
+        None
     }
 
     /// Where the last line that [`Self::next`] gave ends: bytes from the source's start.
     pub(super) fn end(&self) -> u64 {
-        self.source.position() - (self.held - self.at) as u64
+        self.position - (self.held - self.at) as u64
     }
 
     /// Whether there was one.
@@ -206,8 +325,11 @@ impl<'a, 'b> Lines<'a, 'b> {
                     line = rest;
                 }
                 [first, ..] if Some(*first) == self.comment => {
+                    // A comment goes on behind a CR.
                     let Some(end) = line.iter().position(|byte| *byte == b'\n') else { return (ends, &[]) };
-                    line = line.get(end..).unwrap_or_default();
+                    let (comment, rest) = line.split_at(end);
+                    ends += line_ends(comment);
+                    line = rest;
                 }
                 _ => return (ends, line),
             }
@@ -223,10 +345,70 @@ impl<'a, 'b> Lines<'a, 'b> {
         let held = self.buffer.get(..self.held).unwrap_or_default();
         // A line that ends in CR alone, at the very end of the buffer, is counted once its LF is known to be missing.
         self.ends_before += line_ends(held);
-        self.held = self.source.fill(&mut self.buffer)?;
-        self.is_end = self.held == 0;
-        (self.at, self.line_at) = (0, 0);
+        (self.at, self.line_at, self.held) = (0, 0, 0);
+        self.fill()
+    }
+
+    /// Reads as much as the buffer takes behind what it holds.
+    fn fill(&mut self) -> Result<(), DecodeError> {
+        let Some(source) = &mut self.source else {
+            self.is_end = true;
+            return Ok(());
+        };
+        self.buffer.resize(BUFFER_BYTES, 0);
+        let read = source.fill(self.buffer.get_mut(self.held..).unwrap_or_default())?;
+        self.held += read;
+        self.position += read as u64;
+        self.is_end = read == 0;
         Ok(())
+    }
+
+    /// Cuts off what another thread can take apart: the whole lines that are held, up to the first quote. `None` where that
+    /// is little; then some lines are to be taken one by one. `spare` is where what comes behind them goes.
+    pub(super) fn cut_block(&mut self, spare: &mut Vec<Vec<u8>>) -> Result<Option<Block>, DecodeError> {
+        if !self.has_lines {
+            return Ok(None);
+        }
+        if self.held - self.at < BLOCK_BYTES_MIN && !self.is_end {
+            self.let_go_of_lines();
+            self.fill()?;
+        }
+        let held = self.buffer.get(self.at..self.held).unwrap_or_default();
+        let quote = self.quote.filter(|quote| held.contains(quote));
+        let plain = quote.and_then(|quote| held.split(|byte| *byte == quote).next()).unwrap_or(held);
+        let length = plain.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        if length < BLOCK_BYTES_MIN {
+            return Ok(None);
+        }
+        self.let_go_of_lines();
+        let rest = self.buffer.get(length..self.held).unwrap_or_default();
+        let mut next = spare.pop().unwrap_or_default();
+        next.clear();
+        next.extend_from_slice(rest);
+        let position = self.position - rest.len() as u64;
+        let ends_before = self.ends_before;
+        self.at = length;
+        self.ends_before += self.ends_of_lines();
+        (self.at, self.line_at, self.held) = (0, 0, rest.len());
+        let buffer = std::mem::replace(&mut self.buffer, next);
+        Ok(Some(Block { buffer, length, position, ends_before }))
+    }
+
+    /// Counts the lines that were taken, and moves what is left to the front of the buffer.
+    fn let_go_of_lines(&mut self) {
+        self.ends_before += self.ends_of_lines();
+        self.buffer.copy_within(self.at..self.held, 0);
+        self.held -= self.at;
+        (self.at, self.line_at) = (0, 0);
+    }
+
+    /// Line ends of what was taken from the buffer.
+    fn ends_of_lines(&self) -> u64 {
+        let taken = self.buffer.get(..self.at).unwrap_or_default();
+        let next = self.buffer.get(self.at..self.held).and_then(<[u8]>::first);
+        // A CR that nothing follows counts with what will.
+        let is_bare = taken.last() == Some(&b'\r') && next.is_some_and(|byte| *byte != b'\n');
+        line_ends(taken) + u64::from(is_bare)
     }
 
     /// Whether the line at hand opens a quote, and has an odd number of them so far.
@@ -255,3 +437,6 @@ fn line_ends(bytes: &[u8]) -> u64 {
     };
     (feeds + returns) as u64
 }
+
+#[cfg(test)]
+mod tests;

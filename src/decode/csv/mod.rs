@@ -11,14 +11,18 @@
 //!   behind them nobody knows where a line begins.
 
 mod lines;
+mod table;
 mod text;
 
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use self::lines::{Line, Lines};
+use self::table::{Loss, Table, TakenBlock};
 use self::text::Texts;
+use super::ahead::Ahead;
 use super::{About, DecodeError, LogDecoder, Rejection, RowSink, SourceReader, StreamDecoder, Taken};
-use crate::config::{ColumnFrom, CsvOptions, OnError};
+use crate::config::{ColumnFrom, CsvOptions};
 
 /// Places that are asked for at a time.
 const BLOCK_ROWS: usize = 256;
@@ -27,34 +31,13 @@ const LISTED_MAX: usize = 20;
 
 /// The csv decoder of one dataset.
 pub struct CsvDecoder {
-    options: CsvOptions,
-    texts: Texts,
-}
-
-/// Lines that were left out.
-#[derive(Debug, Default)]
-struct Loss {
-    lines: u64,
-    /// Which, and why.
-    first: Option<(String, String)>,
-}
-
-impl Loss {
-    fn add(&mut self, line: String, reason: String) {
-        self.lines += 1;
-        self.first.get_or_insert((line, reason));
-    }
-
-    fn note(self) -> Option<String> {
-        let (line, reason) = self.first?;
-        let lines = if self.lines == 1 { "one line".to_owned() } else { format!("{} lines", self.lines) };
-        Some(format!("left out {lines}, the first was {line}: {reason}"))
-    }
+    options: Arc<CsvOptions>,
+    texts: Arc<Texts>,
 }
 
 impl CsvDecoder {
     pub fn new(options: &CsvOptions) -> Self {
-        Self { options: options.clone(), texts: Texts::new(options) }
+        Self { options: Arc::new(options.clone()), texts: Arc::new(Texts::new(options)) }
     }
 
     /// The places of the wanted columns, in the order of the row's values, and how many fields a line has, where that is
@@ -98,53 +81,30 @@ impl CsvDecoder {
     fn take_lines(
         &self,
         lines: &mut Lines<'_, '_>,
-        places: &[usize],
-        mut width: Option<usize>,
+        places: Vec<usize>,
+        width: Option<usize>,
         sink: &mut dyn RowSink,
     ) -> Result<(u64, Option<DecodeError>), DecodeError> {
-        let wanted = places.iter().max().map_or(0, |place| place + 1);
-        let others = self.options.others;
+        let mut table = Table::new(self.options.clone(), self.texts.clone(), places, width);
         let mut loss = Loss::default();
-        let (mut is_end, mut bad, mut end) = (false, None, lines.end());
-        while !is_end {
-            let rows = sink.rows(BLOCK_ROWS)?;
-            let row_bytes = self.texts.row_bytes(rows.len());
-            let mut filled = 0;
-            let count = rows.len() / row_bytes;
-            while filled < count {
-                let line = match lines.next() {
-                    Ok(Some(line)) => line,
-                    Ok(None) => {
-                        is_end = true;
-                        break;
-                    }
-                    Err(error) => {
-                        (is_end, bad) = (true, Some(error));
-                        break;
-                    }
-                };
-                let row = rows.get_mut(filled * row_bytes..(filled + 1) * row_bytes).unwrap_or_default();
-                let fields = line.len();
-                let expected = *width.get_or_insert(if others { fields.max(wanted) } else { wanted });
-                let taken = if fields == expected {
-                    self.texts.take(&line, places, row)
-                } else {
-                    Err(format!("it has {fields} fields, expected {expected}"))
-                };
-                match taken {
-                    Ok(()) => filled += 1,
-                    Err(reason) => {
-                        if self.options.on_error == OnError::Reject {
-                            (is_end, bad) = (true, Some(rejected(format!("{}: {reason}", lines.name()))));
-                            break;
-                        }
-                        loss.add(lines.name(), reason);
-                    }
+        let mut end = lines.end();
+        let mut blocks = None;
+        let bad = loop {
+            if let Some(whole) = table.for_blocks() {
+                let blocks = blocks.get_or_insert_with(|| Blocks::new(whole, lines.are_numbered));
+                if let Some(bad) = blocks.take(lines, &mut loss, &mut end, sink)? {
+                    break Some(bad);
                 }
-                end = lines.end();
             }
-            sink.give_back(count - filled);
-        }
+            let rows = sink.rows(BLOCK_ROWS)?;
+            let count = rows.len() / self.texts.row_bytes(rows.len());
+            let filled = table.fill(lines, rows, &mut loss);
+            sink.give_back(count - filled.rows);
+            end = filled.end.unwrap_or(end);
+            if filled.rows < count {
+                break filled.bad;
+            }
+        };
         if let Some(note) = loss.note() {
             sink.note(note);
         }
@@ -152,11 +112,70 @@ impl CsvDecoder {
     }
 }
 
+/// Blocks of lines that are taken apart by whoever has time.
+struct Blocks {
+    ahead: Ahead<lines::Block, TakenBlock>,
+    spare: Vec<Vec<u8>>,
+}
+
+impl Blocks {
+    fn new(table: Table, are_numbered: bool) -> Self {
+        Self { ahead: Ahead::new(move |block| table.take_block(block, are_numbered)), spare: Vec::new() }
+    }
+
+    /// Takes what can be taken this way. What ended the work, if it has ended.
+    fn take(
+        &mut self,
+        lines: &mut Lines<'_, '_>,
+        loss: &mut Loss,
+        end: &mut u64,
+        sink: &mut dyn RowSink,
+    ) -> Result<Option<DecodeError>, DecodeError> {
+        let mut failed = None;
+        loop {
+            match lines.cut_block(&mut self.spare) {
+                Ok(Some(block)) => self.ahead.give(block),
+                Ok(None) => break,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+            if self.ahead.is_full()
+                && let Some(taken) = self.ahead.take()
+                && let Some(bad) = self.hand_on(taken, loss, end, sink)?
+            {
+                return Ok(Some(bad));
+            }
+        }
+        while let Some(taken) = self.ahead.take() {
+            if let Some(bad) = self.hand_on(taken, loss, end, sink)? {
+                return Ok(Some(bad));
+            }
+        }
+        Ok(failed)
+    }
+
+    fn hand_on(
+        &mut self,
+        taken: TakenBlock,
+        loss: &mut Loss,
+        end: &mut u64,
+        sink: &mut dyn RowSink,
+    ) -> Result<Option<DecodeError>, DecodeError> {
+        sink.copy_rows(&taken.rows, taken.row_bytes)?;
+        loss.join(taken.loss);
+        *end = taken.end.unwrap_or(*end);
+        self.spare.push(taken.buffer);
+        Ok(taken.bad)
+    }
+}
+
 impl StreamDecoder for CsvDecoder {
     fn decode(&self, reader: &mut SourceReader<'_>, _: About<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
         let mut lines = Lines::new(reader, &self.options, false);
         let (places, width) = self.places(&mut lines)?;
-        match self.take_lines(&mut lines, &places, width, sink)? {
+        match self.take_lines(&mut lines, places, width, sink)? {
             (_, Some(error)) => Err(error),
             _ => Ok(()),
         }
@@ -192,7 +211,7 @@ impl LogDecoder for CsvDecoder {
             lines = Lines::new(reader, &self.options, true);
         }
         lines.are_numbered = false;
-        let (end, bad) = self.take_lines(&mut lines, &places, width, sink)?;
+        let (end, bad) = self.take_lines(&mut lines, places, width, sink)?;
         Taken::stopped_at(first, end, bad)
     }
 

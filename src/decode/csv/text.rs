@@ -16,6 +16,8 @@ pub(super) struct Texts {
     values: Vec<Value>,
     /// Beside the empty text.
     missing: Vec<Vec<u8>>,
+    /// Whether one of them begins with this byte.
+    begins_missing: [bool; 256],
     empty_is_missing: bool,
     time_format: TimeFormat,
     row_bytes: usize,
@@ -42,9 +44,16 @@ enum Form {
 impl Texts {
     pub(super) fn new(options: &CsvOptions) -> Self {
         let end = |column: &CsvColumn| column.slot.offset + column.slot.scalar.bytes;
+        let mut begins_missing = [false; 256];
+        for first in options.missing.iter().filter_map(|word| word.as_bytes().first()) {
+            if let Some(begins) = begins_missing.get_mut(usize::from(*first)) {
+                *begins = true;
+            }
+        }
         Self {
             values: options.columns.iter().map(Value::new).collect(),
             missing: options.missing.iter().filter(|word| !word.is_empty()).map(|word| word.clone().into()).collect(),
+            begins_missing,
             empty_is_missing: options.missing.iter().any(String::is_empty),
             time_format: options.time_format,
             row_bytes: options.columns.iter().map(end).max().unwrap_or(1),
@@ -77,8 +86,13 @@ impl Texts {
             return string(kind, order, text, target);
         }
         let text = text.trim_ascii();
-        let is_missing =
-            if text.is_empty() { self.empty_is_missing } else { self.missing.iter().any(|word| word == text) };
+        let is_missing = match text.first() {
+            None => self.empty_is_missing,
+            Some(first) => {
+                self.begins_missing.get(usize::from(*first)) == Some(&true)
+                    && self.missing.iter().any(|word| word == text)
+            }
+        };
         let big = order == ByteOrder::Big;
         match (value.form, kind) {
             (Form::Seconds, _) => {
@@ -155,17 +169,93 @@ fn utf8(text: &[u8]) -> Result<&str, String> {
     std::str::from_utf8(text).map_err(|_| "which is not UTF-8 text".to_owned())
 }
 
-fn whole<Number: FromStr>(text: &[u8]) -> Result<Number, String> {
-    let wrong = || format!("expected an integer that fits {} bytes", size_of::<Number>());
-    utf8(text)?.parse().map_err(|_| wrong())
+fn whole<Number: FromStr + TryFrom<i64>>(text: &[u8]) -> Result<Number, String> {
+    let number = match short_integer(text) {
+        Some(number) => Number::try_from(number).ok(),
+        None => utf8(text)?.parse().ok(),
+    };
+    number.ok_or_else(|| format!("expected an integer that fits {} bytes", size_of::<Number>()))
+}
+
+/// At most 18 digits, with or without a minus before them; no minus zero, which is no integer where there are no negative ones.
+fn short_integer(text: &[u8]) -> Option<i64> {
+    let (is_negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() || digits.len() > 18 {
+        return None;
+    }
+    let mut number = 0;
+    for digit in digits.iter().map(|byte| byte.wrapping_sub(b'0')) {
+        if digit > 9 {
+            return None;
+        }
+        number = number * 10 + i64::from(digit);
+    }
+    match (is_negative, number) {
+        (true, 0) => None,
+        (true, number) => Some(-number),
+        (false, number) => Some(number),
+    }
 }
 
 fn real(text: &[u8]) -> Result<f64, String> {
-    utf8(text)?.parse().map_err(|_| "expected a number".to_owned())
+    match short_decimal(text) {
+        Some(number) => Ok(number),
+        None => utf8(text)?.parse().map_err(|_| "expected a number".to_owned()),
+    }
 }
 
-/// Straight from the text: by way of `f8` it would be rounded twice.
+/// Powers of ten that `f8` holds exactly.
+const POWERS_OF_TEN: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
+    1e21, 1e22,
+];
+/// Integers up to here are exact as `f8`.
+const EXACT_MAX: u64 = 1 << f64::MANTISSA_DIGITS;
+
+/// A decimal without an exponent whose digits, without the point, are an integer up to 2^53: that integer and the power of ten
+/// that divides it are exact, and one division rounds once, as it should (W. D. Clinger, How to Read Floating Point Numbers
+/// Accurately, 1990).
+fn short_decimal(text: &[u8]) -> Option<f64> {
+    let (is_negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    // So many digits cannot overflow.
+    if digits.len() > 19 {
+        return None;
+    }
+    let (mut number, mut point) = (0_u64, None);
+    for (place, byte) in digits.iter().enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            number = number * 10 + u64::from(digit);
+        } else if *byte == b'.' && point.is_none() {
+            point = Some(place);
+        } else {
+            return None;
+        }
+    }
+    let fraction_digits = point.map_or(0, |point| digits.len() - point - 1);
+    let has_digits = digits.len() > usize::from(point.is_some());
+    if !has_digits || number > EXACT_MAX {
+        return None;
+    }
+    let value = number as f64 / POWERS_OF_TEN.get(fraction_digits)?;
+    Some(if is_negative { -value } else { value })
+}
+
+/// Of the nearest `f8`, unless that lies half-way between two `f4`: there only the text knows the nearer one.
 fn single(text: &[u8], number: f64) -> f32 {
+    const LOST_BITS: u32 = f64::MANTISSA_DIGITS - f32::MANTISSA_DIGITS;
+    let lost = number.to_bits() & ((1 << LOST_BITS) - 1);
+    let is_normal =
+        number == 0.0 || (number.abs() >= f64::from(f32::MIN_POSITIVE) && number.abs() < f64::from(f32::MAX));
+    if is_normal && lost != 1 << (LOST_BITS - 1) {
+        return number as f32;
+    }
     utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(number as f32)
 }
 
@@ -278,6 +368,78 @@ mod tests {
             assert!(ns(text, TimeFormat::Seconds).is_err() || ns(text, TimeFormat::Rfc3339).is_err(), "{text}");
         }
         assert_eq!(seconds(b"2024-05-01T12:00:00.25Z", TimeFormat::Rfc3339), Ok(1_714_564_800.25));
+    }
+
+    /// The short ways give what the standard library gives, and leave to it what they do not take.
+    #[test]
+    fn numbers_are_the_nearest_ones() {
+        let mut texts: Vec<String> = [
+            "",
+            "-",
+            ".",
+            "-.",
+            "0",
+            "-0",
+            "+1",
+            "1.",
+            ".5",
+            "-.5",
+            "1..2",
+            "1.2.3",
+            "1e5",
+            "1E-3",
+            "inf",
+            "-nan",
+            "--1",
+            "1-",
+            "9007199254740992",
+            "9007199254740993",
+            "0.0000000000000000001",
+            "123456789012345678",
+            "12345678901234567890",
+            "0.3",
+            "16777217",
+            "16777216.5",
+            "16777219",
+            "1.000000059604644775390625",
+            "340282356779733661637539395458142568447",
+            "1e-40",
+            "-128",
+            "128",
+            "255",
+            "256",
+            "-1",
+            "0x10",
+            " 1",
+            "007",
+            "9223372036854775807",
+            "1٣",
+        ]
+        .map(str::to_owned)
+        .into();
+        // A simple generator of numbers, always the same ones.
+        let mut state = 1_u64;
+        for _ in 0..200_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (digits, fraction) = ((state >> 33) >> (state % 31), state % 17);
+            let text = format!("{digits:020}");
+            let (whole, rest) = text.split_at(20 - fraction as usize);
+            let whole = whole.trim_start_matches('0');
+            texts.push(if state & (1 << 40) == 0 { format!("{whole}.{rest}") } else { format!("-{whole}.{rest}") });
+        }
+        for text in &texts {
+            let bytes = text.as_bytes();
+            let expected: Option<f64> = text.parse().ok();
+            let found = real(bytes).ok();
+            assert_eq!(found.map(f64::to_bits), expected.map(f64::to_bits), "{text}");
+            if let Some(number) = found.filter(|number| !number.is_nan()) {
+                let nearest: f32 = text.parse().unwrap();
+                assert_eq!(single(bytes, number).to_bits(), nearest.to_bits(), "{text} as f4");
+            }
+            assert_eq!(whole::<i64>(bytes).ok(), text.parse().ok(), "{text}");
+            assert_eq!(whole::<u64>(bytes).ok(), text.parse().ok(), "{text}");
+            assert_eq!(whole::<i8>(bytes).ok(), text.parse().ok(), "{text}");
+        }
     }
 
     #[test]

@@ -15,21 +15,25 @@
 mod checksum;
 
 use std::io;
+use std::sync::Arc;
 
 use self::checksum::Checksum;
-use super::values::{Plan, Value};
+use super::ahead::Ahead;
+use super::values::{BadValue, Plan, Value};
 use super::{About, DecodeError, LogDecoder, Rejection, RowSink, SourceReader, StreamDecoder, Taken};
 use crate::config::{OnError, RecordsOptions};
 
 /// So many bytes without a record are looked through again by the next part of a log; more are left out.
 const LOST_BYTES_MAX: u64 = 1 << 20;
+/// Rows that are converted at a time have so many bytes at most.
+const BLOCK_ROW_BYTES_MAX: usize = 4 << 20;
 /// Bytes that are read at a time, or four records.
-const BUFFER_BYTES: usize = 1 << 20;
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// The records decoder of one dataset.
 pub struct RecordsDecoder {
     options: RecordsOptions,
-    plan: Plan,
+    plan: Arc<Plan>,
     checksum: Option<Checksum>,
 }
 
@@ -86,7 +90,7 @@ impl RecordsDecoder {
             }
         }
         let checksum = options.checksum.as_ref().map(Checksum::new);
-        Self { options: options.clone(), plan, checksum }
+        Self { options: options.clone(), plan: Arc::new(plan), checksum }
     }
 
     /// Records that are rows, straight into their places.
@@ -104,7 +108,45 @@ impl RecordsDecoder {
         Ok(())
     }
 
-    /// All others. `goes_on`: more may come behind the end, and what is not complete is left. Where it stopped: behind the
+    /// Records that become rows one like the other, in blocks, by whoever has time. Where it stopped, and why, as below.
+    fn convert_plain(
+        &self,
+        reader: &mut SourceReader<'_>,
+        sink: &mut dyn RowSink,
+    ) -> Result<(u64, Option<DecodeError>), DecodeError> {
+        let (length, row_bytes) = (self.options.length, self.plan.row_bytes().max(1));
+        let of_block = (BUFFER_BYTES / length).min(BLOCK_ROW_BYTES_MAX / row_bytes).max(1);
+        let plan = self.plan.clone();
+        let ahead = Ahead::new(move |(records, mut rows): (Vec<u8>, Vec<u8>)| {
+            rows.resize(records.len() / length * row_bytes, 0);
+            let (good, bad) = convert(&plan, &records, length, &mut rows);
+            (good, bad, records, rows)
+        });
+        let mut spare = Vec::new();
+        let mut end = reader.position();
+        let mut left = reader.remaining() / length as u64;
+        loop {
+            while left > 0 && !ahead.is_full() {
+                let count = usize::try_from(left).unwrap_or(of_block).min(of_block);
+                let (mut records, rows): (Vec<u8>, _) = spare.pop().unwrap_or_default();
+                records.resize(count * length, 0);
+                if reader.fill(&mut records)? < records.len() {
+                    return Err(shrank());
+                }
+                left -= count as u64;
+                ahead.give((records, rows));
+            }
+            let Some((good, bad, records, rows)) = ahead.take() else { return Ok((end, None)) };
+            sink.copy_rows(rows.get(..good * row_bytes).unwrap_or_default(), row_bytes)?;
+            end += (good * length) as u64;
+            if let Some(bad) = bad {
+                return Ok((end, Some(rejected(format!("the record at byte {end}: {}", bad.text)))));
+            }
+            spare.push((records, rows));
+        }
+    }
+
+    /// Records with a marker or a checksum. `goes_on`: more may come behind the end, and what is not complete is left. Where it stopped: behind the
     /// last record that was taken or left out, or at a bad one, with the reason.
     fn convert_records(
         &self,
@@ -160,7 +202,7 @@ impl RecordsDecoder {
         Ok((end, bad))
     }
 
-    /// Whether a record is a row, byte by byte, and none can be bad.
+    /// Whether nothing tells where a record begins, or whether it is good, but its place.
     fn is_plain(&self) -> bool {
         self.options.sync.is_empty() && self.checksum.is_none()
     }
@@ -192,7 +234,9 @@ impl StreamDecoder for RecordsDecoder {
             }
             return self.move_records(reader, sink);
         }
-        match self.convert_records(reader, false, sink)? {
+        let converted =
+            if is_plain { self.convert_plain(reader, sink) } else { self.convert_records(reader, false, sink) };
+        match converted? {
             (_, Some(error)) => Err(error),
             _ => Ok(()),
         }
@@ -217,7 +261,8 @@ impl LogDecoder for RecordsDecoder {
             self.move_records(reader, sink)?;
             return Ok(Taken { first, end: reader.position(), stopped: None });
         }
-        let (end, bad) = self.convert_records(reader, true, sink)?;
+        let (end, bad) =
+            if self.is_plain() { self.convert_plain(reader, sink)? } else { self.convert_records(reader, true, sink)? };
         Taken::stopped_at(first, end, bad)
     }
 
@@ -245,11 +290,6 @@ impl Walk<'_> {
     /// Takes what can be taken, and returns how many bytes that were.
     fn run(&mut self, sink: &mut dyn RowSink) -> Result<usize, DecodeError> {
         let RecordsOptions { length, sync, .. } = &self.decoder.options;
-        if sync.is_empty() && self.decoder.checksum.is_none() {
-            let whole = self.data.len() - self.data.len() % length;
-            self.emit(0, whole, sink)?;
-            return Ok(whole);
-        }
         let (mut at, mut run) = (0, 0);
         loop {
             if self.lost.is_some() {
@@ -357,18 +397,8 @@ impl Walk<'_> {
         while at < to {
             let rows = sink.rows((to - at) / length)?;
             let count = rows.len() / row_bytes;
-            let (mut good, mut bad) = (count, None);
-            // Values are converted column by column: those before a bad one are whole only once they went through alone.
-            loop {
-                let records = self.data.get(at..at + good * length).unwrap_or_default();
-                match decoder.plan.convert(records, rows.get_mut(..good * row_bytes).unwrap_or_default()) {
-                    Ok(()) => break,
-                    Err(found) => {
-                        good = found.record;
-                        bad = Some(found);
-                    }
-                }
-            }
+            let records = self.data.get(at..at + count * length).unwrap_or_default();
+            let (good, bad) = convert(&decoder.plan, records, length, rows);
             if let Some(bad) = bad {
                 sink.give_back(count - good);
                 let place = self.begin + (at + good * length) as u64;
@@ -392,6 +422,22 @@ impl RecordsDecoder {
         match &self.checksum {
             Some(checksum) => checksum.check(record),
             None => Ok(()),
+        }
+    }
+}
+
+/// Converts records into as many rows. How many of them are good, and what is wrong with the next one.
+fn convert(plan: &Plan, records: &[u8], length: usize, rows: &mut [u8]) -> (usize, Option<BadValue>) {
+    let (mut good, mut bad) = (records.len() / length, None);
+    // Values are converted column by column: those before a bad one are whole only once they went through alone.
+    loop {
+        let records = records.get(..good * length).unwrap_or_default();
+        match plan.convert(records, rows.get_mut(..good * plan.row_bytes()).unwrap_or_default()) {
+            Ok(()) => return (good, bad),
+            Err(found) => {
+                good = found.record;
+                bad = Some(found);
+            }
         }
     }
 }

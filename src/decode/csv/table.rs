@@ -1,0 +1,149 @@
+//! Lines into rows, once the columns are known: a line has so many fields, and those at certain places are the values.
+
+use std::sync::Arc;
+
+use super::lines::{BLOCK_BYTES_MAX, Block, Lines};
+use super::text::Texts;
+use super::{BLOCK_ROWS, rejected};
+use crate::config::{CsvOptions, OnError};
+use crate::decode::DecodeError;
+
+/// Rows of one block have so many bytes at most, however short its lines are.
+const BLOCK_ROW_BYTES_MAX: usize = 16 << 20;
+
+/// See the module documentation.
+#[derive(Clone)]
+pub(super) struct Table {
+    options: Arc<CsvOptions>,
+    texts: Arc<Texts>,
+    /// Of the values, in the order of the row.
+    places: Arc<[usize]>,
+    /// Fields that a line has at least.
+    wanted: usize,
+    /// Fields that each line has. `None` before the first one.
+    width: Option<usize>,
+}
+
+/// What became of some lines.
+pub(super) struct Filled {
+    /// Fewer than there are places for: the lines are at their end.
+    pub(super) rows: usize,
+    /// Behind the last line that was taken or left out. `None`: there was none.
+    pub(super) end: Option<u64>,
+    /// What ended them, if it was not the end of the source.
+    pub(super) bad: Option<DecodeError>,
+}
+
+/// What became of a block.
+pub(super) struct TakenBlock {
+    pub(super) rows: Vec<u8>,
+    pub(super) row_bytes: usize,
+    pub(super) end: Option<u64>,
+    pub(super) bad: Option<DecodeError>,
+    pub(super) loss: Loss,
+    /// For another block.
+    pub(super) buffer: Vec<u8>,
+}
+
+/// Lines that were left out.
+#[derive(Debug, Default)]
+pub(super) struct Loss {
+    lines: u64,
+    /// Which, and why.
+    first: Option<(String, String)>,
+}
+
+impl Loss {
+    fn add(&mut self, line: String, reason: String) {
+        self.lines += 1;
+        self.first.get_or_insert((line, reason));
+    }
+
+    /// With those that came behind.
+    pub(super) fn join(&mut self, later: Self) {
+        self.lines += later.lines;
+        self.first = self.first.take().or(later.first);
+    }
+
+    pub(super) fn note(self) -> Option<String> {
+        let (line, reason) = self.first?;
+        let lines = if self.lines == 1 { "one line".to_owned() } else { format!("{} lines", self.lines) };
+        Some(format!("left out {lines}, the first was {line}: {reason}"))
+    }
+}
+
+impl Table {
+    pub(super) fn new(options: Arc<CsvOptions>, texts: Arc<Texts>, places: Vec<usize>, width: Option<usize>) -> Self {
+        let wanted = places.iter().max().map_or(0, |place| place + 1);
+        Self { options, texts, places: places.into(), wanted, width }
+    }
+
+    /// The same for blocks of lines, once it is known what a line is; `None` before, and where the rows of a block could be
+    /// many times as long as its lines.
+    pub(super) fn for_blocks(&self) -> Option<Self> {
+        let row_bytes = self.texts.row_bytes(0);
+        // A field has a byte at least: what separates it from the next one.
+        let rows_max = BLOCK_BYTES_MAX / self.width?.max(2);
+        (rows_max.saturating_mul(row_bytes) <= BLOCK_ROW_BYTES_MAX).then(|| self.clone())
+    }
+
+    /// Fills whole rows.
+    pub(super) fn fill(&mut self, lines: &mut Lines<'_, '_>, rows: &mut [u8], loss: &mut Loss) -> Filled {
+        let row_bytes = self.texts.row_bytes(rows.len());
+        let mut filled = Filled { rows: 0, end: None, bad: None };
+        let mut places = rows.chunks_exact_mut(row_bytes);
+        let Some(mut row) = places.next() else { return filled };
+        loop {
+            let line = match lines.next() {
+                Ok(Some(line)) => line,
+                Ok(None) => return filled,
+                Err(error) => return Filled { bad: Some(error), ..filled },
+            };
+            let fields = line.len();
+            let first = if self.options.others { fields.max(self.wanted) } else { self.wanted };
+            let expected = *self.width.get_or_insert(first);
+            let taken = if fields == expected {
+                self.texts.take(&line, &self.places, row)
+            } else {
+                Err(format!("it has {fields} fields, expected {expected}"))
+            };
+            match taken {
+                Ok(()) => {
+                    filled.rows += 1;
+                    filled.end = Some(lines.end());
+                    match places.next() {
+                        Some(next) => row = next,
+                        None => return filled,
+                    }
+                }
+                Err(reason) if self.options.on_error == OnError::Reject => {
+                    let bad = Some(rejected(format!("{}: {reason}", lines.name())));
+                    return Filled { bad, ..filled };
+                }
+                Err(reason) => {
+                    loss.add(lines.name(), reason);
+                    filled.end = Some(lines.end());
+                }
+            }
+        }
+    }
+
+    /// All lines of a block, in whichever thread.
+    pub(super) fn take_block(&self, block: Block, are_numbered: bool) -> TakenBlock {
+        let mut table = self.clone();
+        let mut lines = Lines::of_block(block, &self.options);
+        lines.are_numbered = are_numbered;
+        let row_bytes = self.texts.row_bytes(0);
+        let (mut rows, mut loss, mut end) = (Vec::new(), Loss::default(), None);
+        loop {
+            let before = rows.len();
+            rows.resize(before + BLOCK_ROWS * row_bytes, 0);
+            let filled = table.fill(&mut lines, rows.get_mut(before..).unwrap_or_default(), &mut loss);
+            rows.truncate(before + filled.rows * row_bytes);
+            end = filled.end.or(end);
+            if filled.rows < BLOCK_ROWS {
+                return TakenBlock { rows, row_bytes, end, bad: filled.bad, loss, buffer: lines.into_buffer() };
+            }
+        }
+    }
+}
