@@ -13,7 +13,7 @@ from pathlib import Path
 from pairs import OURS, measure, verdicts
 from place import Place
 
-TOPICS = ["appends", "images", "videos", "sound", "latency", "readers"]
+TOPICS = ["appends", "images", "videos", "sound", "logs", "latency", "readers"]
 
 
 def arguments():

@@ -6,6 +6,7 @@ The peer of a latency is the target: there is none that does the same.
 import os
 import socket
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -93,7 +94,7 @@ def start_up(place, title):
 
     def python():
         start = time.perf_counter()
-        subprocess.run(["python3", "-c", "import numpy"], check=True)
+        subprocess.run([sys.executable, "-c", "import numpy"], check=True)
         return time.perf_counter() - start
 
     return Line(title, {OURS: service, "python3 -c 'import numpy'": python}, 1, "starts", apart=("python3 -c 'import numpy'",))
