@@ -43,6 +43,8 @@ impl Decoder {
             let named = |error| (error, name.clone());
             Error::check(ff::avcodec_parameters_to_context(decoder.0, parameters)).map_err(named)?;
             (*decoder.0).pkt_timebase = time_base;
+            // One more than there are cores for: while this thread makes a row, all of them can decode.
+            let threads = if threads > 1 { threads + 1 } else { 1 };
             (*decoder.0).thread_count = c_int::try_from(threads).unwrap_or(1);
             // Pictures of more pixels than an image may have are refused before there is memory for them.
             (*decoder.0).max_pixels = 400_000_000;
