@@ -421,7 +421,8 @@ mod tests {
         let mut state = 1_u64;
         for _ in 0..200_000 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let (digits, fraction) = ((state >> 33) >> (state % 31), state % 17);
+            // Of all lengths: up to 2^64.
+            let (digits, fraction) = ((state ^ (state >> 29)) >> ((state >> 58) & 63), (state >> 40) % 21);
             let text = format!("{digits:020}");
             let (whole, rest) = text.split_at(20 - fraction as usize);
             let whole = whole.trim_start_matches('0');

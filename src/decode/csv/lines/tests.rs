@@ -64,7 +64,11 @@ fn lines_of_blocks_are_those_of_the_file() {
     for number in 0..12_000_u32 {
         let ending = if number % 7 == 0 { "\r\n" } else { "\n" };
         match number % 3000 {
-            17 => text.extend_from_slice(format!("\"{number}\nand more\",x{ending}").as_bytes()),
+            // The second one goes on where a buffer ends.
+            17 => {
+                let more = "and more\n".repeat(if number == 3017 { 20_000 } else { 1 });
+                text.extend_from_slice(format!("\"{number}\n{more}\",x{ending}").as_bytes());
+            }
             18 => text.extend_from_slice(b"\n# a comment, with \"\r\n"),
             _ => text.extend_from_slice(format!("{number},{},{:040}{ending}", number / 3, 7).as_bytes()),
         }
@@ -115,7 +119,7 @@ fn by_the_reader(options: &CsvOptions, mut text: &[u8]) -> (Vec<Vec<Vec<u8>>>, V
     builder.quoting(options.quote.is_some());
     let mut reader = builder.build();
     let (mut lines, mut numbers, all) = (Vec::new(), Vec::new(), text);
-    let (mut bytes, mut ends) = (vec![0; 100], vec![0; 100]);
+    let (mut bytes, mut ends) = (vec![0; 200_000], vec![0; 100]);
     let (mut counted, mut ends_before) = (0, 0);
     loop {
         let at = all.len() - text.len();
