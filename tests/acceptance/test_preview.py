@@ -77,3 +77,49 @@ def test_init_takes_the_size_that_all_pictures_have(tmp_path):
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("no picture")
     assert "files of type txt, expected pictures" in run("init", tmp_path / "texts", check=1).stderr
+
+
+def taken(tmp_path, folder):
+    """What the config of `init` for a folder makes of it."""
+    config = run("init", folder).stdout
+    (tmp_path / "ingest.toml").write_text(config)
+    run("--config", tmp_path / "ingest.toml", "--once")
+    return config, np.load(tmp_path / "data" / f"{folder.name}.npy")
+
+
+def test_init_guesses_the_types_of_a_table(tmp_path):
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    (folder / "a.csv").write_text("when,speed,gear,driver\n2024-05-01T12:00:00Z,1.5,3,Ada\n2024-05-01 12:00:01,,4,\"Lovelace, the first\"\n")
+    (folder / "b.csv").write_text("when,speed,gear,driver\n2024-05-01T12:00:02Z,2,5,Bob\n")
+    config, rows = taken(tmp_path, folder)
+    assert "2 .csv, columns by 2 lines of a.csv" in config
+    assert rows.dtype == [("when", "<M8[ns]"), ("speed", "<f8"), ("gear", "<i8"), ("driver", "<U32")]
+    assert list(rows["gear"]) == [3, 4, 5] and rows["driver"][1] == "Lovelace, the first" and np.isnan(rows["speed"][1])
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    (plain / "a.csv").write_text("1;2.5\n3;4\n")
+    config, rows = taken(tmp_path, plain)
+    assert "header = false" in config and rows["column1"].tolist() == [2.5, 4]
+    twice = tmp_path / "twice"
+    twice.mkdir()
+    (twice / "a.tsv").write_text("x\tx\n1\t2\n")
+    assert taken(tmp_path, twice)[1].tolist() == [(1, 2)]
+    (twice / "a.tsv").write_text("")
+    assert "found no lines of values" in run("init", twice, check=1).stderr
+
+
+def test_init_knows_videos_from_sound_and_tracks_from_tables(tmp_path):
+    films = tmp_path / "films"
+    films.mkdir()
+    subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=10:duration=3", "-f", "lavfi", "-i",
+                    "sine=duration=3", films / "a.mp4"], check=True)
+    (films / "notes.txt").write_text("another file")
+    config, rows = taken(tmp_path, films)
+    assert "[dataset.video]" in config and "1 other file that are not taken" in config.replace("is not", "are not")
+    assert rows.shape == (3, 224, 224, 3) and np.load(tmp_path / "data" / "films.time.npy").tolist() == [0, 1, 2]
+    tracks = tmp_path / "tracks"
+    tracks.mkdir()
+    (tracks / "a.nmea").write_text("$GPRMC,123519,A,4807.038,N,01131.000,E,022.4,084.4,230394,003.1,W*6A\n")
+    rows = taken(tmp_path, tracks)[1]
+    assert rows["time"][0] == np.datetime64("1994-03-23T12:35:19") and abs(rows["latitude"][0] - 48.1173) < 1e-4
