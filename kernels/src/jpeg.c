@@ -57,22 +57,29 @@ int npy_jpeg_is_vectorised(void)
     return jsimd_can_idct_islow() != 0;
 }
 
-/* NULL where there is no memory. */
-struct npy_jpeg *npy_jpeg_new(void)
+/* 0 where there is no memory. */
+static int begin(struct npy_jpeg *decoder)
 {
-    struct npy_jpeg *decoder = calloc(1, sizeof *decoder);
-    if (decoder == NULL)
-        return NULL;
     decoder->codec.err = jpeg_std_error(&decoder->errors);
     decoder->errors.error_exit = refuse;
     decoder->errors.emit_message = hear;
     decoder->errors.output_message = say_nothing;
     if (setjmp(decoder->refused)) {
         jpeg_destroy_decompress(&decoder->codec);
+        return 0;
+    }
+    jpeg_create_decompress(&decoder->codec);
+    return 1;
+}
+
+/* NULL where there is no memory. */
+struct npy_jpeg *npy_jpeg_new(void)
+{
+    struct npy_jpeg *decoder = calloc(1, sizeof *decoder);
+    if (decoder != NULL && !begin(decoder)) {
         free(decoder);
         return NULL;
     }
-    jpeg_create_decompress(&decoder->codec);
     return decoder;
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The decoder can give a half, a quarter or an eighth of the size by doing less, not more: it takes the low frequencies of
 //! each block only. What is left out is what the filter would take out as well, as long as enough pixels remain for it
-//! ([`spare`]). And it can leave out columns and lines that nobody looks at.
+//! ([`SPARE`]). And it can leave out columns and lines that nobody looks at.
 
 use npy_ingest_kernels::jpeg::Wish;
 
@@ -16,6 +16,10 @@ use crate::config::Filter;
 /// Pixels beyond those that the filter looks at, on each side. Chroma of a cut picture has no neighbours beyond the cut, so
 /// the pixels next to it differ; and roundings.
 const MARGIN_PIXELS: f64 = 8.0;
+
+/// How many times as large as the target the decoded picture is at least, in both directions. With photographs of all kinds
+/// the rows then differ from those of the whole by 0.7 on average at most, and by 8 at worst; with 2, by 1.9 and 13.
+const SPARE: f64 = 3.0;
 
 /// What the decoder is asked for, and what its pixels are then.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -59,24 +63,16 @@ pub(super) fn part(frame: PlainJpeg, filter: Filter, placement: &Placement, turn
     JpegPart { wish, raster, placement: Placement { source, ..*placement } }
 }
 
-/// How many times as large as the target a picture has to be, in both directions, for a filter to give what it gives of the
-/// whole. `None`: whatever its size.
-fn spare(filter: Filter) -> Option<f64> {
-    match filter {
-        // Picks pixels, which have to be there.
-        Filter::Nearest => None,
-        // Takes whole pixels, so that its edges are as coarse as they are.
-        Filter::Area => Some(8.0),
-        Filter::Bilinear | Filter::Bicubic | Filter::Lanczos3 => Some(2.0),
-    }
-}
-
 /// The size to decode at, in eighths.
 fn eighths(filter: Filter, source: Rectangle, width: u32, height: u32) -> u32 {
-    let Some(spare) = spare(filter) else { return 8 };
+    match filter {
+        // One picks pixels, which have to be there; the other takes whole pixels, and its edges would be as coarse as they are.
+        Filter::Nearest | Filter::Area => return 8,
+        Filter::Bilinear | Filter::Bicubic | Filter::Lanczos3 => {}
+    }
     let enough = |eighths: &u32| {
         let scale = f64::from(*eighths) / 8.0;
-        source.width * scale >= spare * f64::from(width) && source.height * scale >= spare * f64::from(height)
+        source.width * scale >= SPARE * f64::from(width) && source.height * scale >= SPARE * f64::from(height)
     };
     // Others have no vector instructions.
     [1, 2, 4].into_iter().find(enough).unwrap_or(8)

@@ -167,20 +167,19 @@ fn a_fraction_of_the_size_is_decoded_where_enough_remains() {
         for (rows, columns, expected) in [
             (480, 640, 8),
             (960, 1280, 8),
-            (121, 160, 8),
-            (120, 160, 4),
-            (120, 161, 8),
-            (61, 80, 4),
-            (60, 80, 2),
-            (31, 40, 2),
-            (30, 40, 1),
+            (81, 106, 8),
+            (80, 106, 4),
+            (80, 107, 8),
+            (41, 53, 4),
+            (40, 53, 2),
+            (21, 26, 2),
+            (20, 26, 1),
             (1, 1, 1),
         ] {
             assert_eq!(eighths(filter, rows, columns), expected, "{filter:?} to {columns} x {rows}");
         }
     }
-    assert_eq!((eighths(Filter::Area, 60, 80), eighths(Filter::Area, 30, 40), eighths(Filter::Area, 7, 10)), (8, 4, 1));
-    assert_eq!(eighths(Filter::Nearest, 1, 1), 8);
+    assert_eq!((eighths(Filter::Nearest, 1, 1), eighths(Filter::Area, 1, 1)), (8, 8));
 }
 
 /// What is left out is not looked at, and what is given is as in the whole picture, to the last bit.
@@ -231,13 +230,13 @@ fn a_part_is_the_same_as_in_the_whole_picture() {
 #[test]
 fn the_kernel_never_reaches_the_sides_that_were_cut() {
     let bytes = file(COLOUR, 501, 120);
-    let options = ImageOptions { fit: Fit::Cover, filter: Filter::Lanczos3, ..options(3, 60, 60) };
+    let options = ImageOptions { fit: Fit::Cover, filter: Filter::Lanczos3, ..options(3, 20, 20) };
     let (_, part) = part_of(&bytes, &options);
-    // 120 of 501 pixels are taken, from 190.5 on; the kernel looks 6 further.
+    // 120 of 501 columns are taken, from 190.5 on; at half the size the kernel looks 9 further.
     assert_eq!((part.wish.eighths, part.wish.left % 8), (4, 0));
     let (left, right) = (part.placement.source.left, part.placement.source.left + part.placement.source.width);
-    assert!(left - 3.0 >= 2.0 && right + 3.0 <= f64::from(part.wish.part_width) - 2.0, "{part:?}");
-    assert!(part.wish.part_width < 120, "{part:?}");
+    assert!(left - 9.0 >= 2.0 && right + 9.0 <= f64::from(part.wish.part_width) - 2.0, "{part:?}");
+    assert!(part.wish.part_width < 100, "{part:?}");
 }
 
 /// A file that something is wrong with ends as it always did, with the same words or the same pixels.
@@ -252,9 +251,15 @@ fn damaged_files_end_as_before() {
     };
     let options = ImageOptions { fit: Fit::Cover, ..options(3, 20, 20) };
     let (mut refused, mut passed) = (0, 0);
-    for (name, kind) in samplings() {
-        let whole = file(kind, 90, 60);
-        for _ in 0..150 {
+    let mut files: Vec<(String, Vec<u8>)> =
+        samplings().into_iter().map(|(name, kind)| (name.to_owned(), file(kind, 90, 60))).collect();
+    // Others have codes of many lengths, in which more damage looks like a picture.
+    for name in ["odd/UPPER.JPG", "odd/progressive.jpg", "photos/nature/cat-face.jpg", "photos/space/rocket-tall.jpg"] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name);
+        files.push((name.to_owned(), std::fs::read(path).unwrap()));
+    }
+    for (name, whole) in files {
+        for _ in 0..100 {
             let mut bytes = whole.clone();
             for _ in 0..1 + next() % 3 {
                 let place = next() % bytes.len();
@@ -268,7 +273,7 @@ fn damaged_files_end_as_before() {
             }
         }
     }
-    assert!(refused > 100 && passed > 100, "{refused} refused, {passed} passed");
+    assert!(refused > 100 && passed > 40, "{refused} refused, {passed} passed");
 }
 
 #[test]
