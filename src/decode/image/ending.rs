@@ -30,6 +30,7 @@ pub(super) struct Outline<'a> {
     /// Memory that decoding takes besides the pixels.
     pub further_bytes: u64,
     /// What a plain JPEG's header says.
+    #[cfg_attr(not(feature = "turbo"), allow(dead_code))]
     pub plain_jpeg: Option<PlainJpeg>,
 }
 

@@ -31,6 +31,7 @@ mod filled;
 mod fit;
 mod frames;
 mod jpeg_end;
+#[cfg_attr(not(feature = "turbo"), allow(dead_code))]
 mod jpeg_frame;
 #[cfg(feature = "turbo")]
 mod jpeg_part;
