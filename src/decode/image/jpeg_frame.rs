@@ -45,7 +45,8 @@ impl Headers {
             0xDA => {
                 self.scans += 1;
                 let all = self.frame.map(|frame| frame.components) == body.first().map(|count| usize::from(*count));
-                self.odd |= !self.progressive && !(all && self.scans == 1);
+                let is_whole = all && self.scans == 1;
+                self.odd |= !(self.progressive || is_whole);
             }
             // DNL, DHP, EXP: a height that comes later, and hierarchical coding.
             0xDC | 0xDE | 0xDF => self.odd = true,
