@@ -12,7 +12,8 @@
 
 use image::ImageFormat;
 
-use super::jpeg_end;
+use super::jpeg_end::{self, JpegOutline};
+use super::jpeg_frame::PlainJpeg;
 use super::open::name;
 use crate::decode::Rejection;
 
@@ -28,6 +29,9 @@ pub(super) struct Outline<'a> {
     pub ask_decoder: bool,
     /// Memory that decoding takes besides the pixels.
     pub further_bytes: u64,
+    /// What a plain JPEG's header says.
+    #[cfg_attr(not(feature = "turbo"), allow(dead_code))]
+    pub plain_jpeg: Option<PlainJpeg>,
 }
 
 /// Follows a file to its end, as far as its format marks one.
@@ -36,7 +40,8 @@ pub(super) fn check(format: ImageFormat, bytes: &[u8]) -> Result<Outline<'_>, Re
     match format {
         ImageFormat::Jpeg => {
             let outline = jpeg_end::walk(bytes)?;
-            Ok(Outline { exif: outline.exif, further_bytes: outline.coefficient_bytes, ..Outline::default() })
+            let JpegOutline { exif, coefficient_bytes: further_bytes, plain: plain_jpeg } = outline;
+            Ok(Outline { exif, further_bytes, plain_jpeg, ..Outline::default() })
         }
         ImageFormat::Png => walk_png(bytes),
         ImageFormat::Gif => walk_gif(bytes).map(|()| asking),

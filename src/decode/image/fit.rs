@@ -13,6 +13,8 @@ use crate::decode::Rejection;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Placement {
     pub source: Rectangle,
+    /// Width and height of all of it.
+    pub whole: (u32, u32),
     /// Where in the row the resized image lies, and its size. Everything around it is padding.
     pub x: u32,
     pub y: u32,
@@ -29,7 +31,7 @@ pub(super) fn place(
     row_height: u32,
 ) -> Result<Placement, Rejection> {
     let whole = Rectangle { left: 0.0, top: 0.0, width: f64::from(width), height: f64::from(height) };
-    let filling = Placement { source: whole, x: 0, y: 0, width: row_width, height: row_height };
+    let filling = Placement { source: whole, whole: (width, height), x: 0, y: 0, width: row_width, height: row_height };
     match fit {
         Fit::Stretch => Ok(filling),
         Fit::Exact if (width, height) == (row_width, row_height) => Ok(filling),
@@ -40,11 +42,11 @@ pub(super) fn place(
         Fit::Contain => {
             let (inner_width, inner_height) = contain(width, height, row_width, row_height);
             Ok(Placement {
-                source: whole,
                 x: half_rounded_to_even(row_width - inner_width),
                 y: half_rounded_to_even(row_height - inner_height),
                 width: inner_width,
                 height: inner_height,
+                ..filling
             })
         }
     }

@@ -8,6 +8,7 @@
 //!
 //! The walk passes the frame header and the EXIF segment, and so reports what they say.
 
+use super::jpeg_frame::{Headers, PlainJpeg};
 use crate::decode::Rejection;
 
 const START_OF_IMAGE: u8 = 0xD8;
@@ -24,6 +25,8 @@ pub(super) struct JpegOutline<'a> {
     /// Samples of all components, at two bytes each, if the decoder must hold them all before it can show any: in
     /// progressive files.
     pub coefficient_bytes: u64,
+    /// Set for the JPEGs that any decoder takes alike.
+    pub plain: Option<PlainJpeg>,
 }
 
 /// Walks a whole JPEG file, which begins with a start-of-image marker.
@@ -31,16 +34,18 @@ pub(super) fn walk(bytes: &[u8]) -> Result<JpegOutline<'_>, Rejection> {
     let mut outline = JpegOutline::default();
     let mut position = 2;
     let mut scans = 0u32;
+    let mut headers = Headers::default();
     loop {
         let Some((marker, after)) = next_marker(bytes, position) else { return Err(cut_short(bytes)) };
         position = after;
         match marker {
-            END_OF_IMAGE if scans > 0 => return Ok(outline),
+            END_OF_IMAGE if scans > 0 => return Ok(JpegOutline { plain: headers.plain(), ..outline }),
             END_OF_IMAGE => return Err(Rejection::new("JPEG: the file holds no image, only its end")),
             START_OF_IMAGE | 0x01 | 0xD0..=0xD7 => {}
             _ => {
                 let Some(body) = segment(bytes, position) else { return Err(cut_short(bytes)) };
                 position += 2 + body.len();
+                headers.pass(marker, body);
                 match marker {
                     START_OF_SCAN => scans += 1,
                     EXIF_SEGMENT if outline.exif.is_none() => outline.exif = body.strip_prefix(EXIF_SIGNATURE),

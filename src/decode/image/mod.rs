@@ -14,6 +14,7 @@
 //! |---|---|
 //! | `open` | what a file is, its limits, the words of rejections |
 //! | `ending`, `jpeg_end` | whether a file is all there |
+//! | `jpeg_frame`, `jpeg_part` | plain JPEGs: which they are, and what is decoded of them |
 //! | `filled` | whether the decoder made all of the picture |
 //! | `animation`, `frames` | frames of GIF, APNG, WebP, for rows and for videos |
 //! | `pixels` | layouts, sample types, buffers |
@@ -30,6 +31,10 @@ mod filled;
 mod fit;
 mod frames;
 mod jpeg_end;
+#[cfg_attr(not(feature = "turbo"), allow(dead_code))]
+mod jpeg_frame;
+#[cfg(feature = "turbo")]
+mod jpeg_part;
 mod open;
 mod orient;
 mod painter;
@@ -44,10 +49,14 @@ use std::cell::Cell;
 
 use image::ImageDecoder as _;
 use image::metadata::Orientation;
+#[cfg(feature = "turbo")]
+use npy_ingest_kernels::jpeg;
 
 use self::animation::Animation;
 use self::convert::Conversion;
 use self::ending::Outline;
+#[cfg(feature = "turbo")]
+use self::jpeg_frame::PlainJpeg;
 use self::pixels::Buffer;
 use self::resize::{Resized, Scaler};
 use self::rows::{Region, RowWriter};
@@ -90,6 +99,8 @@ pub struct ImageDecoder {
 struct Scratch {
     decoded: Buffer,
     scaler: Scaler,
+    #[cfg(feature = "turbo")]
+    jpeg: jpeg::Decoder,
 }
 
 thread_local! {
@@ -140,6 +151,52 @@ impl ImageDecoder {
         scratch: &mut Scratch,
         sink: &mut dyn RowSink,
     ) -> Result<(), DecodeError> {
+        #[cfg(feature = "turbo")]
+        if let Some(frame) = outline.plain_jpeg
+            && self.decode_plain_jpeg(frame, bytes, outline, scratch, sink)?
+        {
+            return Ok(());
+        }
+        self.decode_any(format, bytes, outline, scratch, sink)
+    }
+
+    /// A JPEG without anything odd, by the fastest decoder. `false`: it is to be decoded as any other picture, which will say
+    /// what is wrong with it, if anything is.
+    #[cfg(feature = "turbo")]
+    fn decode_plain_jpeg(
+        &self,
+        frame: PlainJpeg,
+        bytes: &[u8],
+        outline: &Outline<'_>,
+        scratch: &mut Scratch,
+        sink: &mut dyn RowSink,
+    ) -> Result<bool, DecodeError> {
+        let (width, height, channels) = (frame.width, frame.height, frame.components);
+        let whole = Raster { width, height, channels, depth: Depth::U8 };
+        let Ok((turn, placement)) = self.admit(whole, outline, || None) else { return Ok(false) };
+        let part = jpeg_part::part(frame, self.options.filter, &placement, turn);
+        if part.wish.eighths == 8 && !jpeg::is_vectorised() {
+            return Ok(false);
+        }
+        let (space, start) = self.conversion().space(part.raster);
+        let pixels = scratch.decoded.take(space)?;
+        let place = pixels.get_mut(start..).unwrap_or_default();
+        if scratch.jpeg.decode(bytes, &part.wish, place).is_err() {
+            return Ok(false);
+        }
+        self.give_row(pixels, part.raster, turn, &part.placement, 0.0, &mut scratch.scaler, sink)?;
+        Ok(true)
+    }
+
+    /// Any picture, by the decoder of its format.
+    fn decode_any(
+        &self,
+        format: image::ImageFormat,
+        bytes: &[u8],
+        outline: &Outline<'_>,
+        scratch: &mut Scratch,
+        sink: &mut dyn RowSink,
+    ) -> Result<(), DecodeError> {
         let mut decoder = open::open(format, bytes, &self.limits)?;
         let (width, height) = decoder.dimensions();
         let Some(raster) = Raster::new(width, height, decoder.color_type()) else {
@@ -148,14 +205,9 @@ impl ImageDecoder {
                 Rejection::new(format!("{}: pixels of type {colour:?} are not known", open::name(format))).into()
             );
         };
+        let ask = || if self.options.orient && outline.ask_decoder { decoder.orientation().ok() } else { None };
+        let (turn, placement) = self.admit(raster, outline, ask)?;
         let (space, start) = self.conversion().space(raster);
-        let grown_bytes = space.saturating_sub(raster.bytes()) as u64;
-        open::check_size(raster, outline.further_bytes.saturating_add(grown_bytes), &self.limits)?;
-        let asked = if self.options.orient && outline.ask_decoder { decoder.orientation().ok() } else { None };
-        let turn = self.turn(outline, asked);
-        // Before the decoding, which an image that does not fit is not worth.
-        let placement = self.placement(raster, turn)?;
-        resize::check_between(raster, &placement, turn, &self.limits)?;
         let pixels = scratch.decoded.take(space)?;
         let place = pixels.get_mut(start..).unwrap_or_default();
         let refused = |error| open::decoder_failed(format, error);
@@ -172,7 +224,24 @@ impl ImageDecoder {
             }
             decoder.read_image(place).map_err(refused)?;
         }
-        self.give_row(pixels, raster, turn, 0.0, &mut scratch.scaler, sink)
+        self.give_row(pixels, raster, turn, &placement, 0.0, &mut scratch.scaler, sink)
+    }
+
+    /// Whether an image is within the limits, and what is taken of it. `ask`: the decoder's word on the orientation. Before the
+    /// decoding, which one that does not fit is not worth.
+    fn admit(
+        &self,
+        raster: Raster,
+        outline: &Outline<'_>,
+        ask: impl FnOnce() -> Option<Orientation>,
+    ) -> Result<(Turn, fit::Placement), Rejection> {
+        let (space, _) = self.conversion().space(raster);
+        let grown_bytes = space.saturating_sub(raster.bytes()) as u64;
+        open::check_size(raster, outline.further_bytes.saturating_add(grown_bytes), &self.limits)?;
+        let turn = self.turn(outline, ask());
+        let placement = self.placement(raster, turn)?;
+        resize::check_between(raster, &placement, turn, &self.limits)?;
+        Ok((turn, placement))
     }
 
     fn decode_frames(
@@ -192,7 +261,8 @@ impl ImageDecoder {
             let frame = frame.map_err(|error| open::decoder_failed(format, error))?;
             let delay_ms = animation::delay_ms(frame.delay());
             let mut pixels = frame.into_buffer().into_raw();
-            self.give_row(&mut pixels, animation.raster, turn, time_ms / 1000.0, &mut scratch.scaler, sink)?;
+            let time_s = time_ms / 1000.0;
+            self.give_row(&mut pixels, animation.raster, turn, &placement, time_s, &mut scratch.scaler, sink)?;
             time_ms += delay_ms;
             rows += 1;
         }
@@ -203,20 +273,21 @@ impl ImageDecoder {
     }
 
     /// Decoded pixels, placed in `bytes` as the conversion's space asks, into the next row.
+    #[allow(clippy::too_many_arguments)]
     fn give_row(
         &self,
         bytes: &mut [u8],
         raster: Raster,
         turn: Turn,
+        placement: &fit::Placement,
         time_s: f64,
         scaler: &mut Scaler,
         sink: &mut dyn RowSink,
     ) -> Result<(), DecodeError> {
-        let placement = self.placement(raster, turn)?;
         let kept = self.conversion().apply(bytes, raster);
         let kept_bytes = bytes.get_mut(..kept.bytes()).unwrap_or_default();
-        let resized = scaler.resize(self.options.filter, kept_bytes, kept, &placement, turn)?;
-        self.write_row(sink.row(time_s)?, &resized, &placement)
+        let resized = scaler.resize(self.options.filter, kept_bytes, kept, placement, turn)?;
+        self.write_row(sink.row(time_s)?, &resized, placement)
     }
 
     /// Pixels of the size that the row takes, into the row.

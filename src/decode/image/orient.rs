@@ -60,6 +60,24 @@ impl Turn {
         stored
     }
 
+    /// The reverse of [`Self::stored_rectangle`]: where in the oriented image `stored` of one stored at `width` x `height`
+    /// is shown.
+    #[cfg(feature = "turbo")]
+    pub(super) fn oriented_rectangle(self, stored: Rectangle, width: u32, height: u32) -> Rectangle {
+        let mut oriented = stored;
+        if self.mirror_x {
+            oriented.left = (f64::from(width) - (stored.left + stored.width)).max(0.0);
+        }
+        if self.mirror_y {
+            oriented.top = (f64::from(height) - (stored.top + stored.height)).max(0.0);
+        }
+        if self.swap_axes {
+            let Rectangle { left, top, width, height } = oriented;
+            oriented = Rectangle { left: top, top: left, width: height, height: width };
+        }
+        oriented
+    }
+
     /// The reading order of an image stored at `width` x `height`.
     pub(super) fn strides(self, width: u32, height: u32) -> Strides {
         // Sizes are at most 65535, see the limits; their product fits 32 bits.
@@ -134,5 +152,16 @@ mod tests {
         let turn = Turn::from(Orientation::Rotate180);
         let shown = Rectangle { left: 0.0, top: 0.0, width: 3.0, height: 1.0 };
         assert_eq!(turn.stored_rectangle(shown, 10, 4), Rectangle { left: 7.0, top: 3.0, width: 3.0, height: 1.0 });
+    }
+
+    #[cfg(feature = "turbo")]
+    #[test]
+    fn a_box_comes_back() {
+        let stored = Rectangle { left: 2.5, top: 1.0, width: 5.0, height: 2.25 };
+        for tag in 1..=8 {
+            let turn = Turn::from(Orientation::from_exif(tag).unwrap());
+            let shown = turn.oriented_rectangle(stored, 10, 4);
+            assert_eq!(turn.stored_rectangle(shown, 10, 4), stored, "orientation {tag}");
+        }
     }
 }

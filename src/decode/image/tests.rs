@@ -1,5 +1,10 @@
 //! Whole files, made here, through the whole decoder.
 
+#[cfg(feature = "turbo")]
+mod jpeg;
+#[cfg(feature = "turbo")]
+mod jpeg_encoder;
+
 use std::io::Cursor;
 
 use image::codecs::gif::GifEncoder;
