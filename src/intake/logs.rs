@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::dataset::{DatasetIntake, Found};
+use super::folders::Folder;
 use super::look::{LogLook, Look};
 use super::scan::{Problem, is_wanted, walk};
 use super::tracker::Due;
@@ -22,7 +23,7 @@ use crate::config::Duplicates;
 use crate::lane::Tally;
 use crate::ledger::LedgerError;
 use crate::source::{Follow, Identity, LogState, Original, Place};
-use crate::storage::FileStatus;
+use crate::storage::{FileStatus, open_without_waiting};
 use crate::writer::is_aside;
 
 /// What is in flight is waited for, before a scan, by looking so often.
@@ -92,9 +93,9 @@ impl DatasetIntake {
             return None;
         }
         match self.look.as_ref()?.log(&place, &status) {
-            Ok(LogLook::Grown(known)) if !self.logs.replaced.contains(&status.inode) => {
+            Ok(LogLook::Grown { state, is_moved }) if !self.logs.replaced.contains(&status.inode) => {
                 self.logs.cut_at.remove(&status.inode);
-                let follow = Follow { known: Some(known), ..Follow::default() };
+                let follow = Follow { known: Some(state), is_moved, ..Follow::default() };
                 Some(Found { place, status, known_hash: None, follow: Some(Box::new(follow)), due: Some(due) })
             }
             Ok(LogLook::Nothing) => None,
@@ -133,8 +134,12 @@ impl DatasetIntake {
             let walked = walk(root, &PathBuf::new(), watch, &mut |below, status| {
                 files.push((Place { folder, below }, status));
             });
-            let problems =
-                walked.map_or_else(|error| vec![Problem { path: root.clone(), error }], |walked| walked.problems);
+            let is_missing = self.folders.get(folder).is_some_and(Folder::is_missing);
+            let problems = match walked {
+                Ok(walked) => walked.problems,
+                Err(_) if is_missing => Vec::new(),
+                Err(error) => vec![Problem { path: root.clone(), error }],
+            };
             self.note_not_scanned(problems);
         }
         if !self.logs_moved_before(look)? {
@@ -222,14 +227,19 @@ impl DatasetIntake {
             }
         }
         for (place, status) in files {
+            // A name that is no source's is that of a log which was renamed, or by now of anything else.
+            let only_continues = !is_wanted(&lane.options.watch, &place.below);
             let mut file = |follow, rank| seen.push(Seen { place: place.clone(), status: *status, follow, rank });
             match look.log(place, status)? {
                 LogLook::Nothing => Tally::add(&lane.tally.known, 1),
-                LogLook::Grown(known) if !self.logs.replaced.contains(&status.inode) => {
+                // Seen here, before anything is dispatched: a copy that got the inode of an older log comes in its order.
+                LogLook::Grown { state, is_moved }
+                    if !self.logs.replaced.contains(&status.inode) && is_still(&lane.path_of(place), &state) =>
+                {
                     self.logs.cut_at.remove(&status.inode);
-                    file(Follow { known: Some(known), ..Follow::default() }, 0);
+                    file(Follow { known: Some(state), is_moved, ..Follow::default() }, 0);
                 }
-                LogLook::Grown(old) | LogLook::Replaced(old) => {
+                LogLook::Grown { state: old, .. } | LogLook::Replaced(old) => {
                     let cut_at = match status.size < old.part.end {
                         true => {
                             let cut_at = self.logs.cut_at.entry(status.inode).or_insert(status.size);
@@ -247,7 +257,11 @@ impl DatasetIntake {
                         let follow = Follow { originals, only_continues: true, ..Follow::default() };
                         seen.push(Seen { place: copied, status: copy.1, follow, rank: 1 });
                     }
-                    let follow = Follow { replaces: Some(old), cut_at, skips_copies, ..Follow::default() };
+                    // Its inode may have been another log's, and the file be a copy.
+                    let originals = known_logs(&mut originals, look)?;
+                    let replaces = Some(old);
+                    let follow =
+                        Follow { replaces, cut_at, originals, only_continues, skips_copies, ..Follow::default() };
                     seen.push(Seen { place: place.clone(), status: *status, follow, rank: 3 });
                 }
                 LogLook::New => {
@@ -258,11 +272,8 @@ impl DatasetIntake {
                     {
                         left.push((place.clone(), state, entry.identity.inode));
                     }
-                    let originals = match &originals {
-                        Some(originals) => originals.clone(),
-                        None => originals.insert(Arc::new(look.originals()?)).clone(),
-                    };
-                    file(Follow { originals, skips_copies, ..Follow::default() }, 2);
+                    let originals = known_logs(&mut originals, look)?;
+                    file(Follow { originals, only_continues, skips_copies, ..Follow::default() }, 2);
                 }
             }
         }
@@ -274,7 +285,7 @@ impl DatasetIntake {
                 Some((path, status)) if status.size >= state.part.end => {
                     let Some(place) = self.place_of(&path) else { continue };
                     self.logs.moved.insert(place.clone());
-                    let follow = Follow { known: Some(state), ..Follow::default() };
+                    let follow = Follow { known: Some(state), is_moved: true, ..Follow::default() };
                     seen.push(Seen { place, status, follow, rank: 0 });
                 }
                 _ => {
@@ -290,6 +301,19 @@ impl DatasetIntake {
         }
         Ok(seen)
     }
+}
+
+/// Whether the file is the log that was taken. What cannot be read is looked at when it is taken.
+fn is_still(path: &std::path::Path, state: &LogState) -> bool {
+    open_without_waiting(path).and_then(|file| state.part.is_of(&file)).unwrap_or(true)
+}
+
+/// What a new file may be a copy of, read once in a scan.
+fn known_logs(read: &mut Option<Arc<Vec<Original>>>, look: &Look) -> Result<Arc<Vec<Original>>, LedgerError> {
+    Ok(match read {
+        Some(originals) => originals.clone(),
+        None => read.insert(Arc::new(look.originals()?)).clone(),
+    })
 }
 
 /// The file with this inode, under whatever name.
@@ -320,7 +344,7 @@ fn copies(
     copies.truncate(COPIES_MAX);
     let mut unknown = Vec::new();
     for (path, status) in copies {
-        if !look.knows_inode(status.inode)? {
+        if !look.knows(Identity::from(&status))? {
             unknown.push((path, status));
         }
     }
