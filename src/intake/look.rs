@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::Dataset;
-use crate::ledger::{Entry, Fate, FirstLook, Known, LedgerError, LedgerView, Rules, first_look};
+use crate::ledger::{Entry, Fate, FirstLook, Known, LedgerError, LedgerView, Rules, Snapshot, first_look};
 use crate::source::{Hash, Identity, LogState, Original, Place};
 use crate::storage::{FileStatus, RealDisk};
 use crate::writer::{Paths, is_elsewhere, rules};
@@ -24,6 +24,11 @@ impl Look {
         let paths = Paths::new(&options.output);
         let view = LedgerView::open(&paths.ledger)?;
         Ok(view.map(|view| Self { rules: rules(options), options: options.clone(), view }))
+    }
+
+    /// See [`LedgerView::snapshot`].
+    pub fn snapshot(&self) -> Result<Snapshot<'_>, LedgerError> {
+        self.view.snapshot()
     }
 
     pub fn at(&self, place: &Place, identity: Identity) -> Result<FirstLook, LedgerError> {
