@@ -87,6 +87,11 @@ pub(super) fn follow<'a>(
 ) -> Result<Outcome, OpenFailure> {
     let root = lane.options.root(candidate.place.folder);
     let source = SourceFile::open_growing(root, &candidate.place.below, candidate.identity)?;
+    let source = match source.with(lane.options.watch.hard_links) {
+        // A log may lose its other names at any time, and goes on then.
+        Err(OpenFailure::Linked(_)) => return Ok(Outcome::NotFinished(NotFinished::Linked)),
+        checked => checked?,
+    };
     let Some(follow) = &candidate.follow else { return Ok(Outcome::Interrupted) };
     let unreadable = OpenFailure::Unreadable;
     let (state, begin, note, is_elsewhere) = match start(&source, about.path, follow, decoder).map_err(unreadable)? {

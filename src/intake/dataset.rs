@@ -438,7 +438,11 @@ impl DatasetIntake {
         let wait = match why {
             NotFinished::Changed | NotFinished::Replaced => settle,
             // Its close sends an event; without events it is asked again.
-            NotFinished::BeingWritten => settle.max(Duration::from_millis(100)),
+            NotFinished::Linked if self.follows() => {
+                self.log_is_linked(&place);
+                self.watch().rescan
+            }
+            NotFinished::BeingWritten | NotFinished::Linked => settle.max(Duration::from_millis(100)),
             NotFinished::MayBeWritten => (settle * UNCERTAIN_FACTOR).max(UNCERTAIN_MIN),
         };
         self.unfinished_since.get_or_insert(now);

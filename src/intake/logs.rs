@@ -48,6 +48,8 @@ pub struct Logs {
     moved: HashSet<Place>,
     /// Where logs were that are not there any more.
     gone: BTreeSet<Place>,
+    /// Logs of which was told, since the last scan, that they have further names.
+    linked: BTreeSet<Place>,
     /// The ledger was asked for logs that an earlier run followed.
     were_read: bool,
 }
@@ -120,6 +122,18 @@ impl DatasetIntake {
         self.scan_for_rotation(now);
     }
 
+    /// Nothing is taken from a log while it has further names, which the config refuses.
+    pub(super) fn log_is_linked(&mut self, place: &Place) {
+        if self.logs.linked.insert(place.clone()) {
+            let path = self.lane.path_of(place);
+            tracing::warn!(
+                dataset = self.lane.options.name,
+                source = ?path,
+                "nothing is taken from it while it has other names (hard links), with hard_links = \"refuse\""
+            );
+        }
+    }
+
     /// All that is new in all logs, in order. `None`: not yet, something is in flight.
     pub(super) fn find_logs(&mut self, look: &Look) -> Result<Option<Vec<Found>>, LedgerError> {
         self.logs.hold = (self.tracker.in_flight() > 0).then_some(HOLD);
@@ -161,6 +175,7 @@ impl DatasetIntake {
         }
         self.logs.gone.clear();
         self.logs.replaced.clear();
+        self.logs.linked.clear();
         seen.sort_by_cached_key(|seen| (seen.status.mtime_ns, seen.rank, Reverse(seen.place.clone())));
         let room = self.tracker.room();
         self.tracker.is_incomplete |= seen.len() > room;

@@ -96,6 +96,8 @@ pub enum NotFinished {
     MayBeWritten,
     /// A log that is followed was written anew: what went before has to be taken first.
     Replaced,
+    /// It has further names (hard links), which an upload may be about to remove, and the config refuses.
+    Linked,
 }
 
 /// Now, by the clock that files' times are held against: nanoseconds since 1970.
