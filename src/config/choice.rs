@@ -1,6 +1,8 @@
 //! The words of the config that stand for an enum.
 
-use super::world::{Alpha, Changed, Duplicates, Durability, Filter, Fit, Frames, Layout, Order, SplitBy, WatchMode};
+use super::world::{
+    Alpha, Changed, Duplicates, Durability, Filter, Fit, Frames, HardLinks, Layout, Order, SplitBy, WatchMode,
+};
 
 /// An enum whose variants have a word each in the config.
 pub trait Choice: Copy + PartialEq + 'static {
@@ -30,6 +32,7 @@ choices! {
     Order { Arrival = "arrival", Name = "name", Mtime = "mtime" }
     Changed { Ignore = "ignore", Append = "append" }
     Duplicates { Append = "append", Skip = "skip" }
+    HardLinks { Take = "take", Refuse = "refuse" }
     Fit { Cover = "cover", Contain = "contain", Stretch = "stretch", Exact = "exact" }
     Filter {
         Nearest = "nearest",

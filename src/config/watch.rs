@@ -8,7 +8,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use super::choice::{Choice, choices};
 use super::item::{Item, Located};
 use super::section::Section;
-use super::world::{Changed, Disposal, Duplicates, Order, Watch, WatchMode};
+use super::world::{Changed, Disposal, Duplicates, HardLinks, Order, Watch, WatchMode};
 
 /// Left alone unless the config says otherwise: hidden files, and the names under which programs write what is not
 /// finished.
@@ -63,6 +63,7 @@ pub(super) fn read<'a>(section: Section<'a>, base: &Path, extensions: &[&str]) -
     let rejected = disposal::<Rejected>(&section, base, "rejected", ("rejected_to", "failed"), &mut move_targets);
     let changed = section.choice("changed", Changed::Ignore);
     let duplicates = section.choice("duplicates", Duplicates::Append);
+    let hard_links = section.choice("hard_links", HardLinks::Take);
     section.finish();
     let watch = Watch {
         folders: folders.iter().map(|folder| folder.value.clone()).collect(),
@@ -78,6 +79,7 @@ pub(super) fn read<'a>(section: Section<'a>, base: &Path, extensions: &[&str]) -
         rejected,
         changed,
         duplicates,
+        hard_links,
     };
     WatchDraft { folders, move_targets, watch }
 }

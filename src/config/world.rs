@@ -143,6 +143,7 @@ pub struct Watch {
     pub rejected: Disposal,
     pub changed: Changed,
     pub duplicates: Duplicates,
+    pub hard_links: HardLinks,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,6 +184,13 @@ pub enum Changed {
 pub enum Duplicates {
     Append,
     Skip,
+}
+
+/// A file that has further names, in this folder or elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HardLinks {
+    Take,
+    Refuse,
 }
 
 /// The one decoder table of a dataset.

@@ -14,7 +14,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -25,11 +24,11 @@ use super::sink::{FinishedRows, SourceRows};
 use super::{About, DecodeError, LogDecoder, Taken};
 use crate::lane::{Lane, Outcome, Stage};
 use crate::source::{
-    Candidate, ENTRY_BYTES_MAX, Follow, HEAD_BYTES, Hash, LogState, NotFinished, Original, Part, PartRead, TAIL_BYTES,
-    wall_clock_ns,
+    Candidate, ENTRY_BYTES_MAX, Follow, HEAD_BYTES, Hash, LogState, NotFinished, Original, Part, PartRead, bytes_at,
+    tail_hash, wall_clock_ns,
 };
-use crate::storage::FileStatus;
 use crate::storage::lease::{Writers, writers};
+use crate::storage::{FileStatus, open_without_waiting};
 
 const BLOCK_BYTES: usize = 256 << 10;
 /// A whole copy of a log that is still in its place is one to keep only after this time: the log may be about to be cut.
@@ -70,8 +69,8 @@ impl RunningHashes {
 enum Start {
     /// A new log; with a word for the ledger.
     New(Option<String>),
-    /// This log goes on.
-    At { state: LogState, begin: u64, note: Option<String> },
+    /// This log goes on. `is_elsewhere`: in another file than before, which the ledger is told of even if it holds nothing new.
+    At { state: LogState, begin: u64, note: Option<String>, is_elsewhere: bool },
     /// A copy that is not to be taken, of so many bytes.
     Copy { taken: u64, note: String },
     /// Nothing, for now or for ever.
@@ -88,12 +87,17 @@ pub(super) fn follow<'a>(
 ) -> Result<Outcome, OpenFailure> {
     let root = lane.options.root(candidate.place.folder);
     let source = SourceFile::open_growing(root, &candidate.place.below, candidate.identity)?;
+    let source = match source.with(lane.options.watch.hard_links) {
+        // A log may lose its other names at any time, and goes on then.
+        Err(OpenFailure::Linked(_)) => return Ok(Outcome::NotFinished(NotFinished::Linked)),
+        checked => checked?,
+    };
     let Some(follow) = &candidate.follow else { return Ok(Outcome::Interrupted) };
     let unreadable = OpenFailure::Unreadable;
-    let (state, begin, note) = match start(&source, about.path, follow, decoder).map_err(unreadable)? {
+    let (state, begin, note, is_elsewhere) = match start(&source, about.path, follow, decoder).map_err(unreadable)? {
         Start::Outcome(outcome) => return Ok(outcome),
-        Start::New(note) => (None, None, note),
-        Start::At { state, begin, note } => (Some(state), Some(begin), note),
+        Start::New(note) => (None, None, note, false),
+        Start::At { state, begin, note, is_elsewhere } => (Some(state), Some(begin), note, is_elsewhere),
         Start::Copy { taken, note } => return copy(&source, taken, note).map_err(unreadable),
     };
     let started = std::time::Instant::now();
@@ -119,7 +123,9 @@ pub(super) fn follow<'a>(
         rows.discard();
         return Ok(Outcome::NotFinished(NotFinished::Changed));
     }
-    if end <= begin && rows.rows() == 0 && stopped.is_none() && note.is_none() {
+    // A log that was renamed, or touched and ends where it did, need not be looked at again.
+    let is_to_be_told = is_elsewhere || follow.is_moved || follow.known.is_some() && source.size() == end;
+    if end <= begin && rows.rows() == 0 && stopped.is_none() && note.is_none() && !is_to_be_told {
         rows.discard();
         return Ok(Outcome::Nothing);
     }
@@ -164,9 +170,9 @@ fn copy(source: &SourceFile, taken: u64, note: String) -> io::Result<Outcome> {
 fn start(source: &SourceFile, path: &Path, follow: &Follow, decoder: &dyn LogDecoder) -> io::Result<Start> {
     let (file, size) = (source.file(), source.size());
     if let Some(state) = &follow.known {
-        let is_same = size >= state.part.end && is_same(file, &state.part)?;
+        let is_same = size >= state.part.end && state.part.is_of(file)?;
         return Ok(match is_same {
-            true => Start::At { state: state.clone(), begin: state.part.end, note: None },
+            true => Start::At { state: state.clone(), begin: state.part.end, note: None, is_elsewhere: false },
             false => Start::Outcome(Outcome::NotFinished(NotFinished::Replaced)),
         });
     }
@@ -174,8 +180,8 @@ fn start(source: &SourceFile, path: &Path, follow: &Follow, decoder: &dyn LogDec
     let wait = || Start::Outcome(Outcome::NotFinished(NotFinished::BeingWritten));
     if let Some(old) = &follow.replaces {
         let part = &old.part;
-        if size >= part.end && is_same(file, part)? {
-            return Ok(Start::At { state: old.clone(), begin: part.end, note: None });
+        if size >= part.end && part.is_of(file)? {
+            return Ok(Start::At { state: old.clone(), begin: part.end, note: None, is_elsewhere: false });
         }
         if size <= part.head_at {
             return Ok(Start::Outcome(Outcome::Nothing));
@@ -191,7 +197,7 @@ fn start(source: &SourceFile, path: &Path, follow: &Follow, decoder: &dyn LogDec
                  as new, and the rows of what was cut off stay",
                 part.end
             );
-            return Ok(Start::At { state: old.clone(), begin, note: Some(note) });
+            return Ok(Start::At { state: old.clone(), begin, note: Some(note), is_elsewhere: false });
         }
     }
     for original in follow.originals.iter() {
@@ -199,7 +205,8 @@ fn start(source: &SourceFile, path: &Path, follow: &Follow, decoder: &dyn LogDec
         match whose(file, size, original, path)? {
             Whose::Another => {}
             Whose::The => {
-                return Ok(Start::At { state: original.state.clone(), begin: part.end, note: None });
+                let state = original.state.clone();
+                return Ok(Start::At { state, begin: part.end, note: None, is_elsewhere: true });
             }
             Whose::CopyOfIt if is_open() || age(file)? < COPY_AGE => return Ok(wait()),
             Whose::CopyOfIt if follow.skips_copies && size >= part.end => {
@@ -236,7 +243,7 @@ fn whose(file: &File, size: u64, original: &Original, path: &Path) -> io::Result
     // A log that was renamed is not copied and cut short any more.
     let may_be_copied = original.path == original.first_path;
     // Under its own name it is another file by now.
-    let other = if original.path == path { None } else { File::open(&original.path).ok() };
+    let other = if original.path == path { None } else { open_without_waiting(&original.path).ok() };
     if let Some(other) = other.as_ref().filter(|_| may_be_copied && size > 0)
         && size <= other.metadata()?.len()
         && has_same_start(file, other, size)?
@@ -244,11 +251,11 @@ fn whose(file: &File, size: u64, original: &Original, path: &Path) -> io::Result
         return Ok(Whose::CopyOfIt);
     }
     // The other file is looked at last: it may have been cut short just now.
-    if size < part.end || !is_same(file, part)? || !has_parts(file, original)? {
+    if size < part.end || !part.is_of(file)? || !has_parts(file, original)? {
         return Ok(Whose::Another);
     }
     let is_intact = match &other {
-        Some(other) => other.metadata()?.len() >= part.end && is_same(other, part)?,
+        Some(other) => other.metadata()?.len() >= part.end && part.is_of(other)?,
         None => false,
     };
     Ok(if is_intact { Whose::Another } else { Whose::The })
@@ -258,12 +265,6 @@ fn whose(file: &File, size: u64, original: &Original, path: &Path) -> io::Result
 fn age(file: &File) -> io::Result<Duration> {
     let changed_ns = FileStatus::from(&file.metadata()?).ctime_ns;
     Ok(Duration::from_nanos(u64::try_from(wall_clock_ns().saturating_sub(changed_ns)).unwrap_or(0)))
-}
-
-/// Whether the file is the one that the part was taken from, as far as it was.
-fn is_same(file: &File, part: &Part) -> io::Result<bool> {
-    let head = bytes_at(file, part.head_at..part.head_at + part.head.len() as u64)?;
-    Ok(head == part.head && tail_hash(file, part.end)? == part.tail)
 }
 
 /// Whether the file's first bytes are those of the part, as far as both go.
@@ -319,24 +320,4 @@ fn hash_bytes(file: &File, range: std::ops::Range<u64>, hasher: &mut blake3::Has
         at += block.len() as u64;
     }
     Ok(())
-}
-
-fn tail_hash(file: &File, end: u64) -> io::Result<Hash> {
-    Ok(blake3::hash(&bytes_at(file, end.saturating_sub(TAIL_BYTES)..end)?))
-}
-
-/// The bytes of the range, fewer where the file ends before.
-fn bytes_at(file: &File, range: std::ops::Range<u64>) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0)];
-    let mut filled = 0;
-    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, range.start + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    bytes.truncate(filled);
-    Ok(bytes)
 }

@@ -2,14 +2,16 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::reader::SourceReader;
-use crate::source::{Identity, NotFinished};
+use crate::config::HardLinks;
+use crate::source::{Identity, NotFinished, wall_clock_ns};
 use crate::storage::FileStatus;
 use crate::storage::lease::{Writers, writers};
 
@@ -19,13 +21,19 @@ pub(super) enum OpenFailure {
     Gone,
     NotFinished(NotFinished),
     Unreadable(io::Error),
+    /// It has so many names, and had them for longer than an upload needs a second one.
+    Linked(u64),
 }
+
+/// An upload may give a file a second name for so long (`ln`, then `unlink`), and a log may be rotated by such names.
+const LINKED_MAX: Duration = Duration::from_secs(10);
 
 /// An open source whose identity has been checked.
 #[derive(Debug)]
 pub struct SourceFile {
     file: File,
     identity: Identity,
+    hard_links: HardLinks,
 }
 
 impl SourceFile {
@@ -39,7 +47,7 @@ impl SourceFile {
         writer_was_seen: bool,
     ) -> Result<Self, OpenFailure> {
         let file = open_beneath(root, below).map_err(open_failure)?;
-        let source = Self { file, identity: expected };
+        let source = Self { file, identity: expected, hard_links: HardLinks::Take };
         match source.identity_now()? {
             Some(identity) if identity == expected => {}
             Some(_) => return Err(OpenFailure::NotFinished(NotFinished::Changed)),
@@ -56,13 +64,35 @@ impl SourceFile {
     /// As [`Self::open`] for a file that is still being written: the one with this inode, with the size that it has now.
     pub(super) fn open_growing(root: &Path, below: &Path, expected: Identity) -> Result<Self, OpenFailure> {
         let file = open_beneath(root, below).map_err(open_failure)?;
-        let mut source = Self { file, identity: expected };
+        let mut source = Self { file, identity: expected, hard_links: HardLinks::Take };
         source.identity = match source.identity_now()? {
             Some(identity) if identity.inode == expected.inode => identity,
             Some(_) => return Err(OpenFailure::NotFinished(NotFinished::Changed)),
             None => return Err(OpenFailure::Gone),
         };
         Ok(source)
+    }
+
+    /// Nothing is read from it while it has further names, if the config refuses that: it may be a file that whoever made
+    /// the link is not allowed to read.
+    pub(super) fn with(mut self, hard_links: HardLinks) -> Result<Self, OpenFailure> {
+        self.hard_links = hard_links;
+        self.check_links()?;
+        Ok(self)
+    }
+
+    fn check_links(&self) -> Result<(), OpenFailure> {
+        if self.hard_links == HardLinks::Take {
+            return Ok(());
+        }
+        let metadata = self.file.metadata().map_err(OpenFailure::Unreadable)?;
+        // Making and removing a name sets the inode change time.
+        let since_ns = wall_clock_ns().saturating_sub(FileStatus::from(&metadata).ctime_ns);
+        match metadata.nlink() {
+            0 | 1 => Ok(()),
+            names if since_ns > LINKED_MAX.as_nanos() as i64 => Err(OpenFailure::Linked(names)),
+            _ => Err(OpenFailure::NotFinished(NotFinished::Linked)),
+        }
     }
 
     /// Bytes that it has by now.
@@ -79,7 +109,7 @@ impl SourceFile {
         if !status.is_regular {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        Ok(Self { file, identity: Identity::from(&status) })
+        Ok(Self { file, identity: Identity::from(&status), hard_links: HardLinks::Take })
     }
 
     /// Reads it from its start.
@@ -97,10 +127,10 @@ impl SourceFile {
         &self.file
     }
 
-    /// Makes sure that it did not change since it was opened.
+    /// Makes sure that it did not change since it was opened, and got no further name that is refused.
     pub(super) fn check_unchanged(&self) -> Result<(), OpenFailure> {
         match self.identity_now()? {
-            Some(identity) if identity == self.identity => Ok(()),
+            Some(identity) if identity == self.identity => self.check_links(),
             _ => Err(OpenFailure::NotFinished(NotFinished::Changed)),
         }
     }
@@ -211,6 +241,31 @@ mod tests {
         fs::write(&path, "longer than before").unwrap();
         assert!(matches!(source.read_all(&mut bytes), Err(OpenFailure::NotFinished(NotFinished::Changed))));
         assert!(matches!(open(), Err(OpenFailure::NotFinished(NotFinished::Changed))));
+    }
+
+    #[test]
+    fn a_file_with_another_name_waits_where_hard_links_are_refused() {
+        crate::storage::lease::ignore_lease_breaks();
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("a"), folder.path().join("b"));
+        fs::write(&path, "one").unwrap();
+        fs::hard_link(&path, &other).unwrap();
+        let open = |hard_links| {
+            SourceFile::open(folder.path(), Path::new("a"), identity(&path), false)
+                .and_then(|source| source.with(hard_links))
+        };
+        assert!(open(HardLinks::Take).is_ok());
+        let waits = |opened| matches!(opened, Err(OpenFailure::NotFinished(NotFinished::Linked)));
+        assert!(waits(open(HardLinks::Refuse).map(drop)));
+
+        fs::remove_file(&other).unwrap();
+        let source = open(HardLinks::Refuse).unwrap();
+        let mut bytes = Vec::new();
+        source.read_all(&mut bytes).unwrap();
+        // One that comes while the file is open counts as well.
+        fs::hard_link(&path, &other).unwrap();
+        source.rewind().unwrap();
+        assert!(waits(source.read_all(&mut bytes)));
     }
 
     #[test]

@@ -45,7 +45,10 @@ fn take(lane: &Lane, candidate: &Candidate, to_writer: &Sender<ToWriter>) -> Out
     let (path, extension) = (root.join(&candidate.place.below), candidate.place.extension());
     let about = About { path: &path, extension: extension.as_deref(), interrupted: &lane.interrupted };
     let rows = || SourceRows::new(lane, candidate.sequence, to_writer);
-    let open = || SourceFile::open(root, &candidate.place.below, candidate.identity, candidate.writer_was_seen);
+    let open = || {
+        SourceFile::open(root, &candidate.place.below, candidate.identity, candidate.writer_was_seen)
+            .and_then(|source| source.with(lane.options.watch.hard_links))
+    };
     let taken = match &lane.decoder {
         Decoder::Whole(decoder) => open()
             .and_then(|source| whole(lane, candidate, &source, rows, |bytes, rows| decoder.decode(bytes, about, rows))),
@@ -184,6 +187,13 @@ fn failed(candidate: &Candidate, failure: OpenFailure) -> Outcome {
     match failure {
         OpenFailure::Gone => Outcome::Gone,
         OpenFailure::NotFinished(why) => Outcome::NotFinished(why),
+        OpenFailure::Linked(names) => Outcome::Rejected {
+            reason: format!(
+                "the file has {names} names (hard links), and the config has hard_links = \"refuse\": copy it instead, or \
+                 remove its other names and run `npy-ingest retry`"
+            ),
+            hash: None,
+        },
         OpenFailure::Unreadable(error) if candidate.is_last_attempt && !is_ours(&error) => {
             Outcome::Rejected { reason: format!("the file cannot be read: {error}"), hash: None }
         }

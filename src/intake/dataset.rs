@@ -63,6 +63,8 @@ pub struct DatasetIntake {
     pub(super) logs: Logs,
 }
 
+/// So many look-ups of a scan see the ledger as it was at the first of them.
+const SNAPSHOT_LOOKS: u32 = 1024;
 /// Known sources that wait to be disposed of; the next scan finds the others.
 const LEFTOVERS_MAX: usize = 16_384;
 /// When they did not fit into the writer's queue, they are offered again after this time.
@@ -307,6 +309,9 @@ impl DatasetIntake {
         let room = self.tracker.room();
         let mut found: Vec<Found> = Vec::new();
         let mut failure = None;
+        // What is committed meanwhile is tracked until this scan is over, so a look at what was is enough.
+        let mut snapshot = Some(look.snapshot()?);
+        let mut looks = 0u32;
         for (folder, within) in targets {
             let mut consider = |below, status| {
                 let place = Place { folder: *folder, below };
@@ -314,6 +319,14 @@ impl DatasetIntake {
                     return;
                 }
                 let identity = Identity::from(&status);
+                looks = looks.wrapping_add(1);
+                if looks.is_multiple_of(SNAPSHOT_LOOKS) {
+                    snapshot = None;
+                    match look.snapshot() {
+                        Ok(next) => snapshot = Some(next),
+                        Err(error) => failure = Some(error),
+                    }
+                }
                 match look.at(&place, identity) {
                     Ok(FirstLook::Read { known_hash }) => {
                         found.push(Found { place, status, known_hash, follow: None, due: None });
@@ -341,6 +354,7 @@ impl DatasetIntake {
             };
             self.note_not_scanned(problems);
         }
+        drop(snapshot);
         if let Some(error) = failure {
             return Err(error);
         }
@@ -424,7 +438,11 @@ impl DatasetIntake {
         let wait = match why {
             NotFinished::Changed | NotFinished::Replaced => settle,
             // Its close sends an event; without events it is asked again.
-            NotFinished::BeingWritten => settle.max(Duration::from_millis(100)),
+            NotFinished::Linked if self.follows() => {
+                self.log_is_linked(&place);
+                self.watch().rescan
+            }
+            NotFinished::BeingWritten | NotFinished::Linked => settle.max(Duration::from_millis(100)),
             NotFinished::MayBeWritten => (settle * UNCERTAIN_FACTOR).max(UNCERTAIN_MIN),
         };
         self.unfinished_since.get_or_insert(now);

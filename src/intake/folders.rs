@@ -42,6 +42,11 @@ impl Folder {
         Self { root, seen: None, is_watched: false, was_missing: false, is_local: true }
     }
 
+    /// Whether the last look did not find it, which was said at the first.
+    pub fn is_missing(&self) -> bool {
+        self.was_missing
+    }
+
     /// How long until it should be scanned again, events or not.
     pub fn interval(&self, watch: &Watch) -> Duration {
         if self.is_watched { watch.rescan } else { watch.rescan.min(POLL) }

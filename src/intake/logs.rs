@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::dataset::{DatasetIntake, Found};
+use super::folders::Folder;
 use super::look::{LogLook, Look};
 use super::scan::{Problem, is_wanted, walk};
 use super::tracker::Due;
@@ -22,7 +23,7 @@ use crate::config::Duplicates;
 use crate::lane::Tally;
 use crate::ledger::LedgerError;
 use crate::source::{Follow, Identity, LogState, Original, Place};
-use crate::storage::FileStatus;
+use crate::storage::{FileStatus, open_without_waiting};
 use crate::writer::is_aside;
 
 /// What is in flight is waited for, before a scan, by looking so often.
@@ -47,6 +48,8 @@ pub struct Logs {
     moved: HashSet<Place>,
     /// Where logs were that are not there any more.
     gone: BTreeSet<Place>,
+    /// Logs of which was told, since the last scan, that they have further names.
+    linked: BTreeSet<Place>,
     /// The ledger was asked for logs that an earlier run followed.
     were_read: bool,
 }
@@ -92,9 +95,9 @@ impl DatasetIntake {
             return None;
         }
         match self.look.as_ref()?.log(&place, &status) {
-            Ok(LogLook::Grown(known)) if !self.logs.replaced.contains(&status.inode) => {
+            Ok(LogLook::Grown { state, is_moved }) if !self.logs.replaced.contains(&status.inode) => {
                 self.logs.cut_at.remove(&status.inode);
-                let follow = Follow { known: Some(known), ..Follow::default() };
+                let follow = Follow { known: Some(state), is_moved, ..Follow::default() };
                 Some(Found { place, status, known_hash: None, follow: Some(Box::new(follow)), due: Some(due) })
             }
             Ok(LogLook::Nothing) => None,
@@ -119,6 +122,18 @@ impl DatasetIntake {
         self.scan_for_rotation(now);
     }
 
+    /// Nothing is taken from a log while it has further names, which the config refuses.
+    pub(super) fn log_is_linked(&mut self, place: &Place) {
+        if self.logs.linked.insert(place.clone()) {
+            let path = self.lane.path_of(place);
+            tracing::warn!(
+                dataset = self.lane.options.name,
+                source = ?path,
+                "nothing is taken from it while it has other names (hard links), with hard_links = \"refuse\""
+            );
+        }
+    }
+
     /// All that is new in all logs, in order. `None`: not yet, something is in flight.
     pub(super) fn find_logs(&mut self, look: &Look) -> Result<Option<Vec<Found>>, LedgerError> {
         self.logs.hold = (self.tracker.in_flight() > 0).then_some(HOLD);
@@ -133,8 +148,12 @@ impl DatasetIntake {
             let walked = walk(root, &PathBuf::new(), watch, &mut |below, status| {
                 files.push((Place { folder, below }, status));
             });
-            let problems =
-                walked.map_or_else(|error| vec![Problem { path: root.clone(), error }], |walked| walked.problems);
+            let is_missing = self.folders.get(folder).is_some_and(Folder::is_missing);
+            let problems = match walked {
+                Ok(walked) => walked.problems,
+                Err(_) if is_missing => Vec::new(),
+                Err(error) => vec![Problem { path: root.clone(), error }],
+            };
             self.note_not_scanned(problems);
         }
         if !self.logs_moved_before(look)? {
@@ -156,6 +175,7 @@ impl DatasetIntake {
         }
         self.logs.gone.clear();
         self.logs.replaced.clear();
+        self.logs.linked.clear();
         seen.sort_by_cached_key(|seen| (seen.status.mtime_ns, seen.rank, Reverse(seen.place.clone())));
         let room = self.tracker.room();
         self.tracker.is_incomplete |= seen.len() > room;
@@ -222,14 +242,19 @@ impl DatasetIntake {
             }
         }
         for (place, status) in files {
+            // A name that is no source's is that of a log which was renamed, or by now of anything else.
+            let only_continues = !is_wanted(&lane.options.watch, &place.below);
             let mut file = |follow, rank| seen.push(Seen { place: place.clone(), status: *status, follow, rank });
             match look.log(place, status)? {
                 LogLook::Nothing => Tally::add(&lane.tally.known, 1),
-                LogLook::Grown(known) if !self.logs.replaced.contains(&status.inode) => {
+                // Seen here, before anything is dispatched: a copy that got the inode of an older log comes in its order.
+                LogLook::Grown { state, is_moved }
+                    if !self.logs.replaced.contains(&status.inode) && is_still(&lane.path_of(place), &state) =>
+                {
                     self.logs.cut_at.remove(&status.inode);
-                    file(Follow { known: Some(known), ..Follow::default() }, 0);
+                    file(Follow { known: Some(state), is_moved, ..Follow::default() }, 0);
                 }
-                LogLook::Grown(old) | LogLook::Replaced(old) => {
+                LogLook::Grown { state: old, .. } | LogLook::Replaced(old) => {
                     let cut_at = match status.size < old.part.end {
                         true => {
                             let cut_at = self.logs.cut_at.entry(status.inode).or_insert(status.size);
@@ -247,7 +272,11 @@ impl DatasetIntake {
                         let follow = Follow { originals, only_continues: true, ..Follow::default() };
                         seen.push(Seen { place: copied, status: copy.1, follow, rank: 1 });
                     }
-                    let follow = Follow { replaces: Some(old), cut_at, skips_copies, ..Follow::default() };
+                    // Its inode may have been another log's, and the file be a copy.
+                    let originals = known_logs(&mut originals, look)?;
+                    let replaces = Some(old);
+                    let follow =
+                        Follow { replaces, cut_at, originals, only_continues, skips_copies, ..Follow::default() };
                     seen.push(Seen { place: place.clone(), status: *status, follow, rank: 3 });
                 }
                 LogLook::New => {
@@ -258,11 +287,8 @@ impl DatasetIntake {
                     {
                         left.push((place.clone(), state, entry.identity.inode));
                     }
-                    let originals = match &originals {
-                        Some(originals) => originals.clone(),
-                        None => originals.insert(Arc::new(look.originals()?)).clone(),
-                    };
-                    file(Follow { originals, skips_copies, ..Follow::default() }, 2);
+                    let originals = known_logs(&mut originals, look)?;
+                    file(Follow { originals, only_continues, skips_copies, ..Follow::default() }, 2);
                 }
             }
         }
@@ -274,7 +300,7 @@ impl DatasetIntake {
                 Some((path, status)) if status.size >= state.part.end => {
                     let Some(place) = self.place_of(&path) else { continue };
                     self.logs.moved.insert(place.clone());
-                    let follow = Follow { known: Some(state), ..Follow::default() };
+                    let follow = Follow { known: Some(state), is_moved: true, ..Follow::default() };
                     seen.push(Seen { place, status, follow, rank: 0 });
                 }
                 _ => {
@@ -290,6 +316,19 @@ impl DatasetIntake {
         }
         Ok(seen)
     }
+}
+
+/// Whether the file is the log that was taken. What cannot be read is looked at when it is taken.
+fn is_still(path: &std::path::Path, state: &LogState) -> bool {
+    open_without_waiting(path).and_then(|file| state.part.is_of(&file)).unwrap_or(true)
+}
+
+/// What a new file may be a copy of, read once in a scan.
+fn known_logs(read: &mut Option<Arc<Vec<Original>>>, look: &Look) -> Result<Arc<Vec<Original>>, LedgerError> {
+    Ok(match read {
+        Some(originals) => originals.clone(),
+        None => read.insert(Arc::new(look.originals()?)).clone(),
+    })
 }
 
 /// The file with this inode, under whatever name.
@@ -320,7 +359,7 @@ fn copies(
     copies.truncate(COPIES_MAX);
     let mut unknown = Vec::new();
     for (path, status) in copies {
-        if !look.knows_inode(status.inode)? {
+        if !look.knows(Identity::from(&status))? {
             unknown.push((path, status));
         }
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::Dataset;
-use crate::ledger::{Entry, Fate, FirstLook, Known, LedgerError, LedgerView, Rules, first_look};
+use crate::ledger::{Entry, Fate, FirstLook, Known, LedgerError, LedgerView, Rules, Snapshot, first_look};
 use crate::source::{Hash, Identity, LogState, Original, Place};
 use crate::storage::{FileStatus, RealDisk};
 use crate::writer::{Paths, is_elsewhere, rules};
@@ -26,6 +26,11 @@ impl Look {
         Ok(view.map(|view| Self { rules: rules(options), options: options.clone(), view }))
     }
 
+    /// See [`LedgerView::snapshot`].
+    pub fn snapshot(&self) -> Result<Snapshot<'_>, LedgerError> {
+        self.view.snapshot()
+    }
+
     pub fn at(&self, place: &Place, identity: Identity) -> Result<FirstLook, LedgerError> {
         let known = ViewKnown { view: &self.view, base: &self.options.base };
         first_look(&known, self.rules, &self.options.ledger_path(place), identity)
@@ -37,8 +42,9 @@ impl Look {
 pub enum LogLook {
     /// All of it was taken, or nothing more is to be.
     Nothing,
-    /// It is longer than what was taken.
-    Grown(LogState),
+    /// It is longer than what was taken; or as long, and was touched since: another log may have its inode. `is_moved`: it has
+    /// another name than when it was taken.
+    Grown { state: LogState, is_moved: bool },
     /// It is shorter.
     Replaced(LogState),
     /// Nothing was taken of it yet. Also an empty one: the log that had its name before may have more.
@@ -65,12 +71,13 @@ impl Look {
             return Ok(LogLook::New);
         };
         let is_rejected = matches!(entry.fate, Fate::Rejected { .. });
-        let is_untouched = entry.identity == Identity::from(status) && entry.path == self.options.ledger_path(place);
+        let is_untouched = entry.identity == Identity::from(status);
+        let is_in_place = entry.path == self.options.ledger_path(place);
         Ok(match status.size.cmp(&state.part.end) {
             Ordering::Less => LogLook::Replaced(state),
-            Ordering::Equal => LogLook::Nothing,
-            Ordering::Greater if is_rejected || is_untouched => LogLook::Nothing,
-            Ordering::Greater => LogLook::Grown(state),
+            Ordering::Equal if is_rejected || is_untouched => LogLook::Nothing,
+            Ordering::Greater if is_rejected || is_untouched && is_in_place => LogLook::Nothing,
+            Ordering::Equal | Ordering::Greater => LogLook::Grown { state, is_moved: !is_in_place },
         })
     }
 
@@ -79,8 +86,9 @@ impl Look {
         Ok(self.view.at_path(&self.options.ledger_path(place))?.filter(|entry| entry.part.is_some()))
     }
 
-    pub fn knows_inode(&self, inode: u64) -> Result<bool, LedgerError> {
-        Ok(self.view.newest_part_of_inode(inode)?.is_some())
+    /// Whether a log's newest part was read from this file as it is. Its inode alone may have been another's.
+    pub fn knows(&self, identity: Identity) -> Result<bool, LedgerError> {
+        Ok(self.view.newest_part_of_inode(identity.inode)?.is_some_and(|entry| entry.identity == identity))
     }
 
     /// The logs that were begun last.

@@ -32,7 +32,7 @@ impl Survey {
     fn add_log(&mut self, log: &LogLook, status: &FileStatus) {
         let taken = match log {
             LogLook::Nothing => return self.committed += 1,
-            LogLook::Grown(state) => state.part.end,
+            LogLook::Grown { state, .. } => state.part.end,
             LogLook::Replaced(_) | LogLook::New => 0,
         };
         self.new += 1;

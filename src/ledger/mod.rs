@@ -14,7 +14,7 @@ mod view;
 pub use decide::{FirstLook, Known, KnownContent, LastLook, Rules, first_look, last_look};
 pub use schema::LedgerSchema;
 pub use sqlite::SqliteLedgers;
-pub use view::{Counts, LedgerView, Listed};
+pub use view::{Counts, LedgerView, Listed, Snapshot};
 
 use std::io;
 use std::path::{Path, PathBuf};

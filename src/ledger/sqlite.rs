@@ -7,6 +7,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
 use super::view::{self, Lookup, path_value};
@@ -126,10 +127,17 @@ fn connect(path: &Path, flags: OpenFlags, durable: bool) -> Result<Connection, L
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         // OFF is enough against a killed process; FULL syncs the log with each commit.
         connection.pragma_update(None, "synchronous", if durable { "FULL" } else { "OFF" })?;
+        keep_plans(&connection)?;
         connection.set_prepared_statement_cache_capacity(32);
         Ok(connection)
     };
     open().map_err(at(path, "opening it"))
+}
+
+/// One plan for a statement, whatever is looked for. Else SQLite prepares each statement anew for every value, which takes
+/// longer than the look-up.
+pub(super) fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 fn at(path: &Path, operation: &'static str) -> impl Fn(rusqlite::Error) -> LedgerError {

@@ -6,9 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, Value, ValueRef};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params};
 
-use super::sqlite::{APPLICATION_ID, BUSY_TIMEOUT, VERSION};
+use super::sqlite::{APPLICATION_ID, BUSY_TIMEOUT, VERSION, keep_plans};
 use super::{Committed, Entry, Fate, LedgerError, LedgerSchema, State};
 use crate::source::{Hash, Identity, Part};
 
@@ -211,6 +211,10 @@ pub struct LedgerView {
     connection: Connection,
 }
 
+/// See [`LedgerView::snapshot`].
+#[derive(Debug)]
+pub struct Snapshot<'a>(#[expect(dead_code, reason = "it ends when it is dropped")] Transaction<'a>);
+
 impl LedgerView {
     /// `None` where there is no ledger yet.
     pub fn open(path: &Path) -> Result<Option<Self>, LedgerError> {
@@ -228,6 +232,7 @@ impl LedgerView {
             .map_err(error)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(error)?;
         connection.pragma_update(None, "query_only", true).map_err(error)?;
+        keep_plans(&connection).map_err(error)?;
         connection.set_prepared_statement_cache_capacity(16);
         if is_unborn(&connection).map_err(error)? {
             return Ok(None);
@@ -236,12 +241,18 @@ impl LedgerView {
         Ok(Some(Self { path: path.into(), connection }))
     }
 
-    fn read<T>(
-        &self,
+    fn read<'a, T>(
+        &'a self,
         operation: &'static str,
-        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+        read: impl FnOnce(&'a Connection) -> rusqlite::Result<T>,
     ) -> Result<T, LedgerError> {
         read(&self.connection).map_err(|source| LedgerError::Sqlite { path: self.path.clone(), operation, source })
+    }
+
+    /// While it lives, look-ups see the ledger as it was, and need no lock each. Not for long: what is written meanwhile has
+    /// to be kept apart.
+    pub fn snapshot(&self) -> Result<Snapshot<'_>, LedgerError> {
+        self.read("beginning to read it", Connection::unchecked_transaction).map(Snapshot)
     }
 
     pub fn schema(&self) -> Result<LedgerSchema, LedgerError> {

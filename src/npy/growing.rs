@@ -4,6 +4,7 @@
 //! one level up; this type keeps the bytes straight: rows go to `data_start + row * row_bytes`, a publication is one
 //! write of an aligned block of 16 bytes, and the file never becomes shorter than what was published.
 
+use std::ffi::OsStr;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
@@ -68,6 +69,14 @@ impl GrowingFile {
             let _ = disk.remove_file(&temporary);
         }
         result
+    }
+
+    /// The process that began to make `path`, if a file of this name beside it is what it left.
+    pub fn creator_of(path: &Path, name: &OsStr) -> Option<u32> {
+        let wanted = path.file_name()?.to_string_lossy();
+        let rest = name.to_str()?.strip_prefix('.')?.strip_prefix(&*wanted)?;
+        let digits = rest.strip_prefix('.')?.strip_suffix(".tmp")?;
+        digits.parse().ok().filter(|process: &u32| process.to_string() == digits)
     }
 
     /// Takes over an open file whose header says `published_rows`, and which holds `rows` rows that are there to stay.

@@ -33,6 +33,22 @@ pub(super) fn make_folder(disk: &dyn Disk, folder: &Path) -> Result<(), OpenErro
     }
 }
 
+/// Removes what dead processes left that began to make these files. The lock is held, so nobody makes them now.
+pub(super) fn remove_unfinished(disk: &dyn Disk, folder: &Path, files: &[&Path]) {
+    // A folder that cannot be listed keeps them: a header each, to which nothing refers.
+    for name in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name()) {
+        let Some(process) = files.iter().find_map(|file| GrowingFile::creator_of(file, &name)) else { continue };
+        if Path::new("/proc").join(process.to_string()).exists() {
+            continue;
+        }
+        let path = folder.join(name);
+        match disk.remove_file(&path) {
+            Ok(()) => tracing::info!(file = ?path, "removed: it was being made when process {process} ended"),
+            Err(error) => tracing::warn!(file = ?path, "left by process {process}, and cannot be removed: {error}"),
+        }
+    }
+}
+
 pub(super) fn make_main_if_new(
     disk: &dyn Disk,
     ledgers: &dyn Ledgers,

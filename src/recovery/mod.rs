@@ -7,7 +7,7 @@
 //! 2. Refuse what cannot have come from a crash: a file that is too short for N rows, a header above N, settings that
 //!    differ. Lost data is never papered over.
 //! 3. Check the rows since the last clean mark against their checksums. Up to here nothing is changed.
-//! 4. Cut every file to N rows, rebuild a damaged header, sync, publish N (the main file last), sync.
+//! 4. Remove what was left of a creation that was cut short. Cut every file to N rows, rebuild a damaged header, sync, publish N (the main file last), sync.
 
 mod check;
 mod create;
@@ -102,6 +102,8 @@ pub fn open(disk: &Arc<dyn Disk>, ledgers: &dyn Ledgers, options: &Arc<Dataset>)
     }
     verify_recent(&*ledger, &main, &columns, state.clean_rows)?;
 
+    let made: Vec<&Path> = columns.iter().map(|(_, column)| &*column.path).chain([&*paths.main]).collect();
+    create::remove_unfinished(&**disk, paths.folder(), &made);
     let main = main.cut()?;
     let follows = options.decoder.follows();
     let columns = columns

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::storage::FileStatus;
-pub use part::{ENTRY_BYTES_MAX, Follow, HEAD_BYTES, LogState, Original, Part, PartRead, TAIL_BYTES};
+pub use part::{ENTRY_BYTES_MAX, Follow, HEAD_BYTES, LogState, Original, Part, PartRead, bytes_at, tail_hash};
 
 /// BLAKE3, 32 bytes: of a source's content, or of its rows.
 pub type Hash = blake3::Hash;
@@ -96,6 +96,8 @@ pub enum NotFinished {
     MayBeWritten,
     /// A log that is followed was written anew: what went before has to be taken first.
     Replaced,
+    /// It has further names (hard links), which an upload may be about to remove, and the config refuses.
+    Linked,
 }
 
 /// Now, by the clock that files' times are held against: nanoseconds since 1970.

@@ -1,5 +1,9 @@
 //! A log that is still being written is taken in parts. What is known of it, and what a candidate brings along.
 
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,7 +12,7 @@ use super::Hash;
 /// So many of a log's first bytes are kept, to know it by.
 pub const HEAD_BYTES: usize = 256;
 /// So many of the bytes before a part's end are hashed, to see that the file still is what it was.
-pub const TAIL_BYTES: u64 = 4096;
+const TAIL_BYTES: u64 = 4096;
 
 /// An entry is not extended beyond so many bytes of the file: what a start has to check after a crash stays little.
 pub const ENTRY_BYTES_MAX: u64 = 64 << 20;
@@ -27,8 +31,46 @@ pub struct Part {
     pub head_at: u64,
     /// The first bytes from there on, as far as they were taken, at most [`HEAD_BYTES`].
     pub head: Vec<u8>,
-    /// BLAKE3 of the last bytes before `end`, at most [`TAIL_BYTES`], from the file's start at most.
+    /// BLAKE3 of the last bytes before `end`, at most 4 KiB, from the file's start at most.
     pub tail: Hash,
+}
+
+impl Part {
+    /// Whether the file is the one that the part was taken from, as far as it was.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn is_of(&self, file: &File) -> io::Result<bool> {
+        let head = bytes_at(file, self.head_at..self.head_at + self.head.len() as u64)?;
+        Ok(head == self.head && tail_hash(file, self.end)? == self.tail)
+    }
+}
+
+/// BLAKE3 of the last bytes before `end`, at most 4 KiB.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn tail_hash(file: &File, end: u64) -> io::Result<Hash> {
+    Ok(blake3::hash(&bytes_at(file, end.saturating_sub(TAIL_BYTES)..end)?))
+}
+
+/// The bytes of the range, fewer where the file ends before.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn bytes_at(file: &File, range: Range<u64>) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0)];
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, range.start + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
 }
 
 /// Where a log stands: its newest part.
@@ -44,6 +86,8 @@ pub struct LogState {
 pub struct Follow {
     /// It is this log, and has grown.
     pub known: Option<LogState>,
+    /// `known` was taken under another name: the file was renamed, or is another one that got its inode.
+    pub is_moved: bool,
     /// It was this log, and has been cut short or written anew.
     pub replaces: Option<LogState>,
     /// The smallest size that it was seen to have since.
@@ -64,7 +108,7 @@ pub struct Original {
     pub path: PathBuf,
     pub first_path: PathBuf,
     /// Its newest parts, and the hashes of their bytes.
-    pub parts: Vec<(std::ops::Range<u64>, Hash)>,
+    pub parts: Vec<(Range<u64>, Hash)>,
 }
 
 /// What was read of a log: where it begins and ends, and how to know it again.

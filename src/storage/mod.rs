@@ -21,7 +21,7 @@ mod write_back;
 
 pub use holder::lock_holder;
 pub use mapped_block::MappedBlock;
-pub use real::RealDisk;
+pub use real::{RealDisk, open_without_waiting};
 
 use std::io::{self, IoSlice};
 use std::path::Path;

@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use rustix::fs::{CWD, FlockOperation, RenameFlags};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags};
 
 use super::{Access, Disk, DiskFile, FileStatus, MappedBlock, write_back};
 
@@ -29,6 +29,19 @@ impl From<&fs::Metadata> for FileStatus {
             is_regular: metadata.file_type().is_file(),
             is_folder: metadata.file_type().is_dir(),
         }
+    }
+}
+
+/// Opens a regular file for reading. A link is not followed, and a pipe that took the file's place has nobody wait.
+///
+/// # Errors
+/// It cannot be opened, or is no regular file.
+pub fn open_without_waiting(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
     }
 }
 

@@ -94,7 +94,8 @@ class Project:
             assert code == check, f"exit code {code}\n{self.log()}"
 
     def log(self):
-        return (self.folder / "service.log").read_text()
+        path = self.folder / "service.log"
+        return path.read_text() if path.exists() else ""
 
     # What came out.
 

@@ -122,11 +122,11 @@ class Dropper:
         kind = random.choice(kinds, p=[0.8, 0.15, 0.05] if stream.colour else [1.0])
         content, extension, rows = picture(stream, number, label, kind)
         root = self.folder / f"drop-{stream.name}"
-        below = Path(CLASSES[label] if stream.labels else ".", f"{number:06}{extension}")
+        below = Path(CLASSES[label] if stream.labels else ".", self.below(stream), f"{number:06}{extension}")
         path = root / below
         dice = random.random()
         if dice < 0.06:
-            self.put(path, damaged(content, number), "rename")
+            self.put(path, self.damaged(content, number), "rename")
             if dice < 0.02:
                 # Mended a little later, by somebody who does not know whether it was looked at.
                 time.sleep(float(random.uniform(0, 0.1)))
@@ -140,6 +140,16 @@ class Dropper:
         if stream.after == "keep":
             self.places[stream.name].append(path)
             self.rename_or_copy(stream)
+
+    def below(self, stream):
+        """The folders of the next source, below that of its class."""
+        return "."
+
+    def damaged(self, content, number):
+        return damaged(content, number)
+
+    def rename(self, old, new):
+        os.rename(old, new)
 
     def put(self, path, content, way):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -169,7 +179,7 @@ class Dropper:
         old = places[int(random.integers(len(places)))]
         if dice < 0.05:
             new = old.with_name(f"again-{self.number:06}{old.suffix}")
-            os.rename(old, new)
+            self.rename(old, new)
             places[places.index(old)] = new
         elif stream.skips_copies:
             self.put(old.with_name(f"copy-{self.number:06}{old.suffix}"), old.read_bytes(), "rename")

@@ -187,6 +187,79 @@ def test_hard_links_are_sources_of_their_own(project):
     assert project.count() == 5
 
 
+def test_hard_links_are_refused_where_asked(project):
+    """A stranger's link to a file that only the service may read: no byte of it is read. An upload by `ln` and `unlink` is
+    taken, and a rejected file as well, once its other name is gone."""
+    project = project(watch='hard_links = "refuse"')
+    secret = project.folder / "secret"
+    names = make_pngs(secret, 3)
+    with project.service() as service:
+        started(project)
+        traced = subprocess.Popen(["strace", "-f", "-qq", "-y", "-e", "trace=read,pread64,mmap", "-o", project.folder / "reads",
+                                   "-p", str(service.pid)]) if shutil.which("strace") else None
+        time.sleep(0.5)
+        for name in names:
+            os.link(secret / name, project.drop / name)
+        begin = time.monotonic()
+        # A link for a moment, as uploads make it.
+        write_png(project.folder / "upload.png", 9)
+        os.link(project.folder / "upload.png", project.drop / "upload.png")
+        time.sleep(0.5)
+        assert project.count() == 0 and project.rejected() == {}
+        os.unlink(project.folder / "upload.png")
+        project.wait_for_rows(1, timeout=10)
+        taken_s = time.monotonic() - begin
+        wait_for(lambda: len(project.rejected()) == 3, project, 30)
+        print(f"the upload was a row after {taken_s:.1f} s, links were rejected after {time.monotonic() - begin:.1f} s")
+        assert time.monotonic() - begin > 9, "links get their time"
+        assert project.rejected()["000000.png"] == (
+            'the file has 2 names (hard links), and the config has hard_links = "refuse": copy it instead, or remove its other '
+            "names and run `npy-ingest retry`")
+        if traced:
+            traced.terminate()
+            traced.wait(timeout=10)
+            reads = (project.folder / "reads").read_text()
+            assert "upload.png" in reads and not any(f"drop/{name}" in reads for name in names)
+        # Not by itself, since nothing tells of it; but by `retry`.
+        (secret / names[0]).unlink()
+    project.command("retry", check=0)
+    done = project.command("--once")
+    assert project.count() == 2 and done.returncode == 3, done.stderr
+    assert sorted(project.rejected()) == names[1:]
+    assert project.ledger("SELECT hash FROM sources WHERE status = 'rejected'") == [(None,)] * 2
+
+
+def test_a_file_that_gets_another_name_while_it_is_read_waits(project):
+    """The link is made when the file is open already: it counts when the file has been read."""
+    project = project(shape=(2,), dtype="u1", watch='hard_links = "refuse"', decoder="[dataset.command]\n"
+                      'argv = ["sh", "-c", "cp -l $0 $0.other; printf ab", "{source}"]\noutput = "raw"')
+    (project.drop / "a.bin").write_bytes(b"x")
+    done = project.once()
+    assert project.count() == 0 and project.rejected() == {} and "a.bin" in done.stderr + done.stdout
+
+
+def test_a_log_with_another_name_waits_where_hard_links_are_refused(project):
+    project = project(shape=None, dtype=[["n", "<u8"]], decoder="[dataset.records]\nfollow = true",
+                      watch='hard_links = "refuse"\nrescan = "1s"')
+    log = project.folder / "secret.log"
+    log.write_bytes(struct.pack("<3Q", 0, 1, 2))
+    os.link(log, project.drop / "a.log")
+    with project.service():
+        wait_for(lambda: "nothing is taken from it while it has other names" in project.log(), project)
+        time.sleep(2)
+        assert project.count() == 0
+        log.unlink()
+        project.wait_for_rows(3, timeout=10)
+        os.link(project.drop / "a.log", log)
+        with open(log, "ab") as file:
+            file.write(struct.pack("<Q", 3))
+        time.sleep(1)
+        assert project.count() == 3
+        log.unlink()
+        project.wait_for_rows(4, timeout=10)
+    assert project.rows()["n"].tolist() == [0, 1, 2, 3]
+
+
 def test_rsync_with_its_temporary_names_and_in_place(project):
     if not shutil.which("rsync"):
         pytest.skip("rsync is not here")

@@ -213,6 +213,101 @@ def test_copy_and_truncate(project, include, running):
     assert project.ledger("SELECT log, sum(rows) FROM sources GROUP BY log ORDER BY min(first_row)")[0] == (1, 350)
 
 
+@pytest.mark.parametrize("include", ["", 'include = ["*.log"]'])
+@pytest.mark.parametrize("older", [300, 50])
+def test_a_copy_with_the_inode_of_an_older_log(project, include, older):
+    """The oldest log is removed, and the copy that is made before the newest one is cut gets its inode: it is the newest log
+    nevertheless, and not a new one."""
+    project = project(shape=None, dtype=DTYPE, decoder=RECORDS, watch=include)
+    log, old = project.drop / "a.log", project.drop / "a.log.1"
+    log.write_bytes(records(0, older))
+    project.once()
+    os.rename(log, old)
+    project.once()
+    log.write_bytes(records(older, 100))
+    project.once()
+    append(log, records(older + 100, 10))
+    inode = old.stat().st_ino
+    old.unlink()
+    copy_with_inode(log, old, inode)
+    os.truncate(log, 0)
+    append(log, records(older + 110, 20))
+    project.once()
+    in_order(project, older + 130)
+    project.once()
+    in_order(project, older + 130)
+
+
+def copy_with_inode(log, copy, inode):
+    made = []
+    while not made or made[-1].stat().st_ino != inode:
+        if len(made) == 50:
+            pytest.skip("the filesystem does not use inodes again")
+        made.append(copy.with_name(f"copy{len(made)}.tmp"))
+        shutil.copy(log, made[-1])
+    os.rename(made.pop(), copy)
+    for other in made:
+        other.unlink()
+
+
+def test_a_stranger_with_the_name_and_the_inode_of_a_renamed_log_is_no_source(project):
+    project = project(shape=None, dtype=DTYPE, decoder=RECORDS, watch='include = ["*.log"]')
+    log, old = project.drop / "a.log", project.drop / "a.log.1"
+    log.write_bytes(records(0, 30))
+    project.once()
+    os.rename(log, old)
+    log.write_bytes(records(30, 5))
+    project.once()
+    in_order(project, 35)
+    (project.folder / "stranger").write_bytes(records(500, 10))
+    inode = old.stat().st_ino
+    old.unlink()
+    copy_with_inode(project.folder / "stranger", old, inode)
+    project.once()
+    in_order(project, 35)
+
+
+def test_a_log_with_the_inode_and_the_length_of_an_older_one(project):
+    project = project(shape=None, dtype=DTYPE, decoder=RECORDS)
+    old = project.drop / "a.log"
+    old.write_bytes(records(0, 10))
+    project.once()
+    inode = old.stat().st_ino
+    (project.folder / "b.log").write_bytes(records(10, 10))
+    old.unlink()
+    copy_with_inode(project.folder / "b.log", project.drop / "b.log", inode)
+    project.once()
+    in_order(project, 20)
+    # One that was only touched has nothing new, and is not looked at for ever.
+    os.utime(project.drop / "b.log")
+    project.once()
+    entries = project.ledger("SELECT count(*), sum(rows) FROM sources")
+    project.once()
+    assert project.ledger("SELECT count(*), sum(rows) FROM sources") == entries
+    in_order(project, 20)
+
+
+@pytest.mark.parametrize("include", ["", 'include = ["*.log"]'])
+def test_copies_of_logs_that_hold_nothing_new_are_known_for_ever(project, include):
+    """As many as are kept, also more than the logs that a new file is held against."""
+    project = project(shape=None, dtype=DTYPE, decoder=RECORDS, watch=include)
+    log, rotations = project.drop / "a.log", 70
+    for number in range(rotations):
+        append(log, records(10 * number, 10))
+        project.once()
+        shutil.copy(log, project.drop / "copy.tmp")
+        os.rename(project.drop / "copy.tmp", project.drop / f"a.log.{number}")
+        os.truncate(log, 0)
+        if number == 0:
+            project.once()
+    append(log, records(10 * rotations, 10))
+    project.once()
+    in_order(project, 10 * rotations + 10)
+    # All copies are there, so nothing can be missing.
+    assert project.ledger("SELECT DISTINCT reason FROM sources") == [(None,)]
+    assert project.json("verify", "--deep")["ok"]
+
+
 def test_a_log_that_is_cut_short_goes_on_from_there(project):
     project = project(shape=None, dtype=DTYPE, decoder=RECORDS)
     log = project.drop / "a.log"
@@ -285,6 +380,35 @@ def test_a_copy_of_a_log_goes_by_duplicates(project, duplicates):
     append(project.drop / "b.log", records(10, 2))
     project.once()
     assert numbers(project)[-2:] == [10, 11]
+
+
+def test_a_pipe_in_the_place_of_a_log_is_not_waited_for(project):
+    """A new log is held against those that are known; what has their names now may be anything."""
+    project = project(shape=None, dtype=DTYPE, decoder=RECORDS)
+    (project.drop / "a.log").write_bytes(records(0, 10))
+    project.once()
+    (project.drop / "b.log").write_bytes(records(10, 10))
+    (project.drop / "a.log").unlink()
+    os.mkfifo(project.drop / "a.log")
+    project.once(timeout=20)
+    in_order(project, 20)
+
+
+def test_a_missing_folder_is_told_of_once(project):
+    """And not at every scan of the others."""
+    project = project(shape=None, dtype=DTYPE, decoder=RECORDS, watch='rescan = "1s"')
+    project.config.write_text(project.config.read_text().replace('folders = ["drop"]', 'folders = ["drop", "later"]'))
+    with project.service():
+        for number in range(3):
+            append(project.drop / f"{number}.log", records(10 * number, 10))
+            project.wait_for_rows(10 * number + 10)
+            time.sleep(1.1)
+        said = [line for line in project.log().splitlines() if "later" in line]
+        assert len(said) == 1 and "cannot be read" in said[0], said
+        (project.folder / "later").mkdir()
+        append(project.folder / "later" / "a.log", records(30, 10))
+        project.wait_for_rows(40, timeout=10)
+    in_order(project, 40)
 
 
 def test_what_cannot_be_is_refused(project):

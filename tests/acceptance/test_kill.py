@@ -115,7 +115,7 @@ class Killed(Project):
         with open(self.folder / "service.log", "ab") as log:
             return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True)
 
-    def entries(self, stream, query):
+    def entries(self, stream, query, *values):
         """The ledger's answer; nothing while there is none."""
         ledger = self.output_of(stream).with_suffix(".ledger.db")
         if not ledger.exists():
@@ -124,7 +124,7 @@ class Killed(Project):
         try:
             if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,):
                 return []
-            return connection.execute(query).fetchall()
+            return connection.execute(query, values).fetchall()
         finally:
             connection.close()
 

@@ -1,5 +1,6 @@
 """`--once` on folders of photographs: what comes out, and what a second run does."""
 
+import os
 import shutil
 import subprocess
 
@@ -158,6 +159,23 @@ def test_missing_folder_is_said_and_the_others_go_on(project):
     done = project.once(check=1)
     assert "not-mounted" in done.stderr and "cannot be read" in done.stderr
     assert project.count() == 3
+
+
+def test_what_a_cut_short_creation_left_is_removed(project):
+    project = project()
+    names = make_pngs(project.drop, 2)
+    project.once()
+    data = project.output.parent
+    # No process has a number above 4,194,304.
+    left = [".frames.npy.5000001.tmp", ".frames.source.npy.5000002.tmp", ".frames.index.npy.5000003.tmp"]
+    others = [".frames.npy.tmp", ".frames.npy.05000001.tmp", ".frames.npy.5000001.tmp.x", ".other.npy.5000001.tmp",
+              f".frames.npy.{os.getpid()}.tmp", "frames.npy.5000001.tmp", ".frames.time.npy.5000001.tmp", ".frames.npy.+5.tmp"]
+    for name in left + others:
+        (data / name).write_bytes(b"x")
+    project.once()
+    there = {path.name for path in data.iterdir()}
+    assert not there & set(left) and there >= set(others), there
+    project.check_exactly_once(names)
 
 
 def test_a_file_that_is_still_being_written_is_left(project):

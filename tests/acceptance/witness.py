@@ -20,7 +20,7 @@ import numpy as np
 
 from stream import CLASSES, FRAME_MS, HEAD, Stream, Violation, read_rows, sealed
 
-# A rest between two looks, so that readers leave some of the machine to the writer.
+# A rest between two looks, so that readers leave some of the machine to the writer, unless streams.json has `rest_s`.
 REST_S = 0.002
 SHOWN_MAX = 5
 
@@ -132,7 +132,7 @@ def main(folder, name):
             witness.violations.append(traceback.format_exc())
         if last or len(witness.violations) > 100:
             break
-        time.sleep(REST_S)
+        time.sleep(settings.get("rest_s", REST_S))
     print(json.dumps(witness.report()))
 
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use npy_ingest::config;
 use npy_ingest::config::world::{
     Alpha, Changed, Columns, Commit, Dataset, DecoderOptions, Disposal, Duplicates, Durability, Filter, Fit, Frames,
-    ImageOptions, Layout, Order, SampleType, SplitBy, WatchMode,
+    HardLinks, ImageOptions, Layout, Order, SampleType, SplitBy, WatchMode,
 };
 
 use super::{GOOD, good_with, parsed, watching, with_extra_lines};
@@ -48,7 +48,7 @@ fn the_example_is_free_of_faults_and_shows_the_defaults() {
     assert_eq!(shown.fingerprint(), defaults.fingerprint());
     let watch = |dataset: &Dataset| {
         let watch = dataset.watch.clone();
-        let rest = (watch.after, watch.rejected, watch.changed, watch.duplicates);
+        let rest = (watch.after, watch.rejected, watch.changed, watch.duplicates, watch.hard_links);
         (watch.recursive, watch.settle, watch.mode, watch.rescan, watch.order, rest)
     };
     assert_eq!(watch(shown), watch(defaults));
@@ -110,6 +110,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!((watch.mode, watch.order), (WatchMode::Auto, Order::Arrival));
     assert_eq!((&watch.after, &watch.rejected), (&Disposal::Keep, &Disposal::Keep));
     assert_eq!((watch.changed, watch.duplicates), (Changed::Ignore, Duplicates::Append));
+    assert_eq!(watch.hard_links, HardLinks::Take);
 
     let expected = ImageOptions {
         fit: Fit::Cover,
@@ -168,6 +169,7 @@ rejected = "move"
 rejected_to = "failed"
 changed = "append"
 duplicates = "skip"
+hard_links = "refuse"
 [dataset.image]
 fit = "contain"
 filter = "lanczos3"
@@ -208,6 +210,7 @@ durability = "none"
     assert_eq!(watch.after, Disposal::Move(PathBuf::from("/conf/done")));
     assert_eq!(watch.rejected, Disposal::Move(PathBuf::from("/conf/failed")));
     assert_eq!((watch.changed, watch.duplicates), (Changed::Append, Duplicates::Skip));
+    assert_eq!(watch.hard_links, HardLinks::Refuse);
     let expected = ImageOptions {
         fit: Fit::Contain,
         filter: Filter::Lanczos3,

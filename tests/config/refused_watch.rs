@@ -167,6 +167,7 @@ order = "size"
 rejected = "delete"
 changed = true
 duplicates = "apend"
+hard_links = "refused"
 recursive = 1"#,
         ),
         r#"
@@ -185,9 +186,12 @@ ingest.toml:12:11: `dataset.watch.changed`: found true, expected one of "ignore"
 ingest.toml:13:14: `dataset.watch.duplicates`: found "apend", expected one of "append", "skip"; did you mean "append"?
    13 | duplicates = "apend"
       |              ^^^^^^^
-ingest.toml:14:13: `dataset.watch.recursive`: found 1, expected true or false
-   14 | recursive = 1
+ingest.toml:14:14: `dataset.watch.hard_links`: found "refused", expected one of "take", "refuse"; did you mean "refuse"?
+   14 | hard_links = "refused"
+      |              ^^^^^^^^^
+ingest.toml:15:13: `dataset.watch.recursive`: found 1, expected true or false
+   15 | recursive = 1
       |             ^
-ingest.toml: 6 faults"#,
+ingest.toml: 7 faults"#,
     );
 }
