@@ -38,7 +38,7 @@ SAMPLE_S = 0.25 if SECONDS < 300 else 2.0
 READERS_REST_S = 0.02 if SECONDS < 300 else 0.5
 # What the medians of a time in the first and one in the last quarter of the long life may differ by: memory as much as an allocator keeps back (its arenas come
 # and go with the threads of every reload), descriptors by the sources that are just open. Idle, there must be no difference.
-MEMORY_TOLERANCE_KIB = 8192 if SECONDS < 300 else 4096
+MEMORY_TOLERANCE_KIB = 12288 if SECONDS < 300 else 4096
 DESCRIPTORS_TOLERANCE = 2
 REFUSED = "the new config is refused, the old one goes on"
 # Added by the first reload; and the one that is removed and brought back.
