@@ -53,8 +53,9 @@ pub(super) fn advise(files: &[PathBuf]) -> Result<Advice, String> {
 fn look(bytes: &[u8], is_cut: bool) -> Option<Table> {
     let first = bytes.split(|byte| matches!(byte, b'\n' | b'\r')).find(|line| !line.is_empty())?;
     let count = |delimiter: u8| first.iter().filter(|byte| **byte == delimiter).count();
-    // Of equally many the last, the comma: a file of one column has none.
-    let delimiter = [b';', b'\t', b','].into_iter().max_by_key(|delimiter| count(*delimiter))?;
+    // Of equally many the last: a comma is in numbers, too. A file of one column has none.
+    let candidates = [b',', b'\t', b';'].into_iter().filter(|delimiter| count(*delimiter) > 0);
+    let delimiter = candidates.max_by_key(|delimiter| count(*delimiter)).unwrap_or(b',');
     let mut lines = records(bytes, delimiter);
     if is_cut && lines.len() > 1 {
         lines.pop();
