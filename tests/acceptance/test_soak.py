@@ -36,9 +36,10 @@ SOURCES_A_SECOND = 60 if SECONDS < 300 else 12
 ROUGH_S, GENTLE_S = (1.0, 1.5) if SECONDS < 300 else (6.0, 6.0)
 SAMPLE_S = 0.25 if SECONDS < 300 else 2.0
 READERS_REST_S = 0.02 if SECONDS < 300 else 0.5
-# What the medians of a time in the first and one in the last quarter of the long life may differ by: memory as much as an allocator keeps back (its arenas come
-# and go with the threads of every reload), descriptors by the sources that are just open. Idle, there must be no difference.
-MEMORY_TOLERANCE_KIB = 12288 if SECONDS < 300 else 4096
+# What the medians of a time in the first and one in the last quarter of the long life may differ by. Memory: SQLite keeps up to
+# 2 MiB for each connection (a dataset has three), which fill while the ledgers grow, and the allocator's arenas come and go with
+# the threads of every reload. Descriptors: sources that are just open. Idle, there must be no difference.
+MEMORY_TOLERANCE_KIB = 12 << 10
 DESCRIPTORS_TOLERANCE = 2
 REFUSED = "the new config is refused, the old one goes on"
 # Added by the first reload; and the one that is removed and brought back.
@@ -263,9 +264,13 @@ class Course:
         while faults := self.wrong_figures():
             assert time.monotonic() < end, "\n".join(faults)
             time.sleep(0.1)
-        time.sleep(0.5)
         self.service.sample()
-        self.idle_descriptors.append((self.service.process.pid, self.service.descriptors()))
+        # Whoever asked just now takes a moment to be gone.
+        numbers = []
+        for _ in range(10):
+            time.sleep(0.1)
+            numbers.append(self.service.descriptors())
+        self.idle_descriptors.append((self.service.process.pid, min(numbers)))
 
     def missing(self, stream):
         """What the service still has to do, by its ledger and by the folder."""
@@ -394,7 +399,7 @@ def test_a_long_life_with_everything_at_once(tmp_path):
     print(f"readers: {sum(report['loads'] for report in reports)} loads, {sum(report['violations'] for report in reports)} violations")
     faults = [f"a reader: {shown}" for report in reports for shown in report["shown"]]
     faults += [f"the log: {line}" for line in course.project.log().splitlines()
-               if any(word in line for word in ["panicked", "before a restart", "header is rebuilt", "were lost"])][:5]
+               if any(word in line for word in ["panicked", "before a restart", "header is rebuilt", "rows were lost"])][:5]
     if memory[1] > memory[0] + MEMORY_TOLERANCE_KIB:
         faults.append(f"memory grew from {memory[0]:.0f} to {memory[1]:.0f} KiB within one life")
     if descriptors[1] > descriptors[0] + DESCRIPTORS_TOLERANCE:
