@@ -139,16 +139,11 @@ def test_pings_stop_when_a_thread_hangs(project, thread, inject):
         log.close()
 
 
-def ticks(process):
-    """CPU time in hundredths of a second."""
-    fields = open(f"/proc/{process.pid}/stat").read().rsplit(")", 1)[1].split()
-    return int(fields[11]) + int(fields[12])
-
-
 def test_a_watched_service_sleeps(project):
-    """With pings and the status page: at most 10 ms of CPU time in a minute (in the short form, in a quarter of one)."""
+    """With pings and the status page: at most 10 ms of CPU time in a minute between two rescans (in the short form, in a quarter of
+    one)."""
     seconds = 60 if os.environ.get("NPY_INGEST_LONG") == "1" else 15
-    project = project(service='[service]\nlisten = "127.0.0.1:0"')
+    project = project(service='[service]\nlisten = "127.0.0.1:0"', watch='rescan = "5m"')
     for number in range(1000):
         (project.drop / str(number)).mkdir()
     make_pngs(project.drop / "1", 3)
@@ -157,11 +152,12 @@ def test_a_watched_service_sleeps(project):
         manager.wait_for("READY=1")
         project.wait_for_rows(3)
         time.sleep(4)
-        before, ran = ticks(service), run_ns(service)
+        ran = run_ns(service)
         time.sleep(seconds)
         spent_ms = (run_ns(service) - ran) / 1e6
         print(f"idle for {seconds} s with 1,000 watched folders: {spent_ms:.1f} ms of CPU time")
-        assert ticks(service) - before <= 1 and spent_ms < 10
+        # Not by clock ticks: a thread that is awake when one comes is charged for all of it.
+        assert spent_ms < 10
 
 
 def run_ns(process):
