@@ -260,16 +260,13 @@ impl<'a, 'b> Lines<'a, 'b> {
                     fields += 1;
                 }
                 Meaning::LineEnd => {
-                    let end = match (byte, held.get(place + 1)) {
-                        (b'\n', _) => place + 1,
-                        (_, Some(b'\n')) => place + 2,
-                        _ => return None,
-                    };
-                    if place == 0 {
+                    let is_plain = *byte == b'\n' || held.get(place + 1) == Some(&b'\n');
+                    if place == 0 || !is_plain {
                         return None;
                     }
                     *self.ends.get_mut(fields)? = place;
-                    self.at = start + end;
+                    // As the reader does: at the CR, so that a part of a log ends at the same place whoever took it.
+                    self.at = start + place + 1;
                     return Some((start, fields + 1));
                 }
                 Meaning::Quote => return None,
