@@ -225,7 +225,8 @@ impl<'a, 'b> Lines<'a, 'b> {
         if self.goes_on && !self.is_complete {
             return Ok(None);
         }
-        if self.is_end && self.at == self.held && self.ends_in_quotes() {
+        // Only the end of the source, and no line end, ends a line in the middle of quotes.
+        if !self.is_complete && self.ends_in_quotes() {
             return Err(rejected(format!("line {}: a quote is opened and never closed", self.number())));
         }
         self.has_lines = true;
