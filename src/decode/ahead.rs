@@ -10,6 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use super::resting;
+
 /// Blocks that are given away at a time, at most.
 const BLOCKS_MAX: usize = 8;
 
@@ -74,7 +76,7 @@ impl<In: Send + 'static, Out: Send + 'static> Ahead<In, Out> {
             let has_worked = self.shared.take_one();
             state = self.shared.lock();
             if !has_worked && matches!(state.blocks.front(), Some(Block::IsWorkedOn)) {
-                state = self.shared.wait(state);
+                state = resting(|| self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner));
             }
         }
         state.first += 1;
@@ -100,16 +102,6 @@ impl<In, Out> Shared<In, Out> {
     /// Each step leaves the state whole: a thread that panicked has broken nothing.
     fn lock(&self) -> MutexGuard<'_, State<In, Out>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    #[cfg(feature = "program")]
-    fn wait<'a>(&self, state: MutexGuard<'a, State<In, Out>>) -> MutexGuard<'a, State<In, Out>> {
-        crate::pulse::resting(|| self.changed.wait(state).unwrap_or_else(PoisonError::into_inner))
-    }
-
-    #[cfg(not(feature = "program"))]
-    fn wait<'a>(&self, state: MutexGuard<'a, State<In, Out>>) -> MutexGuard<'a, State<In, Out>> {
-        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Works on the first block that waits for it, and says whether there was one.

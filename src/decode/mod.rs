@@ -95,6 +95,14 @@ fn step() {
     crate::pulse::beat();
 }
 
+/// Waits for another thread, which is no sign of being stuck.
+fn resting<T>(wait: impl FnOnce() -> T) -> T {
+    #[cfg(feature = "program")]
+    return crate::pulse::resting(wait);
+    #[cfg(not(feature = "program"))]
+    wait()
+}
+
 /// Decodes a source that is in memory as a whole.
 pub trait WholeDecoder: Send + Sync {
     fn decode(&self, bytes: &[u8], about: About<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError>;

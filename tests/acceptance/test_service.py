@@ -6,12 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from harness import LONG, TESTDATA, make_photographs, make_pngs, write_png
+from harness import LONG, TESTDATA, cpu_ns, make_photographs, make_pngs, write_png
 
 
 def test_every_way_a_file_arrives(project):
@@ -343,10 +342,6 @@ def test_idle_uses_no_cpu(project):
     project = project(watch='rescan = "5m"')
     for number in range(folders):
         make_pngs(project.drop / str(number), 1, first=number)
-
-    def cpu_ns(process):
-        """Of all threads, without the rounding of clock ticks."""
-        return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{process.pid}/task").glob("*/schedstat"))
 
     with project.service() as service:
         project.wait_for_rows(folders)

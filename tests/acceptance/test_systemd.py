@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from harness import PROGRAM, ROOT, make_pngs
+from harness import PROGRAM, ROOT, cpu_ns, make_pngs
 
 UNIT = ROOT / "packaging" / "npy-ingest.service"
 
@@ -152,20 +152,12 @@ def test_a_watched_service_sleeps(project):
         manager.wait_for("READY=1")
         project.wait_for_rows(3)
         time.sleep(4)
-        ran = run_ns(service)
+        ran = cpu_ns(service)
         time.sleep(seconds)
-        spent_ms = (run_ns(service) - ran) / 1e6
+        spent_ms = (cpu_ns(service) - ran) / 1e6
         print(f"idle for {seconds} s with 1,000 watched folders: {spent_ms:.1f} ms of CPU time")
         # Not by clock ticks: a thread that is awake when one comes is charged for all of it.
         assert spent_ms < 10
-
-
-def run_ns(process):
-    """CPU time of all threads, in nanoseconds."""
-    total = 0
-    for task in os.listdir(f"/proc/{process.pid}/task"):
-        total += int(open(f"/proc/{process.pid}/task/{task}/schedstat").read().split()[0])
-    return total
 
 
 # The unit.

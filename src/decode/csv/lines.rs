@@ -340,10 +340,7 @@ impl<'a, 'b> Lines<'a, 'b> {
         if self.line_before.is_none() && !self.lead(line).1.is_empty() {
             self.line_before = Some(self.number());
         }
-        let held = self.buffer.get(..self.held).unwrap_or_default();
-        // A line that ends in CR alone, at the very end of the buffer, is counted once its LF is known to be missing.
-        self.ends_before += line_ends(held);
-        (self.at, self.line_at, self.held) = (0, 0, 0);
+        self.let_go_of_lines();
         self.fill()
     }
 
@@ -394,6 +391,9 @@ impl<'a, 'b> Lines<'a, 'b> {
 
     /// Counts the lines that were taken, and moves what is left to the front of the buffer.
     fn let_go_of_lines(&mut self) {
+        if self.at == 0 {
+            return;
+        }
         self.ends_before += self.ends_of_lines();
         self.buffer.copy_within(self.at..self.held, 0);
         self.held -= self.at;

@@ -90,14 +90,14 @@ impl CsvDecoder {
         let mut end = lines.end();
         let mut blocks = None;
         let bad = loop {
-            if let Some(whole) = table.for_blocks() {
-                let blocks = blocks.get_or_insert_with(|| Blocks::new(whole, lines.are_numbered));
+            if table.takes_blocks() {
+                let blocks = blocks.get_or_insert_with(|| Blocks::new(table.clone(), lines.are_numbered));
                 if let Some(bad) = blocks.take(lines, &mut loss, &mut end, sink)? {
                     break Some(bad);
                 }
             }
             let rows = sink.rows(BLOCK_ROWS)?;
-            let count = rows.len() / self.texts.row_bytes(rows.len());
+            let count = rows.len() / self.texts.row_bytes();
             let filled = table.fill(lines, rows, &mut loss);
             sink.give_back(count - filled.rows);
             end = filled.end.unwrap_or(end);

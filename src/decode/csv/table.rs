@@ -78,18 +78,17 @@ impl Table {
         Self { options, texts, places: places.into(), wanted, width }
     }
 
-    /// The same for blocks of lines, once it is known what a line is; `None` before, and where the rows of a block could be
-    /// many times as long as its lines.
-    pub(super) fn for_blocks(&self) -> Option<Self> {
-        let row_bytes = self.texts.row_bytes(0);
+    /// Whether lines can be taken in blocks: not before it is known what a line is, nor where the rows of a block could be many
+    /// times as long as its lines.
+    pub(super) fn takes_blocks(&self) -> bool {
         // A field has a byte at least: what separates it from the next one.
-        let rows_max = BLOCK_BYTES_MAX / self.width?.max(2);
-        (rows_max.saturating_mul(row_bytes) <= BLOCK_ROW_BYTES_MAX).then(|| self.clone())
+        let rows_max = |width: usize| BLOCK_BYTES_MAX / width.max(2);
+        self.width.is_some_and(|width| rows_max(width).saturating_mul(self.texts.row_bytes()) <= BLOCK_ROW_BYTES_MAX)
     }
 
     /// Fills whole rows.
     pub(super) fn fill(&mut self, lines: &mut Lines<'_, '_>, rows: &mut [u8], loss: &mut Loss) -> Filled {
-        let row_bytes = self.texts.row_bytes(rows.len());
+        let row_bytes = self.texts.row_bytes();
         let mut filled = Filled { rows: 0, end: None, bad: None };
         let mut places = rows.chunks_exact_mut(row_bytes);
         let Some(mut row) = places.next() else { return filled };
@@ -133,7 +132,7 @@ impl Table {
         let mut table = self.clone();
         let mut lines = Lines::of_block(block, &self.options);
         lines.are_numbered = are_numbered;
-        let row_bytes = self.texts.row_bytes(0);
+        let row_bytes = self.texts.row_bytes();
         let (mut rows, mut loss, mut end) = (Vec::new(), Loss::default(), None);
         loop {
             let before = rows.len();

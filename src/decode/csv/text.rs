@@ -60,9 +60,8 @@ impl Texts {
         }
     }
 
-    /// Bytes of one row, where `bytes` are those of some whole ones.
-    pub(super) fn row_bytes(&self, bytes: usize) -> usize {
-        debug_assert!(bytes.is_multiple_of(self.row_bytes));
+    /// Bytes of one row.
+    pub(super) fn row_bytes(&self) -> usize {
         self.row_bytes
     }
 

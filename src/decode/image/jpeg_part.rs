@@ -10,7 +10,7 @@ use super::fit::Placement;
 use super::jpeg_frame::PlainJpeg;
 use super::orient::{Rectangle, Turn};
 use super::pixels::{Depth, Raster};
-use super::resize::radius;
+use super::resize::{looked_at, radius};
 use crate::config::Filter;
 
 /// Pixels beyond those that the filter looks at, on each side. Chroma of a cut picture has no neighbours beyond the cut, so
@@ -43,8 +43,9 @@ pub(super) fn part(frame: PlainJpeg, filter: Filter, placement: &Placement, turn
         height: source.height * scale,
     };
     let (width, height) = (Wish::scaled(frame.width, eighths), Wish::scaled(frame.height, eighths));
-    let (left, right) = looked_at(filter, source.left, source.width, target_width, width);
-    let (top, bottom) = looked_at(filter, source.top, source.height, target_height, height);
+    let needed = |start, length, count, size| looked_at(start, length, count, size, radius(filter), MARGIN_PIXELS);
+    let (left, right) = needed(source.left, source.width, target_width, width);
+    let (top, bottom) = needed(source.top, source.height, target_height, height);
     let left = left - left % Wish::column_pixels(eighths, frame.across);
     let wish = Wish {
         width: frame.width,
@@ -76,12 +77,4 @@ fn eighths(filter: Filter, source: Rectangle, width: u32, height: u32) -> u32 {
     };
     // Others have no vector instructions.
     [1, 2, 4].into_iter().find(enough).unwrap_or(8)
-}
-
-/// The pixels of one axis that are needed for a span of it: the first, and the one behind the last.
-fn looked_at(filter: Filter, start: f64, length: f64, count: u32, size: u32) -> (u32, u32) {
-    let reach = radius(filter) * (length / f64::from(count.max(1))).max(1.0) + MARGIN_PIXELS;
-    let first = (start - reach).floor().max(0.0) as u32;
-    let end = (start + length + reach).ceil() as u32;
-    (first.min(size), end.min(size))
 }

@@ -20,6 +20,9 @@ use super::pixels::{Buffer, Depth, RETAINED_BYTES_MAX, Raster};
 use crate::config::Filter;
 use crate::decode::{DecodeError, Rejection};
 
+/// One pixel more at each end than a kernel looks at costs little, and leaves no doubt about roundings.
+const MARGIN_PIXELS: f64 = 1.0;
+
 /// The buffers and the tables of the resizer, used again for every image.
 #[derive(Default)]
 pub(super) struct Scaler {
@@ -186,7 +189,9 @@ impl Convolver {
         }
         // The first pass keeps the other axis as it is, but for lines or columns that the second does not look at.
         let (halfway, first, second) = if stored_down_first {
-            let (start, count) = looked_at(source.left, source.width, resized.width, raster.width, kernel);
+            let (start, end) =
+                looked_at(source.left, source.width, resized.width, raster.width, kernel.radius, MARGIN_PIXELS);
+            let count = end.saturating_sub(start);
             let first = Rectangle { left: f64::from(start), width: f64::from(count), ..source };
             let second = Rectangle {
                 left: source.left - f64::from(start),
@@ -196,7 +201,9 @@ impl Convolver {
             };
             (Raster { width: count, height: resized.height, ..raster }, first, second)
         } else {
-            let (start, count) = looked_at(source.top, source.height, resized.height, raster.height, kernel);
+            let (start, end) =
+                looked_at(source.top, source.height, resized.height, raster.height, kernel.radius, MARGIN_PIXELS);
+            let count = end.saturating_sub(start);
             let first = Rectangle { top: f64::from(start), height: f64::from(count), ..source };
             let second = Rectangle {
                 left: 0.0,
@@ -254,13 +261,13 @@ pub(super) fn radius(filter: Filter) -> f64 {
     }
 }
 
-/// The pixels of one axis that a kernel looks at for a span of it: the first, and how many. One more at each end costs
-/// little, and leaves no doubt about roundings.
-fn looked_at(start: f64, length: f64, count: u32, size: u32, kernel: &Kernel) -> (u32, u32) {
-    let reach = kernel.radius * (length / f64::from(count.max(1))).max(1.0) + 1.0;
+/// The pixels of one axis that a kernel looks at for a span of it, and `margin` more at each end: the first, and the one
+/// behind the last.
+pub(super) fn looked_at(start: f64, length: f64, count: u32, size: u32, radius: f64, margin: f64) -> (u32, u32) {
+    let reach = radius * (length / f64::from(count.max(1))).max(1.0) + margin;
     let first = (start - reach).floor().max(0.0) as u32;
-    let end = ((start + length + reach).ceil() as u32).min(size);
-    (first, end.saturating_sub(first))
+    let end = (start + length + reach).ceil() as u32;
+    (first.min(size), end.min(size))
 }
 
 /// Colours that were multiplied by alpha, as they were before; 8 bits, rounded down as Pillow does.

@@ -243,13 +243,7 @@ fn the_kernel_never_reaches_the_sides_that_were_cut() {
 /// A file that something is wrong with ends as it always did, with the same words or the same pixels.
 #[test]
 fn damaged_files_end_as_before() {
-    let mut state = 0x2545_F491_4F6C_DD1Du64;
-    let mut next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as usize
-    };
+    let mut next = generator();
     let options = ImageOptions { fit: Fit::Cover, ..options(3, 20, 20) };
     let (mut refused, mut passed) = (0, 0);
     let mut files: Vec<(String, Vec<u8>)> =
