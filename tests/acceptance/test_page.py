@@ -202,8 +202,10 @@ def test_a_dataset_that_cannot_go_on_is_seen(page):
         make_pngs(project.drop, 300)
         with project.service():
             wait_for(lambda: b"npy_ingest_dataset_paused{dataset=\"frames\"} 1" in project.get("/metrics")[2], 40)
+            # The writer tells at once that it pauses; what waits is looked at again within a second.
+            wait_for(lambda: (project.json("status")["datasets"][0]["oldest_waiting_seconds"] or 0) > 0)
             status = project.json("status")["datasets"][0]
-            assert "full" in status["paused"] and status["backlog"] > 0 and status["oldest_waiting_seconds"] > 0
+            assert "full" in status["paused"] and status["backlog"] > 0
             assert b"paused: frames" in project.get("/healthz")[2]
             assert b"class=\"state paused\"" in project.get("/")[2]
             subprocess.run(["mount", "-o", "remount,size=64m", data], check=True)
