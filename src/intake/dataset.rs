@@ -48,7 +48,8 @@ pub struct DatasetIntake {
     once: bool,
     /// How often `--once` has waited for files to become quiet.
     waits: u32,
-    pub(super) new_folders: BTreeSet<(Instant, usize, PathBuf)>,
+    /// To be scanned at the next tick: which of the folders, and the path below it.
+    pub(super) new_folders: BTreeSet<(usize, PathBuf)>,
     pub paused_until: Option<Instant>,
     /// After a pause one source is tried before the others follow.
     pub is_on_trial: bool,
@@ -152,11 +153,10 @@ impl DatasetIntake {
             return self.open_again_at;
         }
         let scan = self.scans_due.iter().min().copied();
-        let new_folder = self.new_folders.first().map(|(due, ..)| *due);
         // A pause that is over waits for what is in flight, which comes back with a message.
         let pause = self.paused_until.filter(|_| self.tracker.in_flight() == 0);
         let leftover = (!self.leftovers.is_empty()).then(|| Instant::now() + LEFTOVER_WAIT);
-        [scan, new_folder, self.tracker.next_due(), pause, leftover].into_iter().flatten().min()
+        [scan, self.tracker.next_due(), pause, leftover].into_iter().flatten().min()
     }
 
     /// Whether the path lies below one of the folders, and where.
@@ -168,7 +168,7 @@ impl DatasetIntake {
     }
 
     /// Does what is due: scans, new folders, files whose quiet time is over.
-    pub fn tick(&mut self, now: Instant, watcher: Option<&mut Watcher>) {
+    pub fn tick(&mut self, now: Instant, watcher: Option<&Watcher>) {
         if self.open_again_at.is_some_and(|at| at <= now) && !self.is_stopped {
             self.open(now);
         }
@@ -192,7 +192,7 @@ impl DatasetIntake {
     }
 
     /// Looks whether the folders that are due are there, and scans those that are, as one: the order holds across them.
-    fn scan_due_folders(&mut self, now: Instant, mut watcher: Option<&mut Watcher>) {
+    fn scan_due_folders(&mut self, now: Instant, watcher: Option<&Watcher>) {
         let lane = self.lane.clone();
         let (dataset, watch) = (&lane.options.name, &lane.options.watch);
         let mut checked = Vec::new();
@@ -202,7 +202,7 @@ impl DatasetIntake {
         for (index, (folder, _)) in due {
             checked.push(index);
             Tally::add(&self.lane.tally.scans, 1);
-            match folder.check(watch, watcher.as_deref_mut()) {
+            match folder.check(watch, watcher) {
                 Change::Missing { error, first: true } => missing.push(format!("{}: {error}", folder.root.display())),
                 Change::Missing { first: false, .. } => {}
                 Change::None | Change::Appeared => there.push((index, PathBuf::new())),
@@ -230,12 +230,7 @@ impl DatasetIntake {
     }
 
     fn scan_new_folders(&mut self, now: Instant) {
-        let mut due = BTreeSet::new();
-        while self.new_folders.first().is_some_and(|(at, ..)| *at <= now) {
-            if let Some((_, folder, below)) = self.new_folders.pop_first() {
-                due.insert((folder, below));
-            }
-        }
+        let mut due = std::mem::take(&mut self.new_folders);
         if due.len() > NEW_FOLDERS_MAX {
             let folders: BTreeSet<usize> = due.iter().map(|(folder, _)| *folder).collect();
             due = folders.into_iter().map(|folder| (folder, PathBuf::new())).collect();

@@ -53,7 +53,7 @@ impl Folder {
     }
 
     /// Looks whether the folder is there and the same as before, and watches it if it can be.
-    pub fn check(&mut self, watch: &Watch, watcher: Option<&mut Watcher>) -> Change {
+    pub fn check(&mut self, watch: &Watch, watcher: Option<&Watcher>) -> Change {
         let metadata = fs::metadata(&self.root).and_then(|metadata| {
             fs::read_dir(&self.root)?;
             Ok(metadata)
@@ -65,7 +65,7 @@ impl Folder {
                 if self.seen.take().is_some()
                     && let Some(watcher) = watcher
                 {
-                    watcher.forget(&self.root);
+                    watcher.forget(&self.root, watch.recursive);
                 }
                 self.is_watched = false;
                 return Change::Missing { error, first };
@@ -99,26 +99,39 @@ impl Folder {
         }
     }
 
-    fn start_watching(&self, watch: &Watch, watcher: &mut Watcher, replaced: bool) -> bool {
+    fn start_watching(&self, watch: &Watch, watcher: &Watcher, replaced: bool) -> bool {
         if replaced {
-            watcher.forget(&self.root);
+            watcher.forget(&self.root, watch.recursive);
         }
         match watcher.watch(&self.root, watch.recursive) {
             Ok(()) => true,
             Err(WatchFailure::Limit) => {
-                tracing::warn!(
-                    folder = ?self.root,
-                    "the limit of inotify watches is reached: polling it; raise fs.inotify.max_user_watches for events"
-                );
-                watcher.forget(&self.root);
+                self.tell_limit();
+                watcher.forget(&self.root, watch.recursive);
                 false
             }
             Err(WatchFailure::Other(error)) => {
                 tracing::warn!(folder = ?self.root, "it cannot be watched: {error}; polling it");
-                watcher.forget(&self.root);
+                watcher.forget(&self.root, watch.recursive);
                 false
             }
         }
+    }
+
+    /// Something below it cannot be watched: from now on it is polled. Returns whether that is news.
+    pub fn lose_watch(&mut self) -> bool {
+        let was_watched = std::mem::replace(&mut self.is_watched, false);
+        if was_watched {
+            self.tell_limit();
+        }
+        was_watched
+    }
+
+    fn tell_limit(&self) {
+        tracing::warn!(
+            folder = ?self.root,
+            "the limit of inotify watches is reached: polling it; raise fs.inotify.max_user_watches for events"
+        );
     }
 
     /// When it should be looked at next: for a missing one soon.

@@ -1,16 +1,12 @@
 //! What an event means for a dataset: which of its files and folders are to be looked at, and when.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::dataset::DatasetIntake;
 use super::scan::is_wanted;
 use super::watch::Hint;
 use crate::source::Place;
-
-/// A new folder is scanned at once, and again after these times: what is put into it before its watch is there sends no
-/// event.
-const NEW_FOLDER_SCANS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(250), Duration::from_millis(1500)];
 
 impl DatasetIntake {
     /// Takes a hint to heart, if it is about one of the folders.
@@ -19,6 +15,14 @@ impl DatasetIntake {
             Hint::Changed(path) => (path, Some(false)),
             Hint::Finished(path) => (path, Some(true)),
             Hint::Folder(path) => return self.hint_folder(path, now),
+            Hint::Unwatched(path) => {
+                for (folder, due) in self.folders.iter_mut().zip(&mut self.scans_due) {
+                    if path.starts_with(&folder.root) && folder.lose_watch() {
+                        *due = now;
+                    }
+                }
+                return;
+            }
             Hint::Removed(path) => {
                 if self.follows()
                     && let Some(place) = self.place_of(path)
@@ -65,8 +69,6 @@ impl DatasetIntake {
         if !self.watch().recursive || self.watch().exclude.is_match(&place.below) {
             return;
         }
-        for delay in NEW_FOLDER_SCANS {
-            self.new_folders.insert((now + delay, place.folder, place.below.clone()));
-        }
+        self.new_folders.insert((place.folder, place.below));
     }
 }

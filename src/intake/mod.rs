@@ -122,7 +122,7 @@ impl Intake {
             let now = Instant::now();
             for dataset in &mut self.datasets {
                 pulse::beat();
-                dataset.tick(now, self.watcher.as_mut());
+                dataset.tick(now, self.watcher.as_ref());
             }
             self.hand_over_leftovers();
             self.dispatch(now);

@@ -1,0 +1,29 @@
+//! Which filesystems tell of what happens on them.
+
+use std::path::Path;
+
+/// Whether the filesystem below a folder tells of changes that other machines or programs make: not so network
+/// filesystems and FUSE, where inotify sees only what this machine's kernel does.
+pub fn sends_events(folder: &Path) -> bool {
+    // From linux/magic.h and the filesystems' sources.
+    const SILENT: &[u64] = &[
+        0x6969,      // NFS
+        0xff53_4d42, // CIFS
+        0xfe53_4d42, // SMB2
+        0x517b,      // SMB
+        0x6573_5546, // FUSE
+        0x0102_1997, // 9P
+        0x0bd0_0bd0, // Lustre
+        0x00c3_6400, // Ceph
+        0x5346_414f, // AFS
+        0x7461_636f, // OCFS2
+        0x0116_1970, // GFS2
+        0x786f_4256, // VirtualBox shared folders
+        0xbacb_acbc, // VMware shared folders
+    ];
+    match rustix::fs::statfs(folder) {
+        // The type is a signed word on some machines.
+        Ok(statistics) => !SILENT.contains(&(statistics.f_type as u64 & 0xffff_ffff)),
+        Err(_) => true,
+    }
+}
