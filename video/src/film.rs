@@ -1,7 +1,6 @@
 //! One source, from its packets to its rows.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::fs::File;
 use std::rc::Rc;
 
@@ -10,14 +9,13 @@ use npy_ingest::decode::image::Painter;
 use npy_ingest::decode::video::{Frame, Reel, Task, TimeBase};
 use npy_ingest::decode::{DecodeError, Rejection, RowSink};
 
+use crate::ahead::{Ahead, Fate, Next, Timed};
 use crate::answer::Answer;
-use crate::ffmpeg::{Decoder, Error, Input, Packet, Picture, Skip, Video};
+use crate::ffmpeg::{Decoder, Error, Input, Packet, Picture, Skip, Start, Video};
 use crate::picture::Artist;
 
 /// Packets that cannot be read, one after the other, before the rest is given up.
 const UNREADABLE_MAX: u32 = 100;
-/// Packets that are read ahead, so that it is known when the next frame is shown.
-const AHEAD_PACKETS: usize = 20;
 /// Packets before the first key frame that are passed over. Where none comes, the container knows no key frames.
 const LEADING_MAX: u64 = 1000;
 
@@ -64,8 +62,9 @@ pub fn decode(task: &Task, file: File, answer: &mut Answer) -> Result<(), Decode
         frames: 0,
         losses: Losses { policy: options.on_error, count: 0, first: None },
         is_broken: false,
-        ahead: VecDeque::new(),
-        is_read: false,
+        ahead: Ahead::new(),
+        has_sent: false,
+        cut: None,
         unreadable: 0,
         looks_ahead: matches!(options.pick, Pick::Fps(_)) || !options.start.is_zero(),
         may_leap: options.pick != Pick::Keyframes,
@@ -116,10 +115,11 @@ struct Film<'a> {
     losses: Losses,
     /// Something was lost, and no key frame has come since.
     is_broken: bool,
-    /// Packets that were read and not decoded yet.
-    ahead: VecDeque<Packet>,
-    /// There are no more.
-    is_read: bool,
+    ahead: Ahead<Queued>,
+    /// The decoder had something to do.
+    has_sent: bool,
+    /// All frames up to this time, from the start, are decoded or not wanted: packets were dropped.
+    cut: Option<i64>,
     /// Packets that could not be read, one after the other.
     unreadable: u32,
     /// It helps to know what comes: some frames need not be decoded.
@@ -145,6 +145,24 @@ impl Frame for Shot {
     }
 }
 
+/// A packet on its way to the decoder.
+struct Queued {
+    packet: Packet,
+    start: Start,
+}
+
+impl Timed for Queued {
+    fn time(&self) -> Option<i64> {
+        self.packet.time()
+    }
+    fn is_start(&self) -> bool {
+        self.start != Start::No
+    }
+    fn bytes(&self) -> usize {
+        self.packet.bytes()
+    }
+}
+
 impl Film<'_> {
     fn run(mut self) -> Result<(), DecodeError> {
         let keyframes_only = self.options.pick == Pick::Keyframes;
@@ -156,8 +174,12 @@ impl Film<'_> {
         let mut has_key = false;
         let wants_more = loop {
             self.answer.beat()?;
-            self.leap()?;
-            let Some(packet) = self.next_packet()? else { break true };
+            if !self.leap()? {
+                break false;
+            }
+            let Some(Next { packet: Queued { packet, start }, fate, is_behind_cut }) = self.next_packet()? else {
+                break true;
+            };
             packets += 1;
             if packet.is_encrypted() {
                 return Err(rejected(ENCRYPTED.to_owned()));
@@ -176,10 +198,19 @@ impl Film<'_> {
                 let origin = *self.origin.get_or_insert(time);
                 self.end = self.end.max(time.saturating_sub(origin).saturating_add(packet.duration()));
             }
-            let is_passed_over = !keyframes_only && self.is_passed_over(&packet);
-            if !keyframes_only {
-                self.decoder.skip(if is_passed_over { Skip::Disposable } else { Skip::Nothing });
+            if fate == Fate::Drop {
+                let time = packet.time().zip(self.origin).map(|(time, origin)| time.saturating_sub(origin));
+                self.cut = self.cut.max(time);
+                continue;
             }
+            self.cut = None;
+            if is_behind_cut && start == Start::Emptied && !self.empty()? {
+                break false;
+            }
+            if !keyframes_only {
+                self.decoder.skip(if fate == Fate::Decode { Skip::Nothing } else { Skip::Disposable });
+            }
+            self.has_sent = true;
             if let Err(error) = self.decoder.send(Some(&packet)) {
                 self.lose(1, &format!("a frame cannot be decoded: {error}"))?;
             }
@@ -258,63 +289,68 @@ impl Film<'_> {
         }
     }
 
+    /// Has the decoder give what it holds, so that it can begin anew. `false` when no more frames are wanted.
+    fn empty(&mut self) -> Result<bool, DecodeError> {
+        let wants_more = self.decoder.send(None).is_err() || self.drain()?;
+        self.decoder.flush();
+        Ok(wants_more)
+    }
+
     /// The next packet; `None` at the end.
-    fn next_packet(&mut self) -> Result<Option<Packet>, DecodeError> {
-        let ahead = if self.looks_ahead { AHEAD_PACKETS } else { 1 };
-        while !self.is_read && self.ahead.len() < ahead {
+    fn next_packet(&mut self) -> Result<Option<Next<Queued>>, DecodeError> {
+        while self.ahead.wants_more(self.looks_ahead) {
             let mut packet = Packet::new().map_err(short_of_memory)?;
             match self.input.read(&mut packet) {
                 Ok(()) => {
                     self.unreadable = 0;
                     self.furthest = self.furthest.max(packet.time());
-                    self.ahead.push_back(packet);
+                    let start = if self.looks_ahead { self.decoder.start_of(&packet) } else { Start::No };
+                    self.ahead.push(Queued { packet, start });
                 }
-                Err(Error::END) => self.is_read = true,
+                Err(Error::END) => self.ahead.end(),
                 Err(error) => {
                     self.lose(1, &format!("the container cannot be read: {error}"))?;
                     self.unreadable += 1;
-                    self.is_read = self.unreadable == UNREADABLE_MAX;
+                    if self.unreadable == UNREADABLE_MAX {
+                        self.ahead.end();
+                    }
                 }
             }
         }
-        Ok(self.ahead.pop_front())
+        let wanted = self.origin.filter(|_| self.looks_ahead).map(|origin| (self.reel.chooser(), origin));
+        Ok(self.ahead.take(wanted, self.has_sent))
     }
 
-    /// Whether no row will be made of a packet's frame. The frame that is shown behind it is among the next packets, as
-    /// frames are not reordered over more than sixteen.
-    fn is_passed_over(&self, packet: &Packet) -> bool {
-        let (Some(time), Some(origin), true) = (packet.time(), self.origin, self.looks_ahead) else { return false };
-        let behind = self.ahead.iter().filter_map(Packet::time).filter(|next| *next > time).min();
-        behind.is_some_and(|next| {
-            self.reel.chooser().passes_over(time.saturating_sub(origin), next.saturating_sub(origin))
-        })
-    }
-
-    /// Goes to the last key frame before what is wanted next, where that saves something.
-    fn leap(&mut self) -> Result<(), DecodeError> {
-        let (Some(origin), true) = (self.origin, self.looks_ahead && self.may_leap) else { return Ok(()) };
-        let Some(wanted) = self.reel.chooser().next_wanted() else { return Ok(()) };
+    /// Goes to the last key frame before what is wanted next, where that saves something. `false` when no more is wanted.
+    fn leap(&mut self) -> Result<bool, DecodeError> {
+        let (Some(origin), true) = (self.origin, self.looks_ahead && self.may_leap) else { return Ok(true) };
+        let chooser = self.reel.chooser();
+        let wanted = self.cut.map_or_else(|| chooser.next_wanted(), |cut| chooser.next_wanted_behind(cut));
+        let Some(wanted) = wanted else { return Ok(true) };
         let here = self.furthest.unwrap_or(origin);
         let second = self.base.denominator / self.base.numerator.max(1);
         let wanted = wanted.saturating_add(origin);
         // The index may count by decoding times, which are before those of showing.
-        let Some(key) = self.input.keyframe_before(wanted.saturating_sub(second)) else { return Ok(()) };
+        let Some(key) = self.input.keyframe_before(wanted.saturating_sub(second)) else { return Ok(true) };
         if key <= here.saturating_add(second) {
-            return Ok(());
+            return Ok(true);
+        }
+        if self.cut.is_some() && !self.empty()? {
+            return Ok(false);
         }
         if self.input.seek(key).is_err() {
             self.may_leap = false;
-            return Ok(());
+            return Ok(true);
         }
         self.land();
         let first = self.next_packet()?;
-        let landed = first.as_ref().and_then(Packet::time);
+        let landed = first.as_ref().filter(|first| first.packet.is_start()).and_then(|first| first.packet.time());
         if let Some(first) = first {
-            self.ahead.push_front(first);
+            self.ahead.push_front(first.packet);
         }
         match landed {
             Some(time) if time <= wanted => self.landing = Some(time.saturating_sub(origin)),
-            // Too far: back to where it was, and on without leaps.
+            // Too far, or nowhere: back to where it was, and on without leaps.
             _ => {
                 self.may_leap = false;
                 let back = self.last.unwrap_or(0).saturating_add(origin);
@@ -324,13 +360,13 @@ impl Film<'_> {
                 self.land();
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Forgets what was read and decoded before a leap.
     fn land(&mut self) {
         self.has_leapt = true;
-        self.is_read = false;
+        self.cut = None;
         self.ahead.clear();
         self.decoder.flush();
     }

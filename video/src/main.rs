@@ -9,11 +9,13 @@
 //! | `sandbox` | what the process may do once it runs |
 //! | `tasks` | lines and open files from the socket |
 //! | `answer` | rows and words to standard output |
+//! | `ahead` | packets that were read, and which of them need not be decoded |
 //! | `film` | one source, from its packets to its rows |
 //! | `picture` | a decoded frame into a picture of a row |
 //! | `colour` | luma and chroma into RGB |
 //! | `ffmpeg/` | FFmpeg's libraries, safe to call |
 
+mod ahead;
 mod answer;
 mod colour;
 mod ffmpeg;

@@ -78,6 +78,10 @@ pub struct Chooser {
 impl Chooser {
     pub fn new(options: &VideoOptions, base: TimeBase) -> Self {
         let VideoOptions { pick, start, end, .. } = *options;
+        Self::of(pick, start, end, base)
+    }
+
+    pub fn of(pick: Pick, start: Duration, end: Option<Duration>, base: TimeBase) -> Self {
         Self { pick, start, end, base, seen: 0, tick: 0, held: None }
     }
 
@@ -131,6 +135,17 @@ impl Chooser {
                 Some(self.units_of(i128::try_from(self.start.as_nanos()).unwrap_or(0)))
             }
             _ => None,
+        }
+    }
+
+    /// As [`Self::next_wanted`], where all frames up to `time` have been taken or are not asked for.
+    pub fn next_wanted_behind(&self, time: i64) -> Option<i64> {
+        match self.pick {
+            Pick::Fps(rate) => {
+                let tick = self.first_tick_at(rate, time, self.rounding()).max(self.tick);
+                Some(self.units_of(self.tick_nanos(rate, tick)))
+            }
+            _ => self.next_wanted(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::ptr;
 
 use ffmpeg_sys_next as ff;
 
+use super::units::{Codec, Framing, Start, start_of};
 use super::{Error, Input, Packet};
 
 /// What the decoder need not give.
@@ -73,6 +74,31 @@ impl Decoder {
     pub fn receive(&mut self, picture: &mut Picture) -> Result<(), Error> {
         // SAFETY: both are ours; the frame's former contents are given back first.
         Error::check(unsafe { ff::avcodec_receive_frame(self.0, picture.0) }).map(drop)
+    }
+
+    /// Whether decoding can begin with a packet.
+    pub fn start_of(&self, packet: &Packet) -> Start {
+        if !packet.is_key() {
+            return Start::No;
+        }
+        // SAFETY: the context is open, and its configuration is as long as it says, where there is one.
+        let (id, configuration) = unsafe {
+            let data = (*self.0).extradata;
+            let bytes = usize::try_from((*self.0).extradata_size).unwrap_or(0);
+            let configuration = if data.is_null() { &[] } else { std::slice::from_raw_parts(data, bytes) };
+            ((*self.0).codec_id, configuration)
+        };
+        let codec = match id {
+            ff::AVCodecID::AV_CODEC_ID_H264 => Codec::H264,
+            ff::AVCodecID::AV_CODEC_ID_HEVC => Codec::Hevc,
+            // Their key frames are built on nothing, and nothing behind them looks back over them.
+            ff::AVCodecID::AV_CODEC_ID_VP8
+            | ff::AVCodecID::AV_CODEC_ID_VP9
+            | ff::AVCodecID::AV_CODEC_ID_MJPEG
+            | ff::AVCodecID::AV_CODEC_ID_FFV1 => return Start::Anew,
+            _ => return Start::Emptied,
+        };
+        start_of(codec, Framing::of(codec, configuration), packet.data())
     }
 
     /// Forgets what it knows, after a seek.

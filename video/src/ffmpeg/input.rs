@@ -256,6 +256,19 @@ impl Packet {
         unsafe { (*self.0).flags & ff::AV_PKT_FLAG_KEY != 0 }
     }
 
+    pub fn bytes(&self) -> usize {
+        // SAFETY: the packet is ours.
+        usize::try_from(unsafe { (*self.0).size }).unwrap_or(0)
+    }
+
+    pub(super) fn data(&self) -> &[u8] {
+        // SAFETY: the packet is ours, and its data are as long as it says, where it has any.
+        unsafe {
+            let data = (*self.0).data;
+            if data.is_null() { &[] } else { std::slice::from_raw_parts(data, self.bytes()) }
+        }
+    }
+
     /// The container could not read all of it.
     pub fn is_corrupt(&self) -> bool {
         // SAFETY: the packet is ours.

@@ -8,6 +8,7 @@
 mod decoder;
 mod input;
 mod scale;
+mod units;
 
 use std::ffi::CStr;
 
@@ -16,6 +17,7 @@ use ffmpeg_sys_next as ff;
 pub use decoder::{Decoder, Picture, Skip};
 pub use input::{Input, Packet, Video};
 pub use scale::{Converter, Format};
+pub use units::Start;
 
 /// An error of FFmpeg's, by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,306 @@
+//! Packets that were read and not decoded yet, and which of them need not be decoded at all.
+//!
+//! Where few frames are wanted, packets are read up to the next key frame and a little further before the first of them is
+//! decoded. Then the times of all of them are known, and so is the last one in decoding order that a wanted frame can need:
+//! what comes behind it, up to the key frame, is dropped. That needs no index, and no trust in one.
+//!
+//! | fate | of |
+//! |---|---|
+//! | decode | frames that are wanted, or may be |
+//! | decode for others | frames before the last wanted one: the decoder leaves out those that no other is built on |
+//! | drop | frames behind it; and those that are shown before the next key frame and built on what was dropped |
+
+use std::collections::VecDeque;
+
+use npy_ingest::decode::video::Chooser;
+
+/// Packets behind a key frame within which all are found that are shown before it: frames are not reordered over more than
+/// sixteen.
+const REORDERED: usize = 20;
+/// No more is read ahead. Then nothing is dropped, until the next key frame.
+const PACKETS_MAX: usize = 1500;
+const BYTES_MAX: usize = 32 << 20;
+
+/// What is asked of a packet here.
+pub trait Timed {
+    /// When its frame is shown, in units of the stream, if that is told.
+    fn time(&self) -> Option<i64>;
+    /// Decoding can begin with it.
+    fn is_start(&self) -> bool;
+    fn bytes(&self) -> usize;
+}
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Decode,
+    DecodeForOthers,
+    Drop,
+}
+
+/// See the module documentation.
+#[derive(Debug)]
+pub struct Ahead<P> {
+    packets: VecDeque<P>,
+    bytes: usize,
+    /// Of the first packets; those behind them have none yet.
+    fates: VecDeque<Fate>,
+    /// How many packets from the front are up to the next key frame. Where it is not known yet: how many were looked at.
+    to_next_key: usize,
+    next_key_found: bool,
+    /// There are no more packets to be read.
+    is_whole: bool,
+    /// The last packet that was taken was dropped.
+    is_cut: bool,
+}
+
+/// A packet that was taken.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Next<P> {
+    pub packet: P,
+    pub fate: Fate,
+    /// The one before it was dropped.
+    pub is_behind_cut: bool,
+}
+
+impl<P: Timed> Ahead<P> {
+    pub fn new() -> Self {
+        Self {
+            packets: VecDeque::new(),
+            bytes: 0,
+            fates: VecDeque::new(),
+            to_next_key: 0,
+            next_key_found: false,
+            is_whole: false,
+            is_cut: false,
+        }
+    }
+
+    pub fn push(&mut self, packet: P) {
+        self.bytes += packet.bytes();
+        self.packets.push_back(packet);
+    }
+
+    /// Gives back a packet that was taken, or puts one before the others.
+    pub fn push_front(&mut self, packet: P) {
+        self.bytes += packet.bytes();
+        self.packets.push_front(packet);
+        self.fates.clear();
+        self.forget_next_key();
+    }
+
+    /// Forgets all packets; others will be read.
+    pub fn clear(&mut self) {
+        *self = Self::new();
+    }
+
+    /// There are no more packets to be read.
+    pub fn end(&mut self) {
+        self.is_whole = true;
+    }
+
+    fn forget_next_key(&mut self) {
+        self.next_key_found = false;
+        self.to_next_key = 0;
+    }
+
+    /// Whether another packet should be read before one is taken. `looks_ahead`: it helps to know what comes.
+    pub fn wants_more(&mut self, looks_ahead: bool) -> bool {
+        if self.is_whole || self.packets.len() >= PACKETS_MAX || self.bytes >= BYTES_MAX {
+            return false;
+        }
+        if self.packets.is_empty() || !looks_ahead {
+            return self.packets.is_empty();
+        }
+        let begins = self.fates.is_empty() && self.packets.front().is_some_and(Timed::is_start);
+        if begins { !self.knows_next_key() } else { self.packets.len() <= REORDERED }
+    }
+
+    /// Whether the next key frame is there, and with it all that is shown before it; or the end.
+    fn knows_next_key(&mut self) -> bool {
+        self.find_next_key();
+        self.is_whole || self.next_key_found && self.packets.len() > self.to_next_key + REORDERED
+    }
+
+    /// Each packet is looked at once.
+    fn find_next_key(&mut self) {
+        while !self.next_key_found
+            && let Some(packet) = self.packets.get(self.to_next_key.max(1))
+        {
+            self.to_next_key = self.to_next_key.max(1);
+            match packet.is_start() {
+                true => self.next_key_found = true,
+                false => self.to_next_key += 1,
+            }
+        }
+    }
+
+    /// The next packet, and what becomes of it. `wanted`: which frames are, and the time at which the stream begins. `may_drop`:
+    /// something was decoded before; without a frame there is no video.
+    pub fn take(&mut self, wanted: Option<(&Chooser, i64)>, may_drop: bool) -> Option<Next<P>> {
+        if self.fates.is_empty()
+            && let Some((chooser, origin)) = wanted
+        {
+            self.plan(chooser, origin, may_drop);
+        }
+        let packet = self.packets.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(packet.bytes());
+        let fate = self.fates.pop_front().unwrap_or(Fate::Decode);
+        let is_behind_cut = std::mem::replace(&mut self.is_cut, fate == Fate::Drop);
+        Some(Next { packet, fate, is_behind_cut })
+    }
+
+    /// Decides on the packets up to the next key frame; where that is not known, on the first packet.
+    fn plan(&mut self, chooser: &Chooser, origin: i64, may_drop: bool) {
+        let begins = self.packets.front().is_some_and(Timed::is_start);
+        let is_run = begins && self.knows_next_key();
+        let (known, run) = match (is_run, self.next_key_found) {
+            (true, true) => (self.to_next_key + REORDERED + 1, self.to_next_key),
+            (true, false) => (self.packets.len(), self.packets.len()),
+            (false, _) => (REORDERED + 1, 1),
+        };
+        self.forget_next_key();
+        let times = self.packets.iter().take(known).map(|packet| Some(packet.time()?.saturating_sub(origin)));
+        let Some(times) = times.collect::<Option<Vec<i64>>>() else { return };
+        let mut sorted = times.clone();
+        sorted.sort_unstable();
+        // How long the last of them is shown is not known: it may be wanted.
+        let is_wanted = |time: i64| {
+            let behind = sorted.get(sorted.partition_point(|other| *other <= time));
+            behind.is_none_or(|behind| !chooser.passes_over(time, *behind))
+        };
+        let (run, later) = times.split_at(run.min(times.len()));
+        let first = run.first().copied().unwrap_or(0);
+        // Frames that come behind the next key frame, are shown before it, and are built on this run.
+        let is_before_key = |time: &i64| later.first().is_some_and(|key| time < key);
+        let is_needed_later = later.iter().any(|time| is_before_key(time) && is_wanted(*time));
+        let needed = match is_run && !is_needed_later {
+            true => run.iter().rposition(|time| is_wanted(*time)).map_or(0, |last| last + 1),
+            false => run.len(),
+        };
+        let needed = needed.max(usize::from(!may_drop));
+        let is_cut = self.is_cut && begins;
+        self.fates.extend(run.iter().enumerate().map(|(number, time)| match is_wanted(*time) {
+            _ if number >= needed || (is_cut && *time < first) => Fate::Drop,
+            true => Fate::Decode,
+            false => Fate::DecodeForOthers,
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use npy_ingest::config::{Pick, Rate};
+    use npy_ingest::decode::video::TimeBase;
+
+    use super::*;
+
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    struct Frame {
+        time: Option<i64>,
+        is_key: bool,
+        bytes: usize,
+    }
+
+    impl Timed for Frame {
+        fn time(&self) -> Option<i64> {
+            self.time
+        }
+        fn is_start(&self) -> bool {
+            self.is_key
+        }
+        fn bytes(&self) -> usize {
+            self.bytes
+        }
+    }
+
+    /// Frames at ten units a second.
+    fn chooser(pick: Pick, start_s: u64) -> Chooser {
+        Chooser::of(pick, Duration::from_secs(start_s), None, TimeBase { numerator: 1, denominator: 10 })
+    }
+
+    /// One row for each so many seconds.
+    fn every(seconds: u64) -> Chooser {
+        chooser(Pick::Fps(Rate { frames: 1, seconds }), 0)
+    }
+
+    /// What becomes of packets, as a letter each: `K`ept, kept for `o`thers, `-` dropped.
+    fn fates(times: &[(i64, bool)], chooser: &Chooser, bytes: usize) -> String {
+        let mut ahead = Ahead::new();
+        let mut left = times.iter();
+        let mut text = String::new();
+        loop {
+            while ahead.wants_more(true) {
+                match left.next() {
+                    Some((time, is_key)) => ahead.push(Frame { time: Some(*time), is_key: *is_key, bytes }),
+                    None => ahead.end(),
+                }
+            }
+            let Some(next) = ahead.take(Some((chooser, 0)), !text.is_empty()) else { return text };
+            text.push(match next.fate {
+                Fate::Decode => 'K',
+                Fate::DecodeForOthers => 'o',
+                Fate::Drop => '-',
+            });
+        }
+    }
+
+    /// Groups of so many frames in the order in which they are shown.
+    fn groups(length: i64, count: i64) -> Vec<(i64, bool)> {
+        (0..length * count).map(|time| (time, time % length == 0)).collect()
+    }
+
+    #[test]
+    fn frames_behind_the_last_wanted_one_of_a_group_are_dropped() {
+        // A second each, and a row for each second: only key frames, and all of the last, whose end is not known.
+        assert_eq!(fates(&groups(10, 4), &every(1), 1), "K---------K---------K---------KooooooooK");
+        // Two seconds: the frame in the middle needs those before it.
+        let group = "KoooooooooK---------";
+        assert_eq!(fates(&groups(20, 3), &every(1), 1), format!("{group}{group}KoooooooooKooooooooK"));
+    }
+
+    #[test]
+    fn groups_without_a_wanted_frame_are_dropped_but_not_the_first() {
+        let expected = "K---------".to_owned() + &"-".repeat(20) + "K---------" + &"-".repeat(10) + "oooooooooK";
+        assert_eq!(fates(&groups(10, 6), &every(3), 1), expected);
+        // Nothing is wanted before the third second.
+        let late = chooser(Pick::All, 3);
+        assert_eq!(fates(&groups(10, 4), &late, 1), "o---------".to_owned() + &"-".repeat(20) + "KKKKKKKKKK");
+    }
+
+    #[test]
+    fn frames_that_are_shown_before_their_key_frame_are_kept_with_what_they_are_built_on() {
+        // Decoded in this order; 9 and 10 are shown before the key frame at 11, and 10 is wanted.
+        let packets =
+            [(0, true), (3, false), (1, false), (2, false), (6, false), (4, false), (5, false), (8, false), (7, false)];
+        let open = [(11, true), (9, false), (10, false), (14, false), (12, false), (13, false)];
+        let after = [(17, true), (15, false), (16, false), (20, false), (18, false), (19, false)];
+        let times: Vec<_> = packets.into_iter().chain(open).chain(after).collect();
+        assert_eq!(fates(&times, &every(1), 1), "Koooooooo".to_owned() + "ooK---" + "o--K--");
+        // Where none of them is wanted, they go with what they are built on.
+        assert_eq!(fates(&times, &every(2), 1), "K--------".to_owned() + "------" + "o--K--");
+    }
+
+    #[test]
+    fn nothing_is_dropped_where_the_next_key_frame_is_too_far() {
+        let long = groups(2000, 2);
+        let text = fates(&long, &every(60), 1);
+        assert!(text.starts_with("Koooo") && !text[..2000].contains('-'), "{}", &text[..40]);
+        let heavy = fates(&groups(100, 3), &every(60), BYTES_MAX / 50);
+        assert!(!heavy[..100].contains('-'));
+    }
+
+    #[test]
+    fn packets_without_times_are_decoded() {
+        let mut ahead = Ahead::new();
+        for number in 0..40 {
+            ahead.push(Frame { time: None, is_key: number % 10 == 0, bytes: 1 });
+        }
+        ahead.end();
+        while let Some(next) = ahead.take(Some((&every(60), 0)), true) {
+            assert_eq!(next.fate, Fate::Decode);
+        }
+    }
+}
