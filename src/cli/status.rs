@@ -9,22 +9,29 @@ use crate::intake::{Survey, survey};
 use crate::monitor::{self, Answer, Figures};
 
 pub fn run(config: &Config, json: bool) -> Result<u8, Failure> {
-    let answer = answer(config)?;
+    let (answer, from) = answer(config)?;
     if json {
         print_json(&answer)?;
         return Ok(DONE);
     }
     for (options, figures) in config.datasets.iter().zip(&answer.datasets) {
-        print(&lines(options, figures))?;
+        print(&lines(options, figures, from))?;
     }
     Ok(DONE)
 }
 
+/// Who told the figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    Service,
+    Files,
+}
+
 /// From the running service if it listens and has this config; else from the files, with a walk through the folders.
-fn answer(config: &Config) -> Result<Answer, Failure> {
+fn answer(config: &Config) -> Result<(Answer, From), Failure> {
     if let Some(address) = config.service.listen {
         match monitor::ask(address) {
-            Ok(answer) if is_about(&answer, config) => return Ok(answer),
+            Ok(answer) if is_about(&answer, config) => return Ok((answer, From::Service)),
             Ok(answer) => tracing::debug!("at {address} a service with the config {} listens", answer.config.display()),
             Err(error) => tracing::debug!("asking the service at {address}: {error}"),
         }
@@ -36,7 +43,7 @@ fn answer(config: &Config) -> Result<Answer, Failure> {
         Ok(figures)
     };
     let datasets = config.datasets.iter().map(figures).collect::<Result<_, _>>()?;
-    Ok(Answer { config: config.file.clone(), datasets })
+    Ok((Answer { config: config.file.clone(), datasets }, From::Files))
 }
 
 /// Whether the service has this config, and all of it: it may not have been reloaded yet.
@@ -47,7 +54,7 @@ fn is_about(answer: &Answer, config: &Config) -> bool {
         && answer.datasets.iter().zip(&config.datasets).all(|(one, other)| outputs(one, other))
 }
 
-fn lines(options: &Dataset, status: &Figures) -> String {
+fn lines(options: &Dataset, status: &Figures, from: From) -> String {
     let running = if status.running { "a process is writing to it" } else { "no process is writing to it" };
     let mut lines = format!(
         "{}: {} in {}, {running}\n",
@@ -73,6 +80,9 @@ fn lines(options: &Dataset, status: &Figures) -> String {
     let stop = status.stopped.iter().map(|reason| ("stopped", reason));
     for (name, reason) in stop.chain(pause).chain(status.problems.iter().map(|problem| ("problem", problem))) {
         line(name, reason.clone());
+    }
+    if status.running && from == From::Files {
+        line("paused", "not known: only a service that has `listen` in its config tells".to_owned());
     }
     lines
 }

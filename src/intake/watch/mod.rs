@@ -80,7 +80,7 @@ impl Watcher {
         let inotify = Arc::new(inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?);
         let tree = Arc::new(Mutex::new(Tree::new(inotify.clone())));
         let events = Events { inotify, stop: stop.clone(), tree: tree.clone(), to_intake, lost: lost.clone() };
-        let thread = Builder::new().name("events".to_owned()).spawn(move || events.run())?;
+        let thread = Builder::new().name("npy-events".to_owned()).spawn(move || events.run())?;
         Ok(Self { tree, hints, lost, stop, thread: Some(thread) })
     }
 
