@@ -22,16 +22,16 @@ pub fn run(config: &Config, json: bool) -> Result<u8, Failure> {
 
 /// Who told the figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum From {
+enum Teller {
     Service,
     Files,
 }
 
 /// From the running service if it listens and has this config; else from the files, with a walk through the folders.
-fn answer(config: &Config) -> Result<(Answer, From), Failure> {
+fn answer(config: &Config) -> Result<(Answer, Teller), Failure> {
     if let Some(address) = config.service.listen {
         match monitor::ask(address) {
-            Ok(answer) if is_about(&answer, config) => return Ok((answer, From::Service)),
+            Ok(answer) if is_about(&answer, config) => return Ok((answer, Teller::Service)),
             Ok(answer) => tracing::debug!("at {address} a service with the config {} listens", answer.config.display()),
             Err(error) => tracing::debug!("asking the service at {address}: {error}"),
         }
@@ -43,7 +43,7 @@ fn answer(config: &Config) -> Result<(Answer, From), Failure> {
         Ok(figures)
     };
     let datasets = config.datasets.iter().map(figures).collect::<Result<_, _>>()?;
-    Ok((Answer { config: config.file.clone(), datasets }, From::Files))
+    Ok((Answer { config: config.file.clone(), datasets }, Teller::Files))
 }
 
 /// Whether the service has this config, and all of it: it may not have been reloaded yet.
@@ -54,7 +54,7 @@ fn is_about(answer: &Answer, config: &Config) -> bool {
         && answer.datasets.iter().zip(&config.datasets).all(|(one, other)| outputs(one, other))
 }
 
-fn lines(options: &Dataset, status: &Figures, from: From) -> String {
+fn lines(options: &Dataset, status: &Figures, from: Teller) -> String {
     let running = if status.running { "a process is writing to it" } else { "no process is writing to it" };
     let mut lines = format!(
         "{}: {} in {}, {running}\n",
@@ -81,7 +81,7 @@ fn lines(options: &Dataset, status: &Figures, from: From) -> String {
     for (name, reason) in stop.chain(pause).chain(status.problems.iter().map(|problem| ("problem", problem))) {
         line(name, reason.clone());
     }
-    if status.running && from == From::Files {
+    if status.running && from == Teller::Files {
         line("paused", "not known: only a service that has `listen` in its config tells".to_owned());
     }
     lines

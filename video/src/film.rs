@@ -125,7 +125,8 @@ struct Film<'a> {
     /// It helps to know what comes: some frames need not be decoded.
     looks_ahead: bool,
     may_leap: bool,
-    /// The largest time of a packet that was read, in units: leaps only go beyond it, so that they come to an end.
+    /// The largest time of a packet that was read, or that a leap went for, in units: leaps only go beyond it, so that they come
+    /// to an end.
     furthest: Option<i64>,
     has_leapt: bool,
     /// The key frame that a leap led to, from the start; frames that are shown before it are not whole.
@@ -343,6 +344,8 @@ impl Film<'_> {
             return Ok(true);
         }
         self.land();
+        // It may land before the key frame that was meant, and must not be sent there again.
+        self.furthest = self.furthest.max(Some(key));
         let first = self.next_packet()?;
         let landed = first.as_ref().filter(|first| first.packet.is_start()).and_then(|first| first.packet.time());
         if let Some(first) = first {
