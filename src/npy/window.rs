@@ -80,15 +80,18 @@ impl CountBlock {
 
 /// Fills the window with the number, right-aligned behind spaces. `false` if it has too many digits.
 pub(super) fn write_digits(window: &mut [u8], number: u64) -> bool {
-    let mut rest = number;
-    let mut is_first = true;
-    for byte in window.iter_mut().rev() {
-        let digit = u8::try_from(rest % 10).unwrap_or_default();
-        *byte = if rest == 0 && !is_first { b' ' } else { b'0'.saturating_add(digit) };
+    let (mut rest, is_empty) = (number, window.is_empty());
+    let mut places = window.iter_mut().rev();
+    for place in places.by_ref() {
+        *place = b'0'.saturating_add(u8::try_from(rest % 10).unwrap_or_default());
         rest /= 10;
-        is_first = false;
+        if rest == 0 {
+            break;
+        }
     }
-    rest == 0 && !is_first
+    // Most of a window is this, which takes no division.
+    places.for_each(|place| *place = b' ');
+    rest == 0 && !is_empty
 }
 
 /// The header with the widest window that there is room for, and where the window begins and ends.
