@@ -124,7 +124,8 @@ impl Shared {
     pub fn stage(&self, state: &mut State, rows: &[u8]) -> Result<Range<u64>, AppendError> {
         self.check(state)?;
         let bytes = rows.len() as u64;
-        let count = bytes / self.row_bytes;
+        // One row, the usual case, takes no division.
+        let count = if bytes == self.row_bytes { 1 } else { bytes / self.row_bytes };
         if count * self.row_bytes != bytes {
             return Err(AppendError::PartialRow { path: self.path.clone(), found: bytes, row_bytes: self.row_bytes });
         }
