@@ -11,7 +11,7 @@
 
 mod numbers;
 
-use self::numbers::Number;
+use self::numbers::{Number, Stride, each};
 use crate::npy::{ByteOrder, Kind, Scalar};
 
 /// Records that are converted at a time: values of one column take 4 KiB.
@@ -163,14 +163,23 @@ impl Plan {
     }
 
     fn take(&self, step: &Step, records: &[u8], rows: &mut [u8]) -> Result<(), BadValue> {
+        let (source, target) = self.strides(step);
         match step {
             Step::Copy { from, to, bytes } => {
                 match bytes {
-                    1 => self.copy_values::<1>(records, *from, rows, *to),
-                    2 => self.copy_values::<2>(records, *from, rows, *to),
-                    4 => self.copy_values::<4>(records, *from, rows, *to),
-                    8 => self.copy_values::<8>(records, *from, rows, *to),
+                    1 => each::<1, 1>(records, source, rows, target, |bytes| bytes),
+                    2 => each::<2, 2>(records, source, rows, target, |bytes| bytes),
+                    4 => each::<4, 4>(records, source, rows, target, |bytes| bytes),
+                    8 => each::<8, 8>(records, source, rows, target, |bytes| bytes),
                     bytes => self.each(records, *from, rows, *to, *bytes, <[u8]>::copy_from_slice),
+                }
+                Ok(())
+            }
+            Step::Turn { bytes, unit, .. } if bytes == unit && matches!(bytes, 2 | 4 | 8) => {
+                match bytes {
+                    2 => each(records, source, rows, target, |bytes| u16::from_be_bytes(bytes).to_le_bytes()),
+                    4 => each(records, source, rows, target, |bytes| u32::from_be_bytes(bytes).to_le_bytes()),
+                    _ => each(records, source, rows, target, |bytes| u64::from_be_bytes(bytes).to_le_bytes()),
                 }
                 Ok(())
             }
@@ -184,8 +193,28 @@ impl Plan {
                 });
                 Ok(())
             }
-            Step::Convert(conversion) => self.convert_values(conversion, records, rows),
+            Step::Convert(conversion) => {
+                if let (Arithmetic::Real { scale, add }, None) = (&conversion.arithmetic, conversion.bits)
+                    && conversion.source.convert_all(
+                        conversion.target,
+                        (records, source),
+                        (rows, target),
+                        (*scale, *add),
+                    )
+                {
+                    return Ok(());
+                }
+                self.convert_values(conversion, records, rows)
+            }
         }
+    }
+
+    fn strides(&self, step: &Step) -> (Stride, Stride) {
+        let (from, to) = match step {
+            Step::Copy { from, to, .. } | Step::Turn { from, to, .. } => (*from, *to),
+            Step::Convert(conversion) => (conversion.from, conversion.to),
+        };
+        (Stride { bytes: self.record_bytes, at: from }, Stride { bytes: self.row_bytes, at: to })
     }
 
     fn each(
@@ -200,15 +229,6 @@ impl Plan {
         for (record, row) in records.chunks_exact(self.record_bytes).zip(rows.chunks_exact_mut(self.row_bytes)) {
             if let (Some(record), Some(row)) = (record.get(from..from + bytes), row.get_mut(to..to + bytes)) {
                 take(row, record);
-            }
-        }
-    }
-
-    fn copy_values<const BYTES: usize>(&self, records: &[u8], from: usize, rows: &mut [u8], to: usize) {
-        for (record, row) in records.chunks_exact(self.record_bytes).zip(rows.chunks_exact_mut(self.row_bytes)) {
-            let record = record.get(from..).and_then(<[u8]>::first_chunk::<BYTES>);
-            if let (Some(record), Some(row)) = (record, row.get_mut(to..).and_then(<[u8]>::first_chunk_mut::<BYTES>)) {
-                *row = *record;
             }
         }
     }
@@ -362,6 +382,62 @@ mod tests {
         let mut records = vec![0_u8; 2 * 1200];
         records[2 * 1100 + 1] = 1;
         assert_eq!(plan.convert(&records, &mut vec![0; 1200]).unwrap_err().record, 1100);
+    }
+
+    /// The ways of one pass give what the others give, to the bit.
+    #[test]
+    fn one_pass_gives_what_several_give() {
+        let mut state = 5_u64;
+        let mut random = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as u8
+        };
+        let numbers = ["?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8"];
+        let mut found = 0;
+        for (source, target) in numbers.iter().flat_map(|source| numbers.iter().map(move |target| (source, target))) {
+            for (orders, (scale, add)) in
+                ["<<", "<>", "><", ">>"].iter().zip([(1.0, 0.0), (0.1, 180.0), (-1.0, 0.0), (1.0, 0.0)])
+            {
+                for (scale, add) in [(scale, add), (0.005, -3.0)] {
+                    let (source, target) =
+                        (scalar(&format!("{}{source}", &orders[..1])), scalar(&format!("{}{target}", &orders[1..])));
+                    let mut plan = Plan::new(source.bytes + 3, target.bytes + 2);
+                    plan.value(&Value { name: "x", from: 1, source, bits: None, scale, add, to: 2, target });
+                    let mut records: Vec<u8> = (0..700 * plan.record_bytes).map(|_| random()).collect();
+                    if matches!(source.kind, Kind::Bool) {
+                        records.iter_mut().for_each(|byte| *byte &= 1);
+                    }
+                    let (mut rows, mut expected) = (vec![7; 700 * plan.row_bytes], vec![7; 700 * plan.row_bytes]);
+                    let result = plan.convert(&records, &mut rows);
+                    let [step] = plan.steps.as_slice() else { panic!("{:?}", plan.steps) };
+                    match step {
+                        Step::Convert(conversion) => {
+                            let blocks =
+                                records.chunks(512 * plan.record_bytes).zip(expected.chunks_mut(512 * plan.row_bytes));
+                            let all: Result<Vec<()>, _> =
+                                blocks.map(|(records, rows)| plan.convert_values(conversion, records, rows)).collect();
+                            assert_eq!(result.is_ok(), all.is_ok(), "{source:?} {target:?}");
+                        }
+                        Step::Copy { bytes, .. } | Step::Turn { bytes, .. } => {
+                            let is_turned = matches!(step, Step::Turn { .. });
+                            for (record, row) in
+                                records.chunks_exact(plan.record_bytes).zip(expected.chunks_exact_mut(plan.row_bytes))
+                            {
+                                row[2..2 + bytes].copy_from_slice(&record[1..1 + bytes]);
+                                if is_turned {
+                                    row[2..2 + bytes].reverse();
+                                }
+                            }
+                        }
+                    }
+                    if result.is_ok() {
+                        assert_eq!(rows, expected, "{source:?} {target:?} {scale} {add}");
+                        found += 1;
+                    }
+                }
+            }
+        }
+        assert!(found > 300, "{found}");
     }
 
     #[test]

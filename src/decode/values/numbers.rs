@@ -47,6 +47,13 @@ impl fmt::Display for Number {
     }
 }
 
+/// Where one value of each record, or of each row, begins.
+#[derive(Clone, Copy)]
+pub(super) struct Stride {
+    pub(super) bytes: usize,
+    pub(super) at: usize,
+}
+
 /// `$take` with the integer type of a kind, for each kind of integer.
 macro_rules! integers {
     ($kind:expr, $take:ident, $otherwise:expr) => {
@@ -125,6 +132,47 @@ impl Number {
         );
     }
 
+    /// Converts to a float in one pass, where the target holds every result. `false`: it has not.
+    pub(super) fn convert_all(
+        self,
+        target: Self,
+        (records, from): (&[u8], Stride),
+        (rows, to): (&mut [u8], Stride),
+        (scale, add): (f64, f64),
+    ) -> bool {
+        let is_scaled = (scale, add) != (1.0, 0.0);
+        let scaled = |value: f64| if is_scaled { value * scale + add } else { value };
+        macro_rules! take {
+            ($type:ty) => {
+                match (target.kind, self.big) {
+                    (NumberKind::F4, false) => each(records, from, rows, to, |bytes| {
+                        (scaled(<$type>::from_le_bytes(bytes) as f64) as f32).to_le_bytes()
+                    }),
+                    (NumberKind::F4, true) => each(records, from, rows, to, |bytes| {
+                        (scaled(<$type>::from_be_bytes(bytes) as f64) as f32).to_le_bytes()
+                    }),
+                    (NumberKind::F8, false) => each(records, from, rows, to, |bytes| {
+                        scaled(<$type>::from_le_bytes(bytes) as f64).to_le_bytes()
+                    }),
+                    (NumberKind::F8, true) => each(records, from, rows, to, |bytes| {
+                        scaled(<$type>::from_be_bytes(bytes) as f64).to_le_bytes()
+                    }),
+                    _ => return false,
+                }
+            };
+        }
+        if target.big {
+            return false;
+        }
+        match self.kind {
+            NumberKind::F2 => return false,
+            NumberKind::F4 => take!(f32),
+            NumberKind::F8 => take!(f64),
+            kind => integers!(kind, take, return false),
+        }
+        true
+    }
+
     /// Stores integers; the first that does not fit ends it.
     pub(super) fn store_whole(self, values: &[i64], rows: &mut [u8], stride: usize, to: usize) -> Result<(), usize> {
         macro_rules! take {
@@ -184,6 +232,22 @@ impl Number {
     }
 }
 
+/// One value of each record to one of each row.
+pub(super) fn each<const FROM: usize, const TO: usize>(
+    records: &[u8],
+    from: Stride,
+    rows: &mut [u8],
+    to: Stride,
+    convert: impl Fn([u8; FROM]) -> [u8; TO],
+) {
+    for (record, row) in records.chunks_exact(from.bytes).zip(rows.chunks_exact_mut(to.bytes)) {
+        let record = record.get(from.at..).and_then(<[u8]>::first_chunk);
+        if let (Some(record), Some(row)) = (record, row.get_mut(to.at..).and_then(<[u8]>::first_chunk_mut)) {
+            *row = convert(*record);
+        }
+    }
+}
+
 fn load<const BYTES: usize, Out>(
     records: &[u8],
     stride: usize,
@@ -220,11 +284,10 @@ fn store<const BYTES: usize, In: Copy>(
 ) {
     for (value, row) in values.iter().zip(rows.chunks_exact_mut(stride)) {
         if let Some(place) = row.get_mut(to..).and_then(<[u8]>::first_chunk_mut::<BYTES>) {
-            let mut bytes = write(*value);
+            *place = write(*value);
             if big {
-                bytes.reverse();
+                place.reverse();
             }
-            *place = bytes;
         }
     }
 }
