@@ -2,6 +2,7 @@
 //! several threads take apart.
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
+use memchr::{memchr, memchr_iter, memrchr};
 
 use super::rejected;
 use crate::config::CsvOptions;
@@ -20,11 +21,32 @@ pub(super) const BLOCK_BYTES_MAX: usize = BUFFER_BYTES;
 
 /// What a byte means in a line without quotes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Meaning {
+pub(super) enum Meaning {
     Text,
     Delimiter,
     LineEnd,
     Quote,
+}
+
+/// That of each byte.
+pub(super) struct Meanings([Meaning; 256]);
+
+impl Meanings {
+    pub(super) fn new(options: &CsvOptions) -> Self {
+        let mut meanings = [Meaning::Text; 256];
+        let special = [(options.quote, Meaning::Quote), (Some(options.delimiter), Meaning::Delimiter)];
+        let special = special.into_iter().filter_map(|(byte, meaning)| Some((byte?, meaning)));
+        for (byte, meaning) in special.chain([b'\n', b'\r'].map(|byte| (byte, Meaning::LineEnd))) {
+            if let Some(place) = meanings.get_mut(usize::from(byte)) {
+                *place = meaning;
+            }
+        }
+        Self(meanings)
+    }
+
+    pub(super) fn of(&self, byte: u8) -> Meaning {
+        self.0.get(usize::from(byte)).copied().unwrap_or(Meaning::Text)
+    }
 }
 
 /// See the module documentation.
@@ -33,11 +55,12 @@ pub(super) struct Lines<'a, 'b> {
     source: Option<&'a mut SourceReader<'b>>,
     /// Behind what is held: bytes from the source's start.
     position: u64,
-    reader: Reader,
+    /// Made for the first line that is not plain.
+    reader: Option<Reader>,
     delimiter: u8,
     quote: Option<u8>,
     comment: Option<u8>,
-    meanings: [Meaning; 256],
+    meanings: Meanings,
     buffer: Vec<u8>,
     at: usize,
     held: usize,
@@ -125,28 +148,14 @@ impl<'a, 'b> Lines<'a, 'b> {
     }
 
     fn of_nothing(options: &CsvOptions) -> Self {
-        let mut builder = ReaderBuilder::new();
-        builder.delimiter(options.delimiter).comment(options.comment);
-        match options.quote {
-            Some(quote) => builder.quote(quote),
-            None => builder.quoting(false),
-        };
-        let mut meanings = [Meaning::Text; 256];
-        let special = [(options.quote, Meaning::Quote), (Some(options.delimiter), Meaning::Delimiter)];
-        let special = special.into_iter().filter_map(|(byte, meaning)| Some((byte?, meaning)));
-        for (byte, meaning) in special.chain([b'\n', b'\r'].map(|byte| (byte, Meaning::LineEnd))) {
-            if let Some(place) = meanings.get_mut(usize::from(byte)) {
-                *place = meaning;
-            }
-        }
         Self {
             source: None,
             position: 0,
-            reader: builder.build(),
+            reader: None,
             delimiter: options.delimiter,
             quote: options.quote,
             comment: options.comment,
-            meanings,
+            meanings: Meanings::new(options),
             buffer: Vec::new(),
             at: 0,
             held: 0,
@@ -179,13 +188,18 @@ impl<'a, 'b> Lines<'a, 'b> {
                 gap: 1,
             }));
         }
+        // A block ends with its last line.
+        if self.source.is_none() && self.at == self.held && self.reader.is_none() {
+            return Ok(None);
+        }
         let (mut text_bytes, mut fields) = (0, 0);
         loop {
             if self.at == self.held && !self.is_end {
                 self.refill()?;
             }
             let input = self.buffer.get(self.at..self.held).unwrap_or_default();
-            let (result, read, written, ended) = self.reader.read_record(
+            let reader = self.reader.get_or_insert_with(|| reader(self.delimiter, self.quote, self.comment));
+            let (result, read, written, ended) = reader.read_record(
                 input,
                 self.text.get_mut(text_bytes..).unwrap_or_default(),
                 self.ends.get_mut(fields..).unwrap_or_default(),
@@ -241,20 +255,11 @@ impl<'a, 'b> Lines<'a, 'b> {
     /// LF or CRLF, and all of it in the buffer. Where its text begins in the buffer, and how many fields it has. The first
     /// line may begin with a byte order mark, and is left to the reader.
     fn take_plain(&mut self) -> Option<(usize, usize)> {
-        if !self.has_lines {
-            return None;
-        }
-        // The reader ends a line at the CR, and passes over the LF when it begins the next one.
-        let ended_by_cr = self.at.checked_sub(1).and_then(|before| self.buffer.get(before)) == Some(&b'\r');
-        let is_rest = ended_by_cr && self.buffer.get(self.at..self.held)?.first() == Some(&b'\n');
-        let start = self.at + usize::from(is_rest);
+        let start = self.plain_start()?;
         let held = self.buffer.get(start..self.held)?;
-        if self.comment.is_some() && held.first().copied() == self.comment {
-            return None;
-        }
         let mut fields = 0;
         for (place, byte) in held.iter().enumerate() {
-            match self.meanings.get(usize::from(*byte)).copied()? {
+            match self.meanings.of(*byte) {
                 Meaning::Text => {}
                 Meaning::Delimiter => {
                     *self.ends.get_mut(fields)? = place;
@@ -274,6 +279,32 @@ impl<'a, 'b> Lines<'a, 'b> {
             }
         }
         None
+    }
+
+    /// Where the next line begins in the buffer, unless it is the first one, or a comment.
+    #[inline]
+    fn plain_start(&self) -> Option<usize> {
+        if !self.has_lines {
+            return None;
+        }
+        // The reader ends a line at the CR, and passes over the LF when it begins the next one.
+        let ended_by_cr = self.at.checked_sub(1).and_then(|before| self.buffer.get(before)) == Some(&b'\r');
+        let first = *self.buffer.get(self.at..self.held)?.first()?;
+        let start = self.at + usize::from(ended_by_cr && first == b'\n');
+        let is_comment = self.comment.is_some() && self.buffer.get(start).copied() == self.comment;
+        (!is_comment).then_some(start)
+    }
+
+    /// Has the next line taken where it lies, with what follows it. `take` says where it ends, behind its LF or behind the CR
+    /// before that, or that it does not take it; then it is still the next one.
+    #[inline]
+    pub(super) fn take_next(&mut self, take: impl FnOnce(&[u8]) -> Option<usize>) -> bool {
+        let Some(start) = self.plain_start() else { return false };
+        let taken = self.buffer.get(start..self.held).and_then(take);
+        if let Some(length) = taken {
+            self.at = start + length;
+        }
+        taken.is_some()
     }
 
     /// Where the last line that [`Self::next`] gave ends: bytes from the source's start.
@@ -369,17 +400,19 @@ impl<'a, 'b> Lines<'a, 'b> {
             self.fill()?;
         }
         let held = self.buffer.get(self.at..self.held).unwrap_or_default();
-        let quote = self.quote.filter(|quote| held.contains(quote));
-        let plain = quote.and_then(|quote| held.split(|byte| *byte == quote).next()).unwrap_or(held);
-        let length = plain.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        let quote = self.quote.and_then(|quote| memchr(quote, held));
+        let plain = quote.and_then(|quote| held.get(..quote)).unwrap_or(held);
+        let length = memrchr(b'\n', plain).map_or(0, |last| last + 1);
         if length < BLOCK_BYTES_MIN {
             return Ok(None);
         }
         self.let_go_of_lines();
         let rest = self.buffer.get(length..self.held).unwrap_or_default();
         let mut next = spare.pop().unwrap_or_default();
-        next.clear();
-        next.extend_from_slice(rest);
+        if next.len() < rest.len() {
+            next.resize(rest.len(), 0);
+        }
+        next.get_mut(..rest.len()).unwrap_or_default().copy_from_slice(rest);
         let position = self.position - rest.len() as u64;
         let ends_before = self.ends_before;
         self.at = length;
@@ -425,14 +458,21 @@ impl<'a, 'b> Lines<'a, 'b> {
     }
 }
 
-fn line_ends(bytes: &[u8]) -> u64 {
-    let feeds = bytes.iter().filter(|byte| **byte == b'\n').count();
-    // Lines that end in CR alone.
-    let returns = if bytes.contains(&b'\r') {
-        bytes.windows(2).filter(|pair| matches!(pair, [b'\r', next] if *next != b'\n')).count()
-    } else {
-        0
+fn reader(delimiter: u8, quote: Option<u8>, comment: Option<u8>) -> Reader {
+    let mut builder = ReaderBuilder::new();
+    builder.delimiter(delimiter).comment(comment);
+    match quote {
+        Some(quote) => builder.quote(quote),
+        None => builder.quoting(false),
     };
+    builder.build()
+}
+
+fn line_ends(bytes: &[u8]) -> u64 {
+    let feeds = memchr_iter(b'\n', bytes).count();
+    // Lines that end in CR alone.
+    let is_bare = |place: &usize| bytes.get(place + 1).is_some_and(|next| *next != b'\n');
+    let returns = memchr_iter(b'\r', bytes).filter(is_bare).count();
     (feeds + returns) as u64
 }
 

@@ -11,13 +11,15 @@
 //!   behind them nobody knows where a line begins.
 
 mod lines;
+mod numbers;
+mod plain;
 mod table;
 mod text;
 
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use self::lines::{Line, Lines};
+use self::lines::Lines;
 use self::table::{Loss, Table, TakenBlock};
 use self::text::Texts;
 use super::ahead::Ahead;
@@ -114,13 +116,15 @@ impl CsvDecoder {
 
 /// Blocks of lines that are taken apart by whoever has time.
 struct Blocks {
-    ahead: Ahead<lines::Block, TakenBlock>,
-    spare: Vec<Vec<u8>>,
+    ahead: Ahead<(lines::Block, Vec<u8>), TakenBlock>,
+    spare_buffers: Vec<Vec<u8>>,
+    spare_rows: Vec<Vec<u8>>,
 }
 
 impl Blocks {
     fn new(table: Table, are_numbered: bool) -> Self {
-        Self { ahead: Ahead::new(move |block| table.take_block(block, are_numbered)), spare: Vec::new() }
+        let ahead = Ahead::new(move |(block, rows)| table.take_block(block, rows, are_numbered));
+        Self { ahead, spare_buffers: Vec::new(), spare_rows: Vec::new() }
     }
 
     /// Takes what can be taken this way. What ended the work, if it has ended.
@@ -133,8 +137,8 @@ impl Blocks {
     ) -> Result<Option<DecodeError>, DecodeError> {
         let mut failed = None;
         loop {
-            match lines.cut_block(&mut self.spare) {
-                Ok(Some(block)) => self.ahead.give(block),
+            match lines.cut_block(&mut self.spare_buffers) {
+                Ok(Some(block)) => self.ahead.give((block, self.spare_rows.pop().unwrap_or_default())),
                 Ok(None) => break,
                 Err(error) => {
                     failed = Some(error);
@@ -163,10 +167,11 @@ impl Blocks {
         end: &mut u64,
         sink: &mut dyn RowSink,
     ) -> Result<Option<DecodeError>, DecodeError> {
-        sink.copy_rows(&taken.rows, taken.row_bytes)?;
+        sink.copy_rows(taken.rows.get(..taken.filled).unwrap_or_default(), taken.row_bytes)?;
         loss.join(taken.loss);
         *end = taken.end.unwrap_or(*end);
-        self.spare.push(taken.buffer);
+        self.spare_buffers.push(taken.buffer);
+        self.spare_rows.push(taken.rows);
         Ok(taken.bad)
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::lines::{BLOCK_BYTES_MAX, Block, Lines};
+use super::plain::Fields;
 use super::text::Texts;
 use super::{BLOCK_ROWS, rejected};
 use crate::config::{CsvOptions, OnError};
@@ -22,6 +23,8 @@ pub(super) struct Table {
     wanted: usize,
     /// Fields that each line has. `None` before the first one.
     width: Option<usize>,
+    /// Those fields, where a line can be taken in one pass.
+    fields: Option<Fields>,
 }
 
 /// What became of some lines.
@@ -37,6 +40,8 @@ pub(super) struct Filled {
 /// What became of a block.
 pub(super) struct TakenBlock {
     pub(super) rows: Vec<u8>,
+    /// Bytes of `rows` that are rows.
+    pub(super) filled: usize,
     pub(super) row_bytes: usize,
     pub(super) end: Option<u64>,
     pub(super) bad: Option<DecodeError>,
@@ -75,7 +80,14 @@ impl Loss {
 impl Table {
     pub(super) fn new(options: Arc<CsvOptions>, texts: Arc<Texts>, places: Vec<usize>, width: Option<usize>) -> Self {
         let wanted = places.iter().max().map_or(0, |place| place + 1);
-        Self { options, texts, places: places.into(), wanted, width }
+        let fields = width.and_then(|width| Fields::new(&texts, &places, width));
+        Self { options, texts, places: places.into(), wanted, width, fields }
+    }
+
+    /// Takes each line apart before it looks at its fields.
+    #[cfg(test)]
+    pub(super) fn one_by_one(self) -> Self {
+        Self { fields: None, ..self }
     }
 
     /// Whether lines can be taken in blocks: not before it is known what a line is, nor where the rows of a block could be many
@@ -93,6 +105,17 @@ impl Table {
         let mut places = rows.chunks_exact_mut(row_bytes);
         let Some(mut row) = places.next() else { return filled };
         loop {
+            if let Some(fields) = &self.fields
+                && lines.take_next(|held| self.texts.take_plain(held, fields, row))
+            {
+                filled.rows += 1;
+                filled.end = Some(lines.end());
+                match places.next() {
+                    Some(next) => row = next,
+                    None => return filled,
+                }
+                continue;
+            }
             let line = match lines.next() {
                 Ok(Some(line)) => line,
                 Ok(None) => return filled,
@@ -100,7 +123,13 @@ impl Table {
             };
             let fields = line.len();
             let first = if self.options.others { fields.max(self.wanted) } else { self.wanted };
-            let expected = *self.width.get_or_insert(first);
+            let expected = match self.width {
+                Some(width) => width,
+                None => {
+                    self.fields = Fields::new(&self.texts, &self.places, first);
+                    *self.width.insert(first)
+                }
+            };
             let taken = if fields == expected {
                 self.texts.take(&line, &self.places, row)
             } else {
@@ -127,21 +156,23 @@ impl Table {
         }
     }
 
-    /// All lines of a block, in whichever thread.
-    pub(super) fn take_block(&self, block: Block, are_numbered: bool) -> TakenBlock {
+    /// All lines of a block, in whichever thread. `rows` is where their rows go; what it holds does not matter.
+    pub(super) fn take_block(&self, block: Block, mut rows: Vec<u8>, are_numbered: bool) -> TakenBlock {
         let mut table = self.clone();
         let mut lines = Lines::of_block(block, &self.options);
         lines.are_numbered = are_numbered;
         let row_bytes = self.texts.row_bytes();
-        let (mut rows, mut loss, mut end) = (Vec::new(), Loss::default(), None);
+        let (mut filled, mut loss, mut end) = (0, Loss::default(), None);
         loop {
-            let before = rows.len();
-            rows.resize(before + BLOCK_ROWS * row_bytes, 0);
-            let filled = table.fill(&mut lines, rows.get_mut(before..).unwrap_or_default(), &mut loss);
-            rows.truncate(before + filled.rows * row_bytes);
-            end = filled.end.or(end);
-            if filled.rows < BLOCK_ROWS {
-                return TakenBlock { rows, row_bytes, end, bad: filled.bad, loss, buffer: lines.into_buffer() };
+            let wanted = filled + BLOCK_ROWS * row_bytes;
+            if rows.len() < wanted {
+                rows.resize(wanted, 0);
+            }
+            let taken = table.fill(&mut lines, rows.get_mut(filled..wanted).unwrap_or_default(), &mut loss);
+            filled += taken.rows * row_bytes;
+            end = taken.end.or(end);
+            if taken.rows < BLOCK_ROWS {
+                return TakenBlock { rows, filled, row_bytes, end, bad: taken.bad, loss, buffer: lines.into_buffer() };
             }
         }
     }

@@ -1,8 +1,7 @@
 //! The text of a field into the bytes of a value.
 
-use std::str::FromStr;
-
-use super::Line;
+use super::lines::{Line, Meanings};
+use super::numbers::{real, single, utf8, whole};
 use crate::config::{CsvColumn, CsvOptions, TimeFormat};
 use crate::npy::{ByteOrder, Kind, Scalar};
 
@@ -13,7 +12,7 @@ const NOT_A_TIME: i64 = i64::MIN;
 
 /// How the fields of a line become a row.
 pub(super) struct Texts {
-    values: Vec<Value>,
+    pub(super) values: Vec<Value>,
     /// Beside the empty text.
     missing: Vec<Vec<u8>>,
     /// Whether one of them begins with this byte.
@@ -21,13 +20,17 @@ pub(super) struct Texts {
     empty_is_missing: bool,
     time_format: TimeFormat,
     row_bytes: usize,
+    pub(super) delimiter: u8,
+    pub(super) meanings: Meanings,
 }
 
-struct Value {
+pub(super) struct Value {
     name: String,
-    offset: usize,
-    scalar: Scalar,
+    pub(super) offset: usize,
+    pub(super) scalar: Scalar,
     form: Form,
+    /// The text is a number, as a rule without an exponent, and no word for what is missing.
+    pub(super) is_decimal: bool,
 }
 
 /// What the text is.
@@ -51,12 +54,14 @@ impl Texts {
             }
         }
         Self {
-            values: options.columns.iter().map(Value::new).collect(),
+            values: options.columns.iter().map(|column| Value::new(column, options)).collect(),
             missing: options.missing.iter().filter(|word| !word.is_empty()).map(|word| word.clone().into()).collect(),
             begins_missing,
             empty_is_missing: options.missing.iter().any(String::is_empty),
             time_format: options.time_format,
             row_bytes: options.columns.iter().map(end).max().unwrap_or(1),
+            delimiter: options.delimiter,
+            meanings: Meanings::new(options),
         }
     }
 
@@ -79,7 +84,7 @@ impl Texts {
         Ok(())
     }
 
-    fn value(&self, value: &Value, text: &[u8], target: &mut [u8]) -> Result<(), String> {
+    pub(super) fn value(&self, value: &Value, text: &[u8], target: &mut [u8]) -> Result<(), String> {
         let Scalar { kind, bytes, order } = value.scalar;
         if let Form::Text = value.form {
             return string(kind, order, text, target);
@@ -133,7 +138,7 @@ impl Texts {
 }
 
 impl Value {
-    fn new(column: &CsvColumn) -> Self {
+    fn new(column: &CsvColumn, options: &CsvOptions) -> Self {
         let slot = &column.slot;
         let form = match slot.scalar.kind {
             Kind::Bytes | Kind::Unicode => Form::Text,
@@ -151,111 +156,25 @@ impl Value {
             (Some(name), _) | (None, crate::config::ColumnFrom::Name(name)) => name.clone(),
             (None, crate::config::ColumnFrom::Place(place)) => place.to_string(),
         };
-        Self { name, offset: slot.offset, scalar: slot.scalar, form }
+        let is_number = match form {
+            Form::Number => matches!(slot.scalar.kind, Kind::Float | Kind::Int | Kind::Uint),
+            Form::Seconds => slot.scalar.bytes == 8 && options.time_format == TimeFormat::Seconds,
+            Form::Text | Form::Time(_) => false,
+        };
+        let is_of_number = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
+        let missing = options.missing.iter().filter_map(|word| word.as_bytes().first().copied());
+        let mut others = missing.chain([options.delimiter]).chain(options.quote);
+        let is_decimal = is_number && !others.any(is_of_number);
+        Self { name, offset: slot.offset, scalar: slot.scalar, form, is_decimal }
     }
 }
 
-fn store<const BYTES: usize>(target: &mut [u8], mut bytes: [u8; BYTES], big: bool) {
+fn store<const BYTES: usize>(target: &mut [u8], bytes: [u8; BYTES], big: bool) {
+    let Some(target) = target.first_chunk_mut::<BYTES>() else { return };
+    *target = bytes;
     if big {
-        bytes.reverse();
+        target.reverse();
     }
-    if let Some(target) = target.first_chunk_mut::<BYTES>() {
-        *target = bytes;
-    }
-}
-
-fn utf8(text: &[u8]) -> Result<&str, String> {
-    std::str::from_utf8(text).map_err(|_| "which is not UTF-8 text".to_owned())
-}
-
-fn whole<Number: FromStr + TryFrom<i64>>(text: &[u8]) -> Result<Number, String> {
-    let number = match short_integer(text) {
-        Some(number) => Number::try_from(number).ok(),
-        None => utf8(text)?.parse().ok(),
-    };
-    number.ok_or_else(|| format!("expected an integer that fits {} bytes", size_of::<Number>()))
-}
-
-/// At most 18 digits, with or without a minus before them; no minus zero, which is no integer where there are no negative ones.
-fn short_integer(text: &[u8]) -> Option<i64> {
-    let (is_negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    if digits.is_empty() || digits.len() > 18 {
-        return None;
-    }
-    let mut number = 0;
-    for digit in digits.iter().map(|byte| byte.wrapping_sub(b'0')) {
-        if digit > 9 {
-            return None;
-        }
-        number = number * 10 + i64::from(digit);
-    }
-    match (is_negative, number) {
-        (true, 0) => None,
-        (true, number) => Some(-number),
-        (false, number) => Some(number),
-    }
-}
-
-fn real(text: &[u8]) -> Result<f64, String> {
-    match short_decimal(text) {
-        Some(number) => Ok(number),
-        None => utf8(text)?.parse().map_err(|_| "expected a number".to_owned()),
-    }
-}
-
-/// Powers of ten that `f8` holds exactly.
-const POWERS_OF_TEN: [f64; 23] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
-    1e21, 1e22,
-];
-/// Integers up to here are exact as `f8`.
-const EXACT_MAX: u64 = 1 << f64::MANTISSA_DIGITS;
-
-/// A decimal without an exponent whose digits, without the point, are an integer up to 2^53: that integer and the power of ten
-/// that divides it are exact, and one division rounds once, as it should (W. D. Clinger, How to Read Floating Point Numbers
-/// Accurately, 1990).
-fn short_decimal(text: &[u8]) -> Option<f64> {
-    let (is_negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    // So many digits cannot overflow.
-    if digits.len() > 19 {
-        return None;
-    }
-    let (mut number, mut point) = (0_u64, None);
-    for (place, byte) in digits.iter().enumerate() {
-        let digit = byte.wrapping_sub(b'0');
-        if digit <= 9 {
-            number = number * 10 + u64::from(digit);
-        } else if *byte == b'.' && point.is_none() {
-            point = Some(place);
-        } else {
-            return None;
-        }
-    }
-    let fraction_digits = point.map_or(0, |point| digits.len() - point - 1);
-    let has_digits = digits.len() > usize::from(point.is_some());
-    if !has_digits || number > EXACT_MAX {
-        return None;
-    }
-    let value = number as f64 / POWERS_OF_TEN.get(fraction_digits)?;
-    Some(if is_negative { -value } else { value })
-}
-
-/// Of the nearest `f8`, unless that lies half-way between two `f4`: there only the text knows the nearer one.
-fn single(text: &[u8], number: f64) -> f32 {
-    const LOST_BITS: u32 = f64::MANTISSA_DIGITS - f32::MANTISSA_DIGITS;
-    let lost = number.to_bits() & ((1 << LOST_BITS) - 1);
-    let is_normal =
-        number == 0.0 || (number.abs() >= f64::from(f32::MIN_POSITIVE) && number.abs() < f64::from(f32::MAX));
-    if is_normal && lost != 1 << (LOST_BITS - 1) {
-        return number as f32;
-    }
-    utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(number as f32)
 }
 
 fn boolean(text: &[u8]) -> Result<bool, String> {
@@ -367,81 +286,6 @@ mod tests {
             assert!(ns(text, TimeFormat::Seconds).is_err() || ns(text, TimeFormat::Rfc3339).is_err(), "{text}");
         }
         assert_eq!(seconds(b"2024-05-01T12:00:00.25Z", TimeFormat::Rfc3339), Ok(1_714_564_800.25));
-    }
-
-    /// The short ways give what the standard library gives, and leave to it what they do not take.
-    #[test]
-    fn numbers_are_the_nearest_ones() {
-        let mut texts: Vec<String> = [
-            "",
-            "-",
-            ".",
-            "-.",
-            "0",
-            "-0",
-            "+1",
-            "1.",
-            ".5",
-            "-.5",
-            "1..2",
-            "1.2.3",
-            "1e5",
-            "1E-3",
-            "inf",
-            "-nan",
-            "--1",
-            "1-",
-            "9007199254740992",
-            "9007199254740993",
-            "0.0000000000000000001",
-            "123456789012345678",
-            "12345678901234567890",
-            "0.3",
-            "16777217",
-            "16777216.5",
-            "16777219",
-            "1.000000059604644775390625",
-            "1.00000005960464477539062500001",
-            "-1.00000005960464477539062500001",
-            "340282356779733661637539395458142568447",
-            "1e-40",
-            "-128",
-            "128",
-            "255",
-            "256",
-            "-1",
-            "0x10",
-            " 1",
-            "007",
-            "9223372036854775807",
-            "1٣",
-        ]
-        .map(str::to_owned)
-        .into();
-        // A simple generator of numbers, always the same ones.
-        let mut state = 1_u64;
-        for _ in 0..200_000 {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            // Of all lengths: up to 2^64.
-            let (digits, fraction) = ((state ^ (state >> 29)) >> ((state >> 58) & 63), (state >> 40) % 21);
-            let text = format!("{digits:020}");
-            let (whole, rest) = text.split_at(20 - fraction as usize);
-            let whole = whole.trim_start_matches('0');
-            texts.push(if state & (1 << 40) == 0 { format!("{whole}.{rest}") } else { format!("-{whole}.{rest}") });
-        }
-        for text in &texts {
-            let bytes = text.as_bytes();
-            let expected: Option<f64> = text.parse().ok();
-            let found = real(bytes).ok();
-            assert_eq!(found.map(f64::to_bits), expected.map(f64::to_bits), "{text}");
-            if let Some(number) = found.filter(|number| !number.is_nan()) {
-                let nearest: f32 = text.parse().unwrap();
-                assert_eq!(single(bytes, number).to_bits(), nearest.to_bits(), "{text} as f4");
-            }
-            assert_eq!(whole::<i64>(bytes).ok(), text.parse().ok(), "{text}");
-            assert_eq!(whole::<u64>(bytes).ok(), text.parse().ok(), "{text}");
-            assert_eq!(whole::<i8>(bytes).ok(), text.parse().ok(), "{text}");
-        }
     }
 
     #[test]
