@@ -198,7 +198,8 @@ impl<'a, 'b> Lines<'a, 'b> {
                 self.refill()?;
             }
             let input = self.buffer.get(self.at..self.held).unwrap_or_default();
-            let reader = self.reader.get_or_insert_with(|| reader(self.delimiter, self.quote, self.comment));
+            let is_start = self.position == (self.held - self.at) as u64;
+            let reader = self.reader.get_or_insert_with(|| reader(self.delimiter, self.quote, self.comment, is_start));
             let (result, read, written, ended) = reader.read_record(
                 input,
                 self.text.get_mut(text_bytes..).unwrap_or_default(),
@@ -458,14 +459,20 @@ impl<'a, 'b> Lines<'a, 'b> {
     }
 }
 
-fn reader(delimiter: u8, quote: Option<u8>, comment: Option<u8>) -> Reader {
+/// `is_start`: it begins with the source, which may begin with a byte order mark.
+fn reader(delimiter: u8, quote: Option<u8>, comment: Option<u8>, is_start: bool) -> Reader {
     let mut builder = ReaderBuilder::new();
     builder.delimiter(delimiter).comment(comment);
     match quote {
         Some(quote) => builder.quote(quote),
         None => builder.quoting(false),
     };
-    builder.build()
+    let mut reader = builder.build();
+    if !is_start {
+        // The reader passes over a mark in the first bytes that it gets, and over empty lines.
+        reader.read_record(b"\n", &mut [], &mut []);
+    }
+    reader
 }
 
 fn line_ends(bytes: &[u8]) -> u64 {
