@@ -1,6 +1,9 @@
-//! Rows and words to standard output, in the protocol of workers. Rows go out in blocks, each with its times.
+//! Rows and words to standard output, in the protocol of workers. Rows go out in blocks, each with its times, from a thread of
+//! their own: while it waits for npy-ingest to read, the next block is made.
 
 use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use npy_ingest::decode::{DecodeError, RowSink};
@@ -11,19 +14,58 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// How often it is told that the work gets on.
 const BEAT: Duration = Duration::from_millis(500);
 
+/// Blocks of more than this are not doubled: the next one waits until the last one is out.
+const DOUBLED_BYTES_MAX: usize = 16 << 20;
+
 /// See the module documentation.
 pub struct Answer {
     row_bytes: usize,
     rows: Vec<u8>,
     times_s: Vec<f64>,
     told: Instant,
+    /// `None` once it has ended.
+    to_output: Option<SyncSender<Part>>,
+    /// Buffers of rows that are out.
+    spare: Receiver<Vec<u8>>,
+    output: Option<JoinHandle<io::Result<()>>>,
+}
+
+/// What is written at one go.
+struct Part {
+    words: Vec<u8>,
+    rows: Vec<u8>,
+    row_bytes: usize,
 }
 
 impl Answer {
-    pub fn new() -> Self {
+    /// # Errors
+    /// There is no thread to be had.
+    pub fn new() -> io::Result<Self> {
         // Fewer changes between the two processes. Only a wish: the kernel may not grant it.
         let _ = rustix::pipe::fcntl_setpipe_size(stdio::stdout(), BLOCK_BYTES);
-        Self { row_bytes: 1, rows: Vec::new(), times_s: Vec::new(), told: Instant::now() }
+        let (to_output, parts) = sync_channel::<Part>(0);
+        let (give_back, spare) = channel();
+        let output = std::thread::Builder::new().name("output".to_owned()).spawn(move || {
+            for Part { words, rows, row_bytes } in parts {
+                write(&words)?;
+                write(rows.get(..row_bytes).unwrap_or_default())?;
+                if row_bytes > 0 {
+                    write(b"working\n")?;
+                }
+                // Nobody waits for it at the end.
+                let _ = give_back.send(rows);
+            }
+            Ok(())
+        })?;
+        Ok(Self {
+            row_bytes: 1,
+            rows: Vec::new(),
+            times_s: Vec::new(),
+            told: Instant::now(),
+            to_output: Some(to_output),
+            spare,
+            output: Some(output),
+        })
     }
 
     /// Begins with a source whose rows have so many bytes.
@@ -38,20 +80,25 @@ impl Answer {
     pub fn beat(&mut self) -> Result<(), DecodeError> {
         if self.told.elapsed() >= BEAT {
             self.told = Instant::now();
-            write(b"working\n")?;
+            let Some(to_output) = &self.to_output else { return Err(self.end().into()) };
+            let word = Part { words: b"working\n".to_vec(), rows: Vec::new(), row_bytes: 0 };
+            // While it is busy, npy-ingest has not read what there is.
+            if let Err(TrySendError::Disconnected(_)) = to_output.try_send(word) {
+                return Err(self.end().into());
+            }
         }
         Ok(())
     }
 
     pub fn done(&mut self) -> io::Result<()> {
         self.flush()?;
-        write(b"done\n")
+        self.say(b"done\n".to_vec())
     }
 
     pub fn error(&mut self, reason: &str) -> io::Result<()> {
         // The rows are not wanted.
         self.begin(1);
-        write(format!("error {}\n", in_one_line(reason)).as_bytes())
+        self.say(format!("error {}\n", in_one_line(reason)).into_bytes())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -59,15 +106,48 @@ impl Answer {
         if count == 0 {
             return Ok(());
         }
-        let mut head = format!("times {count}\n").into_bytes();
-        head.extend(self.times_s.iter().flat_map(|time_s| time_s.to_le_bytes()));
-        head.extend(format!("rows {count}\n").into_bytes());
-        write(&head)?;
-        write(self.rows.get(..count * self.row_bytes).unwrap_or_default())?;
-        self.times_s.clear();
-        write(b"working\n")?;
+        let mut words = format!("times {count}\n").into_bytes();
+        words.extend(self.times_s.drain(..).flat_map(f64::to_le_bytes));
+        words.extend(format!("rows {count}\n").into_bytes());
+        let rows = std::mem::take(&mut self.rows);
+        let is_large = rows.len() > DOUBLED_BYTES_MAX;
+        self.send(Part { words, rows, row_bytes: count * self.row_bytes })?;
+        let large = if is_large { self.spare.recv().ok() } else { None };
+        // The largest of those that are back; buffers of words are empty.
+        self.rows = self.spare.try_iter().chain(large).max_by_key(Vec::len).unwrap_or_default();
         self.told = Instant::now();
         Ok(())
+    }
+
+    fn say(&mut self, words: Vec<u8>) -> io::Result<()> {
+        self.send(Part { words, rows: Vec::new(), row_bytes: 0 })
+    }
+
+    fn send(&mut self, part: Part) -> io::Result<()> {
+        match &self.to_output {
+            Some(to_output) if to_output.send(part).is_ok() => Ok(()),
+            _ => Err(self.end()),
+        }
+    }
+
+    /// Why the thread ended before its time.
+    fn end(&mut self) -> io::Error {
+        self.to_output = None;
+        match self.output.take().map(JoinHandle::join) {
+            Some(Ok(Err(error))) => error,
+            _ => io::Error::other("the answer cannot be written any more"),
+        }
+    }
+}
+
+impl Drop for Answer {
+    /// All that was said is out.
+    fn drop(&mut self) {
+        self.to_output = None;
+        if let Some(output) = self.output.take() {
+            // Where nobody reads, there is nobody to be told.
+            drop(output.join());
+        }
     }
 }
 
@@ -97,8 +177,8 @@ impl RowSink for Answer {
     fn rows_are_source(&mut self) {}
 
     fn note(&mut self, note: String) {
-        // It fails when nobody listens, as the next write will.
-        let _ = write(format!("note {}\n", in_one_line(&note)).as_bytes());
+        // It fails when nobody listens, as the next word will.
+        let _ = self.say(format!("note {}\n", in_one_line(&note)).into_bytes());
     }
 }
 

@@ -83,7 +83,7 @@ fn serve() -> Result<(), String> {
     ffmpeg::be_quiet();
     sandbox::enter()?;
     let mut tasks = Tasks::new().map_err(|error| format!("standard input is no socket from npy-ingest: {error}"))?;
-    let mut answer = Answer::new();
+    let mut answer = Answer::new().map_err(|error| format!("no thread for the answer: {error}"))?;
     while let Some((line, file)) = tasks.next().map_err(|error| error.to_string())? {
         let task = serde_json::from_str(&line).map_err(|error| format!("a task that is not understood: {error}"))?;
         let result = film::decode(&task, file, &mut answer);
