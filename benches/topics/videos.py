@@ -178,6 +178,13 @@ def one_a_second(place, title):
                 list(range(seconds)), 5.0, "fps=1:round=up,", seconds * RATE)
 
 
+def one_a_second_of_a_camera(place, title):
+    """Cameras that watch places are set to a key frame a second, as a rule."""
+    seconds = lengths(place)[1]
+    return line(place, title, [film(1920, 1080, seconds, 1)], "frames of the film", seconds, "fps = 1", KEEPING,
+                list(range(seconds)), 5.0, "fps=1:round=up,", seconds * RATE)
+
+
 def keyframes(place, title):
     seconds = lengths(place)[1]
     ways = {**KEEPING, "PyAV, skip_frame": ("PyAV", "keyframes")}
@@ -190,5 +197,6 @@ LINES = {
     "1080p, all frames": long_1080p,
     "clips of one second": many,
     "1080p, one frame a second": one_a_second,
+    "1080p with a key frame a second, one frame a second": one_a_second_of_a_camera,
     "1080p, key frames": keyframes,
 }
