@@ -308,6 +308,8 @@ impl DatasetIntake {
         let mut snapshot = Some(look.snapshot()?);
         let mut looks = 0u32;
         for (folder, within) in targets {
+            let mut bare =
+                self.folders.get_mut(*folder).map(|folder| std::mem::take(&mut folder.bare)).unwrap_or_default();
             let mut consider = |below, status| {
                 let place = Place { folder: *folder, below };
                 if failure.is_some() || self.tracker.contains(&place) {
@@ -338,7 +340,7 @@ impl DatasetIntake {
                 }
             };
             let root = lane.options.root(*folder);
-            let problems = match walk(root, within, watch, &mut consider) {
+            let problems = match walk(root, within, watch, &mut bare, &mut consider) {
                 Ok(walked) => {
                     for (below, status) in give_back(&lane, root, &walked.aside, made_ns) {
                         consider(below, status);
@@ -347,6 +349,9 @@ impl DatasetIntake {
                 }
                 Err(error) => vec![Problem { path: root.to_owned(), error }],
             };
+            if let Some(folder) = self.folders.get_mut(*folder) {
+                folder.bare = bare;
+            }
             self.note_not_scanned(problems);
         }
         drop(snapshot);

@@ -6,7 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::watch::{WatchFailure, Watcher, sends_events};
+use super::bare::BareFolders;
+use super::watch::{WatchFailure, Watcher, keeps_change_times, sends_events};
 use crate::config::{Watch, WatchMode};
 
 /// A folder that sends no events is scanned this often, if `rescan` is not shorter.
@@ -22,6 +23,7 @@ pub struct Folder {
     was_missing: bool,
     /// Its filesystem is this machine's own.
     pub is_local: bool,
+    pub bare: BareFolders,
 }
 
 /// What a look at a folder found.
@@ -39,7 +41,7 @@ pub enum Change {
 
 impl Folder {
     pub fn new(root: PathBuf) -> Self {
-        Self { root, seen: None, is_watched: false, was_missing: false, is_local: true }
+        Self { root, seen: None, is_watched: false, was_missing: false, is_local: true, bare: BareFolders::default() }
     }
 
     /// Whether the last look did not find it, which was said at the first.
@@ -79,6 +81,10 @@ impl Folder {
         self.seen = identity;
         self.was_missing = false;
         self.is_local = sends_events(&self.root);
+        self.bare = match keeps_change_times(&self.root) {
+            true => BareFolders::on(metadata.dev()),
+            false => BareFolders::default(),
+        };
         self.is_watched = match watcher {
             Some(watcher) if self.wants_events(watch) => self.start_watching(watch, watcher, replaced),
             _ => false,

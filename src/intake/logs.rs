@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::bare::BareFolders;
 use super::dataset::{DatasetIntake, Found};
 use super::folders::Folder;
 use super::look::{LogLook, Look};
@@ -145,7 +146,7 @@ impl DatasetIntake {
         let watch = &lane.options.watch;
         let mut files = Vec::new();
         for (folder, root) in watch.folders.iter().enumerate() {
-            let walked = walk(root, &PathBuf::new(), watch, &mut |below, status| {
+            let walked = walk(root, &PathBuf::new(), watch, &mut BareFolders::default(), &mut |below, status| {
                 files.push((Place { folder, below }, status));
             });
             let is_missing = self.folders.get(folder).is_some_and(Folder::is_missing);

@@ -4,6 +4,7 @@
 //! never blocks on another room; a permit that is free comes back as a message like everything else.
 
 mod aside;
+mod bare;
 mod dataset;
 mod folders;
 mod hints;

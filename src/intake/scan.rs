@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::bare::{BareFolders, Version};
 use crate::config::Watch;
 use crate::pulse;
 use crate::storage::FileStatus;
@@ -41,17 +42,28 @@ pub fn is_wanted(watch: &Watch, below: &Path) -> bool {
 
 /// Calls `each` with every wanted regular file below `root/within` (path below `root`, status), in no particular order.
 /// Symbolic links are not followed. A missing `root` is an error; anything else that cannot be read is a [`Problem`].
-pub fn walk(root: &Path, within: &Path, watch: &Watch, each: &mut dyn FnMut(PathBuf, FileStatus)) -> io::Result<Walk> {
+/// `bare`: what earlier walks found of folders without such files.
+pub fn walk(
+    root: &Path,
+    within: &Path,
+    watch: &Watch,
+    bare: &mut BareFolders,
+    each: &mut dyn FnMut(PathBuf, FileStatus),
+) -> io::Result<Walk> {
     let mut walk = Walk::default();
     // Also tells a missing root from an empty one.
     fs::read_dir(root)?;
     let mut left = vec![within.to_owned()];
     while let Some(folder) = left.pop() {
-        if let Err(error) = read_folder(root, &folder, watch, &mut walk, &mut left, each)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            walk.problems.push(Problem { path: root.join(&folder), error });
+        if let Err(error) = read_folder(root, &folder, watch, bare, &mut walk, &mut left, each) {
+            bare.forget(&folder);
+            if error.kind() != io::ErrorKind::NotFound {
+                walk.problems.push(Problem { path: root.join(&folder), error });
+            }
         }
+    }
+    if within.as_os_str().is_empty() {
+        bare.end_walk();
     }
     Ok(walk)
 }
@@ -60,26 +72,40 @@ fn read_folder(
     root: &Path,
     folder: &Path,
     watch: &Watch,
+    bare: &mut BareFolders,
     walk: &mut Walk,
     left: &mut Vec<PathBuf>,
     each: &mut dyn FnMut(PathBuf, FileStatus),
 ) -> io::Result<()> {
     walk.folders += 1;
-    for entry in fs::read_dir(root.join(folder))? {
+    pulse::beat();
+    let path = root.join(folder);
+    let version = if bare.is_on() { Some(Version::of(&fs::metadata(&path)?)) } else { None };
+    if let Some(subfolders) = version.and_then(|version| bare.unchanged(folder, version)) {
+        left.extend(subfolders.iter().map(|name| folder.join(name)));
+        return Ok(());
+    }
+    let mut subfolders = Some(Vec::new());
+    for entry in fs::read_dir(&path)? {
         pulse::beat();
         let entry = entry?;
         let below = folder.join(entry.file_name());
         let kind = entry.file_type()?;
         if kind.is_dir() {
             if watch.recursive && !watch.exclude.is_match(&below) && below.components().count() < DEPTH_MAX {
+                if let Some(subfolders) = &mut subfolders {
+                    subfolders.push(entry.file_name());
+                }
                 left.push(below);
             }
         } else if is_aside(&below) {
+            subfolders = None;
             // Otherwise it is gone, as it should be.
             if let Ok(metadata) = entry.metadata() {
                 walk.aside.push((below, FileStatus::from(&metadata)));
             }
         } else if watch.include.is_match(&below) && !watch.exclude.is_match(&below) {
+            subfolders = None;
             if kind.is_symlink() {
                 walk.links += 1;
             } else if kind.is_file() {
@@ -91,6 +117,9 @@ fn read_folder(
                 }
             }
         }
+    }
+    if let Some(version) = version {
+        bare.note(folder, version, subfolders);
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::bare::BareFolders;
 use super::look::{LogLook, Look};
 use super::scan::walk;
 use crate::config::Dataset;
@@ -46,7 +47,7 @@ pub fn survey(options: &Arc<Dataset>) -> Result<Survey, LedgerError> {
     let mut survey = Survey::default();
     for (folder, root) in options.watch.folders.iter().enumerate() {
         let mut failure = None;
-        let walked = walk(root, Path::new(""), &options.watch, &mut |below, status| {
+        let walked = walk(root, Path::new(""), &options.watch, &mut BareFolders::default(), &mut |below, status| {
             let place = Place { folder, below };
             if options.decoder.follows() {
                 let log = look.as_ref().map_or(Ok(LogLook::New), |look| look.log(&place, &status));

@@ -1,4 +1,4 @@
-//! Which filesystems tell of what happens on them.
+//! Which filesystems tell of what happens on them, and how.
 
 use std::path::Path;
 
@@ -26,4 +26,17 @@ pub fn sends_events(folder: &Path) -> bool {
         Ok(statistics) => !SILENT.contains(&(statistics.f_type as u64 & 0xffff_ffff)),
         Err(_) => true,
     }
+}
+
+/// Whether a folder's inode change time tells, on this filesystem, of every name that comes or goes.
+pub fn keeps_change_times(folder: &Path) -> bool {
+    // From linux/magic.h.
+    const KNOWN: &[u64] = &[
+        0xef53,      // ext2, ext3, ext4
+        0x5846_5342, // XFS
+        0x9123_683e, // Btrfs
+        0xf2f5_2010, // F2FS
+        0x0102_1994, // tmpfs
+    ];
+    rustix::fs::statfs(folder).is_ok_and(|statistics| KNOWN.contains(&(statistics.f_type as u64 & 0xffff_ffff)))
 }

@@ -10,7 +10,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
-pub use filesystem::sends_events;
+pub use filesystem::{keeps_change_times, sends_events};
 
 use std::io;
 use std::os::fd::OwnedFd;
