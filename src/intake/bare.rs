@@ -7,10 +7,10 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::Stat;
 
 /// Ticks are of some milliseconds.
 const TICK_MAX: Duration = Duration::from_secs(2);
@@ -22,7 +22,7 @@ const FOLDERS_MAX: usize = 1 << 20;
 pub struct BareFolders {
     /// The filesystem; what is mounted below is always read.
     device: Option<u64>,
-    known: HashMap<PathBuf, Bare>,
+    known: HashMap<OsString, Bare>,
     /// The number of this walk.
     walk: u64,
 }
@@ -32,7 +32,7 @@ pub struct BareFolders {
 pub struct Version {
     device: u64,
     inode: u64,
-    changed: (i64, i64),
+    changed: (i64, u64),
     /// It had not been changed for long enough.
     is_old: bool,
 }
@@ -47,12 +47,12 @@ struct Bare {
 
 impl Version {
     /// Now.
-    pub fn of(metadata: &Metadata) -> Self {
+    pub fn of(folder: &Stat) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let changed = Duration::from_secs(u64::try_from(metadata.ctime()).unwrap_or(u64::MAX));
+        let changed = Duration::from_secs(u64::try_from(folder.st_ctime).unwrap_or(u64::MAX));
         let is_old = now.checked_sub(changed).is_some_and(|age| age > TICK_MAX);
-        let changed = (metadata.ctime(), metadata.ctime_nsec());
-        Self { device: metadata.dev(), inode: metadata.ino(), changed, is_old }
+        let changed = (folder.st_ctime, folder.st_ctime_nsec);
+        Self { device: folder.st_dev, inode: folder.st_ino, changed, is_old }
     }
 
     fn is_same(self, other: Self) -> bool {
@@ -73,7 +73,7 @@ impl BareFolders {
 
     /// The folders within one that has not changed since it was found to hold nothing else.
     pub fn unchanged(&mut self, below: &Path, version: Version) -> Option<&[OsString]> {
-        let bare = self.known.get_mut(below)?;
+        let bare = self.known.get_mut(below.as_os_str())?;
         bare.walk = self.walk;
         bare.version.is_same(version).then_some(&*bare.subfolders)
     }
@@ -84,15 +84,18 @@ impl BareFolders {
             Some(subfolders)
                 if self.device == Some(version.device) && version.is_old && self.known.len() < FOLDERS_MAX =>
             {
-                self.known.insert(below.to_owned(), Bare { version, subfolders: subfolders.into(), walk: self.walk });
+                self.known.insert(
+                    below.as_os_str().to_owned(),
+                    Bare { version, subfolders: subfolders.into(), walk: self.walk },
+                );
             }
-            _ => drop(self.known.remove(below)),
+            _ => drop(self.known.remove(below.as_os_str())),
         }
     }
 
     /// A folder cannot be read.
     pub fn forget(&mut self, below: &Path) {
-        self.known.remove(below);
+        self.known.remove(below.as_os_str());
     }
 
     /// A walk through everything is over: what it did not meet is gone.
@@ -107,6 +110,8 @@ impl BareFolders {
 mod tests {
     use std::collections::BTreeSet;
     use std::fs;
+    use std::os::unix::fs::MetadataExt;
+    use std::path::PathBuf;
 
     use globset::{Glob, GlobSetBuilder};
 
@@ -202,6 +207,6 @@ mod tests {
         assert_eq!(bare.known.len(), 2);
         fs::remove_dir(root.join("new")).unwrap();
         files(root, &mut bare);
-        assert!(!bare.known.contains_key(Path::new("new")), "{bare:?}");
+        assert!(!bare.known.contains_key(std::ffi::OsStr::new("new")), "{bare:?}");
     }
 }

@@ -2,7 +2,10 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags, fstat, statat};
 
 use super::bare::{BareFolders, Version};
 use crate::config::Watch;
@@ -50,76 +53,86 @@ pub fn walk(
     bare: &mut BareFolders,
     each: &mut dyn FnMut(PathBuf, FileStatus),
 ) -> io::Result<Walk> {
-    let mut walk = Walk::default();
     // Also tells a missing root from an empty one.
-    fs::read_dir(root)?;
-    let mut left = vec![within.to_owned()];
-    while let Some(folder) = left.pop() {
-        if let Err(error) = read_folder(root, &folder, watch, bare, &mut walk, &mut left, each) {
-            bare.forget(&folder);
+    let top = rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut walker = Walker { root, top, watch, bare, each, left: vec![within.to_owned()], walk: Walk::default() };
+    while let Some(folder) = walker.left.pop() {
+        if let Err(error) = walker.read(&folder) {
+            walker.bare.forget(&folder);
             if error.kind() != io::ErrorKind::NotFound {
-                walk.problems.push(Problem { path: root.join(&folder), error });
+                walker.walk.problems.push(Problem { path: root.join(&folder), error });
             }
         }
     }
     if within.as_os_str().is_empty() {
-        bare.end_walk();
+        walker.bare.end_walk();
     }
-    Ok(walk)
+    Ok(walker.walk)
 }
 
-fn read_folder(
-    root: &Path,
-    folder: &Path,
-    watch: &Watch,
-    bare: &mut BareFolders,
-    walk: &mut Walk,
-    left: &mut Vec<PathBuf>,
-    each: &mut dyn FnMut(PathBuf, FileStatus),
-) -> io::Result<()> {
-    walk.folders += 1;
-    pulse::beat();
-    let path = root.join(folder);
-    let version = if bare.is_on() { Some(Version::of(&fs::metadata(&path)?)) } else { None };
-    if let Some(subfolders) = version.and_then(|version| bare.unchanged(folder, version)) {
-        left.extend(subfolders.iter().map(|name| folder.join(name)));
-        return Ok(());
-    }
-    let mut subfolders = Some(Vec::new());
-    for entry in fs::read_dir(&path)? {
+struct Walker<'a> {
+    root: &'a Path,
+    /// The root, open.
+    top: OwnedFd,
+    watch: &'a Watch,
+    bare: &'a mut BareFolders,
+    each: &'a mut dyn FnMut(PathBuf, FileStatus),
+    /// Folders that are still to be read.
+    left: Vec<PathBuf>,
+    walk: Walk,
+}
+
+impl Walker<'_> {
+    fn read(&mut self, folder: &Path) -> io::Result<()> {
+        let Self { root, top, watch, bare, each, left, walk } = self;
+        walk.folders += 1;
         pulse::beat();
-        let entry = entry?;
-        let below = folder.join(entry.file_name());
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            if watch.recursive && !watch.exclude.is_match(&below) && below.components().count() < DEPTH_MAX {
-                if let Some(subfolders) = &mut subfolders {
-                    subfolders.push(entry.file_name());
+        let version = match bare.is_on() {
+            // From the top on: less of a way than by the whole path.
+            true if !folder.as_os_str().is_empty() => Some(Version::of(&statat(top, folder, AtFlags::empty())?)),
+            true => Some(Version::of(&fstat(top)?)),
+            false => None,
+        };
+        if let Some(subfolders) = version.and_then(|version| bare.unchanged(folder, version)) {
+            left.extend(subfolders.iter().map(|name| folder.join(name)));
+            return Ok(());
+        }
+        let mut subfolders = Some(Vec::new());
+        for entry in fs::read_dir(root.join(folder))? {
+            pulse::beat();
+            let entry = entry?;
+            let below = folder.join(entry.file_name());
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                if watch.recursive && !watch.exclude.is_match(&below) && below.components().count() < DEPTH_MAX {
+                    if let Some(subfolders) = &mut subfolders {
+                        subfolders.push(entry.file_name());
+                    }
+                    left.push(below);
                 }
-                left.push(below);
-            }
-        } else if is_aside(&below) {
-            subfolders = None;
-            // Otherwise it is gone, as it should be.
-            if let Ok(metadata) = entry.metadata() {
-                walk.aside.push((below, FileStatus::from(&metadata)));
-            }
-        } else if watch.include.is_match(&below) && !watch.exclude.is_match(&below) {
-            subfolders = None;
-            if kind.is_symlink() {
-                walk.links += 1;
-            } else if kind.is_file() {
-                match entry.metadata() {
-                    Ok(metadata) => each(below, FileStatus::from(&metadata)),
-                    // Gone since the folder was read.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => walk.problems.push(Problem { path: entry.path(), error }),
+            } else if is_aside(&below) {
+                subfolders = None;
+                // Otherwise it is gone, as it should be.
+                if let Ok(metadata) = entry.metadata() {
+                    walk.aside.push((below, FileStatus::from(&metadata)));
+                }
+            } else if watch.include.is_match(&below) && !watch.exclude.is_match(&below) {
+                subfolders = None;
+                if kind.is_symlink() {
+                    walk.links += 1;
+                } else if kind.is_file() {
+                    match entry.metadata() {
+                        Ok(metadata) => each(below, FileStatus::from(&metadata)),
+                        // Gone since the folder was read.
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                        Err(error) => walk.problems.push(Problem { path: entry.path(), error }),
+                    }
                 }
             }
         }
+        if let Some(version) = version {
+            bare.note(folder, version, subfolders);
+        }
+        Ok(())
     }
-    if let Some(version) = version {
-        bare.note(folder, version, subfolders);
-    }
-    Ok(())
 }
