@@ -62,6 +62,7 @@ pub fn decode(task: &Task, file: File, answer: &mut Answer) -> Result<(), Decode
         frames: 0,
         losses: Losses { policy: options.on_error, count: 0, first: None },
         is_broken: false,
+        is_broken_off: false,
         ahead: Ahead::new(),
         has_sent: false,
         cut: None,
@@ -113,8 +114,10 @@ struct Film<'a> {
     end: i64,
     frames: u64,
     losses: Losses,
-    /// Something was lost, and no key frame has come since.
+    /// Something was lost, and no key frame has come out since.
     is_broken: bool,
+    /// A packet was lost, and that of no key frame has come since.
+    is_broken_off: bool,
     ahead: Ahead<Queued>,
     /// The decoder had something to do.
     has_sent: bool,
@@ -150,6 +153,8 @@ impl Frame for Shot {
 struct Queued {
     packet: Packet,
     start: Start,
+    /// There is none here: why it could not be read.
+    unreadable: Option<Error>,
 }
 
 impl Timed for Queued {
@@ -178,9 +183,17 @@ impl Film<'_> {
             if !self.leap()? {
                 break false;
             }
-            let Some(Next { packet: Queued { packet, start }, fate, is_behind_cut }) = self.next_packet()? else {
+            let Some(Next { packet: Queued { packet, start, unreadable }, fate, is_behind_cut }) =
+                self.next_packet()?
+            else {
                 break true;
             };
+            if let Some(error) = unreadable {
+                if !self.break_off(&format!("the container cannot be read: {error}"))? {
+                    break false;
+                }
+                continue;
+            }
             packets += 1;
             if packet.is_encrypted() {
                 return Err(rejected(ENCRYPTED.to_owned()));
@@ -192,7 +205,9 @@ impl Film<'_> {
                 continue;
             }
             if packet.is_corrupt() {
-                self.lose(1, "a frame is cut short in the container")?;
+                if !self.break_off("a frame is cut short in the container")? {
+                    break false;
+                }
                 continue;
             }
             if let Some(time) = packet.time() {
@@ -205,6 +220,11 @@ impl Film<'_> {
                 continue;
             }
             self.cut = None;
+            self.is_broken_off &= !packet.is_key();
+            if self.is_broken_off {
+                self.losses.count += 1;
+                continue;
+            }
             if is_behind_cut && start == Start::Emptied && !self.empty()? {
                 break false;
             }
@@ -306,11 +326,12 @@ impl Film<'_> {
                     self.unreadable = 0;
                     self.furthest = self.furthest.max(packet.time());
                     let start = if self.looks_ahead { self.decoder.start_of(&packet) } else { Start::No };
-                    self.ahead.push(Queued { packet, start });
+                    self.ahead.push(Queued { packet, start, unreadable: None });
                 }
                 Err(Error::END) => self.ahead.end(),
                 Err(error) => {
-                    self.lose(1, &format!("the container cannot be read: {error}"))?;
+                    // Told of in its turn.
+                    self.ahead.push(Queued { packet, start: Start::No, unreadable: Some(error) });
                     self.unreadable += 1;
                     if self.unreadable == UNREADABLE_MAX {
                         self.ahead.end();
@@ -372,6 +393,17 @@ impl Film<'_> {
         self.cut = None;
         self.ahead.clear();
         self.decoder.flush();
+    }
+
+    /// A packet is lost. What was sent before it is whole and comes out first, however many threads decode; what comes behind it
+    /// waits for a key frame. `false` when no more frames are wanted.
+    fn break_off(&mut self, what: &str) -> Result<bool, DecodeError> {
+        if !self.empty()? {
+            return Ok(false);
+        }
+        self.lose(1, what)?;
+        self.is_broken_off = self.is_broken;
+        Ok(true)
     }
 
     fn lose(&mut self, count: u64, what: &str) -> Result<(), DecodeError> {
