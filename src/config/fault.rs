@@ -209,12 +209,10 @@ fn safe(text: &str) -> String {
 /// The part of a line that is worth showing, and where in it the marked characters are.
 fn excerpt(line: &str, marked_from: usize, marked_chars: usize) -> (String, Range<usize>) {
     let chars = line.chars().count();
+    // A carriage return at the end is not shown, and what is meant may be behind it.
+    let marked_from = marked_from.min(chars);
     if chars <= EXCERPT_CHARS_MAX {
-        let shown = safe(line);
-        // A carriage return at the end is not shown, and may be what is meant.
-        let shown_chars = shown.chars().count();
-        let from = marked_from.min(shown_chars);
-        return (shown, from..(from + marked_chars).min(shown_chars + 1).max(from + 1));
+        return (safe(line), marked_from..(marked_from + marked_chars).min(chars + 1).max(marked_from + 1));
     }
     let from = marked_from.saturating_sub(EXCERPT_LEAD_CHARS).min(chars - EXCERPT_CHARS_MAX);
     let lead = if from > 0 { "..." } else { "" };
