@@ -168,6 +168,11 @@ def test_sigterm_under_load_drains_commits_and_exits_0(project):
     assert 20 <= project.count()
     with project.service():
         project.wait_for_rows(400)
+        # They may all have been there: then it has hardly begun, and does not listen for signals yet.
+        end = time.monotonic() + 30
+        while project.log().count(" running ") < 2:
+            assert time.monotonic() < end, project.log()
+            time.sleep(0.01)
     project.check_exactly_once(names)
 
 
