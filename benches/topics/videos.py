@@ -9,6 +9,7 @@ Two lines ask for few frames of a film. The peers of the targets are those that 
 what most code does. Those that go to the wanted frames, as ours does, are shown beside them.
 """
 
+import functools
 import json
 import os
 import subprocess
@@ -172,16 +173,9 @@ def many(place, title):
     return line(place, title, clips(lengths(place)[2]), "frames", RATE)
 
 
-def one_a_second(place, title):
+def one_a_second(place, title, gop_s=GOP_S):
     seconds = lengths(place)[1]
-    return line(place, title, [film(1920, 1080, seconds)], "frames of the film", seconds, "fps = 1", KEEPING,
-                list(range(seconds)), 5.0, "fps=1:round=up,", seconds * RATE)
-
-
-def one_a_second_of_a_camera(place, title):
-    """Cameras that watch places are set to a key frame a second, as a rule."""
-    seconds = lengths(place)[1]
-    return line(place, title, [film(1920, 1080, seconds, 1)], "frames of the film", seconds, "fps = 1", KEEPING,
+    return line(place, title, [film(1920, 1080, seconds, gop_s)], "frames of the film", seconds, "fps = 1", KEEPING,
                 list(range(seconds)), 5.0, "fps=1:round=up,", seconds * RATE)
 
 
@@ -197,6 +191,7 @@ LINES = {
     "1080p, all frames": long_1080p,
     "clips of one second": many,
     "1080p, one frame a second": one_a_second,
-    "1080p with a key frame a second, one frame a second": one_a_second_of_a_camera,
+    # Cameras that watch places are set to a key frame a second, as a rule.
+    "1080p with a key frame a second, one frame a second": functools.partial(one_a_second, gop_s=1),
     "1080p, key frames": keyframes,
 }

@@ -110,18 +110,14 @@ impl Folder {
             watcher.forget(&self.root, watch.recursive);
         }
         match watcher.watch(&self.root, watch.recursive) {
-            Ok(()) => true,
-            Err(WatchFailure::Limit) => {
-                self.tell_limit();
-                watcher.forget(&self.root, watch.recursive);
-                false
-            }
+            Ok(()) => return true,
+            Err(WatchFailure::Limit) => self.tell_limit(),
             Err(WatchFailure::Other(error)) => {
                 tracing::warn!(folder = ?self.root, "it cannot be watched: {error}; polling it");
-                watcher.forget(&self.root, watch.recursive);
-                false
             }
         }
+        watcher.forget(&self.root, watch.recursive);
+        false
     }
 
     /// Something below it cannot be watched: from now on it is polled. Returns whether that is news.

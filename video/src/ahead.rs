@@ -45,7 +45,8 @@ pub struct Ahead<P> {
     bytes: usize,
     /// Of the first packets; those behind them have none yet.
     fates: VecDeque<Fate>,
-    /// How many packets from the front are up to the next key frame. Where it is not known yet: how many were looked at.
+    /// How many packets from the front are up to the next key frame. Where it is not known yet: how many were looked at; the
+    /// first always counts.
     to_next_key: usize,
     next_key_found: bool,
     /// There are no more packets to be read.
@@ -69,7 +70,7 @@ impl<P: Timed> Ahead<P> {
             packets: VecDeque::new(),
             bytes: 0,
             fates: VecDeque::new(),
-            to_next_key: 0,
+            to_next_key: 1,
             next_key_found: false,
             is_whole: false,
             is_cut: false,
@@ -101,7 +102,7 @@ impl<P: Timed> Ahead<P> {
 
     fn forget_next_key(&mut self) {
         self.next_key_found = false;
-        self.to_next_key = 0;
+        self.to_next_key = 1;
     }
 
     /// Whether another packet should be read before one is taken. `looks_ahead`: it helps to know what comes.
@@ -125,9 +126,8 @@ impl<P: Timed> Ahead<P> {
     /// Each packet is looked at once.
     fn find_next_key(&mut self) {
         while !self.next_key_found
-            && let Some(packet) = self.packets.get(self.to_next_key.max(1))
+            && let Some(packet) = self.packets.get(self.to_next_key)
         {
-            self.to_next_key = self.to_next_key.max(1);
             match packet.is_start() {
                 true => self.next_key_found = true,
                 false => self.to_next_key += 1,

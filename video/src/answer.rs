@@ -37,6 +37,12 @@ struct Part {
     row_bytes: usize,
 }
 
+impl Part {
+    fn of(words: Vec<u8>) -> Self {
+        Self { words, rows: Vec::new(), row_bytes: 0 }
+    }
+}
+
 impl Answer {
     /// # Errors
     /// There is no thread to be had.
@@ -81,7 +87,7 @@ impl Answer {
         if self.told.elapsed() >= BEAT {
             self.told = Instant::now();
             let Some(to_output) = &self.to_output else { return Err(self.end().into()) };
-            let word = Part { words: b"working\n".to_vec(), rows: Vec::new(), row_bytes: 0 };
+            let word = Part::of(b"working\n".to_vec());
             // While it is busy, npy-ingest has not read what there is.
             if let Err(TrySendError::Disconnected(_)) = to_output.try_send(word) {
                 return Err(self.end().into());
@@ -120,7 +126,7 @@ impl Answer {
     }
 
     fn say(&mut self, words: Vec<u8>) -> io::Result<()> {
-        self.send(Part { words, rows: Vec::new(), row_bytes: 0 })
+        self.send(Part::of(words))
     }
 
     fn send(&mut self, part: Part) -> io::Result<()> {

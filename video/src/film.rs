@@ -210,13 +210,12 @@ impl Film<'_> {
                 }
                 continue;
             }
-            if let Some(time) = packet.time() {
-                let origin = *self.origin.get_or_insert(time);
-                self.end = self.end.max(time.saturating_sub(origin).saturating_add(packet.duration()));
+            let shown = packet.time().map(|time| time.saturating_sub(*self.origin.get_or_insert(time)));
+            if let Some(shown) = shown {
+                self.end = self.end.max(shown.saturating_add(packet.duration()));
             }
             if fate == Fate::Drop {
-                let time = packet.time().zip(self.origin).map(|(time, origin)| time.saturating_sub(origin));
-                self.cut = self.cut.max(time);
+                self.cut = self.cut.max(shown);
                 continue;
             }
             self.cut = None;
@@ -346,9 +345,7 @@ impl Film<'_> {
     /// Goes to the last key frame before what is wanted next, where that saves something. `false` when no more is wanted.
     fn leap(&mut self) -> Result<bool, DecodeError> {
         let (Some(origin), true) = (self.origin, self.looks_ahead && self.may_leap) else { return Ok(true) };
-        let chooser = self.reel.chooser();
-        let wanted = self.cut.map_or_else(|| chooser.next_wanted(), |cut| chooser.next_wanted_behind(cut));
-        let Some(wanted) = wanted else { return Ok(true) };
+        let Some(wanted) = self.reel.chooser().next_wanted(self.cut) else { return Ok(true) };
         let here = self.furthest.unwrap_or(origin);
         let second = self.base.denominator / self.base.numerator.max(1);
         let wanted = wanted.saturating_add(origin);

@@ -14,7 +14,7 @@ pub(super) fn whole<Number: FromStr + TryFrom<i64>>(text: &[u8]) -> Result<Numbe
     number.ok_or_else(|| format!("expected an integer that fits {} bytes", size_of::<Number>()))
 }
 
-/// At most 18 digits, with or without a minus before them; no minus zero, which is no integer where there are no negative ones.
+/// At most 18 digits, with or without a minus before them.
 fn short_integer(text: &[u8]) -> Option<i64> {
     let (is_negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
@@ -30,6 +30,12 @@ fn short_integer(text: &[u8]) -> Option<i64> {
         }
         number = number * 10 + i64::from(digit);
     }
+    signed(is_negative, number)
+}
+
+/// No minus zero, which is no integer where there are no negative ones.
+#[inline(always)]
+pub(super) fn signed(is_negative: bool, number: i64) -> Option<i64> {
     match (is_negative, number) {
         (true, 0) => None,
         (true, number) => Some(-number),
@@ -52,9 +58,18 @@ const POWERS_OF_TEN: [f64; 23] = [
 /// Integers up to here are exact as `f8`.
 const EXACT_MAX: u64 = 1 << f64::MANTISSA_DIGITS;
 
-/// A decimal without an exponent whose digits, without the point, are an integer up to 2^53: that integer and the power of ten
-/// that divides it are exact, and one division rounds once, as it should (W. D. Clinger, How to Read Floating Point Numbers
-/// Accurately, 1990).
+/// The digits of a decimal, without its point, over a power of ten. Up to 2^53 that integer and the power of ten are exact, and
+/// one division rounds once, as it should (W. D. Clinger, How to Read Floating Point Numbers Accurately, 1990).
+#[inline(always)]
+fn quotient(is_negative: bool, digits: u64, fraction_digits: usize) -> Option<f64> {
+    if digits > EXACT_MAX {
+        return None;
+    }
+    let value = digits as f64 / POWERS_OF_TEN.get(fraction_digits)?;
+    Some(f64::from_bits(value.to_bits() | (u64::from(is_negative) << 63)))
+}
+
+/// A decimal without an exponent, where [`quotient`] takes its digits.
 fn short_decimal(text: &[u8]) -> Option<f64> {
     let (is_negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
@@ -77,11 +92,7 @@ fn short_decimal(text: &[u8]) -> Option<f64> {
     }
     let fraction_digits = point.map_or(0, |point| digits.len() - point - 1);
     let has_digits = digits.len() > usize::from(point.is_some());
-    if !has_digits || number > EXACT_MAX {
-        return None;
-    }
-    let value = number as f64 / POWERS_OF_TEN.get(fraction_digits)?;
-    Some(if is_negative { -value } else { value })
+    if has_digits { quotient(is_negative, number, fraction_digits) } else { None }
 }
 
 /// Of the nearest `f8`, unless that lies half-way between two `f4`: there only the text knows the nearer one.
@@ -151,14 +162,10 @@ impl Front {
         is_whole.then_some(Self { is_negative, digits, fraction_digits, length: start + length })
     }
 
-    /// As [`short_decimal`] has it.
+    /// `None` where it takes more than a [`quotient`].
     #[inline(always)]
     pub(super) fn real(&self) -> Option<f64> {
-        if self.digits > EXACT_MAX {
-            return None;
-        }
-        let value = self.digits as f64 / POWERS_OF_TEN.get(self.fraction_digits)?;
-        Some(f64::from_bits(value.to_bits() | (u64::from(self.is_negative) << 63)))
+        quotient(self.is_negative, self.digits, self.fraction_digits)
     }
 }
 
@@ -276,7 +283,6 @@ impl Eight {
 mod tests {
     use super::*;
 
-    /// The short ways give what the standard library gives, and leave to it what they do not take.
     /// What is at the front of a text is what its bytes alone would be, or is left to the slow way.
     #[test]
     fn numbers_at_the_front_are_the_nearest_ones() {
@@ -332,6 +338,7 @@ mod tests {
         assert!(decimals > 100_000 && integers > 100_000, "{decimals} {integers}");
     }
 
+    /// The short ways give what the standard library gives, and leave to it what they do not take.
     #[test]
     fn numbers_are_the_nearest_ones() {
         let mut texts: Vec<String> = [

@@ -1,7 +1,7 @@
 //! Plain lines into rows in one pass: a number says itself where its field ends, so that nobody has to look for that before.
 
 use super::lines::Meaning;
-use super::numbers::{Front, single};
+use super::numbers::{Front, signed, single};
 use super::text::{Texts, Value};
 use crate::npy::{ByteOrder, Kind};
 
@@ -146,16 +146,11 @@ fn take_number(text: &[u8], field: Field, row: &mut [u8]) -> Option<usize> {
     Some(length)
 }
 
-/// No minus zero, which is no integer where there are no negative ones.
 #[inline(always)]
 fn integer(text: &[u8]) -> Option<(i64, usize)> {
     let front = Front::integer(text)?;
-    let number = i64::try_from(front.digits).ok()?;
-    match (front.is_negative, number) {
-        (true, 0) => None,
-        (true, number) => Some((-number, front.length)),
-        (false, number) => Some((number, front.length)),
-    }
+    let number = signed(front.is_negative, i64::try_from(front.digits).ok()?)?;
+    Some((number, front.length))
 }
 
 #[inline(always)]

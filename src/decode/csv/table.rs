@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::lines::{BLOCK_BYTES_MAX, Block, Lines};
+use super::lines::{BLOCK_BYTES_MAX, Block, Line, Lines};
 use super::plain::Fields;
 use super::text::Texts;
 use super::{BLOCK_ROWS, rejected};
@@ -105,35 +105,18 @@ impl Table {
         let mut places = rows.chunks_exact_mut(row_bytes);
         let Some(mut row) = places.next() else { return filled };
         loop {
-            if let Some(fields) = &self.fields
-                && lines.take_next(|held| self.texts.take_plain(held, fields, row))
-            {
-                filled.rows += 1;
-                filled.end = Some(lines.end());
-                match places.next() {
-                    Some(next) => row = next,
-                    None => return filled,
-                }
-                continue;
-            }
-            let line = match lines.next() {
-                Ok(Some(line)) => line,
-                Ok(None) => return filled,
-                Err(error) => return Filled { bad: Some(error), ..filled },
-            };
-            let fields = line.len();
-            let first = if self.options.others { fields.max(self.wanted) } else { self.wanted };
-            let expected = match self.width {
-                Some(width) => width,
-                None => {
-                    self.fields = Fields::new(&self.texts, &self.places, first);
-                    *self.width.insert(first)
-                }
-            };
-            let taken = if fields == expected {
-                self.texts.take(&line, &self.places, row)
+            let is_plain = self
+                .fields
+                .as_ref()
+                .is_some_and(|fields| lines.take_next(|held| self.texts.take_plain(held, fields, row)));
+            let taken = if is_plain {
+                Ok(())
             } else {
-                Err(format!("it has {fields} fields, expected {expected}"))
+                match lines.next() {
+                    Ok(Some(line)) => self.take_apart(&line, row),
+                    Ok(None) => return filled,
+                    Err(error) => return Filled { bad: Some(error), ..filled },
+                }
             };
             match taken {
                 Ok(()) => {
@@ -154,6 +137,23 @@ impl Table {
                 }
             }
         }
+    }
+
+    /// Fills a row from the fields of a line; the first line says how many there are.
+    fn take_apart(&mut self, line: &Line<'_>, row: &mut [u8]) -> Result<(), String> {
+        let fields = line.len();
+        let expected = match self.width {
+            Some(width) => width,
+            None => {
+                let first = if self.options.others { fields.max(self.wanted) } else { self.wanted };
+                self.fields = Fields::new(&self.texts, &self.places, first);
+                *self.width.insert(first)
+            }
+        };
+        if fields != expected {
+            return Err(format!("it has {fields} fields, expected {expected}"));
+        }
+        self.texts.take(line, &self.places, row)
     }
 
     /// All lines of a block, in whichever thread. `rows` is where their rows go; what it holds does not matter.

@@ -128,24 +128,17 @@ impl Chooser {
     }
 
     /// The place in units before which no frame is wanted but the last, for seeking.
-    pub fn next_wanted(&self) -> Option<i64> {
+    /// `done`: a time up to which all frames are on their way or not asked for, if that is known.
+    pub fn next_wanted(&self, done: Option<i64>) -> Option<i64> {
         match self.pick {
-            Pick::Fps(rate) => Some(self.units_of(self.tick_nanos(rate, self.tick))),
+            Pick::Fps(rate) => {
+                let tick = done.map_or(0, |time| self.first_tick_at(rate, time, self.rounding())).max(self.tick);
+                Some(self.units_of(self.tick_nanos(rate, tick)))
+            }
             _ if self.seen == 0 && !self.start.is_zero() => {
                 Some(self.units_of(i128::try_from(self.start.as_nanos()).unwrap_or(0)))
             }
             _ => None,
-        }
-    }
-
-    /// As [`Self::next_wanted`], where all frames up to `time` have been taken or are not asked for.
-    pub fn next_wanted_behind(&self, time: i64) -> Option<i64> {
-        match self.pick {
-            Pick::Fps(rate) => {
-                let tick = self.first_tick_at(rate, time, self.rounding()).max(self.tick);
-                Some(self.units_of(self.tick_nanos(rate, tick)))
-            }
-            _ => self.next_wanted(),
         }
     }
 
@@ -325,6 +318,6 @@ mod tests {
         assert!(!chooser.passes_over(0, 1));
         assert!(chooser.passes_over(1, 2));
         assert!(!chooser.passes_over(9, 11));
-        assert_eq!(chooser.next_wanted(), Some(0));
+        assert_eq!(chooser.next_wanted(None), Some(0));
     }
 }

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Sender, TrySendError};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -14,7 +14,7 @@ use rustix::fs::inotify::{Event, ReadFlags, Reader};
 use rustix::io::Errno;
 
 use super::Hint;
-use super::tree::{Tree, watch_below};
+use super::tree::{Tree, locked, watch_below};
 
 /// Bytes of events that are read at a time: some 1,500.
 const BUFFER: usize = 64 << 10;
@@ -67,7 +67,7 @@ impl Events {
         let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()));
         let path_of = |folder: &Arc<Path>| name.map_or_else(|| folder.to_path_buf(), |name| folder.join(name));
         {
-            let mut tree = self.tree();
+            let mut tree = locked(&self.tree);
             paths.extend(tree.names(event.wd()).iter().map(path_of));
             if what.contains(ReadFlags::IGNORED) {
                 tree.ended(event.wd());
@@ -88,13 +88,14 @@ impl Events {
         let is_folder = what.contains(ReadFlags::ISDIR);
         if what.contains(ReadFlags::MOVED_FROM) {
             if is_folder {
-                self.tree().remove_below(&path);
+                locked(&self.tree).remove_below(&path);
             }
             return Some(Hint::Removed(path));
         }
         if is_folder {
             // New, or one that could not be entered and now can.
-            let is_new = what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) || !self.tree().is_watched(&path);
+            let is_new =
+                what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) || !locked(&self.tree).is_watched(&path);
             return is_new.then(|| self.folder(path));
         }
         let is_finished = what.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO);
@@ -103,15 +104,11 @@ impl Events {
 
     /// A new folder is watched before the intake hears of it and scans it: so nothing in it is overlooked.
     fn folder(&self, path: PathBuf) -> Hint {
-        let is_wanted = self.tree().is_wanted_with_all_below(&path);
+        let is_wanted = locked(&self.tree).is_wanted_with_all_below(&path);
         if is_wanted && watch_below(&self.tree, &path, true, false).is_err() {
             return Hint::Unwatched(path);
         }
         Hint::Folder(path)
-    }
-
-    fn tree(&self) -> MutexGuard<'_, Tree> {
-        self.tree.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn send(&self, hint: Hint) {

@@ -21,11 +21,7 @@ pub fn sends_events(folder: &Path) -> bool {
         0x786f_4256, // VirtualBox shared folders
         0xbacb_acbc, // VMware shared folders
     ];
-    match rustix::fs::statfs(folder) {
-        // The type is a signed word on some machines.
-        Ok(statistics) => !SILENT.contains(&(statistics.f_type as u64 & 0xffff_ffff)),
-        Err(_) => true,
-    }
+    kind_of(folder).is_none_or(|kind| !SILENT.contains(&kind))
 }
 
 /// Whether a folder's inode change time tells, on this filesystem, of every name that comes or goes.
@@ -38,5 +34,10 @@ pub fn keeps_change_times(folder: &Path) -> bool {
         0xf2f5_2010, // F2FS
         0x0102_1994, // tmpfs
     ];
-    rustix::fs::statfs(folder).is_ok_and(|statistics| KNOWN.contains(&(statistics.f_type as u64 & 0xffff_ffff)))
+    kind_of(folder).is_some_and(|kind| KNOWN.contains(&kind))
+}
+
+fn kind_of(folder: &Path) -> Option<u64> {
+    // A signed word on some machines.
+    rustix::fs::statfs(folder).ok().map(|statistics| statistics.f_type as u64 & 0xffff_ffff)
 }

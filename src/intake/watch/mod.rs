@@ -16,7 +16,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 
 use crossbeam_channel::{Receiver, bounded};
@@ -25,7 +25,7 @@ use rustix::fs::inotify;
 use rustix::io::Errno;
 
 use events::Events;
-use tree::{Root, Tree, watch_below};
+use tree::{Root, Tree, locked, watch_below};
 
 /// Hints that wait for the intake. Beyond this a rescan finds what they would have told.
 const HINTS_MAX: usize = 65_536;
@@ -99,13 +99,13 @@ impl Watcher {
     /// The folder itself cannot be watched, or the limit is reached: some of those below it may be watched.
     pub fn watch(&self, folder: &Path, recursive: bool) -> Result<(), WatchFailure> {
         let root = Root { folder: folder.to_owned(), recursive };
-        self.tree.lock().unwrap_or_else(PoisonError::into_inner).roots.push(root);
+        locked(&self.tree).roots.push(root);
         watch_below(&self.tree, folder, recursive, true)
     }
 
     /// Takes back a call of [`Self::watch`], whether it was successful or not.
     pub fn forget(&self, folder: &Path, recursive: bool) {
-        self.tree.lock().unwrap_or_else(PoisonError::into_inner).forget(folder, recursive);
+        locked(&self.tree).forget(folder, recursive);
     }
 }
 

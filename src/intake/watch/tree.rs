@@ -5,7 +5,7 @@ use std::fs;
 use std::ops::Bound;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::inotify::{self, WatchFlags};
 use rustix::io::Errno;
@@ -131,6 +131,10 @@ impl Tree {
     }
 }
 
+pub fn locked(tree: &Mutex<Tree>) -> MutexGuard<'_, Tree> {
+    tree.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Watches a folder and, with `recursive`, all that are below it. Each is watched before it is read, so that a folder that
 /// is made meanwhile is either read or gives an event. `is_root`: it must be there, and may be a symbolic link.
 pub fn watch_below(tree: &Mutex<Tree>, folder: &Path, recursive: bool, is_root: bool) -> Result<(), WatchFailure> {
@@ -138,7 +142,7 @@ pub fn watch_below(tree: &Mutex<Tree>, folder: &Path, recursive: bool, is_root: 
     while let Some(below) = left.pop() {
         let follow_link = is_root && below == folder;
         // Held for one folder at a time: the thread of the events needs it too.
-        match tree.lock().unwrap_or_else(PoisonError::into_inner).add(&below, follow_link) {
+        match locked(tree).add(&below, follow_link) {
             Ok(()) => {}
             Err(error) if error == Errno::NOSPC || follow_link => return Err(error.into()),
             // Gone again, or not for us: the scan tells of it.
