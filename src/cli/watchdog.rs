@@ -2,11 +2,9 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::thread::{Builder, JoinHandle};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle, park_timeout};
 use std::time::Duration;
-
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::systemd::Manager;
 use super::text;
@@ -14,10 +12,12 @@ use crate::monitor::{Board, Run};
 
 /// The line is looked at so often, and sent when it has changed.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
+/// While it does not change: an idle service sleeps.
+const STATUS_EVERY_IDLE: Duration = Duration::from_secs(20);
 
 /// The running thread. It ends when this is dropped.
 pub struct Watchdog {
-    stop: Option<Sender<()>>,
+    is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -27,28 +27,32 @@ impl Watchdog {
         if !manager.is_there() {
             return Ok(None);
         }
-        let (stop, stopped) = bounded(1);
-        let (manager, board) = (manager.clone(), board.clone());
-        let thread = Builder::new().name("npy-watchdog".to_owned()).spawn(move || run(&manager, &board, &stopped))?;
-        Ok(Some(Self { stop: Some(stop), thread: Some(thread) }))
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (manager, board, stop) = (manager.clone(), board.clone(), is_over.clone());
+        let thread = Builder::new().name("npy-watchdog".to_owned()).spawn(move || run(&manager, &board, &stop))?;
+        Ok(Some(Self { is_over, thread: Some(thread) }))
     }
 }
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        // Its panic would be told by the missing pings.
-        drop(self.thread.take().map(JoinHandle::join));
+        self.is_over.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // Its panic would be told by the missing pings.
+            drop(thread.join());
+        }
     }
 }
 
-fn run(manager: &Manager, board: &Board, stopped: &Receiver<()>) {
+fn run(manager: &Manager, board: &Board, is_over: &AtomicBool) {
     let watchdog = manager.watchdog();
     // A thread may be stuck for half of the time that systemd allows between pings; it is looked at three times as often.
-    let every = watchdog.map_or(STATUS_EVERY, |watchdog| (watchdog / 6).min(STATUS_EVERY));
+    let longest = watchdog.map_or(STATUS_EVERY_IDLE, |watchdog| (watchdog / 6).min(STATUS_EVERY_IDLE));
+    let mut every = STATUS_EVERY.min(longest);
     let mut told = String::new();
     let mut was_stuck = false;
-    loop {
+    while !is_over.load(Ordering::Acquire) {
         let run = board.run();
         let stuck = watchdog.and_then(|watchdog| run.as_ref()?.pulses.stuck(watchdog / 2));
         match &stuck {
@@ -65,15 +69,15 @@ fn run(manager: &Manager, board: &Board, stopped: &Receiver<()>) {
                 Some(thread) => format!("the thread {thread} is stuck"),
                 None => line(&run),
             };
-            if line != told {
+            if line == told {
+                every = (every * 2).min(longest);
+            } else {
+                every = STATUS_EVERY.min(longest);
                 manager.status(&line);
                 told = line;
             }
         }
-        match stopped.recv_timeout(every) {
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
-        }
+        park_timeout(every);
     }
 }
 

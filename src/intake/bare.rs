@@ -4,27 +4,29 @@
 //! The time at which its inode was changed is the kernel's alone to set, and any name that comes into a folder or leaves it sets
 //! it. A change within the same tick of the clock leaves the same time behind: so a folder that was changed shortly before it
 //! was read is read again. What may come without such a change, the content of a file, is looked at in all other folders.
+//!
+//! What is remembered of a walk lies in the order of the walk, every folder before those within it, so that the next walk reads
+//! it from one end to the other: between two scans of an idle service all memory gets cold.
 
-use std::collections::HashMap;
-use std::ffi::OsString;
-use std::path::Path;
+use std::cmp::Ordering;
+use std::ffi::OsStr;
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::Stat;
 
 /// Ticks are of some milliseconds.
 const TICK_MAX: Duration = Duration::from_secs(2);
-/// No more are remembered.
+/// Of more folders nothing is remembered.
 const FOLDERS_MAX: usize = 1 << 20;
 
-/// See the module documentation. Paths are below one watched folder.
+/// What walks through one watched folder know of the folders in it.
 #[derive(Debug, Default)]
 pub struct BareFolders {
     /// The filesystem; what is mounted below is always read.
     device: Option<u64>,
-    known: HashMap<OsString, Bare>,
-    /// The number of this walk.
-    walk: u64,
+    known: Folders,
 }
 
 /// A folder as it was before it was read.
@@ -32,17 +34,36 @@ pub struct BareFolders {
 pub struct Version {
     device: u64,
     inode: u64,
-    changed: (i64, u64),
+    changed_s: i64,
+    changed_ns: u32,
     /// It had not been changed for long enough.
     is_old: bool,
 }
 
+/// The folders of one walk, each behind the folder that it is in, and folders in the same one by name.
+#[derive(Debug, Default)]
+struct Folders {
+    folders: Vec<Folder>,
+    names: Vec<u8>,
+}
+
 #[derive(Debug)]
-struct Bare {
-    version: Version,
-    subfolders: Box<[OsString]>,
-    /// The last walk that came here.
-    walk: u64,
+struct Folder {
+    /// As it was, if there was nothing for us in it.
+    bare: Option<Version>,
+    /// Where its name begins and ends.
+    name: (u32, u32),
+    /// Behind the last one within it.
+    end: u32,
+}
+
+/// One walk, while it goes on: what is known, and what will be.
+#[derive(Debug)]
+pub struct Recall {
+    device: Option<u64>,
+    known: Folders,
+    new: Folders,
+    is_full: bool,
 }
 
 impl Version {
@@ -51,58 +72,128 @@ impl Version {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let changed = Duration::from_secs(u64::try_from(folder.st_ctime).unwrap_or(u64::MAX));
         let is_old = now.checked_sub(changed).is_some_and(|age| age > TICK_MAX);
-        let changed = (folder.st_ctime, folder.st_ctime_nsec);
-        Self { device: folder.st_dev, inode: folder.st_ino, changed, is_old }
+        // Below a thousand million.
+        let changed_ns = folder.st_ctime_nsec as u32;
+        Self { device: folder.st_dev, inode: folder.st_ino, changed_s: folder.st_ctime, changed_ns, is_old }
+    }
+}
+
+impl Folders {
+    fn push(&mut self, name: &[u8]) -> u32 {
+        let (place, begin) = (self.folders.len(), self.names.len());
+        self.names.extend_from_slice(name);
+        // A million folders, with names of less than 256 bytes.
+        self.folders.push(Folder { bare: None, name: (begin as u32, self.names.len() as u32), end: 0 });
+        place as u32
     }
 
-    fn is_same(self, other: Self) -> bool {
-        (self.device, self.inode, self.changed) == (other.device, other.inode, other.changed)
+    fn name(&self, folder: &Folder) -> &[u8] {
+        self.names.get(folder.name.0 as usize..folder.name.1 as usize).unwrap_or_default()
     }
 }
 
 impl BareFolders {
     /// For a watched folder on a filesystem that keeps its promise.
     pub fn on(device: u64) -> Self {
-        Self { device: Some(device), ..Self::default() }
+        Self { device: Some(device), known: Folders::default() }
     }
 
+    /// A walk through all of the watched folder begins.
+    pub fn recall(&mut self) -> Recall {
+        let known = std::mem::take(&mut self.known);
+        Recall { device: self.device, known, new: Folders::default(), is_full: false }
+    }
+
+    /// It is over: what it did not meet is gone.
+    pub fn keep(&mut self, recall: Recall) {
+        if !recall.is_full {
+            self.known = recall.new;
+        }
+    }
+}
+
+impl Recall {
     /// Whether anything can be remembered.
     pub fn is_on(&self) -> bool {
         self.device.is_some()
     }
 
-    /// The folders within one that has not changed since it was found to hold nothing else.
-    pub fn unchanged(&mut self, below: &Path, version: Version) -> Option<&[OsString]> {
-        let bare = self.known.get_mut(below.as_os_str())?;
-        bare.walk = self.walk;
-        bare.version.is_same(version).then_some(&*bare.subfolders)
+    /// The walk comes to a folder; its place in what will be known.
+    pub fn enter(&mut self, name: &OsStr) -> u32 {
+        if self.is_full || !self.is_on() {
+            return 0;
+        }
+        self.is_full = self.new.folders.len() >= FOLDERS_MAX;
+        self.new.push(name.as_bytes())
     }
 
-    /// A folder was read. `version`: before that. `subfolders`: all that is in it, or `None` if there was something else.
-    pub fn note(&mut self, below: &Path, version: Version, subfolders: Option<Vec<OsString>>) {
-        match subfolders {
-            Some(subfolders)
-                if self.device == Some(version.device) && version.is_old && self.known.len() < FOLDERS_MAX =>
-            {
-                self.known.insert(
-                    below.as_os_str().to_owned(),
-                    Bare { version, subfolders: subfolders.into(), walk: self.walk },
-                );
+    /// The same, for a folder that is known.
+    pub fn enter_again(&mut self, known: u32) -> u32 {
+        match self.known.folders.get(known as usize) {
+            Some(folder) if !self.is_full => {
+                self.is_full = self.new.folders.len() >= FOLDERS_MAX;
+                self.new.push(self.known.name(folder))
             }
-            _ => drop(self.known.remove(below.as_os_str())),
+            _ => 0,
         }
     }
 
-    /// A folder cannot be read.
-    pub fn forget(&mut self, below: &Path) {
-        self.known.remove(below.as_os_str());
+    /// It was read. `version`: before that. `is_bare`: there were only folders in it.
+    pub fn note(&mut self, place: u32, version: Version, is_bare: bool) {
+        if let Some(folder) = self.new.folders.get_mut(place as usize) {
+            folder.bare = (is_bare && version.is_old && self.device == Some(version.device)).then_some(version);
+        }
     }
 
-    /// A walk through everything is over: what it did not meet is gone.
-    pub fn end_walk(&mut self) {
-        let walk = self.walk;
-        self.known.retain(|_, bare| bare.walk == walk);
-        self.walk += 1;
+    /// The walk leaves it, and has been in all that is in it.
+    pub fn leave(&mut self, place: u32) {
+        let end = self.new.folders.len() as u32;
+        if let Some(folder) = self.new.folders.get_mut(place as usize) {
+            folder.end = end;
+        }
+    }
+
+    /// The place of the watched folder itself in what is known.
+    pub fn top(&self) -> Option<u32> {
+        (!self.known.folders.is_empty()).then_some(0)
+    }
+
+    /// Whether a known folder is bare and has not changed since: then there is nothing in it but the known ones.
+    pub fn is_unchanged(&self, known: u32, version: Version) -> bool {
+        self.known.folders.get(known as usize).and_then(|folder| folder.bare).is_some_and(|bare| {
+            (bare.device, bare.inode, bare.changed_s, bare.changed_ns)
+                == (version.device, version.inode, version.changed_s, version.changed_ns)
+        })
+    }
+
+    /// The places of what lies in a known folder.
+    pub fn within(&self, known: Option<u32>) -> Range<u32> {
+        let end_of = |known: u32| self.known.folders.get(known as usize).map(|folder| known + 1..folder.end);
+        known.and_then(end_of).unwrap_or_default()
+    }
+
+    /// The first of these, which lie in one known folder, with its name; then come those behind it.
+    pub fn next(&self, places: &mut Range<u32>) -> Option<(u32, &OsStr)> {
+        let place = (places.start < places.end).then_some(places.start)?;
+        let folder = self.known.folders.get(place as usize)?;
+        places.start = folder.end;
+        Some((place, OsStr::from_bytes(self.known.name(folder))))
+    }
+
+    /// The one of this name among them, when the names that are looked for ascend.
+    pub fn find(&self, places: &mut Range<u32>, name: &OsStr) -> Option<u32> {
+        loop {
+            let before = places.clone();
+            let (place, known) = self.next(places)?;
+            match known.cmp(name) {
+                Ordering::Less => {}
+                Ordering::Equal => return Some(place),
+                Ordering::Greater => {
+                    *places = before;
+                    return None;
+                }
+            }
+        }
     }
 }
 
@@ -111,13 +202,19 @@ mod tests {
     use std::collections::BTreeSet;
     use std::fs;
     use std::os::unix::fs::MetadataExt;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
     use globset::{Glob, GlobSetBuilder};
 
     use super::super::scan::walk;
     use super::*;
     use crate::config::{Changed, Disposal, Duplicates, HardLinks, Order, Watch, WatchMode};
+
+    impl Folders {
+        fn bare(&self) -> impl Iterator<Item = &Folder> {
+            self.folders.iter().filter(|folder| folder.bare.is_some())
+        }
+    }
 
     fn watch() -> Watch {
         let set = |pattern: &str| GlobSetBuilder::new().add(Glob::new(pattern).unwrap()).build().unwrap();
@@ -162,7 +259,7 @@ mod tests {
         let mut bare = BareFolders::on(fs::metadata(root).unwrap().dev());
         assert_eq!(files(root, &mut bare), [PathBuf::from("3/3/one.png")].into());
         // The root, seven, sixty and sixty, but the one with a picture.
-        assert_eq!(bare.known.len(), 127);
+        assert_eq!(bare.known.bare().count(), 127);
         let (mut state, mut unlike) = (11_u64, 0);
         for round in 0..400 {
             let mut random = |below: u64| {
@@ -187,7 +284,7 @@ mod tests {
             assert_eq!(files(root, &mut bare), files(root, &mut BareFolders::default()), "round {round}, kind {kind}");
         }
         assert!(unlike > 100, "{unlike}");
-        assert!(!bare.known.is_empty());
+        assert!(bare.known.bare().next().is_some());
     }
 
     #[test]
@@ -198,15 +295,15 @@ mod tests {
         let device = fs::metadata(root).unwrap().dev();
         let mut bare = BareFolders::on(device);
         files(root, &mut bare);
-        assert!(bare.known.is_empty(), "{bare:?}");
+        assert!(bare.known.bare().next().is_none(), "{bare:?}");
         std::thread::sleep(TICK_MAX + Duration::from_millis(1100));
         let mut elsewhere = BareFolders::on(device + 1);
         files(root, &mut elsewhere);
-        assert!(elsewhere.known.is_empty(), "{elsewhere:?}");
+        assert!(elsewhere.known.bare().next().is_none(), "{elsewhere:?}");
         files(root, &mut bare);
-        assert_eq!(bare.known.len(), 2);
+        assert_eq!(bare.known.bare().count(), 2);
         fs::remove_dir(root.join("new")).unwrap();
         files(root, &mut bare);
-        assert!(!bare.known.contains_key(std::ffi::OsStr::new("new")), "{bare:?}");
+        assert_eq!(bare.known.folders.len(), 1, "{bare:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! Walking a watched folder: the truth about what is there.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags, fstat, statat};
 
-use super::bare::{BareFolders, Version};
+use super::bare::{BareFolders, Recall, Version};
 use crate::config::Watch;
 use crate::pulse;
 use crate::storage::FileStatus;
@@ -55,18 +56,14 @@ pub fn walk(
 ) -> io::Result<Walk> {
     // Also tells a missing root from an empty one.
     let top = rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut walker = Walker { root, top, watch, bare, each, left: vec![within.to_owned()], walk: Walk::default() };
-    while let Some(folder) = walker.left.pop() {
-        if let Err(error) = walker.read(&folder) {
-            walker.bare.forget(&folder);
-            if error.kind() != io::ErrorKind::NotFound {
-                walker.walk.problems.push(Problem { path: root.join(&folder), error });
-            }
-        }
-    }
-    if within.as_os_str().is_empty() {
-        walker.bare.end_walk();
-    }
+    // Of a part of it nothing is remembered.
+    let mut nothing = BareFolders::default();
+    let bare = if within.as_os_str().is_empty() { bare } else { &mut nothing };
+    let mut walker = Walker { root, top, watch, recall: bare.recall(), each, walk: Walk::default() };
+    let known = walker.recall.top();
+    let place = walker.recall.enter(OsStr::new(""));
+    walker.visit(&mut within.to_owned(), known, place);
+    bare.keep(walker.recall);
     Ok(walker.walk)
 }
 
@@ -75,29 +72,65 @@ struct Walker<'a> {
     /// The root, open.
     top: OwnedFd,
     watch: &'a Watch,
-    bare: &'a mut BareFolders,
+    recall: Recall,
     each: &'a mut dyn FnMut(PathBuf, FileStatus),
-    /// Folders that are still to be read.
-    left: Vec<PathBuf>,
     walk: Walk,
 }
 
 impl Walker<'_> {
-    fn read(&mut self, folder: &Path) -> io::Result<()> {
-        let Self { root, top, watch, bare, each, left, walk } = self;
-        walk.folders += 1;
+    /// A folder and all within it. `known`, `place`: its places in what is remembered of the last walk and of this one.
+    fn visit(&mut self, folder: &mut PathBuf, known: Option<u32>, place: u32) {
+        self.walk.folders += 1;
         pulse::beat();
-        let version = match bare.is_on() {
+        if let Err(error) = self.look_into(folder, known, place)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            self.walk.problems.push(Problem { path: self.root.join(folder), error });
+        }
+        self.recall.leave(place);
+    }
+
+    fn look_into(&mut self, folder: &mut PathBuf, known: Option<u32>, place: u32) -> io::Result<()> {
+        let version = match self.recall.is_on() {
             // From the top on: less of a way than by the whole path.
-            true if !folder.as_os_str().is_empty() => Some(Version::of(&statat(top, folder, AtFlags::empty())?)),
-            true => Some(Version::of(&fstat(top)?)),
+            true if !folder.as_os_str().is_empty() => Some(statat(&self.top, &*folder, AtFlags::empty())?),
+            true => Some(fstat(&self.top)?),
             false => None,
         };
-        if let Some(subfolders) = version.and_then(|version| bare.unchanged(folder, version)) {
-            left.extend(subfolders.iter().map(|name| folder.join(name)));
+        let version = version.as_ref().map(Version::of);
+        let mut within = self.recall.within(known);
+        if let (Some(known), Some(version)) = (known, version)
+            && self.recall.is_unchanged(known, version)
+        {
+            self.recall.note(place, version, true);
+            while let Some((known, name)) = self.recall.next(&mut within) {
+                folder.push(name);
+                let place = self.recall.enter_again(known);
+                self.visit(folder, Some(known), place);
+                folder.pop();
+            }
             return Ok(());
         }
-        let mut subfolders = Some(Vec::new());
+        let (mut subfolders, is_bare) = self.read(folder)?;
+        if let Some(version) = version {
+            self.recall.note(place, version, is_bare);
+            // As they are remembered.
+            subfolders.sort_unstable();
+        }
+        for name in subfolders {
+            let known = self.recall.find(&mut within, &name);
+            let place = self.recall.enter(&name);
+            folder.push(name);
+            self.visit(folder, known, place);
+            folder.pop();
+        }
+        Ok(())
+    }
+
+    /// Calls for the files in a folder; the folders in it, and whether there is nothing else that concerns us.
+    fn read(&mut self, folder: &Path) -> io::Result<(Vec<OsString>, bool)> {
+        let Self { root, watch, each, walk, .. } = self;
+        let (mut subfolders, mut is_bare) = (Vec::new(), true);
         for entry in fs::read_dir(root.join(folder))? {
             pulse::beat();
             let entry = entry?;
@@ -105,19 +138,16 @@ impl Walker<'_> {
             let kind = entry.file_type()?;
             if kind.is_dir() {
                 if watch.recursive && !watch.exclude.is_match(&below) && below.components().count() < DEPTH_MAX {
-                    if let Some(subfolders) = &mut subfolders {
-                        subfolders.push(entry.file_name());
-                    }
-                    left.push(below);
+                    subfolders.push(entry.file_name());
                 }
             } else if is_aside(&below) {
-                subfolders = None;
+                is_bare = false;
                 // Otherwise it is gone, as it should be.
                 if let Ok(metadata) = entry.metadata() {
                     walk.aside.push((below, FileStatus::from(&metadata)));
                 }
             } else if watch.include.is_match(&below) && !watch.exclude.is_match(&below) {
-                subfolders = None;
+                is_bare = false;
                 if kind.is_symlink() {
                     walk.links += 1;
                 } else if kind.is_file() {
@@ -130,9 +160,6 @@ impl Walker<'_> {
                 }
             }
         }
-        if let Some(version) = version {
-            bare.note(folder, version, subfolders);
-        }
-        Ok(())
+        Ok((subfolders, is_bare))
     }
 }
