@@ -97,9 +97,9 @@ pub trait DiskFile: Send + Sync {
     }
     /// Starts writing these bytes to the device, without waiting. A hint: it makes nothing durable, and may do nothing.
     fn start_write_back(&self, _offset: u64, _bytes: u64) {}
-    /// Waits for what [`DiskFile::start_write_back`] began, and where wanted gives up the memory that caches it. An error is
-    /// as bad as that of a sync, which is not told of it again.
-    fn finish_write_back(&self, _offset: u64, _bytes: u64, _drops_cache: bool) -> io::Result<()> {
+    /// Waits for what [`DiskFile::start_write_back`] began, and gives up the memory that caches it. An error is as bad as that
+    /// of a sync, which is not told of it again.
+    fn drop_behind(&self, _offset: u64, _bytes: u64) -> io::Result<()> {
         Ok(())
     }
 }

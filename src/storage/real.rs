@@ -163,12 +163,10 @@ impl DiskFile for RealFile {
         write_back::start(&self.file, offset, bytes);
     }
 
-    fn finish_write_back(&self, offset: u64, bytes: u64, drops_cache: bool) -> io::Result<()> {
+    fn drop_behind(&self, offset: u64, bytes: u64) -> io::Result<()> {
         write_back::finish(&self.file, offset, bytes)?;
-        if drops_cache {
-            // A hint: pages that stay are no harm.
-            let _ = rustix::fs::fadvise(&self.file, offset, NonZeroU64::new(bytes), rustix::fs::Advice::DontNeed);
-        }
+        // A hint: pages that stay are no harm.
+        let _ = rustix::fs::fadvise(&self.file, offset, NonZeroU64::new(bytes), rustix::fs::Advice::DontNeed);
         Ok(())
     }
 }

@@ -142,7 +142,7 @@ def test_pings_stop_when_a_thread_hangs(project, thread, inject):
 
 def test_a_watched_service_sleeps(project):
     """With pings and the status page, from one rescan to the next: a rescan is one system call for each folder in which there is nothing
-    and which has not changed, and nothing else goes on. In the long form a minute takes at most 10 ms of CPU time more than as many bare
+    and which has not changed, and nothing else goes on. In the long form a minute of four takes at most 10 ms of CPU time more than as many bare
     calls on other folders: those take 1 ms, or far more in a virtual machine whose host has taken idle memory away."""
     if subprocess.run(["strace", "-V"], capture_output=True).returncode != 0:
         pytest.skip("strace is not here")
@@ -161,25 +161,28 @@ def test_a_watched_service_sleeps(project):
         manager.wait_for("READY=1")
         project.wait_for_rows(3)
         time.sleep(4)
-        # Not by clock ticks: a thread that is awake when one comes is charged for all of it.
-        ran = cpu_ns(service)
-        bare_calls_ms(others)
-        time.sleep(seconds)
-        spent_ms = (cpu_ns(service) - ran) / 1e6
-        bare_ms = bare_calls_ms(others)
+        turns_ms = []
+        while not turns_ms or LONG and len(turns_ms) < 4 and min(own for own, _ in turns_ms) >= 10:
+            # Not by clock ticks: a thread that is awake when one comes is charged for all of it.
+            ran = cpu_ns(service)
+            bare_calls_ms(others)
+            time.sleep(seconds)
+            spent_ms, bare_ms = (cpu_ns(service) - ran) / 1e6, bare_calls_ms(others)
+            turns_ms.append((spent_ms - bare_ms, bare_ms))
         trace = project.folder / "trace"
         tracer = subprocess.Popen(["strace", "-f", "-qqq", "-o", trace, "-p", str(service.pid)])
         time.sleep(seconds)
         tracer.terminate()
         tracer.wait(timeout=30)
         calls = Counter(re.findall(r"^\d+ +(\w+)\(", trace.read_text(), re.M))
-        print(f"idle for {seconds} s with 1,000 watched folders on {kind} and a rescan: {spent_ms:.1f} ms of CPU time, "
-              f"where bare calls take {bare_ms:.1f} ms; calls: {calls.total()}")
+        print(f"idle for {seconds} s with 1,000 watched folders on {kind} and a rescan: "
+              + ", ".join(f"{own:.1f} ms of CPU time above the {bare:.1f} ms of bare calls" for own, bare in turns_ms)
+              + f"; calls: {calls.total()}")
         # One rescan, or parts of two. It reads each folder, with five calls, where change times cannot be relied on.
         remembers = kind in {"ext2/ext3", "xfs", "btrfs", "f2fs", "tmpfs", "overlayfs"}
         assert 1000 < calls.total() < (2200 if remembers else 11000), calls
         if LONG:
-            assert spent_ms < 10 + bare_ms
+            assert min(own for own, _ in turns_ms) < 10, turns_ms
 
 
 def bare_calls_ms(folders):

@@ -37,11 +37,12 @@ impl Default for BatchLimits {
     }
 }
 
-/// Writing to the device while rows are still being appended, so that the sync at the end has little left to do. For long
-/// appends on disks; it gains nothing in memory.
+/// Asking the device to write while rows are still being appended, so that the sync at the end has little left to do. For
+/// long appends on disks; it gains nothing in memory. How much may wait to be written is the kernel's to say
+/// (`vm.dirty_ratio`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WriteBack {
-    /// How much is written at a time. Twice that is dirty at most.
+    /// How much is asked for at a time.
     pub window_bytes: u64,
     /// Whether what was written leaves the page cache. Leave it there where somebody will read the rows soon.
     pub drops_cache: bool,

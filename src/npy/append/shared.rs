@@ -17,6 +17,9 @@ use super::AppendError;
 use super::options::{AppendOptions, Durability, WriteBack};
 use crate::storage::{DiskFile, MappedBlock, is_full, write_all_at, write_block_at};
 
+/// So many windows behind the one that is asked for, what was written is dropped: by then it is.
+const WINDOWS_AWAY: u64 = 4;
+
 pub(super) struct Shared {
     pub path: PathBuf,
     pub file: Box<dyn DiskFile>,
@@ -45,7 +48,7 @@ pub(super) struct State {
     /// Whether the clock of the batch that waits is running.
     is_timed: bool,
     broken: Option<(&'static str, Arc<io::Error>)>,
-    /// Row bytes before which the device has been asked to write, and before which it has.
+    /// Row bytes before which memory has been given up, and before which the device has been asked to write.
     write_back: Range<u64>,
 }
 
@@ -287,7 +290,7 @@ impl Shared {
         self.data_start.saturating_add(row.saturating_mul(self.row_bytes))
     }
 
-    /// One window is written while the next is filled, and awaited before the one after it begins.
+    /// Nothing is awaited but what is to be dropped, and that late: whoever waits for a fast device does not fill memory.
     fn write_back(&self, state: &mut State, options: WriteBack) -> io::Result<()> {
         let end = self.offset(state.staged);
         let Range { start: finished, end: started } = state.write_back.clone();
@@ -295,10 +298,12 @@ impl Shared {
             return Ok(());
         }
         self.file.start_write_back(started, end.saturating_sub(started));
-        if started > finished {
-            self.file.finish_write_back(finished, started.saturating_sub(finished), options.drops_cache)?;
+        state.write_back.end = end;
+        let written_until = started.saturating_sub(options.window_bytes.saturating_mul(WINDOWS_AWAY));
+        if options.drops_cache && written_until > finished {
+            self.file.drop_behind(finished, written_until.saturating_sub(finished))?;
+            state.write_back.start = written_until;
         }
-        state.write_back = started..end;
         Ok(())
     }
 
