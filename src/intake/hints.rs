@@ -16,8 +16,10 @@ impl DatasetIntake {
             Hint::Finished(path) => (path, Some(true)),
             Hint::Folder(path) => return self.hint_folder(path, now),
             Hint::Unwatched(path) => {
+                let recursive = self.watch().recursive;
                 for (folder, due) in self.folders.iter_mut().zip(&mut self.scans_due) {
-                    if path.starts_with(&folder.root) && folder.lose_watch() {
+                    let is_ours = if recursive { path.starts_with(&folder.root) } else { *path == folder.root };
+                    if is_ours && folder.lose_watch() {
                         *due = now;
                     }
                 }
