@@ -45,7 +45,7 @@ pub(super) fn check(format: ImageFormat, bytes: &[u8]) -> Result<Outline<'_>, Re
         }
         ImageFormat::Png => walk_png(bytes),
         ImageFormat::Gif => walk_gif(bytes).map(|()| asking),
-        ImageFormat::WebP => check_webp(bytes).map(|()| asking),
+        ImageFormat::WebP => walk_webp(bytes),
         ImageFormat::Ico => check_ico(bytes).map(|()| asking),
         ImageFormat::Tiff => check_tiff(bytes).map(|()| asking),
         _ => Ok(asking),
@@ -122,15 +122,33 @@ fn walk_gif(bytes: &[u8]) -> Result<(), Rejection> {
     }
 }
 
-/// The header says how many bytes follow its first eight.
-fn check_webp(bytes: &[u8]) -> Result<(), Rejection> {
+/// The header says how many bytes follow its first eight: chunk after chunk of a name, the length of what follows (four bytes,
+/// little-endian) and that, to an even number of bytes. The decoder would take memory for what a length claims.
+fn walk_webp(bytes: &[u8]) -> Result<Outline<'_>, Rejection> {
     let announced =
         bytes.get(4..).and_then(|size| size.first_chunk()).map(|size| u64::from(u32::from_le_bytes(*size)) + 8);
-    match announced {
-        Some(announced) if bytes.len() as u64 >= announced => Ok(()),
-        Some(announced) => Err(cut_short(ImageFormat::WebP, bytes, &format!("of {announced}"))),
-        None => Err(cut_short(ImageFormat::WebP, bytes, "within its header")),
+    let whole = match announced {
+        Some(announced) if bytes.len() as u64 >= announced => bytes.get(..announced as usize).unwrap_or(bytes),
+        Some(announced) => return Err(cut_short(ImageFormat::WebP, bytes, &format!("of {announced}"))),
+        None => return Err(cut_short(ImageFormat::WebP, bytes, "within its header")),
+    };
+    let mut outline = Outline::default();
+    let mut position = 12_u64;
+    while let Some(header) = whole.get(position as usize..).and_then(|rest| rest.first_chunk::<8>()) {
+        let [n0, n1, n2, n3, l0, l1, l2, l3] = *header;
+        let (name, length) = ([n0, n1, n2, n3], u64::from(u32::from_le_bytes([l0, l1, l2, l3])));
+        let begin = position + 8;
+        let Some(data) = bytes.get(begin as usize..(begin + length) as usize) else {
+            let chunk = name.escape_ascii();
+            let missing = format!("within its chunk \"{chunk}\", which claims {length}");
+            return Err(cut_short(ImageFormat::WebP, bytes, &missing));
+        };
+        if name == *b"EXIF" {
+            outline.exif = outline.exif.or(Some(data));
+        }
+        position = begin + length.next_multiple_of(2);
     }
+    Ok(outline)
 }
 
 /// The directory says where each image lies: the last eight of its sixteen bytes are length and place.
@@ -255,6 +273,19 @@ mod tests {
         let mut whole = b"RIFF\x10\0\0\0WEBPVP8L".to_vec();
         whole.extend_from_slice(&[0; 8]);
         every_shorter_one_is_cut_short(ImageFormat::WebP, &whole, 0);
+    }
+
+    #[test]
+    fn a_chunk_of_a_webp_claims_no_more_than_the_file_holds() {
+        let with_exif = |length: u8| {
+            let chunks = [&b"WEBPVP8L\x01\0\0\0/\0EXIF"[..], &[length, 0, 0, 0], b"II*\0"].concat();
+            [&b"RIFF"[..], &(chunks.len() as u32).to_le_bytes(), &chunks].concat()
+        };
+        assert_eq!(check(ImageFormat::WebP, &with_exif(4)).unwrap().exif, Some(&b"II*\0"[..]));
+        assert_eq!(
+            check(ImageFormat::WebP, &with_exif(5)).unwrap_err().reason,
+            "the WebP ends after 34 bytes within its chunk \"EXIF\", which claims 5: it was cut short"
+        );
     }
 
     #[test]
