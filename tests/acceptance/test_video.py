@@ -365,6 +365,12 @@ def test_damaged_videos_are_rejected_or_give_what_is_good(project, videos, tmp_p
     ffmpeg("-y", "-i", videos / "h264.mp4", "-c", "copy", "-movflags", "faststart", folder / "whole.mp4")
     whole = (folder / "whole.mp4").read_bytes()
     (folder / "cut.mp4").write_bytes(whole[:len(whole) * 2 // 3])
+    # FFmpeg takes the end of these for that of the film, wherever it is. The second announces no length of the whole.
+    ffmpeg("-y", "-i", videos / "h264.mp4", "-c", "copy", folder / "whole.mkv")
+    ffmpeg("-y", "-i", videos / "h264.mp4", "-c", "copy", "-cluster_time_limit", "200", "-live", "1", folder / "live.mkv")
+    for name in ["whole.mkv", "live.mkv"]:
+        matroska = (folder / name).read_bytes()
+        (folder / f"cut-{name}").write_bytes(matroska[:len(matroska) * 2 // 3])
     flipped = bytearray(whole)
     for place in range(len(whole) // 2, len(whole) // 2 + 400):
         flipped[place] ^= 0x5A
@@ -384,6 +390,8 @@ def test_damaged_videos_are_rejected_or_give_what_is_good(project, videos, tmp_p
     reasons = project.rejected()
     expected = {
         "cut.mp4": r"it is damaged: .*",
+        "cut-whole.mkv": r"it is damaged: the file ends after \d+ of the \d+ bytes that it announces: it was cut short; on_error .*",
+        "cut-live.mkv": r"it is damaged: the file ends after .*",
         "flipped.mp4": r"it is damaged: .*",
         "headless.mp4": r"no video that FFmpeg can open: .*",
         "sound.mp4": r"there is no video stream in it \(it is mov,.*",
@@ -396,17 +404,21 @@ def test_damaged_videos_are_rejected_or_give_what_is_good(project, videos, tmp_p
     assert sorted(reasons) == sorted(expected), reasons
     for name, pattern in expected.items():
         assert re.fullmatch(pattern, reasons[name]), (name, reasons[name])
-    assert len(project.rows()) == FRAMES
-    kept = project.configure(output="kept/frames.npy", shape=(HEIGHT, WIDTH, 3), watch='include = ["cut.mp4", "flipped.mp4"]\norder = "name"',
+    # The whole MP4, the two whole MKVs.
+    assert len(project.rows()) == 3 * FRAMES
+    kept = project.configure(output="kept/frames.npy", shape=(HEIGHT, WIDTH, 3), watch='include = ["cut*", "flipped.mp4"]\norder = "name"',
                              columns="time = true", decoder=table('fit = "exact"\non_error = "keep"'))
     kept.once()
     sources = kept.ledger("SELECT path, rows, first_row, reason FROM sources ORDER BY id")
-    assert [path for path, *_ in sources] == ["drop/cut.mp4", "drop/flipped.mp4"]
+    assert [path for path, *_ in sources] == [f"drop/{name}" for name in ["cut-live.mkv", "cut-whole.mkv", "cut.mp4", "flipped.mp4"]]
     for path, count, first, note in sources:
-        assert 20 < count < FRAMES and re.match(r"\d+ frames lost; the first: ", note), (path, count, note)
+        is_told = r"the file ends after " if path.endswith(".mkv") else r"\d+ frames lost; the first: "
+        assert 20 < count < FRAMES and re.match(is_told, note), (path, count, note)
         rows = kept.rows()[first:first + count]
         numbers = [round(time_s * RATE) for time_s in kept.column("time")[first:first + count]]
         assert [number_of(row) for row in rows] == numbers
+        if path.endswith(".mkv"):
+            continue
         lost = int(note.split()[0])
         assert count + lost >= FRAMES - 1, (path, count, note)
 

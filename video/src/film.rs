@@ -12,6 +12,7 @@ use npy_ingest::decode::{DecodeError, Rejection, RowSink};
 use crate::ahead::{Ahead, Fate, Next, Timed};
 use crate::answer::Answer;
 use crate::ffmpeg::{Decoder, Error, Input, Packet, Picture, Skip, Start, Video};
+use crate::matroska;
 use crate::picture::Artist;
 
 /// Packets that cannot be read, one after the other, before the rest is given up.
@@ -30,6 +31,10 @@ pub fn decode(task: &Task, file: File, answer: &mut Answer) -> Result<(), Decode
     if file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
         return Err(rejected("the file is empty".to_owned()));
     }
+    let announced = matroska::announced_bytes(&file).zip(file.metadata().ok());
+    let cut_short = announced.filter(|(announced, is)| *announced > is.len()).map(|(announced, is)| {
+        format!("the file ends after {} of the {announced} bytes that it announces: it was cut short", is.len())
+    });
     let mut input = Input::open(file, &task.source).map_err(|error| {
         rejected(format!("no video that FFmpeg can open: {error}; it may be cut short, or no video"))
     })?;
@@ -40,6 +45,9 @@ pub fn decode(task: &Task, file: File, answer: &mut Answer) -> Result<(), Decode
     };
     if video.is_encrypted {
         return Err(rejected(ENCRYPTED.to_owned()));
+    }
+    if let Some(what) = cut_short.as_ref().filter(|_| options.on_error == Damage::Reject) {
+        return Err(rejected(damaged(what)));
     }
     let decoder = Decoder::open(&input, task.threads)
         .map_err(|(error, codec)| rejected(format!("its video, {codec}, cannot be decoded: {error}")))?;
@@ -61,6 +69,7 @@ pub fn decode(task: &Task, file: File, answer: &mut Answer) -> Result<(), Decode
         end: 0,
         frames: 0,
         losses: Losses { policy: options.on_error, count: 0, first: None },
+        cut_short,
         is_broken: false,
         is_broken_off: false,
         ahead: Ahead::new(),
@@ -88,9 +97,7 @@ impl Losses {
     /// Frames that cannot be had. `at_s`: where, in seconds.
     fn add(&mut self, count: u64, what: &str, at_s: f64) -> Result<(), DecodeError> {
         if self.policy == Damage::Reject {
-            return Err(rejected(format!(
-                "it is damaged: {what} (at {at_s:.3} s); on_error = \"keep\" takes the good frames of such videos"
-            )));
+            return Err(rejected(damaged(&format!("{what} (at {at_s:.3} s)"))));
         }
         self.count += count;
         self.first.get_or_insert_with(|| format!("{what}, at {at_s:.3} s"));
@@ -114,6 +121,8 @@ struct Film<'a> {
     end: i64,
     frames: u64,
     losses: Losses,
+    /// The container is not all there, which its packets do not tell.
+    cut_short: Option<String>,
     /// Something was lost, and no key frame has come out since.
     is_broken: bool,
     /// A packet was lost, and that of no key frame has come since.
@@ -428,6 +437,7 @@ impl Film<'_> {
             let (count, first) = (self.losses.count, self.losses.first.take().unwrap_or_default());
             notes.push(format!("{count} frames lost; the first: {first}"));
         }
+        notes.extend(self.cut_short.take());
         if leading > 0 && self.options.start.is_zero() {
             notes.push(format!("begins {leading} frames before its first key frame, which were left out"));
         }
@@ -438,6 +448,10 @@ impl Film<'_> {
             self.answer.note(notes.join("; "));
         }
     }
+}
+
+fn damaged(what: &str) -> String {
+    format!("it is damaged: {what}; on_error = \"keep\" takes the good frames of such videos")
 }
 
 fn rejected(reason: String) -> DecodeError {

@@ -10,6 +10,7 @@
 //! | `tasks` | lines and open files from the socket |
 //! | `answer` | rows and words to standard output |
 //! | `ahead` | packets that were read, and which of them need not be decoded |
+//! | `matroska` | how long a Matroska file should be |
 //! | `film` | one source, from its packets to its rows |
 //! | `picture` | a decoded frame into a picture of a row |
 //! | `colour` | luma and chroma into RGB |
@@ -20,6 +21,7 @@ mod answer;
 mod colour;
 mod ffmpeg;
 mod film;
+mod matroska;
 mod picture;
 mod sandbox;
 mod tasks;

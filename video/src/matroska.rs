@@ -1,0 +1,111 @@
+//! How long a Matroska or WebM file should be. FFmpeg takes the end of such a file, wherever it is, for the end of the film; one
+//! whose copy was broken off would be a shorter film.
+//!
+//! An element is an identifier, the length of its content, and that: RFC 8794, sections 4 to 6. Elements of Matroska: RFC 9559,
+//! section 5.1.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+const EBML: u64 = 0x1A45_DFA3;
+const SEGMENT: u64 = 0x1853_8067;
+/// An identifier of four bytes and a length of eight.
+const HEAD_BYTES: usize = 12;
+/// A recorder that was stopped leaves the length of the whole open, and one element for some seconds behind the other.
+const ELEMENTS_MAX: u32 = 1 << 20;
+
+struct Element {
+    identifier: u64,
+    /// Where its content begins.
+    begin: u64,
+    /// Where it ends, where that is told.
+    end: Option<u64>,
+}
+
+/// Where the file ends by what it says. `None`: it says nothing, or is no such file.
+pub fn announced_bytes(file: &File) -> Option<u64> {
+    let bytes = file.metadata().ok()?.len();
+    let first = element(file, 0).filter(|element| element.identifier == EBML)?;
+    let segment = element(file, first.end?).filter(|element| element.identifier == SEGMENT)?;
+    if segment.end.is_some() {
+        return segment.end;
+    }
+    let mut position = segment.begin;
+    for _ in 0..ELEMENTS_MAX {
+        if position >= bytes {
+            return Some(position);
+        }
+        position = element(file, position)?.end?;
+    }
+    None
+}
+
+fn element(file: &File, position: u64) -> Option<Element> {
+    let mut head = [0; HEAD_BYTES];
+    let mut there = 0;
+    // Less than a whole head at the end of the file.
+    while let Ok(read @ 1..) = file.read_at(head.get_mut(there..)?, position.checked_add(there as u64)?) {
+        there += read;
+    }
+    let (identifier, identifier_bytes) = number(&head, 4, false)?;
+    let (length, length_bytes) = number(head.get(identifier_bytes..)?, 8, true)?;
+    let begin = position.checked_add((identifier_bytes + length_bytes) as u64)?;
+    // All bits set: unknown.
+    let is_known = length != (1 << (7 * length_bytes)) - 1;
+    let end = if is_known { Some(begin.checked_add(length)?) } else { None };
+    Some(Element { identifier, begin, end })
+}
+
+/// A number of variable length: as many bytes as the first has zeros before its first one, and one more. `is_bare`: without
+/// that one. Also how many bytes it takes.
+fn number(bytes: &[u8], bytes_max: usize, is_bare: bool) -> Option<(u64, usize)> {
+    let first = *bytes.first()?;
+    let length = first.leading_zeros() as usize + 1;
+    let all = bytes.get(..length).filter(|_| length <= bytes_max)?;
+    let value = all.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+    let marker = 1 << (7 * length);
+    Some((if is_bare { value & !marker } else { value }, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn announced(bytes: &[u8]) -> Option<u64> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        announced_bytes(&file)
+    }
+
+    const HEADER: &[u8] = &[0x1A, 0x45, 0xDF, 0xA3, 0x82, 0xEC, 0x80];
+
+    #[test]
+    fn a_segment_tells_its_length_in_one_to_eight_bytes() {
+        let file = |length: &[u8]| [HEADER, &[0x18, 0x53, 0x80, 0x67], length, &[0; 40]].concat();
+        assert_eq!(announced(&file(&[0x90])), Some(7 + 5 + 16));
+        assert_eq!(announced(&file(&[0x50, 0x01])), Some(7 + 6 + 0x1001));
+        assert_eq!(announced(&file(&[0x01, 0, 0, 0, 0, 0x10, 0, 0])), Some(7 + 12 + (1 << 20)));
+    }
+
+    #[test]
+    fn without_it_the_elements_within_tell() {
+        for unknown in [&[0xFF][..], &[0x01, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]] {
+            let begin = [HEADER, &[0x18, 0x53, 0x80, 0x67], unknown].concat();
+            let whole = [&begin[..], &[0xEC, 0x83, 1, 2, 3], &[0x1F, 0x43, 0xB6, 0x75, 0x84, 1, 2, 3, 4]].concat();
+            assert_eq!(announced(&whole), Some(whole.len() as u64));
+            assert_eq!(announced(&whole[..whole.len() - 2]), Some(whole.len() as u64));
+            // Within the head of an element, and where that does not tell either.
+            assert_eq!(announced(&whole[..begin.len() + 8]), None);
+            assert_eq!(announced(&[&begin[..], &[0x1F, 0x43, 0xB6, 0x75, 0xFF, 1, 2, 3]].concat()), None);
+        }
+    }
+
+    #[test]
+    fn other_files_tell_nothing() {
+        for bytes in [&b""[..], b"\0\0\0\x20ftypisom\0\0\0\0\0\0\0\0", &HEADER[..5], HEADER, &[0; 20]] {
+            assert_eq!(announced(bytes), None, "{bytes:?}");
+        }
+    }
+}
