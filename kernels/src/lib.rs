@@ -5,6 +5,8 @@
 
 #[cfg(feature = "turbo")]
 pub mod jpeg;
+mod narrow;
+pub mod planes;
 pub mod resample;
 pub mod resize;
 pub mod spectrum;

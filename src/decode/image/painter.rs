@@ -8,7 +8,8 @@
 //!   [`Painter::paint_resized`] does the rest. Filters and colour matrices are linear, so the result is the same up to
 //!   rounding, and a third of the samples or less have to be touched.
 
-use npy_ingest_kernels::resize::{Crop, FilterType, PixelType, Pixels, Resizer};
+use npy_ingest_kernels::planes::Planes;
+use npy_ingest_kernels::resize::{Crop, FilterType, PixelType, Pixels};
 
 use super::fit::Placement;
 use super::orient::{Rectangle, Turn};
@@ -26,7 +27,7 @@ pub struct Painter {
     decoder: ImageDecoder,
     scratch: Scratch,
     planes: Vec<Buffer>,
-    resizer: Resizer,
+    resizer: Planes,
 }
 
 /// What is taken of a picture.
@@ -57,7 +58,7 @@ pub struct Part<'a> {
 impl Painter {
     pub fn new(options: &ImageOptions) -> Self {
         let decoder = ImageDecoder::new(options.clone(), Limits::default());
-        Self { decoder, scratch: Scratch::default(), planes: Vec::new(), resizer: Resizer::default() }
+        Self { decoder, scratch: Scratch::default(), planes: Vec::new(), resizer: Planes::default() }
     }
 
     pub fn options(&self) -> &ImageOptions {
@@ -143,7 +144,7 @@ impl Painter {
         let (left, width) = along(plan.source.left, plan.source.width, plan.stored.0, part.width);
         let (top, height) = along(plan.source.top, plan.source.height, plan.stored.1, part.height);
         let crop = Crop { left, top, width, height };
-        self.resizer.convolve(filter, from, crop, small, plan.width, plan.height).map_err(refused)?;
+        self.resizer.resize(filter, from, crop, small, plan.width, plan.height).map_err(refused)?;
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use std::ptr;
 use ffmpeg_sys_next as ff;
 
 use super::Error;
+use super::parameters::reordered_frames;
 
 /// Bytes that are read at one go.
 const BUFFER_BYTES: c_int = 128 << 10;
@@ -89,7 +90,9 @@ impl Input {
     pub fn find_video(&mut self) -> Result<Option<Video>, Error> {
         // SAFETY: the context is open. Its streams are valid as long as it is.
         unsafe {
-            Error::check(ff::avformat_find_stream_info(self.context, ptr::null_mut()))?;
+            if !self.is_told_by_header() {
+                Error::check(ff::avformat_find_stream_info(self.context, ptr::null_mut()))?;
+            }
             let found =
                 ff::av_find_best_stream(self.context, ff::AVMediaType::AVMEDIA_TYPE_VIDEO, -1, -1, ptr::null_mut(), 0);
             let Some(stream) = self.stream_at(found) else { return Ok(None) };
@@ -106,6 +109,39 @@ impl Input {
                 }
             }
             Ok(Some(self.describe(stream)))
+        }
+    }
+
+    /// Whether all that `avformat_find_stream_info` finds out, by decoding the first frames, is told by the container and the
+    /// configuration of the codec already: one video, H.264 in MP4, with a whole index, a constant frame rate, and
+    /// progressive frames whose order the codec and the container agree on.
+    fn is_told_by_header(&self) -> bool {
+        if !self.format_name().starts_with("mov,mp4") {
+            return false;
+        }
+        let streams = (0..STREAMS_MAX).map_while(|number| self.stream_at(number));
+        // SAFETY: streams of the open context.
+        let mut videos = streams
+            .filter(|stream| unsafe { (*(**stream).codecpar).codec_type == ff::AVMediaType::AVMEDIA_TYPE_VIDEO });
+        let (Some(stream), None) = (videos.next(), videos.next()) else { return false };
+        // SAFETY: as above; the configuration is as long as it says, where there is one.
+        unsafe {
+            let parameters = (*stream).codecpar;
+            if (*parameters).codec_id != ff::AVCodecID::AV_CODEC_ID_H264 || (*parameters).extradata.is_null() {
+                return false;
+            }
+            let bytes = usize::try_from((*parameters).extradata_size).unwrap_or(0);
+            let configuration = std::slice::from_raw_parts((*parameters).extradata.cast_const(), bytes);
+            let (guessed, average) = ((*stream).r_frame_rate, (*stream).avg_frame_rate);
+            let is_constant = guessed.num > 0 && (guessed.num, guessed.den) == (average.num, average.den);
+            (*stream).disposition & ff::AV_DISPOSITION_ATTACHED_PIC == 0
+                && (*stream).start_time != ff::AV_NOPTS_VALUE
+                && is_constant
+                && (*parameters).width > 0
+                && (*parameters).height > 0
+                && u64::try_from(ff::avformat_index_get_entries_count(stream)).is_ok_and(|entries| entries > 0)
+                && reordered_frames(configuration).and_then(|frames| c_int::try_from(frames).ok())
+                    == Some((*parameters).video_delay)
         }
     }
 

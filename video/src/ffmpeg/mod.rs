@@ -7,6 +7,7 @@
 
 mod decoder;
 mod input;
+mod parameters;
 mod scale;
 mod units;
 

@@ -69,7 +69,7 @@ fn start_of_h264(unit: &[u8]) -> Option<Start> {
         5 => Some(Start::Anew),
         1 => {
             // slice_header(), 7.3.3: first_mb_in_slice, slice_type.
-            let mut bits = Bits { bytes: unit.get(1..)?, place: 0 };
+            let mut bits = Bits::new(unit.get(1..)?);
             let is_intra =
                 bits.exp_golomb().and_then(|_| bits.exp_golomb()).is_some_and(|kind| matches!(kind % 5, 2 | 4));
             Some(if is_intra { Start::Emptied } else { Start::No })
@@ -89,12 +89,17 @@ fn start_of_hevc(unit: &[u8]) -> Option<Start> {
     }
 }
 
-struct Bits<'a> {
+/// Numbers in bits.
+pub struct Bits<'a> {
     bytes: &'a [u8],
     place: usize,
 }
 
-impl Bits<'_> {
+impl<'a> Bits<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, place: 0 }
+    }
+
     fn bit(&mut self) -> Option<u32> {
         let byte = self.bytes.get(self.place / 8)?;
         let bit = byte >> (7 - self.place % 8) & 1;
@@ -102,8 +107,18 @@ impl Bits<'_> {
         Some(u32::from(bit))
     }
 
+    /// u(n), 9.1, of 32 bits at most.
+    pub fn number(&mut self, bits: u32) -> Option<u32> {
+        (0..bits).try_fold(0, |number, _| Some(number << 1 | self.bit()?))
+    }
+
+    /// So many of ue(v) or se(v).
+    pub fn skip_codes(&mut self, count: u32) -> Option<()> {
+        (0..count).try_for_each(|_| self.exp_golomb().map(drop))
+    }
+
     /// ue(v), 9.1.
-    fn exp_golomb(&mut self) -> Option<u32> {
+    pub fn exp_golomb(&mut self) -> Option<u32> {
         let mut zeros = 0;
         while self.bit()? == 0 {
             zeros += 1;
