@@ -26,7 +26,9 @@ pub struct SourceRows<'a> {
     filled: usize,
     times_s: Vec<f64>,
     rows: u64,
-    is_source: bool,
+    /// Somebody else makes the rows' checksum: whoever hashes the source, or the decoder.
+    is_hashed: bool,
+    checksum: Option<Hash>,
     note: Option<String>,
     hasher: blake3::Hasher,
     /// Rows are handed on once they are so many bytes: the source's share and, behind the first part, less.
@@ -59,7 +61,8 @@ impl<'a> SourceRows<'a> {
             filled: 0,
             times_s: Vec::new(),
             rows: 0,
-            is_source: false,
+            is_hashed: false,
+            checksum: None,
             note: None,
             hasher: blake3::Hasher::new(),
             part_bytes: lane.share_bytes,
@@ -70,7 +73,7 @@ impl<'a> SourceRows<'a> {
 
     /// Somebody else makes the rows' checksum.
     pub fn has_other_checksum(&mut self) {
-        self.is_source = true;
+        self.is_hashed = true;
     }
 
     pub fn rows(&self) -> u64 {
@@ -80,7 +83,7 @@ impl<'a> SourceRows<'a> {
     /// The rows that were not handed on yet, and what is to be known of all.
     pub fn finish(mut self) -> FinishedRows {
         let block = self.take_block(Vec::new());
-        let checksum = (!self.is_source).then(|| self.hasher.finalize());
+        let checksum = if self.is_hashed { self.checksum } else { Some(self.hasher.finalize()) };
         FinishedRows { block, rows: self.rows, checksum, note: self.note }
     }
 
@@ -116,7 +119,7 @@ impl<'a> SourceRows<'a> {
         let mut bytes = std::mem::replace(&mut self.buffer, next);
         bytes.truncate(self.filled);
         self.filled = 0;
-        if !self.is_source {
+        if !self.is_hashed {
             self.hasher.update(&bytes);
         }
         RowBlock { bytes, times_s: std::mem::take(&mut self.times_s) }
@@ -180,7 +183,15 @@ impl RowSink for SourceRows<'_> {
     }
 
     fn rows_are_source(&mut self) {
-        self.is_source = true;
+        self.is_hashed = true;
+    }
+
+    fn promise_checksum(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_hashed, true)
+    }
+
+    fn checksum(&mut self, checksum: Hash) {
+        self.checksum = Some(checksum);
     }
 
     fn note(&mut self, note: String) {
