@@ -203,7 +203,7 @@ impl Lane {
         let row_bytes = self.options.row.row_bytes() as u64;
         match rows_of_each_source(&self.options.decoder) {
             Some(rows) => row_bytes * rows,
-            // One part is filled while the other is written.
+            // The first part, or as much in smaller ones, is written while another is filled.
             None => 2 * self.share_bytes as u64,
         }
     }

@@ -34,6 +34,7 @@ mod reader;
 mod records;
 #[cfg(feature = "program")]
 mod sink;
+mod tree;
 mod values;
 pub mod video;
 #[cfg(feature = "program")]
@@ -53,6 +54,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::{Dataset, DecoderOptions, Frames};
+use crate::source::Hash;
 use audio::AudioDecoder;
 use command::CommandDecoder;
 use csv::CsvDecoder;
@@ -282,6 +284,14 @@ pub trait RowSink {
     /// Promises, before the first row, that the rows will be the bytes of the source, all of them and nothing else: their
     /// checksum is then the source's hash, and need not be made.
     fn rows_are_source(&mut self);
+
+    /// Promises, before the first row, to give the checksum of all rows behind the last one. `false`: nobody asks for it.
+    fn promise_checksum(&mut self) -> bool {
+        false
+    }
+
+    /// Keeps that promise.
+    fn checksum(&mut self, _: Hash) {}
 
     /// What is to be kept beside the source in the ledger, in one line: what was skipped in it, and where.
     fn note(&mut self, note: String);

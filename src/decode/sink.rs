@@ -1,12 +1,18 @@
 //! Where a decoder's rows come to rest: a buffer that goes to the writer with the end of the source or, for a source
-//! larger than its share of the memory, a pair of buffers that go there and back when it is the source's turn.
+//! larger than its share of the memory, smaller buffers that go there and back when it is the source's turn.
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use std::collections::VecDeque;
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
 use super::{DecodeError, RowBlock, RowSink, in_one_line};
 use crate::lane::{Lane, ToWriter};
 use crate::pulse;
 use crate::source::Hash;
+
+/// Parts behind the first one that are with the writer at a time, at most. Together they are as large as that one: small enough
+/// for the processor's cache, and many enough that neither side waits for the other one's moment.
+const PARTS_MAX: usize = 4;
 
 /// The rows of one source.
 pub struct SourceRows<'a> {
@@ -20,11 +26,16 @@ pub struct SourceRows<'a> {
     filled: usize,
     times_s: Vec<f64>,
     rows: u64,
-    is_source: bool,
+    /// Somebody else makes the rows' checksum: whoever hashes the source, or the decoder.
+    is_hashed: bool,
+    checksum: Option<Hash>,
     note: Option<String>,
     hasher: blake3::Hasher,
-    /// Set once a part was handed on: where its buffer comes back. It never does if the writer lost the part.
-    back: Option<Receiver<Vec<u8>>>,
+    /// Rows are handed on once they are so many bytes: the source's share and, behind the first part, less.
+    part_bytes: usize,
+    is_handed_on: bool,
+    /// Where the buffers of the parts that are with the writer come back, in order. One never does if the writer lost its part.
+    back: VecDeque<Receiver<Vec<u8>>>,
 }
 
 /// The rows of a source that has come to its end.
@@ -50,16 +61,19 @@ impl<'a> SourceRows<'a> {
             filled: 0,
             times_s: Vec::new(),
             rows: 0,
-            is_source: false,
+            is_hashed: false,
+            checksum: None,
             note: None,
             hasher: blake3::Hasher::new(),
-            back: None,
+            part_bytes: lane.share_bytes,
+            is_handed_on: false,
+            back: VecDeque::new(),
         }
     }
 
     /// Somebody else makes the rows' checksum.
     pub fn has_other_checksum(&mut self) {
-        self.is_source = true;
+        self.is_hashed = true;
     }
 
     pub fn rows(&self) -> u64 {
@@ -69,7 +83,7 @@ impl<'a> SourceRows<'a> {
     /// The rows that were not handed on yet, and what is to be known of all.
     pub fn finish(mut self) -> FinishedRows {
         let block = self.take_block(Vec::new());
-        let checksum = (!self.is_source).then(|| self.hasher.finalize());
+        let checksum = if self.is_hashed { self.checksum } else { Some(self.hasher.finalize()) };
         FinishedRows { block, rows: self.rows, checksum, note: self.note }
     }
 
@@ -84,7 +98,7 @@ impl<'a> SourceRows<'a> {
         if self.rows > 0 && self.lane.is_interrupted() {
             return Err(DecodeError::Interrupted);
         }
-        if self.filled > 0 && self.filled + self.row_bytes > self.lane.share_bytes {
+        if self.filled > 0 && self.filled + self.row_bytes > self.part_bytes {
             self.hand_on()?;
         }
         Ok(())
@@ -105,26 +119,37 @@ impl<'a> SourceRows<'a> {
         let mut bytes = std::mem::replace(&mut self.buffer, next);
         bytes.truncate(self.filled);
         self.filled = 0;
-        if !self.is_source {
+        if !self.is_hashed {
             self.hasher.update(&bytes);
         }
         RowBlock { bytes, times_s: std::mem::take(&mut self.times_s) }
     }
 
-    /// Hands the full buffer to the writer and goes on with the other one of the pair.
+    /// Hands the full buffer to the writer and goes on with another one.
     fn hand_on(&mut self) -> Result<(), DecodeError> {
-        let next = match self.back.take() {
-            // The part before has been written when its buffer is back.
-            Some(back) => pulse::resting(|| back.recv()).map_err(|_| DecodeError::Interrupted)?,
-            None => {
-                pulse::resting(|| self.lane.turn.wait_for(self.sequence));
-                self.lane.buffers.take()
-            }
-        };
+        if !self.is_handed_on {
+            pulse::resting(|| self.lane.turn.wait_for(self.sequence));
+            self.is_handed_on = true;
+            self.part_bytes = (self.lane.share_bytes / PARTS_MAX).max(self.row_bytes);
+        }
+        let next = self.next_buffer()?;
         let (emptied, back) = bounded(1);
-        self.back = Some(back);
+        self.back.push_back(back);
         let message = ToWriter::Rows { lane: self.lane.index, block: self.take_block(next), emptied };
         pulse::resting(|| self.to_writer.send(message)).map_err(|_| DecodeError::Interrupted)
+    }
+
+    fn next_buffer(&mut self) -> Result<Vec<u8>, DecodeError> {
+        let parts_max = self.lane.share_bytes / self.part_bytes;
+        let Some(oldest) = self.back.front() else { return Ok(self.lane.buffers.take()) };
+        let emptied = match oldest.try_recv() {
+            Err(TryRecvError::Empty) if self.back.len() < parts_max => return Ok(self.lane.buffers.take()),
+            // That part has been written when its buffer is back.
+            Err(TryRecvError::Empty) => pulse::resting(|| oldest.recv()).map_err(|_| DecodeError::Interrupted),
+            found => found.map_err(|_| DecodeError::Interrupted),
+        };
+        self.back.pop_front();
+        emptied
     }
 }
 
@@ -141,7 +166,7 @@ impl RowSink for SourceRows<'_> {
     fn rows(&mut self, count: usize) -> Result<&mut [u8], DecodeError> {
         self.make_room()?;
         pulse::beat();
-        let free = self.lane.share_bytes.saturating_sub(self.filled) / self.row_bytes;
+        let free = self.part_bytes.saturating_sub(self.filled) / self.row_bytes;
         let count = count.min(free).max(1);
         if self.keeps_times {
             self.times_s.resize(self.times_s.len() + count, 0.0);
@@ -158,7 +183,15 @@ impl RowSink for SourceRows<'_> {
     }
 
     fn rows_are_source(&mut self) {
-        self.is_source = true;
+        self.is_hashed = true;
+    }
+
+    fn promise_checksum(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_hashed, true)
+    }
+
+    fn checksum(&mut self, checksum: Hash) {
+        self.checksum = Some(checksum);
     }
 
     fn note(&mut self, note: String) {

@@ -42,6 +42,23 @@ def test_a_log_is_what_fromfile_reads(project):
     assert project.count() == 1_400_008
 
 
+@pytest.mark.parametrize("count", [37_449, 37_450, 400_003])
+def test_rows_that_several_threads_made_have_their_checksum(project, count):
+    raw = np.dtype([("a", ">u2"), ("b", ">i4"), ("pad", "u1")])
+    fields = '[{ name = "a", offset = 0, dtype = ">u2", scale = 0.5 }, { name = "b", offset = 2, dtype = ">i4" }]'
+    # Several blocks, and with the least memory several parts.
+    project = project(shape=None, dtype=[["a", "<f4"], ["b", "<i8"]], service='[service]\nmemory = "16MiB"',
+                      decoder=f"[dataset.records]\nlength = 7\nfields = {fields}")
+    data = records(count, dtype=raw)
+    (project.drop / "a.bin").write_bytes(data.tobytes())
+    project.once()
+    rows = project.rows()
+    assert np.array_equal(rows["a"], data["a"] * np.float32(0.5)) and np.array_equal(rows["b"], data["b"])
+    (content, checksum), = project.ledger("SELECT hash, checksum FROM sources")
+    assert content == blake3.blake3(data.tobytes()).hexdigest() and checksum == blake3.blake3(rows.tobytes()).hexdigest()
+    assert project.json("verify", "--deep")["ok"]
+
+
 def test_a_copy_of_a_large_log_is_found_at_its_end(project):
     project = project(shape=None, dtype=DTYPE, decoder="[dataset.records]", watch='duplicates = "skip"',
                       service='[service]\nmemory = "16MiB"')

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use self::checksum::Checksum;
 use super::ahead::Ahead;
+use super::tree::{Branches, Tree, UNIT_BYTES};
 use super::values::{BadValue, Plan, Value};
 use super::{About, DecodeError, LogDecoder, Rejection, RowSink, SourceReader, StreamDecoder, Taken};
 use crate::config::{OnError, RecordsOptions};
@@ -115,16 +116,21 @@ impl RecordsDecoder {
         sink: &mut dyn RowSink,
     ) -> Result<(u64, Option<DecodeError>), DecodeError> {
         let (length, row_bytes) = (self.options.length, self.plan.row_bytes().max(1));
-        let of_block = (BUFFER_BYTES / length).min(BLOCK_ROW_BYTES_MAX / row_bytes).max(1);
+        // A power of two, so that the hash's tree is cut into few and large branches.
+        let of_block = 1 << (BUFFER_BYTES / length).min(BLOCK_ROW_BYTES_MAX / row_bytes).max(1).ilog2();
         let plan = self.plan.clone();
-        let ahead = Ahead::new(move |(records, mut rows): (Vec<u8>, Vec<u8>)| {
+        let ahead = Ahead::new(move |(records, mut rows, offset): (Vec<u8>, Vec<u8>, Option<u64>)| {
             rows.resize(records.len() / length * row_bytes, 0);
             let (good, bad) = convert(&plan, &records, length, &mut rows);
-            (good, bad, records, rows)
+            let branches = offset.filter(|_| bad.is_none()).map(|offset| Branches::of(&rows, offset));
+            (good, bad, records, rows, branches)
         });
         let mut spare = Vec::new();
         let mut end = reader.position();
         let mut left = reader.remaining() / length as u64;
+        let has_tree = left > of_block as u64 && (of_block * row_bytes).is_multiple_of(UNIT_BYTES);
+        let mut tree = (has_tree && sink.promise_checksum()).then(Tree::default);
+        let mut offset = 0;
         loop {
             while left > 0 && !ahead.is_full() {
                 let count = usize::try_from(left).unwrap_or(of_block).min(of_block);
@@ -134,9 +140,18 @@ impl RecordsDecoder {
                     return Err(shrank());
                 }
                 left -= count as u64;
-                ahead.give((records, rows));
+                ahead.give((records, rows, tree.is_some().then_some(offset)));
+                offset += (count * row_bytes) as u64;
             }
-            let Some((good, bad, records, rows)) = ahead.take() else { return Ok((end, None)) };
+            let Some((good, bad, records, rows, branches)) = ahead.take() else {
+                if let Some(checksum) = tree.and_then(Tree::finish) {
+                    sink.checksum(checksum);
+                }
+                return Ok((end, None));
+            };
+            if let (Some(tree), Some(branches)) = (&mut tree, branches) {
+                tree.add(branches);
+            }
             sink.copy_rows(rows.get(..good * row_bytes).unwrap_or_default(), row_bytes)?;
             end += (good * length) as u64;
             if let Some(bad) = bad {
