@@ -158,8 +158,9 @@ impl Weights {
             FilterType::Lanczos3 => (lanczos3, 3.0),
             _ => return None,
         };
-        let scale = span.length / f64::from(span.to_width);
-        if span.length == f64::from(span.to_width) || scale.is_nan() || scale <= 0.0 {
+        // As the library rounds it: with `Box`, a sample that lies on a border goes to this side or that by the last bit.
+        let scale = (span.left + span.length - span.left) / f64::from(span.to_width);
+        if span.length == f64::from(span.to_width) || !scale.is_finite() || scale <= 0.0 {
             return None;
         }
         let widened = scale.max(1.0);

@@ -111,12 +111,14 @@ impl Walker<'_> {
             }
             return Ok(());
         }
-        let (mut subfolders, is_bare) = self.read(folder)?;
+        let mut subfolders = Vec::new();
+        let read = self.read(folder, &mut subfolders);
         if let Some(version) = version {
-            self.recall.note(place, version, is_bare);
+            self.recall.note(place, version, matches!(read, Ok(true)));
             // As they are remembered.
             subfolders.sort_unstable();
         }
+        // An entry that cannot be looked at hides no folder that was met before it.
         for name in subfolders {
             let known = self.recall.find(&mut within, &name);
             let place = self.recall.enter(&name);
@@ -124,18 +126,23 @@ impl Walker<'_> {
             self.visit(folder, known, place);
             folder.pop();
         }
-        Ok(())
+        read.map(drop)
     }
 
-    /// Calls for the files in a folder; the folders in it, and whether there is nothing else that concerns us.
-    fn read(&mut self, folder: &Path) -> io::Result<(Vec<OsString>, bool)> {
+    /// Calls for the files in a folder, and gives the folders in it. Whether there is nothing else that concerns us.
+    fn read(&mut self, folder: &Path, subfolders: &mut Vec<OsString>) -> io::Result<bool> {
         let Self { root, watch, each, walk, .. } = self;
-        let (mut subfolders, mut is_bare) = (Vec::new(), true);
+        let mut is_bare = true;
         for entry in fs::read_dir(root.join(folder))? {
             pulse::beat();
             let entry = entry?;
             let below = folder.join(entry.file_name());
-            let kind = entry.file_type()?;
+            let kind = match entry.file_type() {
+                Ok(kind) => kind,
+                // Gone since the folder was read, on a filesystem whose folders do not tell kinds.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
             if kind.is_dir() {
                 if watch.recursive && !watch.exclude.is_match(&below) && below.components().count() < DEPTH_MAX {
                     subfolders.push(entry.file_name());
@@ -160,6 +167,6 @@ impl Walker<'_> {
                 }
             }
         }
-        Ok((subfolders, is_bare))
+        Ok(is_bare)
     }
 }

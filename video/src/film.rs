@@ -31,7 +31,14 @@ pub fn decode(task: &Task, file: File, answer: &mut Answer) -> Result<(), Decode
     if file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
         return Err(rejected("the file is empty".to_owned()));
     }
-    let announced = matroska::announced_bytes(&file).zip(file.metadata().ok());
+    let mut alive = Ok(());
+    let announced = matroska::announced_bytes(&file, || {
+        if alive.is_ok() {
+            alive = answer.beat();
+        }
+    });
+    alive?;
+    let announced = announced.zip(file.metadata().ok());
     let cut_short = announced.filter(|(announced, is)| *announced > is.len()).map(|(announced, is)| {
         format!("the file ends after {} of the {announced} bytes that it announces: it was cut short", is.len())
     });

@@ -9,6 +9,19 @@ use std::os::unix::fs::FileExt;
 
 const EBML: u64 = 0x1A45_DFA3;
 const SEGMENT: u64 = 0x1853_8067;
+/// What lies within a segment: seek head, information, tracks, chapters, cluster, cues, attachments, tags; padding; a checksum.
+const WITHIN: [u64; 10] = [
+    0x114D_9B74,
+    0x1549_A966,
+    0x1654_AE6B,
+    0x1043_A770,
+    0x1F43_B675,
+    0x1C53_BB6B,
+    0x1941_A469,
+    0x1254_C367,
+    0xEC,
+    0xBF,
+];
 /// An identifier of four bytes and a length of eight.
 const HEAD_BYTES: usize = 12;
 /// A recorder that was stopped leaves the length of the whole open, and one element for some seconds behind the other.
@@ -22,8 +35,8 @@ struct Element {
     end: Option<u64>,
 }
 
-/// Where the file ends by what it says. `None`: it says nothing, or is no such file.
-pub fn announced_bytes(file: &File) -> Option<u64> {
+/// Where the file ends by what it says. `None`: it says nothing, or is no such file. `alive` is called now and then.
+pub fn announced_bytes(file: &File, mut alive: impl FnMut()) -> Option<u64> {
     let bytes = file.metadata().ok()?.len();
     let first = element(file, 0).filter(|element| element.identifier == EBML)?;
     let segment = element(file, first.end?).filter(|element| element.identifier == SEGMENT)?;
@@ -31,11 +44,15 @@ pub fn announced_bytes(file: &File) -> Option<u64> {
         return segment.end;
     }
     let mut position = segment.begin;
-    for _ in 0..ELEMENTS_MAX {
+    for number in 0..ELEMENTS_MAX {
         if position >= bytes {
             return Some(position);
         }
-        position = element(file, position)?.end?;
+        if number % 64 == 0 {
+            alive();
+        }
+        // Anything else is no element: what a recorder has set aside, or another program put there.
+        position = element(file, position).filter(|element| WITHIN.contains(&element.identifier))?.end?;
     }
     None
 }
@@ -44,7 +61,9 @@ fn element(file: &File, position: u64) -> Option<Element> {
     let mut head = [0; HEAD_BYTES];
     let mut there = 0;
     // Less than a whole head at the end of the file.
-    while let Ok(read @ 1..) = file.read_at(head.get_mut(there..)?, position.checked_add(there as u64)?) {
+    while there < HEAD_BYTES
+        && let Ok(read @ 1..) = file.read_at(head.get_mut(there..)?, position.checked_add(there as u64)?)
+    {
         there += read;
     }
     let (identifier, identifier_bytes) = number(&head, 4, false)?;
@@ -76,7 +95,7 @@ mod tests {
     fn announced(bytes: &[u8]) -> Option<u64> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
-        announced_bytes(&file)
+        announced_bytes(&file, || ())
     }
 
     const HEADER: &[u8] = &[0x1A, 0x45, 0xDF, 0xA3, 0x82, 0xEC, 0x80];
@@ -99,6 +118,8 @@ mod tests {
             // Within the head of an element, and where that does not tell either.
             assert_eq!(announced(&whole[..begin.len() + 8]), None);
             assert_eq!(announced(&[&begin[..], &[0x1F, 0x43, 0xB6, 0x75, 0xFF, 1, 2, 3]].concat()), None);
+            // What is no element behind the last one.
+            assert_eq!(announced(&[&whole[..], b"some text"].concat()), None);
         }
     }
 

@@ -122,6 +122,10 @@ fn walk_gif(bytes: &[u8]) -> Result<(), Rejection> {
     }
 }
 
+/// Those that are read, of the container specification.
+const WEBP_CHUNKS: [[u8; 4]; 9] =
+    [*b"VP8 ", *b"VP8L", *b"VP8X", *b"ALPH", *b"ANIM", *b"ANMF", *b"ICCP", *b"EXIF", *b"XMP "];
+
 /// The header says how many bytes follow its first eight: chunk after chunk of a name, the length of what follows (four bytes,
 /// little-endian) and that, to an even number of bytes. The decoder would take memory for what a length claims.
 fn walk_webp(bytes: &[u8]) -> Result<Outline<'_>, Rejection> {
@@ -137,6 +141,10 @@ fn walk_webp(bytes: &[u8]) -> Result<Outline<'_>, Rejection> {
     while let Some(header) = whole.get(position as usize..).and_then(|rest| rest.first_chunk::<8>()) {
         let [n0, n1, n2, n3, l0, l1, l2, l3] = *header;
         let (name, length) = ([n0, n1, n2, n3], u64::from(u32::from_le_bytes([l0, l1, l2, l3])));
+        // What is no chunk that a decoder looks at is no harm, whatever it claims.
+        if !WEBP_CHUNKS.contains(&name) {
+            break;
+        }
         let begin = position + 8;
         let Some(data) = bytes.get(begin as usize..(begin + length) as usize) else {
             let chunk = name.escape_ascii();
@@ -277,11 +285,13 @@ mod tests {
 
     #[test]
     fn a_chunk_of_a_webp_claims_no_more_than_the_file_holds() {
-        let with_exif = |length: u8| {
-            let chunks = [&b"WEBPVP8L\x01\0\0\0/\0EXIF"[..], &[length, 0, 0, 0], b"II*\0"].concat();
+        let with = |chunk: &[u8]| {
+            let chunks = [&b"WEBPVP8L\x01\0\0\0/\0"[..], chunk].concat();
             [&b"RIFF"[..], &(chunks.len() as u32).to_le_bytes(), &chunks].concat()
         };
+        let with_exif = |length: u8| with(&[&b"EXIF"[..], &[length, 0, 0, 0], b"II*\0"].concat());
         assert_eq!(check(ImageFormat::WebP, &with_exif(4)).unwrap().exif, Some(&b"II*\0"[..]));
+        assert!(check(ImageFormat::WebP, &with(b"junk\xff\xff\xff\xff")).is_ok());
         assert_eq!(
             check(ImageFormat::WebP, &with_exif(5)).unwrap_err().reason,
             "the WebP ends after 34 bytes within its chunk \"EXIF\", which claims 5: it was cut short"

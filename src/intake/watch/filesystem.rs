@@ -33,7 +33,8 @@ pub fn keeps_change_times(folder: &Path) -> bool {
         0x9123_683e, // Btrfs
         0xf2f5_2010, // F2FS
         0x0102_1994, // tmpfs
-        // A folder that is not of the upper layer becomes so, as a new inode, before a name comes or goes.
+        // A folder that is not of the upper layer becomes so, as a new inode, before a name comes or goes. Whoever changes a
+        // layer from outside has been warned by the kernel's documentation.
         0x794c_7630, // overlayfs
     ];
     kind_of(folder).is_some_and(|kind| KNOWN.contains(&kind))

@@ -39,7 +39,7 @@ impl Default for BatchLimits {
 
 /// Asking the device to write while rows are still being appended, so that the sync at the end has little left to do. For
 /// long appends on disks; it gains nothing in memory. How much may wait to be written is the kernel's to say
-/// (`vm.dirty_ratio`).
+/// (`vm.dirty_ratio`). It is never waited for: with [`Durability::None`] nobody tells of a write that fails later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WriteBack {
     /// How much is asked for at a time.
