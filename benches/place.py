@@ -39,5 +39,8 @@ class Place:
         shutil.rmtree(folder / "out", ignore_errors=True)
         (folder / "out").mkdir()
         start = time.perf_counter()
-        subprocess.run([self.program, "--config", folder / "ingest.toml", "--once"], check=True, capture_output=True)
+        self.run([self.program, "--config", folder / "ingest.toml", "--once"])
         return time.perf_counter() - start
+
+    def run(self, words):
+        subprocess.run(words, check=True, capture_output=True)

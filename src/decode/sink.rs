@@ -33,8 +33,8 @@ pub struct SourceRows<'a> {
     hasher: blake3::Hasher,
     /// Rows are handed on once they are so many bytes: the source's share and, behind the first part, less.
     part_bytes: usize,
-    is_handed_on: bool,
-    /// Where the buffers of the parts that are with the writer come back, in order. One never does if the writer lost its part.
+    /// Where the buffers of the parts that are with the writer come back, in order; none before the first part. One never does
+    /// if the writer lost its part.
     back: VecDeque<Receiver<Vec<u8>>>,
 }
 
@@ -66,7 +66,6 @@ impl<'a> SourceRows<'a> {
             note: None,
             hasher: blake3::Hasher::new(),
             part_bytes: lane.share_bytes,
-            is_handed_on: false,
             back: VecDeque::new(),
         }
     }
@@ -127,9 +126,8 @@ impl<'a> SourceRows<'a> {
 
     /// Hands the full buffer to the writer and goes on with another one.
     fn hand_on(&mut self) -> Result<(), DecodeError> {
-        if !self.is_handed_on {
+        if self.back.is_empty() {
             pulse::resting(|| self.lane.turn.wait_for(self.sequence));
-            self.is_handed_on = true;
             self.part_bytes = (self.lane.share_bytes / PARTS_MAX).max(self.row_bytes);
         }
         let next = self.next_buffer()?;

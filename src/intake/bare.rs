@@ -63,7 +63,6 @@ pub struct Recall {
     device: Option<u64>,
     known: Folders,
     new: Folders,
-    is_full: bool,
 }
 
 impl Version {
@@ -101,12 +100,12 @@ impl BareFolders {
     /// A walk through all of the watched folder begins.
     pub fn recall(&mut self) -> Recall {
         let known = std::mem::take(&mut self.known);
-        Recall { device: self.device, known, new: Folders::default(), is_full: false }
+        Recall { device: self.device, known, new: Folders::default() }
     }
 
     /// It is over: what it did not meet is gone.
     pub fn keep(&mut self, recall: Recall) {
-        if !recall.is_full {
+        if !recall.is_full() {
             self.known = recall.new;
         }
     }
@@ -118,22 +117,23 @@ impl Recall {
         self.device.is_some()
     }
 
+    /// There are more than can be remembered: nothing will be.
+    fn is_full(&self) -> bool {
+        self.new.folders.len() > FOLDERS_MAX
+    }
+
     /// The walk comes to a folder; its place in what will be known.
     pub fn enter(&mut self, name: &OsStr) -> u32 {
-        if self.is_full || !self.is_on() {
+        if self.is_full() || !self.is_on() {
             return 0;
         }
-        self.is_full = self.new.folders.len() >= FOLDERS_MAX;
         self.new.push(name.as_bytes())
     }
 
     /// The same, for a folder that is known.
     pub fn enter_again(&mut self, known: u32) -> u32 {
         match self.known.folders.get(known as usize) {
-            Some(folder) if !self.is_full => {
-                self.is_full = self.new.folders.len() >= FOLDERS_MAX;
-                self.new.push(self.known.name(folder))
-            }
+            Some(folder) if !self.is_full() => self.new.push(self.known.name(folder)),
             _ => 0,
         }
     }

@@ -28,20 +28,22 @@ const ENCRYPTED: &str = "its video is encrypted";
 /// There is no video, it cannot be decoded, or it is damaged: with the reason. The answer cannot be written.
 pub fn decode(task: &Task, file: File, answer: &mut Answer) -> Result<(), DecodeError> {
     let options = &task.options;
-    if file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+    let bytes = file.metadata().ok().map(|metadata| metadata.len());
+    if bytes == Some(0) {
         return Err(rejected("the file is empty".to_owned()));
     }
     let mut alive = Ok(());
-    let announced = matroska::announced_bytes(&file, || {
-        if alive.is_ok() {
-            alive = answer.beat();
-        }
+    let cut_short = bytes.and_then(|bytes| {
+        let announced = matroska::announced_bytes(&file, bytes, || {
+            if alive.is_ok() {
+                alive = answer.beat();
+            }
+        });
+        announced.filter(|announced| *announced > bytes).map(|announced| {
+            format!("the file ends after {bytes} of the {announced} bytes that it announces: it was cut short")
+        })
     });
     alive?;
-    let announced = announced.zip(file.metadata().ok());
-    let cut_short = announced.filter(|(announced, is)| *announced > is.len()).map(|(announced, is)| {
-        format!("the file ends after {} of the {announced} bytes that it announces: it was cut short", is.len())
-    });
     let mut input = Input::open(file, &task.source).map_err(|error| {
         rejected(format!("no video that FFmpeg can open: {error}; it may be cut short, or no video"))
     })?;

@@ -35,9 +35,9 @@ struct Element {
     end: Option<u64>,
 }
 
-/// Where the file ends by what it says. `None`: it says nothing, or is no such file. `alive` is called now and then.
-pub fn announced_bytes(file: &File, mut alive: impl FnMut()) -> Option<u64> {
-    let bytes = file.metadata().ok()?.len();
+/// Where the file ends by what it says. `None`: it says nothing, or is no such file. `bytes`: how long it is. `alive` is called now and
+/// then.
+pub fn announced_bytes(file: &File, bytes: u64, mut alive: impl FnMut()) -> Option<u64> {
     let first = element(file, 0).filter(|element| element.identifier == EBML)?;
     let segment = element(file, first.end?).filter(|element| element.identifier == SEGMENT)?;
     if segment.end.is_some() {
@@ -95,7 +95,7 @@ mod tests {
     fn announced(bytes: &[u8]) -> Option<u64> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
-        announced_bytes(&file, || ())
+        announced_bytes(&file, bytes.len() as u64, || ())
     }
 
     const HEADER: &[u8] = &[0x1A, 0x45, 0xDF, 0xA3, 0x82, 0xEC, 0x80];
