@@ -1,9 +1,8 @@
 //! Blocks of one source that several threads work on, and that come back in their order.
 //!
-//! Reading and hashing a source is one thread's work, and so is handing on its rows. What can be done block by block in
-//! between is given away to workers of the pool that have nothing else to do. A block that nobody has taken when its turn
-//! comes is done by the thread of the source itself: it waits only for a block that is being worked on, and never for a
-//! worker that is busy with another source.
+//! Handing on its rows is one thread's work. What can be done block by block before is given away to workers of the pool that
+//! have nothing else to do. A block that nobody has taken when its turn comes is done by the thread of the source itself: it
+//! waits only for a block that is being worked on, and never for a worker that is busy with another source.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -101,7 +101,7 @@ pub(super) fn follow<'a>(
         Start::Copy { taken, note } => return copy(&source, taken, note).map_err(unreadable),
     };
     let started = std::time::Instant::now();
-    let mut reader = SourceReader::at(&source, begin.unwrap_or(0)).map_err(unreadable)?;
+    let mut reader = SourceReader::at(&source, begin.unwrap_or(0));
     let mut rows = rows();
     rows.has_other_checksum();
     let decoded = decoder.follow(&mut reader, begin, about, &mut rows);

@@ -1,39 +1,47 @@
 //! A source that is read once, from its start to its end, and hashed on the way: any size in bounded memory.
+//!
+//! What is small, or has to be read in one piece, comes from [`Read`]. A large source comes in [`Blocks`], each of which is read,
+//! hashed and worked on by whoever has time.
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 
+use super::ahead::Ahead;
 use super::open::{OpenFailure, SourceFile};
+use super::tree::{Branches, TreeHasher, UNIT_BYTES};
+use super::{DecodeError, Rejection};
 use crate::source::{Hash, NotFinished};
 
 /// Bytes that are read at one go: few system calls, and still in the processor's cache when they are hashed.
 const READ_BYTES_MAX: usize = 256 << 10;
+/// Shorter sources are not hashed block by block.
+const TREE_BYTES_MIN: u64 = 1 << 20;
 
 /// Reads a source of the size that was found, and hashes every byte that it gives.
 pub struct SourceReader<'a> {
     source: &'a SourceFile,
-    hasher: blake3::Hasher,
+    /// `None` where not all of it is read.
+    hasher: Option<TreeHasher>,
     position: u64,
 }
 
 impl<'a> SourceReader<'a> {
-    pub(super) fn new(source: &'a SourceFile) -> io::Result<Self> {
-        Self::at(source, 0)
+    pub(super) fn new(source: &'a SourceFile) -> Self {
+        Self { hasher: Some(TreeHasher::default()), ..Self::at(source, 0) }
     }
 
-    /// From a place in the file; it may go to others. What it hashes is what it read, in that order.
-    pub(super) fn at(source: &'a SourceFile, position: u64) -> io::Result<Self> {
-        let mut file = source.file();
-        file.seek(SeekFrom::Start(position))?;
+    /// From a place in the file; it may go to others. Nothing is hashed.
+    pub(super) fn at(source: &'a SourceFile, position: u64) -> Self {
         // Only advice: the kernel reads ahead further. That a filesystem does not take it changes nothing.
-        let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential);
-        Ok(Self { source, hasher: blake3::Hasher::new(), position })
+        let _ = rustix::fs::fadvise(source.file(), 0, None, rustix::fs::Advice::Sequential);
+        Self { source, hasher: None, position }
     }
 
-    /// Goes on from another place in the file.
-    pub fn go_to(&mut self, position: u64) -> io::Result<()> {
-        self.source.file().seek(SeekFrom::Start(position))?;
+    /// Goes on from another place in the file, of which nothing is hashed any more.
+    pub fn go_to(&mut self, position: u64) {
+        self.hasher = None;
         self.position = position;
-        Ok(())
     }
 
     /// Bytes of the whole source.
@@ -67,6 +75,39 @@ impl<'a> SourceReader<'a> {
         Ok(filled)
     }
 
+    /// What `work` makes of the bytes from here to `end`, in blocks of `block_bytes`; the last one may be shorter. The reader does
+    /// not move on before they are [taken](Self::accept).
+    ///
+    /// # Errors
+    /// The file cannot be shared with other threads.
+    pub(super) fn blocks<Out: Send + 'static>(
+        &self,
+        end: u64,
+        block_bytes: u64,
+        work: impl Fn(&mut Span, Vec<u8>) -> Out + Send + Sync + 'static,
+    ) -> io::Result<Blocks<Out>> {
+        let file = self.source.file().try_clone()?;
+        let ahead = Ahead::new(move |ask: Ask| ask.answer(&file, &work));
+        let hash_from = self.hasher.as_ref().filter(|_| self.remaining() >= TREE_BYTES_MIN).map(TreeHasher::begin);
+        Ok(Blocks { ahead, next: self.position, end, size: self.size(), block_bytes, hash_from, spare: Vec::new() })
+    }
+
+    /// Moves on behind a block, the next one that its [`Blocks`] gave.
+    pub(super) fn accept<Out>(&mut self, block: &mut Block<Out>) {
+        self.position = block.span.end();
+        let Some(hasher) = &mut self.hasher else { return };
+        match block.hashed.take() {
+            Some((branches, end)) => {
+                hasher.add(branches, end);
+                // Of its last unit, which may have begun before it.
+                let left = usize::try_from(self.position.saturating_sub(end)).unwrap_or(0);
+                let buffer = &block.span.buffer;
+                hasher.update(buffer.get(buffer.len().saturating_sub(left)..).unwrap_or_default());
+            }
+            None => hasher.update(block.span.bytes()),
+        }
+    }
+
     /// Reads what is left, makes sure that the file is still the one that was found, and returns the content's hash.
     /// `None` when `is_interrupted` said so in between.
     pub(super) fn finish(mut self, is_interrupted: impl Fn() -> bool) -> Result<Option<Hash>, OpenFailure> {
@@ -80,7 +121,8 @@ impl<'a> SourceReader<'a> {
             }
         }
         self.source.check_unchanged()?;
-        Ok(Some(self.hasher.finalize()))
+        let hash = self.hasher.and_then(TreeHasher::finish);
+        hash.map(Some).ok_or_else(|| OpenFailure::Unreadable(io::Error::other("not all of it was read")))
     }
 }
 
@@ -90,10 +132,191 @@ impl Read for SourceReader<'_> {
         let remaining = usize::try_from(self.remaining()).unwrap_or(usize::MAX);
         let length = buffer.len().min(remaining).min(READ_BYTES_MAX);
         let Some(part) = buffer.get_mut(..length) else { return Ok(0) };
-        let read = self.source.file().read(part)?;
+        let read = self.source.file().read_at(part, self.position)?;
         super::step();
-        self.hasher.update(part.get(..read).unwrap_or_default());
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(part.get(..read).unwrap_or_default());
+        }
         self.position += read as u64;
         Ok(read)
+    }
+}
+
+/// Consecutive blocks of a source, in their order.
+pub(super) struct Blocks<Out> {
+    ahead: Ahead<Ask, io::Result<Block<Out>>>,
+    /// Where the next one begins that is asked for.
+    next: u64,
+    end: u64,
+    /// Bytes of the source.
+    size: u64,
+    block_bytes: u64,
+    /// What is not hashed yet begins here. `None`: those who read blocks do not hash them.
+    hash_from: Option<u64>,
+    spare: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// One block, and what was made of it.
+pub(super) struct Block<Out> {
+    pub(super) span: Span,
+    pub(super) out: Out,
+    /// Of what was not hashed before, up to the last unit that is whole.
+    hashed: Option<(Branches, u64)>,
+}
+
+/// Bytes of a source.
+pub(super) struct Span {
+    /// They are those from `start` on.
+    pub(super) buffer: Vec<u8>,
+    pub(super) start: usize,
+    /// Of the first one: from the source's start.
+    pub(super) position: u64,
+}
+
+impl Span {
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.buffer.get(self.start..).unwrap_or_default()
+    }
+
+    pub(super) fn end(&self) -> u64 {
+        self.position + self.bytes().len() as u64
+    }
+}
+
+/// What is asked of another thread.
+struct Ask {
+    from: u64,
+    to: u64,
+    /// These bytes are to be hashed.
+    hashed: Option<(u64, u64)>,
+    buffer: Vec<u8>,
+    rows: Vec<u8>,
+}
+
+impl Ask {
+    fn answer<Out>(self, file: &File, work: impl Fn(&mut Span, Vec<u8>) -> Out) -> io::Result<Block<Out>> {
+        let Self { from, to, hashed, mut buffer, rows } = self;
+        let begin = hashed.map_or(from, |(hash_from, _)| hash_from);
+        let length = |to: u64| usize::try_from(to.saturating_sub(begin)).map_err(io::Error::other);
+        buffer.resize(length(to)?, 0);
+        file.read_exact_at(&mut buffer, begin)?;
+        super::step();
+        let hashed = match hashed {
+            Some((_, hash_to)) => {
+                let bytes = buffer.get(..length(hash_to)?).unwrap_or_default();
+                Some((Branches::of(bytes, begin), hash_to))
+            }
+            None => None,
+        };
+        let mut span = Span { start: length(from)?, buffer, position: from };
+        let out = work(&mut span, rows);
+        Ok(Block { span, out, hashed })
+    }
+}
+
+impl<Out: Send + 'static> Blocks<Out> {
+    /// `None` behind the last one.
+    pub(super) fn next(&mut self) -> Result<Option<Block<Out>>, DecodeError> {
+        while self.next < self.end && !self.ahead.is_full() {
+            self.ask();
+        }
+        match self.ahead.take().transpose() {
+            // Found out by the reader at its end, whose words count more than these.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(shrank()),
+            answer => Ok(answer?),
+        }
+    }
+
+    /// For another block: the bytes of one that is done with, and where its rows were.
+    pub(super) fn give_back(&mut self, block: Span, rows: Vec<u8>) {
+        self.spare.push((block.buffer, rows));
+    }
+
+    fn ask(&mut self) {
+        let from = self.next;
+        let to = self.end.min(from + self.block_bytes);
+        let hashed = self.hash_from.map(|hash_from| {
+            let hash_to = if to == self.size { to } else { to / UNIT_BYTES as u64 * UNIT_BYTES as u64 };
+            (hash_from, hash_to.max(hash_from))
+        });
+        self.hash_from = hashed.map(|(_, hash_to)| hash_to);
+        self.next = to;
+        let (buffer, rows) = self.spare.pop().unwrap_or_default();
+        self.ahead.give(Ask { from, to, hashed, buffer, rows });
+    }
+}
+
+/// For a file that ended before the size that was found.
+pub(super) fn shrank() -> DecodeError {
+    Rejection::new("the file became shorter while it was read").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// Read, and in blocks, in turn, and given up somewhere: the bytes are those of the file, and so is the hash.
+    #[test]
+    fn blocks_and_single_reads_give_the_file_and_its_hash() {
+        let bytes: Vec<u8> = (0..5_000_000_u32).map(|place| (place.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let mut state = 11_u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        for round in 0..40 {
+            let size = [0, 1, 300_000, 1 << 20, 4 << 20, 1 + random(5_000_000)][round % 6];
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&bytes[..size]).unwrap();
+            let source = SourceFile::of(file).unwrap();
+            let mut reader = SourceReader::new(&source);
+            let (mut found, mut of_blocks) = (Vec::new(), 0);
+            for _ in 0..4 {
+                let mut piece = vec![0; [0, 1, 1000, 300_000][random(4)]];
+                let read = reader.fill(&mut piece).unwrap();
+                found.extend_from_slice(&piece[..read]);
+                let end = reader.position() + random(1 + reader.remaining() as usize) as u64;
+                let end = if random(2) == 0 { reader.size() } else { end };
+                let block_bytes = [1, 777, 28 * 8192, 256 << 10][random(4)];
+                let mut blocks = reader
+                    .blocks(end, block_bytes, |span: &mut Span, mut rows| {
+                        rows.clear();
+                        rows.extend_from_slice(span.bytes());
+                        rows
+                    })
+                    .unwrap();
+                for _ in 0..random(12) {
+                    let Some(mut block) = blocks.next().unwrap() else { break };
+                    assert_eq!((block.span.position, found.len() as u64), (reader.position(), reader.position()));
+                    reader.accept(&mut block);
+                    found.extend_from_slice(block.span.bytes());
+                    assert_eq!(block.out, block.span.bytes());
+                    of_blocks += usize::from(block.span.bytes().len() > 1);
+                    blocks.give_back(block.span, block.out);
+                }
+            }
+            assert!(found == bytes[..found.len()], "round {round}, {of_blocks} blocks");
+            assert_eq!(reader.finish(|| false).unwrap(), Some(blake3::hash(&bytes[..size])), "round {round}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_becomes_shorter_is_no_error_of_reading() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(3 << 20).unwrap();
+        let source = SourceFile::of(file).unwrap();
+        let mut reader = SourceReader::new(&source);
+        let mut blocks = reader.blocks(3 << 20, 1 << 20, |_: &mut Span, _| ()).unwrap();
+        source.file().set_len(1 << 20).unwrap();
+        let error = loop {
+            match blocks.next() {
+                Ok(block) => reader.accept(&mut block.unwrap()),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, DecodeError::Rejected(_)), "{error:?}");
+        assert!(matches!(reader.finish(|| false), Err(OpenFailure::NotFinished(NotFinished::Changed))));
     }
 }

@@ -105,15 +105,14 @@ fn stream<'a>(
     decode: impl FnOnce(&mut SourceReader<'_>, &mut SourceRows<'a>) -> Result<(), DecodeError>,
 ) -> Result<Outcome, OpenFailure> {
     let is_interrupted = || lane.is_interrupted();
-    let open = || SourceReader::new(source).map_err(OpenFailure::Unreadable);
     if candidate.known_hash.is_some() {
-        let Some(hash) = open()?.finish(is_interrupted)? else { return Ok(Outcome::Interrupted) };
+        let Some(hash) = SourceReader::new(source).finish(is_interrupted)? else { return Ok(Outcome::Interrupted) };
         if candidate.known_hash == Some(hash) {
             return Ok(Outcome::Unchanged { hash });
         }
     }
     let started = Instant::now();
-    let mut reader = open()?;
+    let mut reader = SourceReader::new(source);
     let mut rows = rows();
     let decoded = decode(&mut reader, &mut rows);
     lane.tally.spend(Stage::Decode, started.elapsed());
@@ -135,12 +134,10 @@ fn file<'a>(
     rows: impl FnOnce() -> SourceRows<'a>,
     decode: impl FnOnce(&mut SourceRows<'a>) -> Result<(), DecodeError>,
 ) -> Result<Outcome, OpenFailure> {
-    let reader = SourceReader::new(source).map_err(OpenFailure::Unreadable)?;
-    let Some(hash) = reader.finish(|| lane.is_interrupted())? else { return Ok(Outcome::Interrupted) };
+    let Some(hash) = SourceReader::new(source).finish(|| lane.is_interrupted())? else { return Ok(Outcome::Interrupted) };
     if candidate.known_hash == Some(hash) {
         return Ok(Outcome::Unchanged { hash });
     }
-    source.rewind().map_err(OpenFailure::Unreadable)?;
     let started = Instant::now();
     let mut rows = rows();
     let decoded = decode(&mut rows);

@@ -61,7 +61,7 @@ pub fn decode(
     let about = About { path: Path::new("/in/file"), extension, interrupted: &interrupted };
     match decoder {
         Decoder::Whole(decoder) => decoder.decode(bytes, about, sink),
-        Decoder::Stream(decoder) => decoder.decode(&mut in_memory(bytes)?.reader()?, about, sink),
+        Decoder::Stream(decoder) => decoder.decode(&mut in_memory(bytes)?.reader(), about, sink),
         Decoder::Log(decoder) => {
             let taken = follow(&**decoder, bytes, None, about, sink)?;
             taken.stopped.map_or(Ok(()), |rejection| Err(rejection.into()))
@@ -87,7 +87,7 @@ fn follow(
     about: About<'_>,
     sink: &mut dyn RowSink,
 ) -> Result<Taken, DecodeError> {
-    decoder.follow(&mut in_memory(bytes)?.reader()?, begin, about, sink)
+    decoder.follow(&mut in_memory(bytes)?.reader(), begin, about, sink)
 }
 
 /// A log that is taken in parts gives the rows of one that is taken at once, wherever it was looked at.

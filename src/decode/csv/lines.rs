@@ -1,11 +1,13 @@
-//! The lines of a CSV file, one at a time, in bounded memory, with their numbers; or cut into blocks of whole lines, which
-//! several threads take apart.
+//! The lines of a CSV file, one at a time, in bounded memory, with their numbers; or those of a block.
+
+use std::ops::Range;
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
-use memchr::{memchr, memchr_iter, memrchr};
+use memchr::{memchr, memchr_iter};
 
 use super::rejected;
 use crate::config::CsvOptions;
+use crate::decode::reader::Block as SourceBlock;
 use crate::decode::{DecodeError, SourceReader};
 
 /// Bytes that are read at a time.
@@ -14,10 +16,6 @@ const BUFFER_BYTES: usize = 256 << 10;
 pub(super) const LINE_BYTES_MAX: usize = 1 << 20;
 /// Fields of one line.
 const FIELDS_MAX: usize = 65_537;
-/// Shorter blocks are not worth the way to another thread.
-const BLOCK_BYTES_MIN: usize = 32 << 10;
-/// No block is longer.
-pub(super) const BLOCK_BYTES_MAX: usize = BUFFER_BYTES;
 
 /// What a byte means in a line without quotes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,7 +64,7 @@ pub(super) struct Lines<'a, 'b> {
     held: usize,
     is_end: bool,
     /// Line ends before the buffer.
-    ends_before: u64,
+    pub(super) ends_before: u64,
     /// Where the line at hand begins: in the buffer, or before it.
     line_at: usize,
     line_before: Option<u64>,
@@ -87,12 +85,13 @@ pub(super) struct Lines<'a, 'b> {
 
 /// Whole lines without quotes.
 pub(super) struct Block {
-    /// They are its first `length` bytes.
-    buffer: Vec<u8>,
-    length: usize,
-    /// Behind them: bytes from the source's start.
-    position: u64,
-    ends_before: u64,
+    /// They are these bytes of it.
+    pub(super) buffer: Vec<u8>,
+    pub(super) held: Range<usize>,
+    /// Where they begin: bytes from the source's start.
+    pub(super) begin: u64,
+    /// Line ends before the buffer.
+    pub(super) ends_before: u64,
 }
 
 /// One line, taken apart.
@@ -133,8 +132,9 @@ impl<'a, 'b> Lines<'a, 'b> {
     pub(super) fn of_block(block: Block, options: &CsvOptions) -> Self {
         Self {
             buffer: block.buffer,
-            held: block.length,
-            position: block.position,
+            at: block.held.start,
+            position: block.begin + block.held.len() as u64,
+            held: block.held.end,
             ends_before: block.ends_before,
             is_end: true,
             has_lines: true,
@@ -390,37 +390,42 @@ impl<'a, 'b> Lines<'a, 'b> {
         Ok(())
     }
 
-    /// Cuts off what another thread can take apart: the whole lines that are held, up to the first quote. `None` where that
-    /// is little; then some lines are to be taken one by one. `spare` is where what comes behind them goes.
-    pub(super) fn cut_block(&mut self, spare: &mut Vec<Vec<u8>>) -> Result<Option<Block>, DecodeError> {
-        if !self.has_lines {
-            return Ok(None);
-        }
-        if self.held - self.at < BLOCK_BYTES_MIN && !self.is_end {
-            self.let_go_of_lines();
-            self.fill()?;
-        }
+    /// `None`: those of a block.
+    pub(super) fn source(&self) -> Option<&SourceReader<'b>> {
+        self.source.as_deref()
+    }
+
+    /// Whether there are quotes in what was read and not taken.
+    pub(super) fn hold_quotes(&self) -> bool {
         let held = self.buffer.get(self.at..self.held).unwrap_or_default();
-        let quote = self.quote.and_then(|quote| memchr(quote, held));
-        let plain = quote.and_then(|quote| held.get(..quote)).unwrap_or(held);
-        let length = memrchr(b'\n', plain).map_or(0, |last| last + 1);
-        if length < BLOCK_BYTES_MIN {
-            return Ok(None);
-        }
+        self.quote.is_some_and(|quote| memchr(quote, held).is_some())
+    }
+
+    /// Lines that are held, the last of which ends with `rest`, where the next block begins.
+    pub(super) fn cut_block(&mut self, rest: &[u8]) -> Block {
         self.let_go_of_lines();
-        let rest = self.buffer.get(length..self.held).unwrap_or_default();
-        let mut next = spare.pop().unwrap_or_default();
-        if next.len() < rest.len() {
-            next.resize(rest.len(), 0);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.truncate(self.held);
+        buffer.extend_from_slice(rest);
+        let block = Block { held: 0..buffer.len(), begin: self.end(), ends_before: self.ends_before, buffer };
+        self.ends_before += line_ends(&block.buffer);
+        (self.held, self.line_at) = (0, 0);
+        self.position += rest.len() as u64;
+        block
+    }
+
+    /// Goes on behind a block of the source: behind its lines, which were taken elsewhere and have so many ends, and the
+    /// beginning of another one.
+    pub(super) fn go_on<Out>(&mut self, block: &mut SourceBlock<Out>, ends: u64, beginning: Range<usize>) {
+        if let Some(source) = &mut self.source {
+            source.accept(block);
         }
-        next.get_mut(..rest.len()).unwrap_or_default().copy_from_slice(rest);
-        let position = self.position - rest.len() as u64;
-        let ends_before = self.ends_before;
-        self.at = length;
-        self.ends_before += self.ends_of_lines();
-        (self.at, self.line_at, self.held) = (0, 0, rest.len());
-        let buffer = std::mem::replace(&mut self.buffer, next);
-        Ok(Some(Block { buffer, length, position, ends_before }))
+        self.position = block.span.end();
+        self.ends_before += ends;
+        let beginning = block.span.buffer.get(beginning).unwrap_or_default();
+        self.buffer.clear();
+        self.buffer.extend_from_slice(beginning);
+        (self.at, self.line_at, self.held) = (0, 0, beginning.len());
     }
 
     /// Counts the lines that were taken, and moves what is left to the front of the buffer.
@@ -475,7 +480,7 @@ fn reader(delimiter: u8, quote: Option<u8>, comment: Option<u8>, is_start: bool)
     reader
 }
 
-fn line_ends(bytes: &[u8]) -> u64 {
+pub(super) fn line_ends(bytes: &[u8]) -> u64 {
     let feeds = memchr_iter(b'\n', bytes).count();
     // Lines that end in CR alone.
     let is_bare = |place: &usize| bytes.get(place + 1).is_some_and(|next| *next != b'\n');

@@ -10,6 +10,7 @@
 //! - A line is held in memory, up to 1 MiB of text. Longer ones, and quotes that are never closed, reject the source:
 //!   behind them nobody knows where a line begins.
 
+mod blocks;
 mod lines;
 mod numbers;
 mod plain;
@@ -19,10 +20,10 @@ mod text;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use self::blocks::Blocks;
 use self::lines::Lines;
-use self::table::{Loss, Table, TakenBlock};
+use self::table::{Loss, Table};
 use self::text::Texts;
-use super::ahead::Ahead;
 use super::{About, DecodeError, LogDecoder, Rejection, RowSink, SourceReader, StreamDecoder, Taken};
 use crate::config::{ColumnFrom, CsvOptions};
 
@@ -93,7 +94,7 @@ impl CsvDecoder {
         let mut blocks = None;
         let bad = loop {
             if table.takes_blocks() {
-                let blocks = blocks.get_or_insert_with(|| Blocks::new(table.clone(), lines.are_numbered));
+                let blocks = blocks.get_or_insert_with(|| Blocks::new(table.clone(), self.options.quote, lines.are_numbered));
                 if let Some(bad) = blocks.take(lines, &mut loss, &mut end, sink)? {
                     break Some(bad);
                 }
@@ -111,68 +112,6 @@ impl CsvDecoder {
             sink.note(note);
         }
         Ok((end, bad))
-    }
-}
-
-/// Blocks of lines that are taken apart by whoever has time.
-struct Blocks {
-    ahead: Ahead<(lines::Block, Vec<u8>), TakenBlock>,
-    spare_buffers: Vec<Vec<u8>>,
-    spare_rows: Vec<Vec<u8>>,
-}
-
-impl Blocks {
-    fn new(table: Table, are_numbered: bool) -> Self {
-        let ahead = Ahead::new(move |(block, rows)| table.take_block(block, rows, are_numbered));
-        Self { ahead, spare_buffers: Vec::new(), spare_rows: Vec::new() }
-    }
-
-    /// Takes what can be taken this way. What ended the work, if it has ended.
-    fn take(
-        &mut self,
-        lines: &mut Lines<'_, '_>,
-        loss: &mut Loss,
-        end: &mut u64,
-        sink: &mut dyn RowSink,
-    ) -> Result<Option<DecodeError>, DecodeError> {
-        let mut failed = None;
-        loop {
-            match lines.cut_block(&mut self.spare_buffers) {
-                Ok(Some(block)) => self.ahead.give((block, self.spare_rows.pop().unwrap_or_default())),
-                Ok(None) => break,
-                Err(error) => {
-                    failed = Some(error);
-                    break;
-                }
-            }
-            if self.ahead.is_full()
-                && let Some(taken) = self.ahead.take()
-                && let Some(bad) = self.hand_on(taken, loss, end, sink)?
-            {
-                return Ok(Some(bad));
-            }
-        }
-        while let Some(taken) = self.ahead.take() {
-            if let Some(bad) = self.hand_on(taken, loss, end, sink)? {
-                return Ok(Some(bad));
-            }
-        }
-        Ok(failed)
-    }
-
-    fn hand_on(
-        &mut self,
-        taken: TakenBlock,
-        loss: &mut Loss,
-        end: &mut u64,
-        sink: &mut dyn RowSink,
-    ) -> Result<Option<DecodeError>, DecodeError> {
-        sink.copy_rows(taken.rows.get(..taken.filled).unwrap_or_default(), taken.row_bytes)?;
-        loss.join(taken.loss);
-        *end = taken.end.unwrap_or(*end);
-        self.spare_buffers.push(taken.buffer);
-        self.spare_rows.push(taken.rows);
-        Ok(taken.bad)
     }
 }
 
@@ -196,7 +135,7 @@ impl LogDecoder for CsvDecoder {
         _: About<'_>,
         sink: &mut dyn RowSink,
     ) -> Result<Taken, DecodeError> {
-        reader.go_to(0)?;
+        reader.go_to(0);
         let mut lines = Lines::new(reader, &self.options, true);
         let (places, mut width) = match self.places(&mut lines) {
             Ok(found) => found,
@@ -212,7 +151,7 @@ impl LogDecoder for CsvDecoder {
             if self.options.others && width.is_none() {
                 width = lines.next()?.map(|line| line.len());
             }
-            reader.go_to(begin)?;
+            reader.go_to(begin);
             lines = Lines::new(reader, &self.options, true);
         }
         lines.are_numbered = false;

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::lines::{BLOCK_BYTES_MAX, Block, Line, Lines};
+use super::blocks::BLOCK_BYTES;
+use super::lines::{Block, Line, Lines};
 use super::plain::Fields;
 use super::text::Texts;
 use super::{BLOCK_ROWS, rejected};
 use crate::config::{CsvOptions, OnError};
-use crate::decode::DecodeError;
+use crate::decode::{DecodeError, RowSink};
 
 /// Rows of one block have so many bytes at most, however short its lines are.
 const BLOCK_ROW_BYTES_MAX: usize = 16 << 20;
@@ -46,8 +47,23 @@ pub(super) struct TakenBlock {
     pub(super) end: Option<u64>,
     pub(super) bad: Option<DecodeError>,
     pub(super) loss: Loss,
-    /// For another block.
+    /// The block's.
     pub(super) buffer: Vec<u8>,
+}
+
+impl TakenBlock {
+    /// Hands its rows on, and what else is known. What ended the work, if it has ended.
+    pub(super) fn hand_on(
+        &mut self,
+        loss: &mut Loss,
+        end: &mut u64,
+        sink: &mut dyn RowSink,
+    ) -> Result<Option<DecodeError>, DecodeError> {
+        sink.copy_rows(self.rows.get(..self.filled).unwrap_or_default(), self.row_bytes)?;
+        loss.join(std::mem::take(&mut self.loss));
+        *end = self.end.unwrap_or(*end);
+        Ok(self.bad.take())
+    }
 }
 
 /// Lines that were left out.
@@ -62,6 +78,10 @@ impl Loss {
     fn add(&mut self, line: String, reason: String) {
         self.lines += 1;
         self.first.get_or_insert((line, reason));
+    }
+
+    pub(super) fn is_none(&self) -> bool {
+        self.lines == 0
     }
 
     /// With those that came behind.
@@ -94,7 +114,7 @@ impl Table {
     /// times as long as its lines.
     pub(super) fn takes_blocks(&self) -> bool {
         // A field has a byte at least: what separates it from the next one.
-        let rows_max = |width: usize| BLOCK_BYTES_MAX / width.max(2);
+        let rows_max = |width: usize| BLOCK_BYTES / width.max(2);
         self.width.is_some_and(|width| rows_max(width).saturating_mul(self.texts.row_bytes()) <= BLOCK_ROW_BYTES_MAX)
     }
 

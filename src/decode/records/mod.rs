@@ -18,7 +18,7 @@ use std::io;
 use std::sync::Arc;
 
 use self::checksum::Checksum;
-use super::ahead::Ahead;
+use super::reader::{Span, shrank};
 use super::tree::{Branches, Tree, UNIT_BYTES};
 use super::values::{BadValue, Plan, Value};
 use super::{About, DecodeError, LogDecoder, Rejection, RowSink, SourceReader, StreamDecoder, Taken};
@@ -70,6 +70,16 @@ impl Loss {
     }
 }
 
+/// What became of a block of records.
+struct Converted {
+    /// So many of them are rows.
+    good: usize,
+    /// What is wrong with the next one.
+    bad: Option<BadValue>,
+    rows: Vec<u8>,
+    branches: Option<Branches>,
+}
+
 impl RecordsDecoder {
     pub fn new(options: &RecordsOptions, row_bytes: usize) -> Self {
         let mut plan = Plan::new(options.length, row_bytes);
@@ -116,49 +126,40 @@ impl RecordsDecoder {
         sink: &mut dyn RowSink,
     ) -> Result<(u64, Option<DecodeError>), DecodeError> {
         let (length, row_bytes) = (self.options.length, self.plan.row_bytes().max(1));
-        // A power of two, so that the hash's tree is cut into few and large branches.
+        // A power of two, so that the trees of the hashes are cut into few and large branches.
         let of_block = 1 << (BUFFER_BYTES / length).min(BLOCK_ROW_BYTES_MAX / row_bytes).max(1).ilog2();
-        let plan = self.plan.clone();
-        let ahead = Ahead::new(move |(records, mut rows, offset): (Vec<u8>, Vec<u8>, Option<u64>)| {
-            rows.resize(records.len() / length * row_bytes, 0);
-            let (good, bad) = convert(&plan, &records, length, &mut rows);
-            let branches = offset.filter(|_| bad.is_none()).map(|offset| Branches::of(&rows, offset));
-            (good, bad, records, rows, branches)
-        });
-        let mut spare = Vec::new();
-        let mut end = reader.position();
-        let mut left = reader.remaining() / length as u64;
-        let has_tree = left > of_block as u64 && (of_block * row_bytes).is_multiple_of(UNIT_BYTES);
+        let records = reader.remaining() / length as u64;
+        let has_tree = records > of_block as u64 && (of_block * row_bytes).is_multiple_of(UNIT_BYTES);
         let mut tree = (has_tree && sink.promise_checksum()).then(Tree::default);
-        let mut offset = 0;
-        loop {
-            while left > 0 && !ahead.is_full() {
-                let count = usize::try_from(left).unwrap_or(of_block).min(of_block);
-                let (mut records, rows): (Vec<u8>, _) = spare.pop().unwrap_or_default();
-                records.resize(count * length, 0);
-                if reader.fill(&mut records)? < records.len() {
-                    return Err(shrank());
-                }
-                left -= count as u64;
-                ahead.give((records, rows, tree.is_some().then_some(offset)));
-                offset += (count * row_bytes) as u64;
-            }
-            let Some((good, bad, records, rows, branches)) = ahead.take() else {
-                if let Some(checksum) = tree.and_then(Tree::finish) {
-                    sink.checksum(checksum);
-                }
-                return Ok((end, None));
-            };
+        let (begin, has_tree) = (reader.position(), tree.is_some());
+        let plan = self.plan.clone();
+        let work = move |span: &mut Span, mut rows: Vec<u8>| {
+            let records = span.bytes();
+            rows.resize(records.len() / length * row_bytes, 0);
+            let (good, bad) = convert(&plan, records, length, &mut rows);
+            let offset = (span.position - begin) / length as u64 * row_bytes as u64;
+            let branches = (has_tree && bad.is_none()).then(|| Branches::of(&rows, offset));
+            Converted { good, bad, rows, branches }
+        };
+        let mut blocks = reader.blocks(begin + records * length as u64, (of_block * length) as u64, work)?;
+        while let Some(mut block) = blocks.next()? {
+            let begin = reader.position();
+            reader.accept(&mut block);
+            let Converted { good, bad, rows, branches } = block.out;
             if let (Some(tree), Some(branches)) = (&mut tree, branches) {
                 tree.add(branches);
             }
             sink.copy_rows(rows.get(..good * row_bytes).unwrap_or_default(), row_bytes)?;
-            end += (good * length) as u64;
             if let Some(bad) = bad {
-                return Ok((end, Some(rejected(format!("the record at byte {end}: {}", bad.text)))));
+                let place = begin + (good * length) as u64;
+                return Ok((place, Some(rejected(format!("the record at byte {place}: {}", bad.text)))));
             }
-            spare.push((records, rows));
+            blocks.give_back(block.span, rows);
         }
+        if let Some(checksum) = tree.and_then(Tree::finish) {
+            sink.checksum(checksum);
+        }
+        Ok((reader.position(), None))
     }
 
     /// Records with a marker or a checksum. `goes_on`: more may come behind the end, and what is not complete is left. Where it stopped: behind the
@@ -271,7 +272,7 @@ impl LogDecoder for RecordsDecoder {
         if reader.size() <= begin {
             return Ok(Taken { first, end: begin, stopped: None });
         }
-        reader.go_to(begin)?;
+        reader.go_to(begin);
         if self.is_plain() && self.plan.is_identity() {
             self.move_records(reader, sink)?;
             return Ok(Taken { first, end: reader.position(), stopped: None });
@@ -463,9 +464,4 @@ fn hex(bytes: &[u8]) -> String {
 
 fn rejected(reason: String) -> DecodeError {
     Rejection::new(reason).into()
-}
-
-/// Found out by the reader, whose words count more than these.
-fn shrank() -> DecodeError {
-    rejected("the file became shorter while it was read".to_owned())
 }

@@ -24,7 +24,7 @@ fn plain_lines_are_those_of_the_reader() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&text).unwrap();
         let source = SourceFile::of(file).unwrap();
-        let mut reader = SourceReader::at(&source, 0).unwrap();
+        let mut reader = SourceReader::at(&source, 0);
         let mut lines = Lines::new(&mut reader, &options, false);
         let mut found: Vec<Vec<Vec<u8>>> = Vec::new();
         let mut numbers = Vec::new();
@@ -56,61 +56,6 @@ fn options(quote: Option<u8>, comment: Option<u8>) -> CsvOptions {
         on_error: OnError::Skip,
         follow: false,
     }
-}
-
-/// Blocks and single lines in turn, as a file with few quotes has them.
-#[test]
-fn lines_of_blocks_are_those_of_the_file() {
-    let mut text = Vec::new();
-    for number in 0..12_000_u32 {
-        let ending = if number % 7 == 0 { "\r\n" } else { "\n" };
-        match number % 3000 {
-            // The second one goes on where a buffer ends.
-            17 => {
-                let more = "and more\n".repeat(if number == 3017 { 20_000 } else { 1 });
-                text.extend_from_slice(format!("\"{number}\n{more}\",x{ending}").as_bytes());
-            }
-            18 => text.extend_from_slice(b"\n# a comment, with \"\r\n"),
-            _ => text.extend_from_slice(format!("{number},{},{:040}{ending}", number / 3, 7).as_bytes()),
-        }
-    }
-    text.extend_from_slice(b"the last one");
-    let options = options(Some(b'"'), Some(b'#'));
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(&text).unwrap();
-    let source = SourceFile::of(file).unwrap();
-    let mut reader = SourceReader::at(&source, 0).unwrap();
-    let mut lines = Lines::new(&mut reader, &options, false);
-    let (mut found, mut numbers, mut ends, mut spare, mut of_blocks) = (vec![], vec![], vec![], vec![], 0);
-    let mut take = |lines: &mut Lines<'_, '_>| {
-        let line = lines.next().unwrap().map(|line| line.fields().map(<[u8]>::to_vec).collect::<Vec<_>>());
-        let is_line = line.is_some();
-        found.extend(line);
-        numbers.extend(is_line.then(|| lines.number()));
-        ends.extend(is_line.then(|| lines.end()));
-        is_line
-    };
-    loop {
-        if let Some(block) = lines.cut_block(&mut spare).unwrap() {
-            let mut lines = Lines::of_block(block, &options);
-            while take(&mut lines) {
-                of_blocks += 1;
-            }
-            spare.push(lines.into_buffer());
-        } else if !take(&mut lines) {
-            break;
-        }
-    }
-    let (expected, starts) = by_the_reader(&options, &text);
-    assert_eq!(found.len(), expected.len());
-    assert!(found == expected && numbers == starts);
-    // Most lines, but not all, were in blocks.
-    assert!((6_000..12_000).contains(&of_blocks), "{of_blocks}");
-    assert_eq!(ends.last(), Some(&(text.len() as u64)));
-    assert!(
-        ends.is_sorted()
-            && ends.iter().all(|end| *end == ends[ends.len() - 1] || b"\r\n".contains(&text[*end as usize - 1]))
-    );
 }
 
 /// All lines, and the number of each.

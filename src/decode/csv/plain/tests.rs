@@ -111,7 +111,7 @@ fn taken(text: &[u8], options: &CsvOptions, mut table: Table, row_bytes: usize) 
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(text).unwrap();
     let source = SourceFile::of(file).unwrap();
-    let mut reader = SourceReader::at(&source, 0).unwrap();
+    let mut reader = SourceReader::at(&source, 0);
     let mut lines = Lines::new(&mut reader, options, false);
     let mut loss = Loss::default();
     let mut rows = vec![0; 100 * row_bytes];
