@@ -134,7 +134,9 @@ fn file<'a>(
     rows: impl FnOnce() -> SourceRows<'a>,
     decode: impl FnOnce(&mut SourceRows<'a>) -> Result<(), DecodeError>,
 ) -> Result<Outcome, OpenFailure> {
-    let Some(hash) = SourceReader::new(source).finish(|| lane.is_interrupted())? else { return Ok(Outcome::Interrupted) };
+    let Some(hash) = SourceReader::new(source).finish(|| lane.is_interrupted())? else {
+        return Ok(Outcome::Interrupted);
+    };
     if candidate.known_hash == Some(hash) {
         return Ok(Outcome::Unchanged { hash });
     }

@@ -138,7 +138,12 @@ fn check_growth(header: &Header, own: &[u8]) {
         );
         assert_eq!((read.row_shape(), read.row_bytes()), (header.row_shape(), header.row_bytes()));
         assert_eq!(read.data_start, header.data_start);
-        // And back.
+        // And back, unless it has a window now, which is narrower than the room that there was.
+        if read.rows_max_in_place().is_some_and(|rows_max| rows > rows_max) {
+            assert!(matches!(growth, Growth::Room { .. }), "{growth:?} has lost room");
+            assert!(matches!(read.growth(), Growth::Window { .. }), "room is lost for {:?}", read.growth());
+            continue;
+        }
         let back = read.rewritten(&written, rows).unwrap_or_else(|| panic!("no way back from {count} to {rows} rows"));
         let read = Header::parse(&back).unwrap();
         assert_eq!((&read.dtype, &read.shape, read.data_start), (&header.dtype, &header.shape, header.data_start));

@@ -127,7 +127,8 @@ const WEBP_CHUNKS: [[u8; 4]; 9] =
     [*b"VP8 ", *b"VP8L", *b"VP8X", *b"ALPH", *b"ANIM", *b"ANMF", *b"ICCP", *b"EXIF", *b"XMP "];
 
 /// The header says how many bytes follow its first eight: chunk after chunk of a name, the length of what follows (four bytes,
-/// little-endian) and that, to an even number of bytes. The decoder would take memory for what a length claims.
+/// little-endian) and that, to an even number of bytes. The decoder would take memory for what a length claims, or the size of
+/// a lossy frame, before it finds that there is no such thing.
 fn walk_webp(bytes: &[u8]) -> Result<Outline<'_>, Rejection> {
     let announced =
         bytes.get(4..).and_then(|size| size.first_chunk()).map(|size| u64::from(u32::from_le_bytes(*size)) + 8);
@@ -137,26 +138,65 @@ fn walk_webp(bytes: &[u8]) -> Result<Outline<'_>, Rejection> {
         None => return Err(cut_short(ImageFormat::WebP, bytes, "within its header")),
     };
     let mut outline = Outline::default();
-    let mut position = 12_u64;
-    while let Some(header) = whole.get(position as usize..).and_then(|rest| rest.first_chunk::<8>()) {
-        let [n0, n1, n2, n3, l0, l1, l2, l3] = *header;
-        let (name, length) = ([n0, n1, n2, n3], u64::from(u32::from_le_bytes([l0, l1, l2, l3])));
-        // What is no chunk that a decoder looks at is no harm, whatever it claims.
-        if !WEBP_CHUNKS.contains(&name) {
-            break;
-        }
-        let begin = position + 8;
-        let Some(data) = bytes.get(begin as usize..(begin + length) as usize) else {
+    let (mut position, mut canvas) = (12, None);
+    while let Some((name, length)) = webp_chunk(whole, position) {
+        let data = bytes.get(position as usize + 8..).and_then(|data| data.get(..length as usize));
+        let is_known = WEBP_CHUNKS.contains(&name);
+        position += 8 + length.next_multiple_of(2);
+        let Some(data) = data else {
+            // What is no chunk that a decoder looks at is no harm, whatever it claims.
+            if !is_known {
+                break;
+            }
             let chunk = name.escape_ascii();
             let missing = format!("within its chunk \"{chunk}\", which claims {length}");
             return Err(cut_short(ImageFormat::WebP, bytes, &missing));
         };
-        if name == *b"EXIF" {
-            outline.exif = outline.exif.or(Some(data));
+        match &name {
+            b"EXIF" => outline.exif = outline.exif.or(Some(data)),
+            b"VP8X" => canvas = canvas.or(canvas_size(data)),
+            b"VP8 " => check_webp_frame(canvas, data)?,
+            b"ANMF" => {
+                // Its place, size and time, then at most a chunk of opacities and one of colours.
+                let mut at = 16;
+                while let Some((name, length)) = webp_chunk(data, at) {
+                    if name == *b"VP8 " {
+                        check_webp_frame(canvas, data.get(at as usize + 8..).unwrap_or_default())?;
+                    }
+                    at += 8 + length.next_multiple_of(2);
+                }
+            }
+            _ => {}
         }
-        position = begin + length.next_multiple_of(2);
     }
     Ok(outline)
+}
+
+/// The name of the chunk that begins there, and the length that it claims.
+fn webp_chunk(bytes: &[u8], position: u64) -> Option<([u8; 4], u64)> {
+    let [n0, n1, n2, n3, l0, l1, l2, l3] = *bytes.get(usize::try_from(position).ok()?..)?.first_chunk()?;
+    Some(([n0, n1, n2, n3], u64::from(u32::from_le_bytes([l0, l1, l2, l3]))))
+}
+
+/// Width and height of the whole image, of which every frame is a part: less one, in three bytes each, behind four of flags.
+fn canvas_size(extended: &[u8]) -> Option<[u32; 2]> {
+    let [w0, w1, w2, h0, h1, h2] = *extended.get(4..)?.first_chunk()?;
+    Some([u32::from_le_bytes([w0, w1, w2, 0]) + 1, u32::from_le_bytes([h0, h1, h2, 0]) + 1])
+}
+
+/// The size of a lossy frame: 14 bits each, behind three bytes of flags and three that are the same in all (RFC 6386, 9.1).
+fn check_webp_frame(canvas: Option<[u32; 2]>, data: &[u8]) -> Result<(), Rejection> {
+    let Some([w0, w1, h0, h1]) = data.get(6..).and_then(|size| size.first_chunk()) else { return Ok(()) };
+    let [width, height] = [[*w0, *w1], [*h0, *h1]].map(|size| u32::from(u16::from_le_bytes(size) & 0x3FFF));
+    match canvas {
+        Some([canvas_width, canvas_height]) if width > canvas_width || height > canvas_height => {
+            Err(Rejection::new(format!(
+                "WebP: there is a frame of {width} x {height} pixels in an image of {canvas_width} x {canvas_height}: the \
+                 file is damaged"
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The directory says where each image lies: the last eight of its sixteen bytes are length and place.
@@ -296,6 +336,26 @@ mod tests {
             check(ImageFormat::WebP, &with_exif(5)).unwrap_err().reason,
             "the WebP ends after 34 bytes within its chunk \"EXIF\", which claims 5: it was cut short"
         );
+    }
+
+    #[test]
+    fn a_frame_of_a_webp_is_no_larger_than_the_image() {
+        let frame = |width: u8| [&b"VP8 \x0a\0\0\0\0\0\0\x9d\x01\x2a"[..], &[width, 0x40, 3, 0]].concat();
+        let with = |width: u8, is_animated: bool| {
+            let frame = match is_animated {
+                true => [&b"ANMF\x2a\0\0\0"[..], &[0; 16], b"ALPH\0\0\0\0", &frame(width)].concat(),
+                false => frame(width),
+            };
+            let chunks = [&b"WEBPVP8X\x0a\0\0\0\0\0\0\0\x03\0\0\x02\0\0junk\x01\0\0\0xx"[..], &frame].concat();
+            [&b"RIFF"[..], &(chunks.len() as u32).to_le_bytes(), &chunks].concat()
+        };
+        for is_animated in [false, true] {
+            assert!(check(ImageFormat::WebP, &with(4, is_animated)).is_ok());
+            assert_eq!(
+                check(ImageFormat::WebP, &with(5, is_animated)).unwrap_err().reason,
+                "WebP: there is a frame of 5 x 3 pixels in an image of 4 x 3: the file is damaged"
+            );
+        }
     }
 
     #[test]

@@ -60,7 +60,8 @@ fn taken(text: &[u8], options: &CsvOptions, table: &Table, block_bytes: Option<u
     let source = SourceFile::of(file).unwrap();
     let mut reader = source.reader();
     let mut lines = Lines::new(&mut reader, options, false);
-    let (mut table, mut rows, mut loss, mut end, mut of_blocks) = (table.clone(), Rows::default(), Loss::default(), 0, 0);
+    let (mut table, mut rows, mut loss, mut end, mut of_blocks) =
+        (table.clone(), Rows::default(), Loss::default(), 0, 0);
     let mut blocks = block_bytes
         .map(|block_bytes| Blocks { block_bytes, ..Blocks::new(table.clone(), options.quote, lines.are_numbered) });
     let mut places = vec![0; 256 * 16];
