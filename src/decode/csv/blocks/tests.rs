@@ -17,13 +17,14 @@ fn rows_of_blocks_are_those_of_the_lines() {
     };
     let (mut of_blocks, mut of_lines, mut bad) = (0, 0, 0);
     for round in 0..60 {
-        // How often something is odd, in so many lines.
-        let odds = [5, 300, 10_000, 40_000][round % 4];
+        // How often something is odd, in so many lines; from the start on, or not before there are blocks.
+        let odds = [5, 300, 10_000, 2000][round % 4];
+        let odd_from = if round % 8 < 3 { 0 } else { 262_144 };
         let mut text = Vec::new();
         let length = 262_144 + [0, 500, 40_000, 200_000][random(4)];
         while text.len() < length {
-            let line = match random(odds) {
-                0 => match random(if round % 3 == 0 || odds > 300 { 9 } else { 6 }) {
+            let line = match random(if text.len() < odd_from { usize::MAX } else { odds }) {
+                0 => match random(if round % 3 == 0 || odds > 300 { 10 } else { 6 }) {
                     0 => "\n".to_owned(),
                     1 => "# a comment\r\n".to_owned(),
                     2 => "1,2\r3,4\r".to_owned(),
@@ -32,6 +33,7 @@ fn rows_of_blocks_are_those_of_the_lines() {
                     5 => "5,\"6\n\"\n".to_owned(),
                     6 => "x,1\n".to_owned(),
                     7 => "# with a \"\n".to_owned(),
+                    8 => format!("5,\"{}\"\n", "7\n".repeat(random(800))),
                     _ => "1,2,3\n".to_owned(),
                 },
                 _ => format!("{},{}.{}\n", random(100_000), random(100), random(1000)),
