@@ -60,6 +60,8 @@ pub(super) struct Lines<'a, 'b> {
     comment: Option<u8>,
     meanings: Meanings,
     buffer: Vec<u8>,
+    /// So many are read at a time.
+    pub(super) buffer_bytes: usize,
     at: usize,
     held: usize,
     is_end: bool,
@@ -157,6 +159,7 @@ impl<'a, 'b> Lines<'a, 'b> {
             comment: options.comment,
             meanings: Meanings::new(options),
             buffer: Vec::new(),
+            buffer_bytes: BUFFER_BYTES,
             at: 0,
             held: 0,
             is_end: false,
@@ -382,7 +385,7 @@ impl<'a, 'b> Lines<'a, 'b> {
             self.is_end = true;
             return Ok(());
         };
-        self.buffer.resize(BUFFER_BYTES, 0);
+        self.buffer.resize(self.buffer_bytes, 0);
         let read = source.fill(self.buffer.get_mut(self.held..).unwrap_or_default())?;
         self.held += read;
         self.position += read as u64;
@@ -407,9 +410,9 @@ impl<'a, 'b> Lines<'a, 'b> {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.truncate(self.held);
         buffer.extend_from_slice(rest);
-        let block = Block { held: 0..buffer.len(), begin: self.end(), ends_before: self.ends_before, buffer };
+        let block = Block { held: self.at..buffer.len(), begin: self.end(), ends_before: self.ends_before, buffer };
         self.ends_before += line_ends(&block.buffer);
-        (self.held, self.line_at) = (0, 0);
+        (self.at, self.held, self.line_at) = (0, 0, 0);
         self.position += rest.len() as u64;
         block
     }
@@ -428,24 +431,18 @@ impl<'a, 'b> Lines<'a, 'b> {
         (self.at, self.line_at, self.held) = (0, 0, beginning.len());
     }
 
-    /// Counts the lines that were taken, and moves what is left to the front of the buffer.
+    /// Counts the lines that were taken, and moves what is left to the front of the buffer. A CR that nothing follows stays before
+    /// it: what comes next tells whether a line ends there.
     fn let_go_of_lines(&mut self) {
-        if self.at == 0 {
-            return;
-        }
-        self.ends_before += self.ends_of_lines();
-        self.buffer.copy_within(self.at..self.held, 0);
-        self.held -= self.at;
-        (self.at, self.line_at) = (0, 0);
-    }
-
-    /// Line ends of what was taken from the buffer.
-    fn ends_of_lines(&self) -> u64 {
         let taken = self.buffer.get(..self.at).unwrap_or_default();
+        let kept = usize::from(self.at == self.held && taken.last() == Some(&b'\r'));
         let next = self.buffer.get(self.at..self.held).and_then(<[u8]>::first);
-        // A CR that nothing follows counts with what will.
         let is_bare = taken.last() == Some(&b'\r') && next.is_some_and(|byte| *byte != b'\n');
-        line_ends(taken) + u64::from(is_bare)
+        self.ends_before += line_ends(taken) + u64::from(is_bare);
+        let from = self.at - kept;
+        self.buffer.copy_within(from..self.held, 0);
+        self.held -= from;
+        (self.at, self.line_at) = (kept, kept);
     }
 
     /// Whether the line at hand opens a quote, and has an odd number of them so far.
