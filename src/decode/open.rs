@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -31,7 +32,7 @@ const LINKED_MAX: Duration = Duration::from_secs(10);
 /// An open source whose identity has been checked.
 #[derive(Debug)]
 pub struct SourceFile {
-    file: File,
+    file: Arc<File>,
     identity: Identity,
     hard_links: HardLinks,
 }
@@ -47,7 +48,7 @@ impl SourceFile {
         writer_was_seen: bool,
     ) -> Result<Self, OpenFailure> {
         let file = open_beneath(root, below).map_err(open_failure)?;
-        let source = Self { file, identity: expected, hard_links: HardLinks::Take };
+        let source = Self { file: Arc::new(file), identity: expected, hard_links: HardLinks::Take };
         match source.identity_now()? {
             Some(identity) if identity == expected => {}
             Some(_) => return Err(OpenFailure::NotFinished(NotFinished::Changed)),
@@ -64,7 +65,7 @@ impl SourceFile {
     /// As [`Self::open`] for a file that is still being written: the one with this inode, with the size that it has now.
     pub(super) fn open_growing(root: &Path, below: &Path, expected: Identity) -> Result<Self, OpenFailure> {
         let file = open_beneath(root, below).map_err(open_failure)?;
-        let mut source = Self { file, identity: expected, hard_links: HardLinks::Take };
+        let mut source = Self { file: Arc::new(file), identity: expected, hard_links: HardLinks::Take };
         source.identity = match source.identity_now()? {
             Some(identity) if identity.inode == expected.inode => identity,
             Some(_) => return Err(OpenFailure::NotFinished(NotFinished::Changed)),
@@ -109,7 +110,7 @@ impl SourceFile {
         if !status.is_regular {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        Ok(Self { file, identity: Identity::from(&status), hard_links: HardLinks::Take })
+        Ok(Self { file: Arc::new(file), identity: Identity::from(&status), hard_links: HardLinks::Take })
     }
 
     /// Reads it from its start.
@@ -122,9 +123,14 @@ impl SourceFile {
         self.identity.size
     }
 
-    /// The file itself, open for reading. Its position is that of whoever reads last.
+    /// The file itself, open for reading. Its position is the file's start, for those who read on from there.
     pub fn file(&self) -> &File {
         &self.file
+    }
+
+    /// As [`Self::file`], for other threads.
+    pub(super) fn shared(&self) -> Arc<File> {
+        self.file.clone()
     }
 
     /// Makes sure that it did not change since it was opened, and got no further name that is refused.
@@ -152,7 +158,7 @@ impl SourceFile {
         buffer.reserve(size + 1);
         // One byte more than expected shows a file that grows.
         let limit = self.identity.size + 1;
-        (&self.file).take(limit).read_to_end(buffer).map_err(OpenFailure::Unreadable)?;
+        self.file().take(limit).read_to_end(buffer).map_err(OpenFailure::Unreadable)?;
         if buffer.len() != size {
             return Err(OpenFailure::NotFinished(NotFinished::Changed));
         }

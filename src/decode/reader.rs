@@ -1,11 +1,12 @@
 //! A source that is read once, from its start to its end, and hashed on the way: any size in bounded memory.
 //!
-//! What is small, or has to be read in one piece, comes from [`Read`]. A large source comes in [`Blocks`], each of which is read,
-//! hashed and worked on by whoever has time.
+//! What is small, or has to be read in one piece, comes from [`Read`]. A large source comes in [`Segments`], each of which is
+//! read, hashed and worked on by whoever has time.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use super::ahead::Ahead;
 use super::open::{OpenFailure, SourceFile};
@@ -15,10 +16,10 @@ use crate::source::{Hash, NotFinished};
 
 /// Bytes that are read at one go: few system calls, and still in the processor's cache when they are hashed.
 const READ_BYTES_MAX: usize = 256 << 10;
-/// Shorter sources are not hashed block by block.
+/// Shorter sources are not hashed segment by segment.
 const TREE_BYTES_MIN: u64 = 1 << 20;
 
-/// Reads a source of the size that was found, and hashes every byte that it gives.
+/// Reads a source of the size that was found, and hashes it, if it is read from its start to its end.
 pub struct SourceReader<'a> {
     source: &'a SourceFile,
     /// `None` where not all of it is read.
@@ -75,36 +76,33 @@ impl<'a> SourceReader<'a> {
         Ok(filled)
     }
 
-    /// What `work` makes of the bytes from here to `end`, in blocks of `block_bytes`; the last one may be shorter. The reader does
-    /// not move on before they are [taken](Self::accept).
-    ///
-    /// # Errors
-    /// The file cannot be shared with other threads.
-    pub(super) fn blocks<Out: Send + 'static>(
+    /// What `work` makes of the bytes from here to `end`, in segments of `segment_bytes`; the last one may be shorter. The reader
+    /// does not move on before they are [accepted](Self::accept).
+    pub(super) fn segments<Out: Send + 'static>(
         &self,
         end: u64,
-        block_bytes: u64,
+        segment_bytes: u64,
         work: impl Fn(&mut Span, Vec<u8>) -> Out + Send + Sync + 'static,
-    ) -> io::Result<Blocks<Out>> {
-        let file = self.source.file().try_clone()?;
-        let ahead = Ahead::new(move |ask: Ask| ask.answer(&file, &work));
+    ) -> Segments<Out> {
+        let ahead = Ahead::new(move |ask: Ask| ask.answer(&work));
         let hash_from = self.hasher.as_ref().filter(|_| self.remaining() >= TREE_BYTES_MIN).map(TreeHasher::begin);
-        Ok(Blocks { ahead, next: self.position, end, size: self.size(), block_bytes, hash_from, spare: Vec::new() })
+        let (file, next, size) = (self.source.shared(), self.position, self.size());
+        Segments { ahead, file, next, end, size, segment_bytes, hash_from, spare: Vec::new() }
     }
 
-    /// Moves on behind a block, the next one that its [`Blocks`] gave.
-    pub(super) fn accept<Out>(&mut self, block: &mut Block<Out>) {
-        self.position = block.span.end();
+    /// Moves on behind a segment, the next one that its [`Segments`] gave.
+    pub(super) fn accept<Out>(&mut self, segment: &mut Segment<Out>) {
+        self.position = segment.span.end();
         let Some(hasher) = &mut self.hasher else { return };
-        match block.hashed.take() {
+        match segment.hashed.take() {
             Some((branches, end)) => {
                 hasher.add(branches, end);
                 // Of its last unit, which may have begun before it.
                 let left = usize::try_from(self.position.saturating_sub(end)).unwrap_or(0);
-                let buffer = &block.span.buffer;
+                let buffer = &segment.span.buffer;
                 hasher.update(buffer.get(buffer.len().saturating_sub(left)..).unwrap_or_default());
             }
-            None => hasher.update(block.span.bytes()),
+            None => hasher.update(segment.span.bytes()),
         }
     }
 
@@ -142,22 +140,23 @@ impl Read for SourceReader<'_> {
     }
 }
 
-/// Consecutive blocks of a source, in their order.
-pub(super) struct Blocks<Out> {
-    ahead: Ahead<Ask, io::Result<Block<Out>>>,
+/// Consecutive segments of a source, in their order.
+pub(super) struct Segments<Out> {
+    ahead: Ahead<Ask, io::Result<Segment<Out>>>,
+    file: Arc<File>,
     /// Where the next one begins that is asked for.
     next: u64,
     end: u64,
     /// Bytes of the source.
     size: u64,
-    block_bytes: u64,
-    /// What is not hashed yet begins here. `None`: those who read blocks do not hash them.
+    segment_bytes: u64,
+    /// What is not hashed yet begins here. `None`: those who read segments do not hash them.
     hash_from: Option<u64>,
     spare: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// One block, and what was made of it.
-pub(super) struct Block<Out> {
+/// One segment, and what was made of it.
+pub(super) struct Segment<Out> {
     pub(super) span: Span,
     pub(super) out: Out,
     /// Of what was not hashed before, up to the last unit that is whole.
@@ -185,6 +184,8 @@ impl Span {
 
 /// What is asked of another thread.
 struct Ask {
+    /// With each of them, so that none holds the file open when the source is given up.
+    file: Arc<File>,
     from: u64,
     to: u64,
     /// These bytes are to be hashed.
@@ -194,8 +195,8 @@ struct Ask {
 }
 
 impl Ask {
-    fn answer<Out>(self, file: &File, work: impl Fn(&mut Span, Vec<u8>) -> Out) -> io::Result<Block<Out>> {
-        let Self { from, to, hashed, mut buffer, rows } = self;
+    fn answer<Out>(self, work: impl Fn(&mut Span, Vec<u8>) -> Out) -> io::Result<Segment<Out>> {
+        let Self { file, from, to, hashed, mut buffer, rows } = self;
         let begin = hashed.map_or(from, |(hash_from, _)| hash_from);
         let length = |to: u64| usize::try_from(to.saturating_sub(begin)).map_err(io::Error::other);
         buffer.resize(length(to)?, 0);
@@ -210,13 +211,13 @@ impl Ask {
         };
         let mut span = Span { start: length(from)?, buffer, position: from };
         let out = work(&mut span, rows);
-        Ok(Block { span, out, hashed })
+        Ok(Segment { span, out, hashed })
     }
 }
 
-impl<Out: Send + 'static> Blocks<Out> {
+impl<Out: Send + 'static> Segments<Out> {
     /// `None` behind the last one.
-    pub(super) fn next(&mut self) -> Result<Option<Block<Out>>, DecodeError> {
+    pub(super) fn next(&mut self) -> Result<Option<Segment<Out>>, DecodeError> {
         while self.next < self.end && !self.ahead.is_full() {
             self.ask();
         }
@@ -227,14 +228,14 @@ impl<Out: Send + 'static> Blocks<Out> {
         }
     }
 
-    /// For another block: the bytes of one that is done with, and where its rows were.
-    pub(super) fn give_back(&mut self, block: Span, rows: Vec<u8>) {
-        self.spare.push((block.buffer, rows));
+    /// For another segment: the bytes of one that is done with, and where its rows were.
+    pub(super) fn give_back(&mut self, span: Span, rows: Vec<u8>) {
+        self.spare.push((span.buffer, rows));
     }
 
     fn ask(&mut self) {
         let from = self.next;
-        let to = self.end.min(from + self.block_bytes);
+        let to = self.end.min(from + self.segment_bytes);
         let hashed = self.hash_from.map(|hash_from| {
             let hash_to = if to == self.size { to } else { to / UNIT_BYTES as u64 * UNIT_BYTES as u64 };
             (hash_from, hash_to.max(hash_from))
@@ -242,7 +243,7 @@ impl<Out: Send + 'static> Blocks<Out> {
         self.hash_from = hashed.map(|(_, hash_to)| hash_to);
         self.next = to;
         let (buffer, rows) = self.spare.pop().unwrap_or_default();
-        self.ahead.give(Ask { from, to, hashed, buffer, rows });
+        self.ahead.give(Ask { file: self.file.clone(), from, to, hashed, buffer, rows });
     }
 }
 
@@ -257,9 +258,9 @@ mod tests {
 
     use super::*;
 
-    /// Read, and in blocks, in turn, and given up somewhere: the bytes are those of the file, and so is the hash.
+    /// Read, and in segments, in turn, and given up somewhere: the bytes are those of the file, and so is the hash.
     #[test]
-    fn blocks_and_single_reads_give_the_file_and_its_hash() {
+    fn segments_and_single_reads_give_the_file_and_its_hash() {
         let bytes: Vec<u8> = (0..5_000_000_u32).map(|place| (place.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let mut state = 11_u64;
         let mut random = |below: usize| {
@@ -272,32 +273,30 @@ mod tests {
             file.write_all(&bytes[..size]).unwrap();
             let source = SourceFile::of(file).unwrap();
             let mut reader = SourceReader::new(&source);
-            let (mut found, mut of_blocks) = (Vec::new(), 0);
+            let (mut found, mut of_segments) = (Vec::new(), 0);
             for _ in 0..4 {
                 let mut piece = vec![0; [0, 1, 1000, 300_000][random(4)]];
                 let read = reader.fill(&mut piece).unwrap();
                 found.extend_from_slice(&piece[..read]);
                 let end = reader.position() + random(1 + reader.remaining() as usize) as u64;
                 let end = if random(2) == 0 { reader.size() } else { end };
-                let block_bytes = [1, 777, 28 * 8192, 256 << 10][random(4)];
-                let mut blocks = reader
-                    .blocks(end, block_bytes, |span: &mut Span, mut rows| {
-                        rows.clear();
-                        rows.extend_from_slice(span.bytes());
-                        rows
-                    })
-                    .unwrap();
+                let segment_bytes = [1, 777, 28 * 8192, 256 << 10][random(4)];
+                let mut segments = reader.segments(end, segment_bytes, |span: &mut Span, mut rows| {
+                    rows.clear();
+                    rows.extend_from_slice(span.bytes());
+                    rows
+                });
                 for _ in 0..random(12) {
-                    let Some(mut block) = blocks.next().unwrap() else { break };
-                    assert_eq!((block.span.position, found.len() as u64), (reader.position(), reader.position()));
-                    reader.accept(&mut block);
-                    found.extend_from_slice(block.span.bytes());
-                    assert_eq!(block.out, block.span.bytes());
-                    of_blocks += usize::from(block.span.bytes().len() > 1);
-                    blocks.give_back(block.span, block.out);
+                    let Some(mut segment) = segments.next().unwrap() else { break };
+                    assert_eq!((segment.span.position, found.len() as u64), (reader.position(), reader.position()));
+                    reader.accept(&mut segment);
+                    found.extend_from_slice(segment.span.bytes());
+                    assert_eq!(segment.out, segment.span.bytes());
+                    of_segments += usize::from(segment.span.bytes().len() > 1);
+                    segments.give_back(segment.span, segment.out);
                 }
             }
-            assert!(found == bytes[..found.len()], "round {round}, {of_blocks} blocks");
+            assert!(found == bytes[..found.len()], "round {round}, {of_segments} segments");
             assert_eq!(reader.finish(|| false).unwrap(), Some(blake3::hash(&bytes[..size])), "round {round}");
         }
     }
@@ -308,11 +307,11 @@ mod tests {
         file.set_len(3 << 20).unwrap();
         let source = SourceFile::of(file).unwrap();
         let mut reader = SourceReader::new(&source);
-        let mut blocks = reader.blocks(3 << 20, 1 << 20, |_: &mut Span, _| ()).unwrap();
+        let mut segments = reader.segments(3 << 20, 1 << 20, |_: &mut Span, _| ());
         source.file().set_len(1 << 20).unwrap();
         let error = loop {
-            match blocks.next() {
-                Ok(block) => reader.accept(&mut block.unwrap()),
+            match segments.next() {
+                Ok(segment) => reader.accept(&mut segment.unwrap()),
                 Err(error) => break error,
             }
         };

@@ -32,10 +32,12 @@ pub(super) struct Blocks {
     next_at: u64,
     /// So many blocks are taken line by line when one could not be taken: twice as many each time, unless as many could before.
     wait_blocks: u64,
+    /// Where the rows go of lines that go over from one block to the next.
+    joined_rows: Vec<u8>,
 }
 
-/// What became of the lines of a block.
-struct Taken {
+/// What became of the lines between the first and the last LF of a block.
+struct Middle {
     /// Where they lie in its buffer.
     range: Range<usize>,
     /// How often a line ends in them.
@@ -45,7 +47,15 @@ struct Taken {
 
 impl Blocks {
     pub(super) fn new(table: Table, quote: Option<u8>, are_numbered: bool) -> Self {
-        Self { table, quote, are_numbered, block_bytes: BLOCK_BYTES as u64, next_at: 0, wait_blocks: 1 }
+        Self {
+            table,
+            quote,
+            are_numbered,
+            block_bytes: BLOCK_BYTES as u64,
+            next_at: 0,
+            wait_blocks: 1,
+            joined_rows: Vec::new(),
+        }
     }
 
     /// Takes what can be taken this way. What ended the work, if it has ended.
@@ -64,22 +74,24 @@ impl Blocks {
             return Ok(None);
         }
         let (table, quote, are_numbered) = (self.table.clone(), self.quote, self.are_numbered);
-        let mut blocks = source.blocks(source.size(), self.block_bytes, move |span, rows| {
-            let lines = whole_lines(span, quote)?;
-            Some(Taken::new(&table, span, lines, rows, are_numbered))
-        })?;
-        while let Some(mut block) = blocks.next()? {
-            let Some(Taken { range, ends, lines: mut taken }) = block.out.take() else {
+        let mut segments = source.segments(source.size(), self.block_bytes, move |span, rows| {
+            let range = whole_lines(span, quote)?;
+            Some(Middle::new(&table, span, range, rows, are_numbered))
+        });
+        while let Some(mut block) = segments.next()? {
+            let Some(Middle { range, ends, lines: mut taken }) = block.out.take() else {
                 self.wait(begin, block.span.position);
                 break;
             };
             let buffer = &block.span.buffer;
             let joined = lines.cut_block(buffer.get(block.span.start..range.start).unwrap_or_default());
-            let mut joined = self.table.take_block(joined, Vec::new(), self.are_numbered);
+            let mut joined = self.table.take_block(joined, std::mem::take(&mut self.joined_rows), self.are_numbered);
             if let Some(bad) = joined.hand_on(loss, end, sink)? {
                 return Ok(Some(bad));
             }
-            if taken.bad.is_some() || (loss.is_none() && !taken.loss.is_none()) {
+            self.joined_rows = joined.rows;
+            let is_first_wrong = taken.bad.is_some() || (loss.is_none() && !taken.loss.is_none());
+            if is_first_wrong && self.are_numbered {
                 let buffer = buffer.get(range.clone()).unwrap_or_default().to_vec();
                 let again = Block { held: 0..buffer.len(), buffer, begin: lines.end(), ends_before: lines.ends_before };
                 taken = self.table.take_block(again, taken.rows, self.are_numbered);
@@ -89,7 +101,7 @@ impl Blocks {
             }
             let beginning = range.end..buffer.len();
             lines.go_on(&mut block, ends, beginning);
-            blocks.give_back(block.span, taken.rows);
+            segments.give_back(block.span, taken.rows);
         }
         Ok(None)
     }
@@ -106,7 +118,7 @@ impl Blocks {
     }
 }
 
-impl Taken {
+impl Middle {
     fn new(table: &Table, span: &mut Span, range: Range<usize>, rows: Vec<u8>, are_numbered: bool) -> Self {
         let begin = span.position + (range.start - span.start) as u64;
         let buffer = std::mem::take(&mut span.buffer);

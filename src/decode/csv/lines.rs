@@ -7,7 +7,7 @@ use memchr::{memchr, memchr_iter};
 
 use super::rejected;
 use crate::config::CsvOptions;
-use crate::decode::reader::Block as SourceBlock;
+use crate::decode::reader::Segment;
 use crate::decode::{DecodeError, SourceReader};
 
 /// Bytes that are read at a time.
@@ -72,6 +72,8 @@ pub(super) struct Lines<'a, 'b> {
     line_before: Option<u64>,
     /// Quotes of the line at hand before the buffer, modulo 2.
     is_quote_open: bool,
+    /// What is held begins within a comment.
+    is_in_comment: bool,
     text: Vec<u8>,
     ends: Vec<usize>,
     /// More may come behind the end of the source.
@@ -94,6 +96,15 @@ pub(super) struct Block {
     pub(super) begin: u64,
     /// Line ends before the buffer.
     pub(super) ends_before: u64,
+}
+
+/// What lies before a line, and the line.
+struct Lead<'a> {
+    /// How often a line ends in it.
+    ends: u64,
+    line: &'a [u8],
+    /// It is a comment up to the end, which goes on behind it.
+    is_in_comment: bool,
 }
 
 /// One line, taken apart.
@@ -167,6 +178,7 @@ impl<'a, 'b> Lines<'a, 'b> {
             line_at: 0,
             line_before: None,
             is_quote_open: false,
+            is_in_comment: false,
             text: vec![0; 4096],
             ends: vec![0; 64],
             goes_on: false,
@@ -183,6 +195,7 @@ impl<'a, 'b> Lines<'a, 'b> {
         self.line_start = self.end();
         self.line_before = None;
         self.is_quote_open = false;
+        self.is_in_comment = false;
         if let Some((start, fields)) = self.take_plain() {
             self.is_complete = true;
             return Ok(Some(Line {
@@ -216,7 +229,7 @@ impl<'a, 'b> Lines<'a, 'b> {
                     self.is_complete = read > 0;
                     // A comment that the end of the source cuts short is a line for csv-core, with one empty field.
                     let line = self.buffer.get(self.line_at..self.at).unwrap_or_default();
-                    if !self.is_complete && self.line_before.is_none() && self.lead(line).1.is_empty() {
+                    if !self.is_complete && self.line_before.is_none() && self.lead(line).line.is_empty() {
                         return Ok(None);
                     }
                     break;
@@ -327,7 +340,7 @@ impl<'a, 'b> Lines<'a, 'b> {
             return format!("line {}", self.number());
         }
         let line = self.buffer.get(self.line_at..self.at).unwrap_or_default();
-        let passed_over = if self.line_before.is_none() { line.len() - self.lead(line).1.len() } else { 0 };
+        let passed_over = if self.line_before.is_none() { line.len() - self.lead(line).line.len() } else { 0 };
         format!("the line at byte {}", self.line_start + passed_over as u64)
     }
 
@@ -340,15 +353,22 @@ impl<'a, 'b> Lines<'a, 'b> {
         let line = self.buffer.get(self.line_at..self.at).unwrap_or_default();
         // The end of a line that is CR alone shows only in what follows it.
         let is_bare = before.last() == Some(&b'\r') && line.first().is_some_and(|byte| *byte != b'\n');
-        self.ends_before + line_ends(before) + u64::from(is_bare) + 1 + self.lead(line).0
+        self.ends_before + line_ends(before) + u64::from(is_bare) + 1 + self.lead(line).ends
     }
 
-    /// Line ends of what was passed over before the line itself (the end of the one before it, empty lines, comments), and
-    /// the line.
-    fn lead<'c>(&self, mut line: &'c [u8]) -> (u64, &'c [u8]) {
-        let mut ends = 0;
+    /// What is passed over before the line itself (the end of the one before it, empty lines, comments), and the line.
+    fn lead<'c>(&self, mut line: &'c [u8]) -> Lead<'c> {
+        let (mut ends, mut is_in_comment) = (0, self.is_in_comment);
         loop {
             match line {
+                [first, ..] if is_in_comment || Some(*first) == self.comment => {
+                    // A comment goes on behind a CR.
+                    let end = line.iter().position(|byte| *byte == b'\n');
+                    is_in_comment = end.is_none();
+                    let (comment, rest) = line.split_at(end.unwrap_or(line.len()));
+                    ends += line_ends(comment);
+                    line = rest;
+                }
                 [b'\n', rest @ ..] => {
                     ends += 1;
                     line = rest;
@@ -357,23 +377,22 @@ impl<'a, 'b> Lines<'a, 'b> {
                     ends += u64::from(rest.first() != Some(&b'\n'));
                     line = rest;
                 }
-                [first, ..] if Some(*first) == self.comment => {
-                    // A comment goes on behind a CR.
-                    let Some(end) = line.iter().position(|byte| *byte == b'\n') else { return (ends, &[]) };
-                    let (comment, rest) = line.split_at(end);
-                    ends += line_ends(comment);
-                    line = rest;
-                }
-                _ => return (ends, line),
+                _ => return Lead { ends, line, is_in_comment },
             }
         }
     }
 
     fn refill(&mut self) -> Result<(), DecodeError> {
         self.is_quote_open = self.ends_in_quotes();
-        let line = self.buffer.get(self.line_at..self.held).unwrap_or_default();
-        if self.line_before.is_none() && !self.lead(line).1.is_empty() {
-            self.line_before = Some(self.number());
+        if self.line_before.is_none() {
+            let held = self.buffer.get(self.line_at..self.held).unwrap_or_default();
+            let Lead { line, is_in_comment, .. } = self.lead(held);
+            let (is_line, passed_over) = (!line.is_empty(), held.len() - line.len());
+            if is_line {
+                self.line_before = Some(self.number());
+            }
+            self.line_start += passed_over as u64;
+            self.is_in_comment = is_in_comment;
         }
         self.let_go_of_lines();
         self.fill()
@@ -398,6 +417,11 @@ impl<'a, 'b> Lines<'a, 'b> {
         self.source.as_deref()
     }
 
+    /// Bytes that were read and not taken.
+    pub(super) fn left(&self) -> usize {
+        self.held - self.at
+    }
+
     /// Whether there are quotes in what was read and not taken.
     pub(super) fn hold_quotes(&self) -> bool {
         let held = self.buffer.get(self.at..self.held).unwrap_or_default();
@@ -419,7 +443,7 @@ impl<'a, 'b> Lines<'a, 'b> {
 
     /// Goes on behind a block of the source: behind its lines, which were taken elsewhere and have so many ends, and the
     /// beginning of another one.
-    pub(super) fn go_on<Out>(&mut self, block: &mut SourceBlock<Out>, ends: u64, beginning: Range<usize>) {
+    pub(super) fn go_on<Out>(&mut self, block: &mut Segment<Out>, ends: u64, beginning: Range<usize>) {
         if let Some(source) = &mut self.source {
             source.accept(block);
         }
@@ -449,7 +473,7 @@ impl<'a, 'b> Lines<'a, 'b> {
     fn ends_in_quotes(&self) -> bool {
         let Some(quote) = self.quote else { return false };
         let line = self.buffer.get(self.line_at..self.held).unwrap_or_default();
-        let line = if self.line_before.is_none() { self.lead(line).1 } else { line };
+        let line = if self.line_before.is_none() { self.lead(line).line } else { line };
         let is_odd = line.iter().filter(|byte| **byte == quote).count() % 2 == 1;
         if self.is_quote_open {
             return !is_odd;

@@ -184,14 +184,16 @@ impl Table {
         let row_bytes = self.texts.row_bytes();
         let (mut filled, mut loss, mut end) = (0, Loss::default(), None);
         loop {
-            let wanted = filled + BLOCK_ROWS * row_bytes;
+            // A line has a byte at least for each of its fields: the one behind it.
+            let count = BLOCK_ROWS.min(lines.left() / table.width.unwrap_or(1).max(1) + 1);
+            let wanted = filled + count * row_bytes;
             if rows.len() < wanted {
                 rows.resize(wanted, 0);
             }
             let taken = table.fill(&mut lines, rows.get_mut(filled..wanted).unwrap_or_default(), &mut loss);
             filled += taken.rows * row_bytes;
             end = taken.end.or(end);
-            if taken.rows < BLOCK_ROWS {
+            if taken.rows < count {
                 return TakenBlock { rows, filled, row_bytes, end, bad: taken.bad, loss, buffer: lines.into_buffer() };
             }
         }

@@ -5,14 +5,13 @@
 //! (see `jpeg_end`), the `IEND` chunk of PNG, the trailer of GIF, the size in the header of WebP, the directory of ICO.
 //! Animations could otherwise lose frames unnoticed. The decoders of all other formats fail where pixels are missing;
 //! what may lack there unnoticed is what stands behind the pixels (a TGA footer), and the last digit of the last number
-//! of a PNM written in digits, which nothing tells from a shorter number. Of TIFF and EXR it is checked what their headers
-//! claim (see `claims`).
+//! of a PNM written in digits, which nothing tells from a shorter number. Of some it is checked what their headers claim (see `claims`).
 //!
 //! Sources: PNG (Third Edition) 5.3, 11.2.5, 11.3.3; GIF89a 15 to 27; the WebP container specification.
 
 use image::ImageFormat;
 
-use super::claims;
+use super::claims::{self, WebpChunk};
 use super::jpeg_end::{self, JpegOutline};
 use super::jpeg_frame::PlainJpeg;
 use super::open::name;
@@ -24,7 +23,7 @@ pub(super) struct Outline<'a> {
     /// The EXIF block. Found here it is also found behind the pixels of a PNG, and without another reading of the
     /// header of a JPEG.
     pub exif: Option<&'a [u8]>,
-    /// Width and height, where the decoder would refuse large ones without naming them.
+    /// Width and height, where the decoder would refuse large ones without naming them, or takes memory for more than it tells.
     pub size: Option<(u32, u32)>,
     /// Whether the decoder has to be asked for the orientation: in formats that are not walked for it here.
     pub ask_decoder: bool,
@@ -46,7 +45,10 @@ pub(super) fn check(format: ImageFormat, bytes: &[u8]) -> Result<Outline<'_>, Re
         }
         ImageFormat::Png => walk_png(bytes),
         ImageFormat::Gif => walk_gif(bytes).map(|()| asking),
-        ImageFormat::WebP => walk_webp(bytes),
+        ImageFormat::WebP => {
+            claims::check_webp(bytes)?;
+            walk_webp(bytes)
+        }
         ImageFormat::Ico => check_ico(bytes).map(|()| asking),
         ImageFormat::Tiff => claims::check_tiff(bytes).map(|()| asking),
         ImageFormat::OpenExr => {
@@ -131,9 +133,7 @@ fn walk_gif(bytes: &[u8]) -> Result<(), Rejection> {
 const WEBP_CHUNKS: [[u8; 4]; 9] =
     [*b"VP8 ", *b"VP8L", *b"VP8X", *b"ALPH", *b"ANIM", *b"ANMF", *b"ICCP", *b"EXIF", *b"XMP "];
 
-/// The header says how many bytes follow its first eight: chunk after chunk of a name, the length of what follows (four bytes,
-/// little-endian) and that, to an even number of bytes. The decoder would take memory for what a length claims, or the size of
-/// a lossy frame, before it finds that there is no such thing.
+/// The header says how many bytes follow its first eight: chunk after chunk. The decoder would take memory for what a length claims.
 fn walk_webp(bytes: &[u8]) -> Result<Outline<'_>, Rejection> {
     let announced =
         bytes.get(4..).and_then(|size| size.first_chunk()).map(|size| u64::from(u32::from_le_bytes(*size)) + 8);
@@ -143,65 +143,22 @@ fn walk_webp(bytes: &[u8]) -> Result<Outline<'_>, Rejection> {
         None => return Err(cut_short(ImageFormat::WebP, bytes, "within its header")),
     };
     let mut outline = Outline::default();
-    let (mut position, mut canvas) = (12, None);
-    while let Some((name, length)) = webp_chunk(whole, position) {
-        let data = bytes.get(position as usize + 8..).and_then(|data| data.get(..length as usize));
-        let is_known = WEBP_CHUNKS.contains(&name);
-        position += 8 + length.next_multiple_of(2);
-        let Some(data) = data else {
+    let mut position = 12;
+    while let Some(WebpChunk { name, length, begin }) = claims::webp_chunk(whole, position) {
+        match bytes.get(begin..).and_then(|data| data.get(..length)) {
+            Some(data) if name == *b"EXIF" => outline.exif = outline.exif.or(Some(data)),
+            Some(_) => {}
+            None if WEBP_CHUNKS.contains(&name) => {
+                let chunk = name.escape_ascii();
+                let missing = format!("within its chunk \"{chunk}\", which claims {length}");
+                return Err(cut_short(ImageFormat::WebP, bytes, &missing));
+            }
             // What is no chunk that a decoder looks at is no harm, whatever it claims.
-            if !is_known {
-                break;
-            }
-            let chunk = name.escape_ascii();
-            let missing = format!("within its chunk \"{chunk}\", which claims {length}");
-            return Err(cut_short(ImageFormat::WebP, bytes, &missing));
-        };
-        match &name {
-            b"EXIF" => outline.exif = outline.exif.or(Some(data)),
-            b"VP8X" => canvas = canvas.or(canvas_size(data)),
-            b"VP8 " => check_webp_frame(canvas, data)?,
-            b"ANMF" => {
-                // Its place, size and time, then at most a chunk of opacities and one of colours.
-                let mut at = 16;
-                while let Some((name, length)) = webp_chunk(data, at) {
-                    if name == *b"VP8 " {
-                        check_webp_frame(canvas, data.get(at as usize + 8..).unwrap_or_default())?;
-                    }
-                    at += 8 + length.next_multiple_of(2);
-                }
-            }
-            _ => {}
+            None => break,
         }
+        position = begin + length.next_multiple_of(2);
     }
     Ok(outline)
-}
-
-/// The name of the chunk that begins there, and the length that it claims.
-fn webp_chunk(bytes: &[u8], position: u64) -> Option<([u8; 4], u64)> {
-    let [n0, n1, n2, n3, l0, l1, l2, l3] = *bytes.get(usize::try_from(position).ok()?..)?.first_chunk()?;
-    Some(([n0, n1, n2, n3], u64::from(u32::from_le_bytes([l0, l1, l2, l3]))))
-}
-
-/// Width and height of the whole image, of which every frame is a part: less one, in three bytes each, behind four of flags.
-fn canvas_size(extended: &[u8]) -> Option<[u32; 2]> {
-    let [w0, w1, w2, h0, h1, h2] = *extended.get(4..)?.first_chunk()?;
-    Some([u32::from_le_bytes([w0, w1, w2, 0]) + 1, u32::from_le_bytes([h0, h1, h2, 0]) + 1])
-}
-
-/// The size of a lossy frame: 14 bits each, behind three bytes of flags and three that are the same in all (RFC 6386, 9.1).
-fn check_webp_frame(canvas: Option<[u32; 2]>, data: &[u8]) -> Result<(), Rejection> {
-    let Some([w0, w1, h0, h1]) = data.get(6..).and_then(|size| size.first_chunk()) else { return Ok(()) };
-    let [width, height] = [[*w0, *w1], [*h0, *h1]].map(|size| u32::from(u16::from_le_bytes(size) & 0x3FFF));
-    match canvas {
-        Some([canvas_width, canvas_height]) if width > canvas_width || height > canvas_height => {
-            Err(Rejection::new(format!(
-                "WebP: there is a frame of {width} x {height} pixels in an image of {canvas_width} x {canvas_height}: the \
-                 file is damaged"
-            )))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The directory says where each image lies: the last eight of its sixteen bytes are length and place.
@@ -304,26 +261,6 @@ mod tests {
             check(ImageFormat::WebP, &with_exif(5)).unwrap_err().reason,
             "the WebP ends after 34 bytes within its chunk \"EXIF\", which claims 5: it was cut short"
         );
-    }
-
-    #[test]
-    fn a_frame_of_a_webp_is_no_larger_than_the_image() {
-        let frame = |width: u8| [&b"VP8 \x0a\0\0\0\0\0\0\x9d\x01\x2a"[..], &[width, 0x40, 3, 0]].concat();
-        let with = |width: u8, is_animated: bool| {
-            let frame = match is_animated {
-                true => [&b"ANMF\x2a\0\0\0"[..], &[0; 16], b"ALPH\0\0\0\0", &frame(width)].concat(),
-                false => frame(width),
-            };
-            let chunks = [&b"WEBPVP8X\x0a\0\0\0\0\0\0\0\x03\0\0\x02\0\0junk\x01\0\0\0xx"[..], &frame].concat();
-            [&b"RIFF"[..], &(chunks.len() as u32).to_le_bytes(), &chunks].concat()
-        };
-        for is_animated in [false, true] {
-            assert!(check(ImageFormat::WebP, &with(4, is_animated)).is_ok());
-            assert_eq!(
-                check(ImageFormat::WebP, &with(5, is_animated)).unwrap_err().reason,
-                "WebP: there is a frame of 5 x 3 pixels in an image of 4 x 3: the file is damaged"
-            );
-        }
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Frames of animations, for those who choose among them: videos.
 
+use image::ImageFormat;
 use image::metadata::Orientation;
 
 use super::orient::Turn;
 use super::pixels::Raster;
-use super::{Limits, animation, ending, open};
+use super::{Limits, animation, claims, ending, open};
 use crate::decode::{DecodeError, Rejection};
 
 /// One composed frame: the whole picture, as a viewer shows it.
@@ -30,6 +31,9 @@ pub fn animation_frames(
 ) -> Result<(), DecodeError> {
     let limits = Limits::default();
     let format = open::identify(bytes, None)?;
+    if format == ImageFormat::WebP {
+        claims::check_webp(bytes)?;
+    }
     let outline = match ending::check(format, bytes) {
         Ok(outline) => Some(outline),
         Err(_) if may_be_cut => None,

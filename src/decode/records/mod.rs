@@ -141,11 +141,11 @@ impl RecordsDecoder {
             let branches = (has_tree && bad.is_none()).then(|| Branches::of(&rows, offset));
             Converted { good, bad, rows, branches }
         };
-        let mut blocks = reader.blocks(begin + records * length as u64, (of_block * length) as u64, work)?;
-        while let Some(mut block) = blocks.next()? {
+        let mut segments = reader.segments(begin + records * length as u64, (of_block * length) as u64, work);
+        while let Some(mut segment) = segments.next()? {
             let begin = reader.position();
-            reader.accept(&mut block);
-            let Converted { good, bad, rows, branches } = block.out;
+            reader.accept(&mut segment);
+            let Converted { good, bad, rows, branches } = segment.out;
             if let (Some(tree), Some(branches)) = (&mut tree, branches) {
                 tree.add(branches);
             }
@@ -154,7 +154,7 @@ impl RecordsDecoder {
                 let place = begin + (good * length) as u64;
                 return Ok((place, Some(rejected(format!("the record at byte {place}: {}", bad.text)))));
             }
-            blocks.give_back(block.span, rows);
+            segments.give_back(segment.span, rows);
         }
         if let Some(checksum) = tree.and_then(Tree::finish) {
             sink.checksum(checksum);

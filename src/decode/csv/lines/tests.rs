@@ -5,7 +5,7 @@ use crate::config::{OnError, TimeFormat};
 use crate::decode::SourceFile;
 
 /// Texts that are short of everything but what matters, in all mixtures. The reader that takes every line the slow way is
-/// the reference; the buffer is longer than all of them.
+/// the reference.
 #[test]
 fn plain_lines_are_those_of_the_reader() {
     let mut state = 7_u64;
@@ -26,19 +26,26 @@ fn plain_lines_are_those_of_the_reader() {
         let source = SourceFile::of(file).unwrap();
         let mut reader = SourceReader::at(&source, 0);
         let mut lines = Lines::new(&mut reader, &options, false);
+        lines.are_numbered = false;
+        // Lines go over the ends of short buffers. A mark and what follows it are in one, as csv-core wants them.
+        let buffer_bytes = if round % 5 < 3 { BUFFER_BYTES } else { 4 + random(12) as usize };
+        lines.buffer_bytes = buffer_bytes;
         let mut found: Vec<Vec<Vec<u8>>> = Vec::new();
-        let mut numbers = Vec::new();
+        let mut names = Vec::new();
         while let Ok(Some(line)) = lines.next() {
             plain += usize::from(line.gap == 1);
             found.push(line.fields().map(<[u8]>::to_vec).collect());
-            numbers.push(lines.number());
+            names.push((lines.number(), lines.name()));
         }
         let (expected, starts) = by_the_reader(&options, &text);
         let text = String::from_utf8(text).unwrap();
         // A quote that is never closed ends the lines early, with an error.
         assert_eq!(found, expected[..found.len()], "{text:?}");
-        assert!(found.len() == expected.len() || quote.is_some(), "{text:?}");
-        assert_eq!(numbers, starts[..found.len()], "{text:?}");
+        assert!(
+            found.len() == expected.len() || quote.is_some(),
+            "{text:?}, buffers of {buffer_bytes}: {found:?} {expected:?}"
+        );
+        assert_eq!(names, starts[..found.len()], "{text:?}, buffers of {buffer_bytes}");
     }
     assert!(plain > 1500, "{plain}");
 }
@@ -58,8 +65,11 @@ fn options(quote: Option<u8>, comment: Option<u8>) -> CsvOptions {
     }
 }
 
-/// All lines, and the number of each.
-fn by_the_reader(options: &CsvOptions, mut text: &[u8]) -> (Vec<Vec<Vec<u8>>>, Vec<u64>) {
+/// The number of a line, and its name by its place.
+type Start = (u64, String);
+
+/// All lines, and where they begin.
+fn by_the_reader(options: &CsvOptions, mut text: &[u8]) -> (Vec<Vec<Vec<u8>>>, Vec<Start>) {
     let mut builder = ReaderBuilder::new();
     builder.delimiter(options.delimiter).comment(options.comment);
     builder.quoting(options.quote.is_some());
@@ -94,7 +104,7 @@ fn by_the_reader(options: &CsvOptions, mut text: &[u8]) -> (Vec<Vec<Vec<u8>>>, V
         ends_before += (counted..begin).filter(is_end).count() as u64;
         counted = begin;
         lines.push(starts.iter().zip(&ends).map(|(start, end)| bytes[*start..*end].to_vec()).collect());
-        numbers.push(1 + ends_before);
+        numbers.push((1 + ends_before, format!("the line at byte {begin}")));
     }
 }
 
