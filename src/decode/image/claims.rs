@@ -185,10 +185,15 @@ pub(super) fn check_webp(bytes: &[u8]) -> Result<(), Rejection> {
     // one to the next, the library does not step to an even number.
     let mut position = first_frame.unwrap_or(bytes.len());
     while let Some(frame) = webp_chunk(bytes, position).filter(|chunk| chunk.name == *b"ANMF") {
-        let first = webp_chunk(bytes, frame.begin + 16);
-        let second = first.as_ref().and_then(|first| webp_chunk(bytes, first.begin + first.length.next_multiple_of(2)));
-        for chunk in [first, second].into_iter().flatten().filter(|chunk| chunk.name == *b"VP8 ") {
-            check_webp_frame(canvas, bytes, chunk.begin)?;
+        let mut colours = webp_chunk(bytes, frame.begin + 16);
+        let mut is_lossy = colours.as_ref().is_some_and(|first| first.name == *b"VP8 ");
+        if let Some(opacities) = colours.as_ref().filter(|first| first.name == *b"ALPH") {
+            // Whatever the name of what follows, the library takes it for a lossy frame.
+            colours = webp_chunk(bytes, opacities.begin + opacities.length.next_multiple_of(2));
+            is_lossy = true;
+        }
+        if let Some(colours) = colours.filter(|_| is_lossy) {
+            check_webp_frame(canvas, bytes, colours.begin)?;
         }
         position = frame.begin + frame.length;
     }
