@@ -25,8 +25,6 @@ const WAIT_BLOCKS_MAX: u64 = 256;
 /// See the module documentation.
 pub(super) struct Blocks {
     table: Table,
-    quote: Option<u8>,
-    are_numbered: bool,
     block_bytes: u64,
     /// It is not tried before here: bytes from the source's start.
     next_at: u64,
@@ -46,16 +44,8 @@ struct Middle {
 }
 
 impl Blocks {
-    pub(super) fn new(table: Table, quote: Option<u8>, are_numbered: bool) -> Self {
-        Self {
-            table,
-            quote,
-            are_numbered,
-            block_bytes: BLOCK_BYTES as u64,
-            next_at: 0,
-            wait_blocks: 1,
-            joined_rows: Vec::new(),
-        }
+    pub(super) fn new(table: Table) -> Self {
+        Self { table, block_bytes: BLOCK_BYTES as u64, next_at: 0, wait_blocks: 1, joined_rows: Vec::new() }
     }
 
     /// Takes what can be taken this way. What ended the work, if it has ended.
@@ -73,9 +63,9 @@ impl Blocks {
         if lines.hold_quotes() {
             return Ok(None);
         }
-        let (table, quote, are_numbered) = (self.table.clone(), self.quote, self.are_numbered);
+        let (table, are_numbered) = (self.table.clone(), lines.are_numbered);
         let mut segments = source.segments(source.size(), self.block_bytes, move |span, rows| {
-            let range = whole_lines(span, quote)?;
+            let range = whole_lines(span, table.quote())?;
             Some(Middle::new(&table, span, range, rows, are_numbered))
         });
         while let Some(mut block) = segments.next()? {
@@ -85,16 +75,16 @@ impl Blocks {
             };
             let buffer = &block.span.buffer;
             let joined = lines.cut_block(buffer.get(block.span.start..range.start).unwrap_or_default());
-            let mut joined = self.table.take_block(joined, std::mem::take(&mut self.joined_rows), self.are_numbered);
+            let mut joined = self.table.take_block(joined, std::mem::take(&mut self.joined_rows), are_numbered);
             if let Some(bad) = joined.hand_on(loss, end, sink)? {
                 return Ok(Some(bad));
             }
             self.joined_rows = joined.rows;
             let is_first_wrong = taken.bad.is_some() || (loss.is_none() && !taken.loss.is_none());
-            if is_first_wrong && self.are_numbered {
+            if is_first_wrong && are_numbered {
                 let buffer = buffer.get(range.clone()).unwrap_or_default().to_vec();
                 let again = Block { held: 0..buffer.len(), buffer, begin: lines.end(), ends_before: lines.ends_before };
-                taken = self.table.take_block(again, taken.rows, self.are_numbered);
+                taken = self.table.take_block(again, taken.rows, are_numbered);
             }
             if let Some(bad) = taken.hand_on(loss, end, sink)? {
                 return Ok(Some(bad));

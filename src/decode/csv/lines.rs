@@ -459,9 +459,10 @@ impl<'a, 'b> Lines<'a, 'b> {
     /// it: what comes next tells whether a line ends there.
     fn let_go_of_lines(&mut self) {
         let taken = self.buffer.get(..self.at).unwrap_or_default();
-        let kept = usize::from(self.at == self.held && taken.last() == Some(&b'\r'));
         let next = self.buffer.get(self.at..self.held).and_then(<[u8]>::first);
-        let is_bare = taken.last() == Some(&b'\r') && next.is_some_and(|byte| *byte != b'\n');
+        let ended_by_cr = taken.last() == Some(&b'\r');
+        let kept = usize::from(ended_by_cr && next.is_none());
+        let is_bare = ended_by_cr && next.is_some_and(|byte| *byte != b'\n');
         self.ends_before += line_ends(taken) + u64::from(is_bare);
         let from = self.at - kept;
         self.buffer.copy_within(from..self.held, 0);

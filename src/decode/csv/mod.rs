@@ -94,8 +94,7 @@ impl CsvDecoder {
         let mut blocks = None;
         let bad = loop {
             if table.takes_blocks() {
-                let blocks =
-                    blocks.get_or_insert_with(|| Blocks::new(table.clone(), self.options.quote, lines.are_numbered));
+                let blocks = blocks.get_or_insert_with(|| Blocks::new(table.clone()));
                 if let Some(bad) = blocks.take(lines, &mut loss, &mut end, sink)? {
                     break Some(bad);
                 }

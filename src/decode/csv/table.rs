@@ -110,6 +110,10 @@ impl Table {
         Self { fields: None, ..self }
     }
 
+    pub(super) fn quote(&self) -> Option<u8> {
+        self.options.quote
+    }
+
     /// Whether lines can be taken in blocks: not before it is known what a line is, nor where the rows of a block could be many
     /// times as long as its lines.
     pub(super) fn takes_blocks(&self) -> bool {

@@ -64,8 +64,7 @@ fn taken(text: &[u8], options: &CsvOptions, table: &Table, block_bytes: Option<u
     lines.buffer_bytes = 700;
     let (mut table, mut rows, mut loss, mut end, mut of_blocks) =
         (table.clone(), Rows::default(), Loss::default(), 0, 0);
-    let mut blocks = block_bytes
-        .map(|block_bytes| Blocks { block_bytes, ..Blocks::new(table.clone(), options.quote, lines.are_numbered) });
+    let mut blocks = block_bytes.map(|block_bytes| Blocks { block_bytes, ..Blocks::new(table.clone()) });
     let mut places = vec![0; 16 * 16];
     let bad = loop {
         // Not before the first line, as a mark may stand before it.
