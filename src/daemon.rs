@@ -24,7 +24,7 @@ use crate::lane::Lane;
 use crate::ledger::SqliteLedgers;
 use crate::pulse::{self, Pulses};
 use crate::recovery::{self, OpenError};
-use crate::storage::{Disk, RealDisk, lease};
+use crate::storage::{Disk, RealDisk, last_words, lease};
 use crate::writer::{First, Opener, Opening, Writer};
 
 /// Sources in flight, for all datasets together, whatever their size.
@@ -80,6 +80,7 @@ pub struct Outcome {
 /// nothing, and the others go on; if there are none, that is an error.
 pub fn start(config: &Config, mode: Mode) -> Result<Running, StartError> {
     lease::ignore_lease_breaks();
+    last_words::listen();
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let mut datasets = Vec::new();
     let mut failure = None;

@@ -15,6 +15,7 @@ use crate::config::Dataset;
 use crate::decode::{Decoder, RowBlock, RunningHashes, rows_of_each_source};
 use crate::ledger::Entry;
 use crate::source::{Candidate, Hash, Identity, NotFinished, PartRead, Place};
+use crate::suspects::Suspects;
 pub use crate::tally::{Stage, Tally};
 
 /// Row buffers that are kept for reuse, per dataset.
@@ -39,6 +40,8 @@ pub struct Lane {
     pub buffers: Buffers,
     /// Of logs that are followed.
     pub running: RunningHashes,
+    /// Sources that ended the program before.
+    pub suspects: Suspects,
     pub tally: Tally,
     /// When it was made.
     pub started: SystemTime,
@@ -177,6 +180,7 @@ impl Lane {
     pub fn new(index: usize, options: Arc<Dataset>, share_bytes: usize, spare_bytes: u64) -> Self {
         let options_row_bytes = options.row.row_bytes().max(1) as u64;
         let decoder = Decoder::new(&options);
+        let suspects = Suspects::of(&options.name, &options.output);
         Self {
             index,
             options,
@@ -188,6 +192,7 @@ impl Lane {
             turn: Turn::default(),
             buffers: Buffers::new(spare_bytes / options_row_bytes),
             running: RunningHashes::default(),
+            suspects,
             tally: Tally::default(),
             started: SystemTime::now(),
         }

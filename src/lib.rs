@@ -33,6 +33,8 @@ pub mod recovery;
 pub mod source;
 pub mod storage;
 #[cfg(feature = "program")]
+pub mod suspects;
+#[cfg(feature = "program")]
 pub mod tally;
 #[cfg(feature = "program")]
 pub mod writer;

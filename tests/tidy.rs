@@ -15,8 +15,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("source", &["storage"]),
     ("config", &["npy", "source", "decode"]), // of `decode` only the lists of extensions
     ("ledger", &["source", "config"]),
-    ("decode", &["config", "source", "storage", "lane", "npy", "pulse"]),
-    ("lane", &["config", "decode", "ledger", "source", "tally"]),
+    ("suspects", &["source", "storage"]),
+    ("decode", &["config", "source", "storage", "suspects", "lane", "npy", "pulse"]),
+    ("lane", &["config", "decode", "ledger", "source", "suspects", "tally"]),
     ("writer", &["config", "decode", "lane", "ledger", "npy", "pulse", "source", "storage", "tally"]),
     ("recovery", &["config", "ledger", "npy", "source", "storage", "writer"]),
     ("intake", &["config", "lane", "ledger", "pulse", "source", "storage", "tally", "writer"]),

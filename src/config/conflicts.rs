@@ -10,7 +10,7 @@ use super::paths::beside;
 use super::world::{Disposal, Watch};
 
 /// What stands beside an output. A column that is off today may be on tomorrow, so all of them are reserved.
-const BESIDE: [&str; 9] = [
+const BESIDE: [&str; 10] = [
     "source.npy",
     "index.npy",
     "time.npy",
@@ -20,6 +20,7 @@ const BESIDE: [&str; 9] = [
     "ledger.db",
     "ledger.db-wal",
     "ledger.db-shm",
+    "suspects",
 ];
 
 /// Reports every conflict within and between the datasets.

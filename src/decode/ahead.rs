@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use super::resting;
+use crate::storage::last_words::{self, LastWords};
 
 /// Blocks that are given away at a time, at most.
 const BLOCKS_MAX: usize = 8;
@@ -23,6 +24,8 @@ pub(super) struct Ahead<In, Out> {
 
 struct Shared<In, Out> {
     work: Box<dyn Fn(In) -> Out + Send + Sync>,
+    /// If a block ends the program, it is the source that did it, wherever that happens.
+    words: Option<Arc<LastWords>>,
     state: Mutex<State<In, Out>>,
     changed: Condvar,
 }
@@ -42,7 +45,12 @@ enum Block<In, Out> {
 impl<In: Send + 'static, Out: Send + 'static> Ahead<In, Out> {
     pub(super) fn new(work: impl Fn(In) -> Out + Send + Sync + 'static) -> Self {
         let state = State { blocks: VecDeque::new(), first: 0 };
-        let shared = Shared { work: Box::new(work), state: Mutex::new(state), changed: Condvar::new() };
+        let shared = Shared {
+            work: Box::new(work),
+            words: last_words::current(),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        };
         // One is worked on by each thread while the next is read.
         let blocks_max = (rayon::current_num_threads() + 1).min(BLOCKS_MAX);
         Self { shared: Arc::new(shared), blocks_max }
@@ -116,7 +124,7 @@ impl<In, Out> Shared<In, Out> {
         drop(state);
         let Block::Waits(input) = block else { return false };
         // A panic is that of the source, wherever it happens.
-        let done = catch_unwind(AssertUnwindSafe(|| (self.work)(input)));
+        let done = last_words::during(self.words.as_ref(), || catch_unwind(AssertUnwindSafe(|| (self.work)(input))));
         let mut state = self.lock();
         // Where the source was given up meanwhile, it is not there any more.
         let place = number.checked_sub(state.first).and_then(|place| usize::try_from(place).ok());

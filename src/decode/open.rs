@@ -155,7 +155,8 @@ impl SourceFile {
         let size = usize::try_from(self.identity.size)
             .map_err(|_| OpenFailure::Unreadable(io::Error::from(io::ErrorKind::FileTooLarge)))?;
         buffer.clear();
-        buffer.reserve(size + 1);
+        let is_short = |_| OpenFailure::Unreadable(io::Error::from(io::ErrorKind::OutOfMemory));
+        buffer.try_reserve(size + 1).map_err(is_short)?;
         // One byte more than expected shows a file that grows.
         let limit = self.identity.size + 1;
         self.file().take(limit).read_to_end(buffer).map_err(OpenFailure::Unreadable)?;

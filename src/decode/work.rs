@@ -14,6 +14,8 @@ use super::{About, DecodeError, Decoder, SOURCE_BYTES_MAX, log};
 use crate::lane::{Finished, Lane, Outcome, Stage, ToWriter};
 use crate::pulse;
 use crate::source::{Candidate, Hash};
+use crate::storage::last_words;
+use crate::suspects::TIMES_MAX;
 
 /// A worker keeps its read buffer for the next source up to this size.
 const KEPT_BUFFER_BYTES_MAX: usize = 16 << 20;
@@ -32,6 +34,9 @@ pub fn work(lane: &Lane, candidate: Candidate, to_writer: &Sender<ToWriter>) {
             Outcome::Rejected { reason: format!("the decoder failed on it: {}", panic_text(&*panic)), hash: None }
         })
     };
+    if matches!(outcome, Outcome::Rows { .. } | Outcome::Unchanged { .. } | Outcome::Rejected { .. }) {
+        lane.suspects.forget(candidate.identity);
+    }
     let message = ToWriter::Finished {
         lane: lane.index,
         finished: Box::new(Finished { candidate, outcome, decoded: Instant::now() }),
@@ -49,7 +54,16 @@ fn take(lane: &Lane, candidate: &Candidate, to_writer: &Sender<ToWriter>) -> Out
         SourceFile::open(root, &candidate.place.below, candidate.identity, candidate.writer_was_seen)
             .and_then(|source| source.with(lane.options.watch.hard_links))
     };
-    let taken = match &lane.decoder {
+    let times = lane.suspects.times(candidate.identity);
+    if times >= TIMES_MAX {
+        return open()
+            .and_then(|source| suspected(lane, candidate, &source, times))
+            .unwrap_or_else(|failure| failed(candidate, failure));
+    }
+    // A log that is followed is another one with each line, and what reads it is ours.
+    let is_followed = candidate.follow.is_some();
+    let words = if is_followed { None } else { lane.suspects.last_words(&path, candidate.identity) };
+    let taken = last_words::during(words.as_ref(), || match &lane.decoder {
         Decoder::Whole(decoder) => open()
             .and_then(|source| whole(lane, candidate, &source, rows, |bytes, rows| decoder.decode(bytes, about, rows))),
         Decoder::Stream(decoder) => open().and_then(|source| {
@@ -59,8 +73,24 @@ fn take(lane: &Lane, candidate: &Candidate, to_writer: &Sender<ToWriter>) -> Out
             open().and_then(|source| file(lane, candidate, &source, rows, |rows| decoder.decode(&source, about, rows)))
         }
         Decoder::Log(decoder) => log::follow(lane, candidate, &**decoder, about, rows),
-    };
+    });
     taken.unwrap_or_else(|failure| failed(candidate, failure))
+}
+
+/// Not decoded again: it ended the program so many times.
+fn suspected(lane: &Lane, candidate: &Candidate, source: &SourceFile, times: usize) -> Result<Outcome, OpenFailure> {
+    let hash = SourceReader::new(source).finish(|| lane.is_interrupted())?;
+    Ok(match hash {
+        None => Outcome::Interrupted,
+        Some(hash) if candidate.known_hash == Some(hash) => Outcome::Unchanged { hash },
+        Some(_) => Outcome::Rejected {
+            reason: format!(
+                "the program ended {times} times while it decoded it, by a fault of the decoder or for want of memory: \
+                 convert it with another program, or give it another chance with `npy-ingest retry`"
+            ),
+            hash,
+        },
+    })
 }
 
 /// All bytes in memory, hashed before they are decoded.

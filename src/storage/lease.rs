@@ -4,7 +4,7 @@
 //! writing, and refuses it with `EAGAIN` otherwise. The lease is given back at once: only the answer is of interest.
 //! Asking needs the file to be ours or `CAP_LEASE`, and a filesystem that knows leases; without them there is no answer.
 
-// The calls below are the only unsafe code of the crate: rustix has no leases.
+// rustix has no leases.
 #![allow(unsafe_code)]
 
 use std::fs::File;

@@ -12,6 +12,7 @@
 //! * One write within an aligned block of 16 bytes is seen by readers in two halves of eight bytes at worst, each whole.
 
 mod holder;
+pub mod last_words;
 pub mod lease;
 mod mapped_block;
 mod real;
