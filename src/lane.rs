@@ -40,7 +40,7 @@ pub struct Lane {
     pub buffers: Buffers,
     /// Of logs that are followed.
     pub running: RunningHashes,
-    /// Sources that ended the program before.
+    /// Sources that ended the program before; read when the dataset is opened.
     pub suspects: Suspects,
     pub tally: Tally,
     /// When it was made.
@@ -180,7 +180,7 @@ impl Lane {
     pub fn new(index: usize, options: Arc<Dataset>, share_bytes: usize, spare_bytes: u64) -> Self {
         let options_row_bytes = options.row.row_bytes().max(1) as u64;
         let decoder = Decoder::new(&options);
-        let suspects = Suspects::of(&options.name, &options.output);
+        let suspects = Suspects::new(&options.output);
         Self {
             index,
             options,

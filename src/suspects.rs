@@ -1,9 +1,9 @@
 //! Sources whose decoding ended the whole program: a file beside the output keeps them, so that the next start knows.
 //!
 //! Every decode announces its source as what its thread would leave behind ([`crate::storage::last_words`]): one line in
-//! `frames.suspects`. A source that stands there once is tried again, for it may have been a shortage of memory that others
-//! caused. One that stands there [`TIMES_MAX`] times is rejected, with a reason, so that the others go on. Who was decoded
-//! after all, or is rejected, is taken out; the file is there only as long as somebody stands in it.
+//! `frames.suspects`. A source that stands there once is tried again, and alone, for it may have been a shortage of memory that
+//! others caused (`intake`). One that stands there [`TIMES_MAX`] times is rejected, with a reason, so that the others go on. Who
+//! is in the ledger after all is taken out; the file is there only as long as somebody stands in it.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::source::Identity;
+use crate::storage::FileStatus;
 use crate::storage::last_words::{self, LastWords};
 
 /// Who ended the program so many times is rejected.
@@ -47,43 +48,70 @@ impl Suspect {
     fn identity(&self) -> Identity {
         Identity { size: self.size, mtime_ns: self.mtime_ns, inode: self.inode }
     }
+
+    /// Whether its file was removed or replaced. One whose folder is not there, such as a network folder that comes later, may
+    /// come back.
+    fn is_gone(&self) -> bool {
+        let path = Path::new(&self.source);
+        match path.symlink_metadata() {
+            Ok(metadata) => Identity::from(&FileStatus::from(&metadata)) != self.identity(),
+            Err(error) => error.kind() == ErrorKind::NotFound && path.parent().is_some_and(Path::is_dir),
+        }
+    }
 }
 
 impl Suspects {
-    /// Those of the dataset with this output, and a warning in the log for each.
-    pub fn of(dataset: &str, output: &Path) -> Self {
+    /// Those of the dataset with this output: none before [`Self::load`].
+    pub fn new(output: &Path) -> Self {
         let file = output.with_extension("suspects");
-        let known = match std::fs::read(&file) {
-            Ok(text) => parse(&text),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Vec::new(),
+        Self { file, known: Mutex::default(), is_empty: AtomicBool::new(true) }
+    }
+
+    /// Reads what former runs left behind, with a warning in the log for each.
+    pub fn load(&self, dataset: &str) {
+        let all = match read(&self.file) {
+            Ok(all) => all,
             Err(error) => {
-                tracing::warn!(dataset, file = %file.display(), "what ended the program before cannot be read: {error}");
-                Vec::new()
+                let file = self.file.display();
+                return tracing::warn!(dataset, %file, "what ended the program before cannot be read: {error}");
             }
         };
-        for Suspect { source, .. } in &known {
+        let (gone, here): (Vec<Suspect>, Vec<Suspect>) = all.into_iter().partition(Suspect::is_gone);
+        for Suspect { source, .. } in &here {
             tracing::warn!(dataset, source, "the program ended while it decoded this source");
         }
-        let is_empty = AtomicBool::new(known.is_empty());
-        Self { file, known: Mutex::new(known), is_empty }
+        self.is_empty.store(here.is_empty(), Ordering::Relaxed);
+        *self.lock() = here;
+        if !gone.is_empty() {
+            self.rewrite(|suspect| gone.contains(suspect));
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.is_empty.load(Ordering::Relaxed)
     }
 
     /// What is left behind if the decoding of this source ends the program.
     pub fn last_words(&self, source: &Path, identity: Identity) -> Option<Arc<LastWords>> {
         // A text and three numbers: there is nothing in it that could not be written.
         let line = serde_json::to_vec(&Suspect::new(source, identity)).ok()?;
-        LastWords::new(&self.file, line)
+        LastWords::new(&self.file, &line)
     }
 
     /// How many times this source ended the program.
     pub fn times(&self, identity: Identity) -> usize {
-        if self.is_empty.load(Ordering::Relaxed) {
+        if self.is_empty() {
             return 0;
         }
         self.lock().iter().filter(|suspect| suspect.identity() == identity).count()
     }
 
-    /// The source came to an end, and the program did not.
+    /// Whether it ended the program, and not so often yet that it is rejected.
+    pub fn is_to_be_tried(&self, identity: Identity) -> bool {
+        (1..TIMES_MAX).contains(&self.times(identity))
+    }
+
+    /// The ledger has the source, or it is not there any more.
     pub fn forget(&self, identity: Identity) {
         if self.times(identity) == 0 {
             return;
@@ -91,9 +119,24 @@ impl Suspects {
         let mut known = self.lock();
         known.retain(|suspect| suspect.identity() != identity);
         self.is_empty.store(known.is_empty(), Ordering::Relaxed);
-        if let Err(error) = save(&self.file, &known) {
+        self.rewrite(|suspect| suspect.identity() == identity);
+    }
+
+    /// Takes these out of the file, in which others may stand that are not known here.
+    fn rewrite(&self, is_out: impl Fn(&Suspect) -> bool) {
+        let rewritten = read(&self.file).and_then(|mut all| {
+            all.retain(|suspect| !is_out(suspect));
+            let mut text = Vec::new();
+            for suspect in all {
+                serde_json::to_writer(&mut text, &suspect)?;
+                text.push(b'\n');
+            }
+            last_words::replace(&self.file, &text)
+        });
+        if let Err(error) = rewritten {
             // At worst a source that comes again, unchanged, is suspected for what it did before.
-            tracing::warn!(file = %self.file.display(), "a source that did not end the program stays in it: {error}");
+            let file = self.file.display();
+            tracing::warn!(%file, "a source that ended the program before, and is settled, stays in it: {error}");
         }
     }
 
@@ -103,67 +146,97 @@ impl Suspects {
     }
 }
 
-/// A line that is not whole (the disk was full) tells nothing.
-fn parse(text: &[u8]) -> Vec<Suspect> {
-    text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
-}
-
-fn save(file: &Path, known: &[Suspect]) -> io::Result<()> {
-    let mut text = Vec::new();
-    for suspect in known {
-        serde_json::to_writer(&mut text, suspect)?;
-        text.push(b'\n');
+/// What stands in the file. A line that is not whole (the disk was full) tells nothing.
+fn read(file: &Path) -> io::Result<Vec<Suspect>> {
+    match std::fs::read(file) {
+        Ok(text) => {
+            Ok(text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
     }
-    last_words::replace(file, &text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn identity(inode: u64) -> Identity {
-        Identity { size: 5, mtime_ns: -7, inode }
+    fn identity(path: &Path) -> Identity {
+        Identity::from(&FileStatus::from(&path.symlink_metadata().unwrap()))
     }
 
     /// What the handler of signals does.
-    fn end_by(suspects: &Suspects, source: &str, inode: u64) {
-        let line = serde_json::to_string(&Suspect::new(Path::new(source), identity(inode))).unwrap();
+    fn end_by(suspects: &Suspects, source: &Path) {
+        let line = serde_json::to_string(&Suspect::new(source, identity(source))).unwrap();
         let old = std::fs::read_to_string(&suspects.file).unwrap_or_default();
-        std::fs::write(&suspects.file, format!("{old}{line}\n")).unwrap();
+        std::fs::write(&suspects.file, format!("{old}\n{line}\n")).unwrap();
+    }
+
+    /// Sources of these names, and what begins a run.
+    fn place<const N: usize>(names: [&str; N]) -> (tempfile::TempDir, [PathBuf; N], impl Fn() -> Suspects) {
+        let folder = tempfile::tempdir().unwrap();
+        let sources = names.map(|name| folder.path().join(name));
+        sources.iter().for_each(|source| std::fs::write(source, "x").unwrap());
+        let output = folder.path().join("a.npy");
+        let start = move || {
+            let suspects = Suspects::new(&output);
+            suspects.load("a");
+            suspects
+        };
+        (folder, sources, start)
     }
 
     #[test]
     fn ends_are_counted_over_starts_and_forgotten_with_their_source() {
-        let folder = tempfile::tempdir().unwrap();
-        let output = folder.path().join("a.npy");
-        let start = || Suspects::of("a", &output);
+        let (_folder, [one, two, three], start) = place(["one\n.png", "two.png", "three.png"]);
+        let of = |suspects: &Suspects| [&one, &two, &three].map(|source| suspects.times(identity(source)));
         let suspects = start();
-        assert_eq!(suspects.times(identity(1)), 0);
-        end_by(&suspects, "drop/one\n.png", 1);
-        end_by(&suspects, "drop/two.png", 2);
-        end_by(&suspects, "drop/one\n.png", 1);
+        assert_eq!((of(&suspects), suspects.is_empty()), ([0, 0, 0], true));
+        [&one, &two, &one].iter().for_each(|source| end_by(&suspects, source));
         let suspects = start();
-        assert_eq!([1, 2, 3].map(|inode| suspects.times(identity(inode))), [2, 1, 0]);
+        assert_eq!(of(&suspects), [2, 1, 0]);
+        assert_eq!([&one, &two, &three].map(|source| suspects.is_to_be_tried(identity(source))), [false, true, false]);
         // Another file of the same inode.
-        assert_eq!(suspects.times(Identity { size: 6, ..identity(1) }), 0);
-        suspects.forget(identity(1));
-        assert_eq!([1, 2].map(|inode| suspects.times(identity(inode))), [0, 1]);
+        assert_eq!(suspects.times(Identity { size: 6, ..identity(&one) }), 0);
+        // Somebody ends the program while another is settled.
+        end_by(&suspects, &three);
+        suspects.forget(identity(&one));
+        assert_eq!(of(&suspects), [0, 1, 0]);
         let suspects = start();
-        assert_eq!([1, 2].map(|inode| suspects.times(identity(inode))), [0, 1]);
-        suspects.forget(identity(3));
-        assert!(suspects.file.exists());
-        suspects.forget(identity(2));
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert_eq!(of(&suspects), [0, 1, 1]);
+        [&one, &two, &three].iter().for_each(|source| suspects.forget(identity(source)));
+        assert!(suspects.is_empty() && !suspects.file.exists());
     }
 
     #[test]
-    fn a_line_that_was_cut_tells_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let output = folder.path().join("a.npy");
-        let suspects = Suspects::of("a", &output);
-        end_by(&suspects, "one", 1);
+    fn who_is_gone_or_another_is_forgotten() {
+        let (folder, [removed, replaced, stays], start) = place(["removed", "replaced", "stays"]);
+        let away = folder.path().join("away/source");
+        std::fs::create_dir(folder.path().join("away")).unwrap();
+        std::fs::write(&away, "x").unwrap();
+        let identity_away = identity(&away);
+        let suspects = start();
+        [&removed, &replaced, &stays, &away].iter().for_each(|source| end_by(&suspects, source));
+        std::fs::remove_file(&removed).unwrap();
+        std::fs::write(&replaced, "another").unwrap();
+        std::fs::remove_dir_all(folder.path().join("away")).unwrap();
+        let suspects = start();
+        assert_eq!((suspects.times(identity(&stays)), suspects.times(identity_away)), (1, 1));
+        let lines = read(&suspects.file).unwrap();
+        assert_eq!(
+            lines.iter().map(|line| Path::new(&line.source)).collect::<Vec<_>>(),
+            [stays.as_path(), away.as_path()]
+        );
+    }
+
+    #[test]
+    fn a_line_that_was_cut_takes_no_other_with_it() {
+        let (_folder, [one], start) = place(["one"]);
+        let suspects = start();
+        end_by(&suspects, &one);
         let text = std::fs::read_to_string(&suspects.file).unwrap();
-        std::fs::write(&suspects.file, format!("{text}{}", &text[..text.len() - 4])).unwrap();
-        assert_eq!(Suspects::of("a", &output).times(identity(1)), 1);
+        std::fs::write(&suspects.file, &text[..text.len() - 4]).unwrap();
+        end_by(&suspects, &one);
+        assert_eq!(start().times(identity(&one)), 1);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
@@ -34,9 +35,6 @@ pub fn work(lane: &Lane, candidate: Candidate, to_writer: &Sender<ToWriter>) {
             Outcome::Rejected { reason: format!("the decoder failed on it: {}", panic_text(&*panic)), hash: None }
         })
     };
-    if matches!(outcome, Outcome::Rows { .. } | Outcome::Unchanged { .. } | Outcome::Rejected { .. }) {
-        lane.suspects.forget(candidate.identity);
-    }
     let message = ToWriter::Finished {
         lane: lane.index,
         finished: Box::new(Finished { candidate, outcome, decoded: Instant::now() }),
@@ -85,7 +83,7 @@ fn suspected(lane: &Lane, candidate: &Candidate, source: &SourceFile, times: usi
         Some(hash) if candidate.known_hash == Some(hash) => Outcome::Unchanged { hash },
         Some(_) => Outcome::Rejected {
             reason: format!(
-                "the program ended {times} times while it decoded it, by a fault of the decoder or for want of memory: \
+                "the program ended {times} times while it decoded it, the last time alone, by a fault of the decoder or for want of memory: \
                  convert it with another program, or give it another chance with `npy-ingest retry`"
             ),
             hash,
@@ -224,13 +222,22 @@ fn failed(candidate: &Candidate, failure: OpenFailure) -> Outcome {
             hash: None,
         },
         OpenFailure::Unreadable(error) if candidate.is_last_attempt && !is_ours(&error) => {
-            Outcome::Rejected { reason: format!("the file cannot be read: {error}"), hash: None }
+            let reason = match error.kind() {
+                ErrorKind::OutOfMemory => {
+                    "there is not enough memory for it: give the program more, or fewer `workers`, and \
+                                           run `npy-ingest retry`"
+                        .to_owned()
+                }
+                _ => format!("the file cannot be read: {error}"),
+            };
+            Outcome::Rejected { reason, hash: None }
         }
         OpenFailure::Unreadable(error) => Outcome::Unreadable { error: error.to_string() },
     }
 }
 
-/// Whether an error tells of this process or this machine, and nothing of the source: it is tried again for ever.
+/// Whether an error tells of this process or this machine, and nothing of the source: it is tried again for ever. Memory that
+/// could not be had for a source is of both.
 fn is_ours(error: &std::io::Error) -> bool {
     let errno = rustix::io::Errno::from_io_error(error);
     use rustix::io::Errno;

@@ -414,6 +414,8 @@ impl DatasetIntake {
     /// A file that the ledger has. What the config wants gone is disposed of now, if a crash came before it.
     fn known(&mut self, place: Place, identity: Identity, entry: Box<Entry>) {
         Tally::add(&self.lane.tally.known, 1);
+        // A crash may have come before it was taken out.
+        self.lane.suspects.forget(identity);
         let watch = self.watch();
         let disposal = match entry.fate {
             Fate::Committed(_) => &watch.after,
@@ -452,6 +454,12 @@ impl DatasetIntake {
     /// Whether nothing is dispatched until what is in flight has come back.
     pub fn is_on_hold(&self) -> bool {
         self.logs.hold.is_some()
+    }
+
+    /// Whether the next file ended the program before, and is to be tried again.
+    pub fn next_is_suspect(&mut self) -> bool {
+        let suspects = &self.lane.suspects;
+        !suspects.is_empty() && self.tracker.peek().is_some_and(|identity| suspects.is_to_be_tried(identity))
     }
 
     /// Shows what is on its way. Whether something is.

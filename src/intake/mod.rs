@@ -79,6 +79,9 @@ pub struct Intake {
     spawn: Spawn,
     once: bool,
     next_lane: usize,
+    /// The dataset whose next source ended the program before: it is decoded alone, so that no other source can have been the
+    /// cause, and none is lost with it. Nothing else is dispatched until it is back.
+    alone: Option<usize>,
     /// When the figures are to be renewed.
     figures_due: Option<Instant>,
 }
@@ -113,6 +116,7 @@ impl Intake {
             spawn,
             once,
             next_lane: 0,
+            alone: None,
             figures_due: None,
         }
     }
@@ -271,6 +275,11 @@ impl Intake {
 
     /// Gives permits to the files that wait, one dataset after the other.
     fn dispatch(&mut self, now: Instant) {
+        if self.in_flight == 0
+            && let Some(place) = self.alone.take()
+        {
+            self.next_lane = place;
+        }
         let count = self.datasets.len();
         let mut idle = 0;
         while idle < count {
@@ -285,7 +294,7 @@ impl Intake {
 
     fn dispatch_one(&mut self, index: usize, now: Instant) -> bool {
         let Some(dataset) = self.datasets.get_mut(index) else { return false };
-        if dataset.is_stopped || !dataset.is_open() {
+        if self.alone.is_some() || dataset.is_stopped || !dataset.is_open() {
             return false;
         }
         if let Some(until) = dataset.paused_until {
@@ -306,6 +315,13 @@ impl Intake {
             self.used_bytes + permit_bytes > self.permits.memory_bytes || self.in_flight >= self.permits.sources_max;
         if no_room && self.in_flight > 0 {
             return false;
+        }
+        let is_suspect = dataset.next_is_suspect();
+        if is_suspect {
+            self.alone = Some(index);
+            if self.in_flight > 0 {
+                return false;
+            }
         }
         let Some((place, ready)) = dataset.tracker.take() else {
             if dataset.tracker.is_incomplete && dataset.tracker.waiting() == 0 && dataset.has_room() {

@@ -221,6 +221,20 @@ impl Tracker {
         self.ready.push_back(place);
     }
 
+    /// The identity of the file that is next in order.
+    pub fn peek(&mut self) -> Option<Identity> {
+        loop {
+            let returned = self.returned.first_key_value().map(|(_, place)| place);
+            let place = returned.or_else(|| self.ready.front())?;
+            if let Some(State::Ready(ready)) = self.files.get(place) {
+                return Some(ready.identity);
+            }
+            if self.returned.pop_first().is_none() {
+                self.ready.pop_front();
+            }
+        }
+    }
+
     /// The next file in order; it is in flight from now on.
     pub fn take(&mut self) -> Option<(Place, Ready)> {
         loop {

@@ -39,8 +39,9 @@ pub struct LastWords {
 
 impl LastWords {
     /// `None`: no file can have this name.
-    pub fn new(file: &Path, mut line: Vec<u8>) -> Option<Arc<Self>> {
-        line.push(b'\n');
+    pub fn new(file: &Path, line: &[u8]) -> Option<Arc<Self>> {
+        // A line before it may have lost its end.
+        let line = [b"\n", line, b"\n"].concat();
         Some(Arc::new(Self { file: CString::new(file.as_os_str().as_bytes()).ok()?, line }))
     }
 }
@@ -122,12 +123,16 @@ extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, _context: *mut c
             leave();
         }
         let before = SIGNALS.iter().position(|other| *other == signal).and_then(|place| BEFORE.get(place)?.get());
-        if let Some(before) = before {
-            libc::sigaction(signal, ptr::from_ref(before), ptr::null_mut());
-        }
-        // A bad access happens again behind this handler. What was sent has to be sent again, and comes behind it as well.
-        if code <= 0 {
-            libc::raise(signal);
+        match before {
+            // It happens again behind this handler. Rust's own says so where it is a stack that is full.
+            Some(before) if code > 0 => {
+                libc::sigaction(signal, ptr::from_ref(before), ptr::null_mut());
+            }
+            // It has to be sent again, and comes behind this handler, too.
+            _ => {
+                libc::signal(signal, libc::SIG_DFL);
+                libc::raise(signal);
+            }
         }
     }
 }
@@ -173,12 +178,12 @@ mod tests {
         }
         // Memory that cannot be had and a full stack come to an abort.
         for (how, signal, line) in [
-            ("abort", libc::SIGABRT, "inner\n"),
-            ("memory", libc::SIGABRT, "inner\n"),
-            ("stack", libc::SIGABRT, "inner\n"),
-            ("access", libc::SIGSEGV, "inner\n"),
-            ("helper", libc::SIGABRT, "inner\n"),
-            ("behind", libc::SIGABRT, "outer\n"),
+            ("abort", libc::SIGABRT, "\ninner\n"),
+            ("memory", libc::SIGABRT, "\ninner\n"),
+            ("stack", libc::SIGABRT, "\ninner\n"),
+            ("access", libc::SIGSEGV, "\ninner\n"),
+            ("helper", libc::SIGABRT, "\ninner\n"),
+            ("behind", libc::SIGABRT, "\nouter\n"),
             ("outside", libc::SIGABRT, ""),
             ("other thread", libc::SIGABRT, ""),
             ("sent", libc::SIGABRT, ""),
@@ -198,7 +203,7 @@ mod tests {
     }
 
     fn end(how: &str, file: &Path) {
-        let words = |line: &str| LastWords::new(file, line.into()).unwrap();
+        let words = |line: &str| LastWords::new(file, line.as_bytes()).unwrap();
         let within = |work: &dyn Fn()| during(Some(&words("outer")), || during(Some(&words("inner")), work));
         listen();
         match how {
@@ -224,8 +229,10 @@ mod tests {
             "other thread" => within(&|| drop(std::thread::spawn(|| std::process::abort()).join())),
             "sent" | "sent access" => within(&|| {
                 let signal = if how == "sent" { "-ABRT" } else { "-SEGV" };
-                let pid = std::process::id().to_string();
-                Command::new("kill").args([signal, &pid]).status().unwrap();
+                // To this thread, if it does not mind.
+                // SAFETY: it has no arguments and cannot fail.
+                let thread = unsafe { libc::gettid() }.to_string();
+                Command::new("kill").args([signal, &thread]).status().unwrap();
                 std::thread::sleep(std::time::Duration::from_secs(20));
             }),
             _ => panic!("no such end: {how}"),

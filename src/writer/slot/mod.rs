@@ -95,6 +95,7 @@ impl Slot {
     pub fn open(&mut self, writer: DatasetWriter) {
         self.lane.tally.published_rows.store(writer.published_rows(), Ordering::Relaxed);
         self.state = State::Open(Box::new(writer));
+        self.lane.suspects.load(&self.lane.options.name);
         self.tell(ToIntake::Opened { lane: self.lane.index });
     }
 
@@ -112,6 +113,10 @@ impl Slot {
     }
 
     fn done(&self, candidate: Candidate, end: End) {
+        // Not before the ledger has it: it may end the program again.
+        if matches!(end, End::Settled | End::Gone) {
+            self.lane.suspects.forget(candidate.identity);
+        }
         let Candidate { place, sequence, permit_bytes, .. } = candidate;
         self.tell(ToIntake::Done { lane: self.lane.index, place, sequence, permit_bytes, end });
     }
