@@ -69,12 +69,8 @@ mod tests {
 
     /// Noise of both extremes and of all between, the same in every run.
     fn noise(bytes: usize) -> Vec<u8> {
-        let mut state = 1_u64;
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as u32
-        };
-        (0..bytes).map(|_| if next() & 1 == 0 { (next() >> 3) as u8 } else { 255 * (next() >> 5 & 1) as u8 }).collect()
+        let mut random = fastrand::Rng::with_seed(1);
+        (0..bytes).map(|_| if random.bool() { random.u8(..) } else { 255 * random.u8(..2) }).collect()
     }
 
     fn check(planes: &mut Planes, filter: FilterType, (width, height): (u32, u32), crop: Crop, to: (u32, u32)) {

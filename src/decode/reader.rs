@@ -262,11 +262,8 @@ mod tests {
     #[test]
     fn segments_and_single_reads_give_the_file_and_its_hash() {
         let bytes: Vec<u8> = (0..5_000_000_u32).map(|place| (place.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-        let mut state = 11_u64;
-        let mut random = |below: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize % below
-        };
+        let mut numbers = fastrand::Rng::with_seed(11);
+        let mut random = |below: usize| numbers.usize(..below);
         for round in 0..40 {
             let size = [0, 1, 300_000, 1 << 20, 4 << 20, 1 + random(5_000_000)][round % 6];
             let mut file = tempfile::tempfile().unwrap();

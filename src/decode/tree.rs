@@ -175,11 +175,8 @@ mod tests {
     #[test]
     fn bytes_and_branches_in_turn_have_the_hash_of_all_bytes() {
         let bytes: Vec<u8> = (0..3_000_000_u32).map(|place| (place.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-        let mut state = 5_u64;
-        let mut random = |below: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize % below
-        };
+        let mut numbers = fastrand::Rng::with_seed(5);
+        let mut random = |below: usize| numbers.usize(..below);
         for round in 0..60 {
             let length = [0, 1, 1024, 1025, 262_144, 262_145, 524_288, 2_000_000, 1 + random(3_000_000)][round % 9];
             let bytes = &bytes[..length];

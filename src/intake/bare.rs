@@ -260,12 +260,9 @@ mod tests {
         assert_eq!(files(root, &mut bare), [PathBuf::from("3/3/one.png")].into());
         // The root, seven, sixty and sixty, but the one with a picture.
         assert_eq!(bare.known.bare().count(), 127);
-        let (mut state, mut unlike) = (11_u64, 0);
+        let (mut numbers, mut unlike) = (fastrand::Rng::with_seed(11), 0);
         for round in 0..400 {
-            let mut random = |below: u64| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                (state >> 33) % below
-            };
+            let mut random = |below: u64| numbers.u64(..below);
             let number = random(60);
             let (folder, kind) = (root.join(format!("{}/{number}", number % 7)), random(7));
             let deep = folder.join("deep");

@@ -286,11 +286,8 @@ mod tests {
     /// What is at the front of a text is what its bytes alone would be, or is left to the slow way.
     #[test]
     fn numbers_at_the_front_are_the_nearest_ones() {
-        let mut state = 1_u64;
-        let mut random = |below: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) % below
-        };
+        let mut numbers = fastrand::Rng::with_seed(1);
+        let mut random = |below: u64| numbers.u64(..below);
         let (mut decimals, mut integers) = (0, 0);
         for _ in 0..400_000 {
             let digits = |count: u64, random: &mut dyn FnMut(u64) -> u64| -> String {
@@ -387,16 +384,14 @@ mod tests {
         ]
         .map(str::to_owned)
         .into();
-        // A simple generator of numbers, always the same ones.
-        let mut state = 1_u64;
+        let mut random = fastrand::Rng::with_seed(1);
         for _ in 0..200_000 {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             // Of all lengths: up to 2^64.
-            let (digits, fraction) = ((state ^ (state >> 29)) >> ((state >> 58) & 63), (state >> 40) % 21);
+            let (digits, fraction) = (random.u64(..) >> random.u32(..64), random.u64(..21));
             let text = format!("{digits:020}");
             let (whole, rest) = text.split_at(20 - fraction as usize);
             let whole = whole.trim_start_matches('0');
-            texts.push(if state & (1 << 40) == 0 { format!("{whole}.{rest}") } else { format!("-{whole}.{rest}") });
+            texts.push(if random.bool() { format!("{whole}.{rest}") } else { format!("-{whole}.{rest}") });
         }
         for text in &texts {
             let bytes = text.as_bytes();

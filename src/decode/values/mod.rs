@@ -387,11 +387,7 @@ mod tests {
     /// The ways of one pass give what the others give, to the bit.
     #[test]
     fn one_pass_gives_what_several_give() {
-        let mut state = 5_u64;
-        let mut random = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as u8
-        };
+        let mut random = fastrand::Rng::with_seed(5);
         let numbers = ["?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8"];
         let mut found = 0;
         for (source, target) in numbers.iter().flat_map(|source| numbers.iter().map(move |target| (source, target))) {
@@ -403,7 +399,7 @@ mod tests {
                         (scalar(&format!("{}{source}", &orders[..1])), scalar(&format!("{}{target}", &orders[1..])));
                     let mut plan = Plan::new(source.bytes + 3, target.bytes + 2);
                     plan.value(&Value { name: "x", from: 1, source, bits: None, scale, add, to: 2, target });
-                    let mut records: Vec<u8> = (0..700 * plan.record_bytes).map(|_| random()).collect();
+                    let mut records: Vec<u8> = (0..700 * plan.record_bytes).map(|_| random.u8(..)).collect();
                     if matches!(source.kind, Kind::Bool) {
                         records.iter_mut().for_each(|byte| *byte &= 1);
                     }

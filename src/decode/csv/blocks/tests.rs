@@ -10,11 +10,8 @@ use crate::npy::Dtype;
 /// Blocks here and there in a file give the rows that its lines give one by one, and say the same of bad ones.
 #[test]
 fn rows_of_blocks_are_those_of_the_lines() {
-    let mut state = 3_u64;
-    let mut random = |below: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % below
-    };
+    let mut numbers = fastrand::Rng::with_seed(3);
+    let mut random = |below: usize| numbers.usize(..below);
     let (mut of_blocks, mut of_lines, mut bad) = (0, 0, 0);
     for round in 0..1000 {
         // How often something is odd, in so many lines.

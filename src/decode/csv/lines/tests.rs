@@ -8,11 +8,8 @@ use crate::decode::SourceFile;
 /// the reference.
 #[test]
 fn plain_lines_are_those_of_the_reader() {
-    let mut state = 7_u64;
-    let mut random = |below: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % below
-    };
+    let mut numbers = fastrand::Rng::with_seed(7);
+    let mut random = |below: u64| numbers.u64(..below);
     let mut plain = 0;
     for round in 0..3000 {
         let length = random(40);

@@ -49,11 +49,8 @@ const ODD: [&str; 30] = [
 /// The way of one pass and the way that takes each line apart first give the same rows, and say the same of bad lines.
 #[test]
 fn rows_of_plain_lines_are_those_of_the_reader() {
-    let mut state = 11_u64;
-    let mut random = |below: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % below
-    };
+    let mut numbers = fastrand::Rng::with_seed(11);
+    let mut random = |below: usize| numbers.usize(..below);
     let (mut rows_found, mut bad_found) = (0, 0);
     for round in 0..1500 {
         let width = 1 + random(5);
