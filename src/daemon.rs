@@ -34,6 +34,9 @@ const TO_WRITER_MAX: usize = 1024;
 /// A source hands its rows on in parts of at most so many bytes, and of at least one row.
 const PART_BYTES_MAX: u64 = 8 << 20;
 
+/// How the names of the pool's threads begin.
+pub const DECODE: &str = "npy-decode-";
+
 /// Why it did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -108,8 +111,8 @@ pub fn start(config: &Config, mode: Mode) -> Result<Running, StartError> {
     let of_worker = pulses.clone();
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(config.service.workers)
-        .thread_name(|number| format!("npy-decode-{number}"))
-        .start_handler(move |number| pulse::adopt(of_worker.make(format!("npy-decode-{number}"))))
+        .thread_name(|number| format!("{DECODE}{number}"))
+        .start_handler(move |number| pulse::adopt(of_worker.make(format!("{DECODE}{number}"))))
         .build()?;
     let spawn = {
         let to_writer = to_writer.clone();

@@ -5,7 +5,7 @@
 //! wake, is stuck; [`Pulses::stuck`] finds it by looking twice. Nobody has to wake up for it while there is nothing to do.
 
 use std::cell::OnceCell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,8 @@ thread_local! {
 #[derive(Debug)]
 pub struct Pulse {
     name: String,
+    /// The kernel's number of the thread that has adopted it; 0 before.
+    thread: AtomicI32,
     beats: AtomicU64,
     /// [`WORKING`], [`RESTING`], or the end of the rest in milliseconds of this module's clock.
     due_ms: AtomicU64,
@@ -39,40 +41,71 @@ struct Known {
     beats: u64,
     /// When it was last seen to be well.
     well: Instant,
+    /// When it was first seen not to be since, and the processor time that it had taken by then.
+    unwell: Option<(Instant, Duration)>,
+}
+
+/// A thread that has not got on for too long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stuck {
+    pub name: String,
+    /// The kernel's number.
+    pub thread: i32,
+    /// It took the processor for more than half of that time: it waits for nothing, neither disk nor network.
+    pub is_busy: bool,
 }
 
 impl Pulses {
     /// A pulse for a thread of this name.
     pub fn make(&self, name: impl Into<String>) -> Arc<Pulse> {
-        let pulse = Arc::new(Pulse { name: name.into(), beats: AtomicU64::new(0), due_ms: AtomicU64::new(RESTING) });
-        let known = Known { pulse: pulse.clone(), beats: 0, well: Instant::now() };
+        let pulse = Arc::new(Pulse {
+            name: name.into(),
+            thread: AtomicI32::new(0),
+            beats: AtomicU64::new(0),
+            due_ms: AtomicU64::new(RESTING),
+        });
+        let known = Known { pulse: pulse.clone(), beats: 0, well: Instant::now(), unwell: None };
         self.known.lock().unwrap_or_else(PoisonError::into_inner).push(known);
         pulse
     }
 
     /// The thread that has not got on for longer than `limit`, if there is one. To be asked more often than that.
-    pub fn stuck(&self, limit: Duration) -> Option<String> {
+    pub fn stuck(&self, limit: Duration) -> Option<Stuck> {
         let now = Instant::now();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut stuck = None;
-        for Known { pulse, beats, well } in known.iter_mut() {
+        for Known { pulse, beats, well, unwell } in known.iter_mut() {
             let now_beats = pulse.beats.load(Ordering::Relaxed);
             let is_well = match pulse.due_ms.load(Ordering::Relaxed) {
                 WORKING => now_beats != *beats,
                 due_ms => now_ms() <= due_ms,
             };
             if is_well {
-                (*beats, *well) = (now_beats, now);
-            } else if now - *well > limit {
-                stuck.get_or_insert_with(|| pulse.name.clone());
+                (*beats, *well, *unwell) = (now_beats, now, None);
+                continue;
+            }
+            let thread = pulse.thread.load(Ordering::Relaxed);
+            let taken = processor_time(thread);
+            let (since, before) = *unwell.get_or_insert((now, taken));
+            if now - *well > limit {
+                let is_busy = since < now && taken.saturating_sub(before) > (now - since) / 2;
+                stuck.get_or_insert_with(|| Stuck { name: pulse.name.clone(), thread, is_busy });
             }
         }
         stuck
     }
 }
 
+/// What a thread of this process has taken; none where that is not known.
+fn processor_time(thread: i32) -> Duration {
+    // Nanoseconds on a processor, and two other numbers: the kernel's Documentation/scheduler/sched-stats.rst.
+    let text = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).unwrap_or_default();
+    Duration::from_nanos(text.split(' ').next().and_then(|taken| taken.parse().ok()).unwrap_or(0))
+}
+
 /// The pulse is this thread's from now on. A thread has one for good.
 pub fn adopt(pulse: Arc<Pulse>) {
+    pulse.thread.store(rustix::thread::gettid().as_raw_nonzero().get(), Ordering::Relaxed);
     // A second one would be a mistake, and do no harm.
     drop(OWN.with(|own| own.set(pulse)));
 }
@@ -130,8 +163,8 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_millis(60);
 
-    /// What is found of a thread that does this, after twice the limit.
-    fn found(act: impl FnOnce() + Send + 'static) -> Option<String> {
+    /// What is found of a thread that does this, after twice the limit: its name, and whether it is busy.
+    fn found(act: impl FnOnce() + Send + 'static) -> Option<(String, bool)> {
         let pulses = Pulses::default();
         let pulse = pulses.make("thread");
         let thread = spawn(move || {
@@ -144,7 +177,11 @@ mod tests {
             stuck = pulses.stuck(LIMIT);
         }
         thread.join().unwrap();
-        stuck
+        stuck.map(|stuck| (stuck.name, stuck.is_busy))
+    }
+
+    fn idle() -> Option<(String, bool)> {
+        Some(("thread".to_owned(), false))
     }
 
     #[test]
@@ -153,7 +190,32 @@ mod tests {
             work();
             sleep(3 * LIMIT);
         };
-        assert_eq!(found(act).as_deref(), Some("thread"));
+        assert_eq!(found(act), idle());
+    }
+
+    /// By its own processor time, however long that takes on a machine that is busy with others.
+    #[test]
+    fn a_thread_that_works_without_an_end_is_busy() {
+        let pulses = Pulses::default();
+        let pulse = pulses.make("thread");
+        let is_over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let end = is_over.clone();
+        let thread = spawn(move || {
+            adopt(pulse);
+            work();
+            while !end.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+        let began = Instant::now();
+        let mut found = None;
+        while !found.as_ref().is_some_and(|stuck: &Stuck| stuck.is_busy) && began.elapsed() < Duration::from_secs(20) {
+            sleep(LIMIT / 6);
+            found = pulses.stuck(LIMIT);
+        }
+        is_over.store(true, Ordering::Relaxed);
+        thread.join().unwrap();
+        assert!(found.is_some_and(|stuck| stuck.is_busy && stuck.thread > 0));
     }
 
     #[test]
@@ -162,7 +224,7 @@ mod tests {
             rest(Some(Instant::now()));
             sleep(3 * LIMIT);
         };
-        assert_eq!(found(act).as_deref(), Some("thread"));
+        assert_eq!(found(act), idle());
     }
 
     /// The bug: a program of the user's that took long over its first row made the watchdog end the service.

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use super::systemd::Manager;
 use super::text;
+use crate::daemon::DECODE;
 use crate::monitor::{Board, Run};
+use crate::pulse::Stuck;
+use crate::storage::last_words;
 
 /// The line is looked at so often, and sent when it has changed.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
@@ -56,17 +59,30 @@ fn run(manager: &Manager, board: &Board, is_over: &AtomicBool) {
         let run = board.run();
         let stuck = watchdog.and_then(|watchdog| run.as_ref()?.pulses.stuck(watchdog / 2));
         match &stuck {
-            Some(thread) if !was_stuck => {
-                tracing::error!(thread, "a thread does not get on with its work: no more pings to systemd's watchdog");
+            Some(Stuck { name, .. }) if !was_stuck => {
+                tracing::error!(
+                    thread = name,
+                    "a thread does not get on with its work: no more pings to systemd's watchdog"
+                );
             }
             Some(_) => {}
             None if watchdog.is_some() => manager.alive(),
             None => {}
         }
         was_stuck = stuck.is_some();
+        // systemd would end the process without a word on which source it was. One that waits for a disk is not at fault.
+        if let Some(Stuck { name, thread, is_busy: true }) = &stuck
+            && name.starts_with(DECODE)
+        {
+            tracing::error!(
+                thread = name,
+                "a decode comes to no end: the program ends, and the next start knows the source"
+            );
+            last_words::end_by(*thread);
+        }
         if let Some(run) = run {
             let line = match &stuck {
-                Some(thread) => format!("the thread {thread} is stuck"),
+                Some(Stuck { name, .. }) => format!("the thread {name} is stuck"),
                 None => line(&run),
             };
             if line == told {

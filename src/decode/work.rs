@@ -83,7 +83,7 @@ fn suspected(lane: &Lane, candidate: &Candidate, source: &SourceFile, times: usi
         Some(hash) if candidate.known_hash == Some(hash) => Outcome::Unchanged { hash },
         Some(_) => Outcome::Rejected {
             reason: format!(
-                "the program ended {times} times while it decoded it, the last time alone, by a fault of the decoder or for want of memory: \
+                "the program ended {times} times while it decoded it, the last time alone: a fault of the decoder, no end, or want of memory; \
                  convert it with another program, or give it another chance with `npy-ingest retry`"
             ),
             hash,

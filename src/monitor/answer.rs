@@ -166,8 +166,8 @@ fn health(run: Option<&Run>) -> (bool, String) {
     let Some(run) = run else { return (true, "starting\n".to_owned()) };
     let mut words = String::new();
     let mut is_well = true;
-    if let Some(thread) = run.pulses.stuck(STUCK) {
-        words.push_str(&format!("stuck: the thread {thread} has not got on for {} s\n", STUCK.as_secs()));
+    if let Some(stuck) = run.pulses.stuck(STUCK) {
+        words.push_str(&format!("stuck: the thread {} has not got on for {} s\n", stuck.name, STUCK.as_secs()));
         is_well = false;
     }
     for lane in &run.lanes {

@@ -77,6 +77,13 @@ pub fn current() -> Option<Arc<LastWords>> {
     }
 }
 
+/// Ends the process by a thread of it, which leaves its words behind, as if it had ended it by itself. For one that does not
+/// come to an end.
+pub fn end_by(thread: i32) {
+    // SAFETY: a system call with three numbers. Where there is no such thread any more, nothing happens.
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, libc::SIGABRT) };
+}
+
 /// Replaces what was left behind by these lines; with none, the file goes.
 pub fn replace(file: &Path, lines: &[u8]) -> io::Result<()> {
     if lines.is_empty() {
@@ -184,6 +191,7 @@ mod tests {
             ("access", libc::SIGSEGV, "\ninner\n"),
             ("helper", libc::SIGABRT, "\ninner\n"),
             ("behind", libc::SIGABRT, "\nouter\n"),
+            ("no end", libc::SIGABRT, "\ninner\n"),
             ("outside", libc::SIGABRT, ""),
             ("other thread", libc::SIGABRT, ""),
             ("sent", libc::SIGABRT, ""),
@@ -221,6 +229,14 @@ mod tests {
             "behind" => during(Some(&words("outer")), || {
                 let _ = std::panic::catch_unwind(|| during(Some(&words("inner")), || panic!("of no account")));
                 std::process::abort()
+            }),
+            "no end" => within(&|| {
+                // SAFETY: it has no arguments and cannot fail.
+                let thread = unsafe { libc::gettid() };
+                std::thread::spawn(move || end_by(thread));
+                loop {
+                    std::hint::spin_loop();
+                }
             }),
             "outside" => {
                 within(&|| ());

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from harness import PROGRAM
+from test_systemd import Manager
 
 # A picture of 38 bytes that takes 432 MB for its pixels, and then 576 MB within the library, which ends the process where
 # it does not get them.
@@ -144,3 +145,20 @@ def test_a_file_for_which_there_is_no_memory_ends_nothing(project):
     assert done.returncode == 3, (done.returncode, done.stderr)
     assert "not enough memory" in project.rejected()["long.bmp"], project.rejected()
     assert project.count() == 2
+
+
+def test_a_decode_without_an_end_is_ended_by_the_watchdog(project):
+    """As no picture is known that takes for ever, systemd's patience is short, and the picture large."""
+    project = project(service=TWO, watch='order = "name"')
+    for name, color in [("a.png", 10), ("z.png", 30)]:
+        Image.new("RGB", (40, 40), (color,) * 3).save(project.drop / name)
+    Image.new("RGB", (SIDE, SIDE), (20, 20, 20)).save(project.drop / "large.webp", quality=1, method=0)
+    for times in [1, 2]:
+        manager = Manager(project.folder, watchdog_s=0.6, abstract=True)
+        with project.service(env=manager.env, check=None) as process:
+            assert process.wait(120) == -signal.SIGABRT, project.log()
+        assert suspects_of(project) == ["large.webp"] * times
+    assert project.log().count("a decode comes to no end") == 2, project.log()
+    project.once(check=3)
+    assert "ended 2 times" in project.rejected()["large.webp"]
+    assert sorted(int(row[0, 0, 0]) for row in project.rows()) == [10, 30]
