@@ -5,7 +5,8 @@
 //! (see `jpeg_end`), the `IEND` chunk of PNG, the trailer of GIF, the size in the header of WebP, the directory of ICO.
 //! Animations could otherwise lose frames unnoticed. The decoders of all other formats fail where pixels are missing;
 //! what may lack there unnoticed is what stands behind the pixels (a TGA footer), and the last digit of the last number
-//! of a PNM written in digits, which nothing tells from a shorter number. Of some it is checked what their headers claim (see `claims`).
+//! of a PNM written in digits, which nothing tells from a shorter number. Of some it is checked what their headers claim (see `claims`
+//! and `tiff`).
 //!
 //! Sources: PNG (Third Edition) 5.3, 11.2.5, 11.3.3; GIF89a 15 to 27; the WebP container specification.
 
@@ -15,6 +16,7 @@ use super::claims::{self, WebpChunk};
 use super::jpeg_end::{self, JpegOutline};
 use super::jpeg_frame::PlainJpeg;
 use super::open::name;
+use super::tiff;
 use crate::decode::Rejection;
 
 /// What was learnt on the way to the end.
@@ -50,7 +52,10 @@ pub(super) fn check(format: ImageFormat, bytes: &[u8]) -> Result<Outline<'_>, Re
             walk_webp(bytes)
         }
         ImageFormat::Ico => check_ico(bytes).map(|()| asking),
-        ImageFormat::Tiff => claims::check_tiff(bytes).map(|()| asking),
+        ImageFormat::Tiff => {
+            let further_bytes = tiff::check(bytes)?.further_bytes;
+            Ok(Outline { further_bytes, ..asking })
+        }
         ImageFormat::OpenExr => {
             let (size, further_bytes) = claims::check_exr(bytes)?;
             Ok(Outline { size, further_bytes, ..asking })
@@ -147,6 +152,12 @@ fn walk_webp(bytes: &[u8]) -> Result<Outline<'_>, Rejection> {
     while let Some(WebpChunk { name, length, begin }) = claims::webp_chunk(whole, position) {
         match bytes.get(begin..).and_then(|data| data.get(..length)) {
             Some(data) if name == *b"EXIF" => outline.exif = outline.exif.or(Some(data)),
+            Some(_) if name == *b"ANMF" => {
+                // The canvas and a frame of it, of four bytes a pixel.
+                let pixels =
+                    claims::webp_canvas(bytes).map_or(0, |[width, height]| u64::from(width) * u64::from(height));
+                outline.further_bytes = pixels * 8;
+            }
             Some(_) => {}
             None if WEBP_CHUNKS.contains(&name) => {
                 let chunk = name.escape_ascii();
@@ -177,7 +188,43 @@ fn check_ico(bytes: &[u8]) -> Result<(), Rejection> {
         let place = u64::from(u32::from_le_bytes([*p0, *p1, *p2, *p3]));
         place + length <= bytes.len() as u64
     });
-    if whole { Ok(()) } else { Err(ends_early()) }
+    if !whole {
+        return Err(ends_early());
+    }
+    let mut chunks = 0;
+    for [.., p0, p1, p2, p3] in entries {
+        let place = u32::from_le_bytes([*p0, *p1, *p2, *p3]) as usize;
+        check_profile(bytes.get(place..).unwrap_or_default(), &mut chunks)?;
+    }
+    Ok(())
+}
+
+/// The colour profile of a PNG within an ICO: the library unpacks it to whatever it comes to, a thousand times as much at most.
+fn check_profile(png: &[u8], chunks: &mut u32) -> Result<(), Rejection> {
+    const PACKED_BYTES_MAX: usize = 256 << 10;
+    const CHUNKS_MAX: u32 = 100_000;
+    let Some(mut rest) = png.strip_prefix(b"\x89PNG\r\n\x1a\n") else { return Ok(()) };
+    while let Some((length, after)) = rest.split_first_chunk()
+        && let Some((name, after)) = after.split_first_chunk::<4>()
+    {
+        let length = u32::from_be_bytes(*length) as usize;
+        *chunks += 1;
+        if *chunks > CHUNKS_MAX {
+            return Err(Rejection::new("ICO: its PNGs have more than 100000 chunks: the file is damaged"));
+        }
+        match name {
+            b"IDAT" => break,
+            b"iCCP" if length > PACKED_BYTES_MAX => {
+                return Err(Rejection::new(format!(
+                    "ICO: a PNG in it has a colour profile of {length} bytes, more than the limit of {PACKED_BYTES_MAX}: save it \
+                     without"
+                )));
+            }
+            _ => {}
+        }
+        rest = after.get(length.saturating_add(4)..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -23,10 +23,52 @@ pub(super) struct JpegOutline<'a> {
     /// The TIFF structure of the first EXIF segment.
     pub exif: Option<&'a [u8]>,
     /// Samples of all components, at two bytes each, if the decoder must hold them all before it can show any: in
-    /// progressive files.
+    /// progressive files, and where components have scans of their own.
     pub coefficient_bytes: u64,
     /// Set for the JPEGs that any decoder takes alike.
     pub plain: Option<PlainJpeg>,
+}
+
+/// Scans of a file, at most, and samples that are visited by all of them: an encoder makes some ten scans, and each may go
+/// through all of the picture, whether there is anything in it or not.
+const SCANS_MAX: u32 = 100;
+const VISITS_MAX: u64 = 10_000_000_000;
+
+/// A frame header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FirstFrame {
+    pub is_progressive: bool,
+    pub width: u16,
+    pub height: u16,
+}
+
+/// The first frame header of a JPEG, which may lack its tables, before its first scan.
+pub(super) fn first_frame(bytes: &[u8]) -> Option<FirstFrame> {
+    let mut position = 0;
+    loop {
+        let (marker, after) = next_marker(bytes, position)?;
+        position = after;
+        if matches!(marker, START_OF_IMAGE | 0x01) {
+            continue;
+        }
+        let body = segment(bytes, position)?;
+        position += 2 + body.len();
+        match marker {
+            START_OF_SCAN | END_OF_IMAGE => return None,
+            0xC4 | 0xC8 | 0xCC => {}
+            0xC0..=0xCF => {
+                let [_, h0, h1, w0, w1] = *body.first_chunk()?;
+                let (width, height) = (u16::from_be_bytes([w0, w1]), u16::from_be_bytes([h0, h1]));
+                return Some(FirstFrame { is_progressive: is_progressive(marker), width, height });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// SOF2, SOF6, SOF10, SOF14.
+fn is_progressive(marker: u8) -> bool {
+    matches!(marker, 0xC2 | 0xC6 | 0xCA | 0xCE)
 }
 
 /// Walks a whole JPEG file, which begins with a start-of-image marker.
@@ -34,6 +76,9 @@ pub(super) fn walk(bytes: &[u8]) -> Result<JpegOutline<'_>, Rejection> {
     let mut outline = JpegOutline::default();
     let mut position = 2;
     let mut scans = 0u32;
+    // Components of the frame, and two bytes for each of its samples. Of several frames, of which a decoder may take any, the
+    // most.
+    let (mut components, mut frame_bytes) = (0, 0);
     let mut headers = Headers::default();
     loop {
         let Some((marker, after)) = next_marker(bytes, position) else { return Err(cut_short(bytes)) };
@@ -47,10 +92,26 @@ pub(super) fn walk(bytes: &[u8]) -> Result<JpegOutline<'_>, Rejection> {
                 position += 2 + body.len();
                 headers.pass(marker, body);
                 match marker {
-                    START_OF_SCAN => scans += 1,
+                    START_OF_SCAN => {
+                        scans += 1;
+                        if body.first().is_some_and(|of_scan| *of_scan < components) {
+                            outline.coefficient_bytes = outline.coefficient_bytes.max(frame_bytes);
+                        }
+                        if scans > SCANS_MAX || u64::from(scans).saturating_mul(frame_bytes / 2) > VISITS_MAX {
+                            return Err(Rejection::new(format!(
+                                "JPEG: it has {scans} scans and more, which take too long: save it anew with another program"
+                            )));
+                        }
+                    }
                     EXIF_SEGMENT if outline.exif.is_none() => outline.exif = body.strip_prefix(EXIF_SIGNATURE),
-                    // SOF2, SOF6, SOF10, SOF14: progressive.
-                    0xC2 | 0xC6 | 0xCA | 0xCE => outline.coefficient_bytes = coefficient_bytes(body),
+                    0xC4 | 0xC8 | 0xCC => {}
+                    0xC0..=0xCF => {
+                        frame_bytes = frame_bytes.max(coefficient_bytes(body));
+                        components = components.max(body.get(5).copied().unwrap_or(0));
+                        if is_progressive(marker) {
+                            outline.coefficient_bytes = outline.coefficient_bytes.max(frame_bytes);
+                        }
+                    }
                     _ => {}
                 }
             }

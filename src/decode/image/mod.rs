@@ -14,7 +14,7 @@
 //! |---|---|
 //! | `open` | what a file is, its limits, the words of rejections |
 //! | `ending`, `jpeg_end` | whether a file is all there |
-//! | `claims` | what its header claims, where that alone would cost memory |
+//! | `claims`, `tiff` | what its header claims, where that alone would cost memory |
 //! | `jpeg_frame`, `jpeg_part` | plain JPEGs: which they are, and what is decoded of them |
 //! | `filled` | whether the decoder made all of the picture |
 //! | `animation`, `frames` | frames of GIF, APNG, WebP, for rows and for videos |
@@ -46,6 +46,7 @@ mod rows;
 mod samples;
 #[cfg(test)]
 mod tests;
+mod tiff;
 
 use std::cell::Cell;
 

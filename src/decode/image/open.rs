@@ -1,11 +1,11 @@
 //! From the bytes of a file to a decoder whose size is known and allowed, or to a reason why not.
 
-use std::io::Cursor;
+use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom};
 
 use image::{ImageDecoder, ImageError, ImageFormat, ImageReader};
 
-use super::Limits;
 use super::pixels::Raster;
+use super::{Limits, tiff};
 use crate::decode::Rejection;
 
 /// Extensions (lower case, no dot) of every format that is decoded.
@@ -85,9 +85,60 @@ pub(super) fn name(format: ImageFormat) -> &'static str {
 /// A decoder that has read the header. The library may take as much memory again as the decoded image does, for its
 /// own copies.
 pub(super) fn open(format: ImageFormat, bytes: &[u8], limits: &Limits) -> Result<impl ImageDecoder, Rejection> {
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut reader = ImageReader::with_format(Metered::new(format, bytes), format);
     reader.limits(library_limits(limits));
     reader.into_decoder().map_err(|error| decoder_failed(format, error))
+}
+
+/// A file in memory that gives only so many bytes: what a file says of its parts may have the library read the same ones again
+/// and again, for as long as it likes.
+struct Metered<'a> {
+    bytes: Cursor<&'a [u8]>,
+    left: u64,
+}
+
+impl<'a> Metered<'a> {
+    fn new(format: ImageFormat, bytes: &'a [u8]) -> Self {
+        /// What is read beyond the end of a strip or tile, at most.
+        const AHEAD_BYTES: u64 = 64 << 10;
+        let chunks = if format == ImageFormat::Tiff { tiff::check(bytes).map_or(0, |tiff| tiff.chunks) } else { 0 };
+        let left = (bytes.len() as u64).saturating_mul(4).saturating_add(16 << 20);
+        Self { bytes: Cursor::new(bytes), left: left.saturating_add(chunks.saturating_mul(AHEAD_BYTES)) }
+    }
+
+    fn take(&mut self, bytes: usize) -> io::Result<()> {
+        const AGAIN: &str = "parts of the file are to be read again and again: the file is damaged";
+        self.left = self.left.checked_sub(bytes as u64).ok_or_else(|| io::Error::other(AGAIN))?;
+        Ok(())
+    }
+}
+
+impl Read for Metered<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.bytes.read(buffer)?;
+        self.take(bytes)?;
+        Ok(bytes)
+    }
+}
+
+impl BufRead for Metered<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.left == 0 {
+            self.take(1)?;
+        }
+        self.bytes.fill_buf()
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.left = self.left.saturating_sub(bytes as u64);
+        self.bytes.consume(bytes);
+    }
+}
+
+impl Seek for Metered<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.bytes.seek(to)
+    }
 }
 
 /// The limits for the library. It is not told the largest side: it would refuse without saying what it found.
