@@ -128,6 +128,10 @@ def test_channels_that_do_not_fit(project):
     }
 
 
+# Numbers that begin with their low byte or their high byte, as an atom says or does not say.
+QUICKTIME = ["s16le", "s24be", "s24le", "s32be", "s32le", "f32be", "f32le", "f64be", "f64le"]
+
+
 def test_compressed_files_and_sound_tracks(project):
     """What FFmpeg has written: the same samples as FFmpeg reads, in the same places as the original's."""
     project = project(shape=(1000, 2), dtype="<f4", watch='include = ["**"]', decoder='[dataset.audio]\ntail = "pad"')
@@ -143,6 +147,8 @@ def test_compressed_files_and_sound_tracks(project):
         "mp3.mp3": ["-i", original, "-c:a", "libmp3lame", "-q:a", "2"],
         "film.mp4": [*picture, "-c:a", "aac"],
         "film.mov": [*picture, "-c:a", "pcm_s16be"],
+        **{f"{kind}.mov": ["-i", original, "-c:a", f"pcm_{kind}"] for kind in QUICKTIME},
+        "mp3.mov": ["-i", original, "-c:a", "libmp3lame", "-q:a", "2"],
         "film.mkv": [*picture, "-c:a", "flac"],
         "film.webm": [*picture[:-3], "-c:v", "libvpx", "-c:a", "libvorbis"],
         "opus.webm": ["-i", original, "-c:a", "libopus"],

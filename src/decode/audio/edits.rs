@@ -6,10 +6,15 @@
 
 use std::os::unix::fs::FileExt;
 
-use super::super::SourceFile;
+use super::super::{DecodeError, SourceFile};
+use super::rejected;
 
 /// Boxes that are looked at in one file.
 const BOXES_MAX: usize = 4096;
+/// Those of fragments.
+const FRAGMENT_BOXES_MAX: usize = 1 << 20;
+/// Fragments, times tracks: some hundred hours of a film with sound.
+const FRAGMENT_STEPS_MAX: u64 = 1_000_000;
 
 /// What an edit list says, in units of the media's time scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +50,82 @@ pub(super) fn edit_of(file: &SourceFile, track: u32) -> Option<Edit> {
             return Some(Edit { from, units });
         }
     }
+}
+
+/// Refuses fragments that claim more samples than the file has bytes, and more fragments than are good for its tracks: the
+/// library goes through all of the former before it reads any, and through all of the latter for each packet of each track.
+pub(super) fn check_fragments(file: &SourceFile) -> Result<(), DecodeError> {
+    let whole = Contents { kind: *b"file", from: 0, to: file.size() };
+    let mut left = FRAGMENT_BOXES_MAX;
+    let (mut tracks, mut fragments, mut samples) = (0_u64, 0_u64, 0_u64);
+    if bytes::<8>(file, 0, file.size()).is_none_or(|[.., a, b, c, d]| [a, b, c, d] != *b"ftyp") {
+        return Ok(());
+    }
+    for top in all(file, whole, &mut left) {
+        match &top.kind {
+            b"moov" => tracks += all(file, top, &mut left).iter().filter(|found| found.kind == *b"trak").count() as u64,
+            b"moof" => fragments += 1,
+            _ => continue,
+        }
+        for track in all(file, top, &mut left).into_iter().filter(|found| found.kind == *b"traf") {
+            let runs = all(file, track, &mut left).into_iter().filter(|found| found.kind == *b"trun");
+            samples += runs.filter_map(|run| word(file, run, 4)).map(u64::from).sum::<u64>();
+        }
+    }
+    let steps = tracks.saturating_mul(fragments);
+    if samples > file.size() || steps > FRAGMENT_STEPS_MAX || left == 0 {
+        return Err(rejected(format!(
+            "its {fragments} fragments claim {samples} samples in a file of {} bytes, for {tracks} tracks: it is damaged, or has \
+             more than {FRAGMENT_STEPS_MAX} fragments of all tracks",
+            file.size()
+        )));
+    }
+    Ok(())
+}
+
+/// The boxes within one, up to what is none.
+fn all(file: &SourceFile, around: Contents, left: &mut usize) -> Vec<Contents> {
+    let mut place = around.from;
+    std::iter::from_fn(|| next(file, around, &mut place, left)).collect()
+}
+
+/// Whether the numbers of this track begin with their high byte: PCM of QuickTime's kinds of more than two bytes, unless `enda`
+/// says otherwise. Source: QuickTime File Format, Sound Sample Descriptions.
+pub(super) fn is_big_endian(file: &SourceFile, track: u32) -> bool {
+    let order = || {
+        let mut left = BOXES_MAX;
+        let whole = Contents { kind: *b"file", from: 0, to: file.size() };
+        let movie = child(file, whole, b"moov", &mut left)?;
+        let mut place = movie.from;
+        loop {
+            let found = next(file, movie, &mut place, &mut left)?;
+            if &found.kind != b"trak" || number_of(file, found, &mut left) != Some(track) {
+                continue;
+            }
+            let mut within = found;
+            for kind in [b"mdia", b"minf", b"stbl", b"stsd"] {
+                within = child(file, within, kind, &mut left)?;
+            }
+            // Version and flags, the number of descriptions; then one of them.
+            let mut at = within.from + 8;
+            let sound = next(file, within, &mut at, &mut left)?;
+            if ![b"in24", b"in32", b"fl32", b"fl64"].contains(&&sound.kind) {
+                return None;
+            }
+            // 28 bytes, and by its version more of them; then its own boxes.
+            let more = match u16::from_be_bytes(bytes(file, sound.from + 8, sound.to)?) {
+                0 => 0,
+                1 => 16,
+                _ => 36,
+            };
+            let own = Contents { from: sound.from + 28 + more, ..sound };
+            let wave = child(file, own, b"wave", &mut left);
+            let enda = child(file, wave.unwrap_or(own), b"enda", &mut left);
+            let is_little = enda.and_then(|enda| bytes::<2>(file, enda.from, enda.to)) == Some([0, 1]);
+            return Some(!is_little);
+        }
+    };
+    order().unwrap_or(false)
 }
 
 /// Where the file would end if nothing had been cut off: the end of its last box of media, if that lies behind its own. The
@@ -179,6 +260,40 @@ mod tests {
         for length in 0..whole.len() {
             assert_eq!(edit_of(&source(&whole[..length]), 2), None);
         }
+    }
+
+    #[test]
+    fn numbers_of_quicktime_begin_with_the_high_byte_unless_it_says_not() {
+        let movie = |kind: &[u8; 4], version: u8, own: &[u8]| {
+            let fixed = [vec![0; 8], vec![0, version], vec![0; 18 + [0, 16, 36][usize::from(version)]]].concat();
+            let sounds = boxed(b"stsd", &[words(&[0, 1]), boxed(kind, &[fixed.as_slice(), own].concat())].concat());
+            let media = boxed(b"mdia", &boxed(b"minf", &boxed(b"stbl", &sounds)));
+            let track = boxed(b"trak", &[boxed(b"tkhd", &words(&[0, 0, 0, 7, 0])), media].concat());
+            source(&boxed(b"moov", &track))
+        };
+        let order = |number: u8| boxed(b"wave", &[boxed(b"frma", b"in24"), boxed(b"enda", &[0, number])].concat());
+        for version in [0, 1, 2] {
+            assert!(is_big_endian(&movie(b"in24", version, &[]), 7));
+            assert!(is_big_endian(&movie(b"fl32", version, &order(0)), 7));
+            assert!(!is_big_endian(&movie(b"in32", version, &order(1)), 7));
+        }
+        assert!(!is_big_endian(&movie(b"in24", 0, &[]), 8));
+        assert!(!is_big_endian(&movie(b"sowt", 0, &[]), 7));
+    }
+
+    #[test]
+    fn fragments_claim_no_more_than_there_is() {
+        let fragment = |samples: u32| boxed(b"moof", &boxed(b"traf", &boxed(b"trun", &words(&[0, samples]))));
+        let file = |fragments: &[Vec<u8>], tracks: usize| {
+            let movie = boxed(b"moov", &boxed(b"trak", b"").repeat(tracks));
+            source(&[boxed(b"ftyp", b"M4A "), movie, fragments.concat()].concat())
+        };
+        assert!(check_fragments(&file(&[fragment(20), fragment(30)], 1)).is_ok());
+        let reason = check_fragments(&file(&[fragment(20), fragment(u32::MAX)], 1)).unwrap_err().to_string();
+        assert!(reason.starts_with("its 2 fragments claim 4294967315 samples in a file of "), "{reason}");
+        assert!(check_fragments(&file(&vec![fragment(0); 4000], 300)).is_err());
+        assert!(check_fragments(&file(&vec![fragment(0); 4000], 2)).is_ok());
+        assert!(check_fragments(&source(b"RIFF")).is_ok());
     }
 
     #[test]

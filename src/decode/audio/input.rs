@@ -2,8 +2,8 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use symphonia::core::io::MediaSource;
 
@@ -14,6 +14,8 @@ use super::super::{DecodeError, SourceFile};
 pub(super) struct Trouble {
     error: Mutex<Option<io::Error>>,
     was_interrupted: AtomicBool,
+    /// Bytes that may be read, while that is limited.
+    left: Mutex<Option<u64>>,
 }
 
 impl Trouble {
@@ -26,9 +28,50 @@ impl Trouble {
     }
 }
 
+impl Trouble {
+    /// No more than so many bytes are read from now on: what the file says of its parts may have the library read the same ones
+    /// again and again, and keep all that it finds.
+    pub(super) fn limit_reads(&self, bytes: Option<u64>) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = bytes;
+    }
+
+    fn count(&self, bytes: usize) -> io::Result<()> {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(left) = &mut *left {
+            const AGAIN: &str = "parts of the file are to be read again and again: the file is damaged";
+            *left = left.checked_sub(bytes as u64).ok_or_else(|| io::Error::other(AGAIN))?;
+        }
+        Ok(())
+    }
+}
+
+/// Where the file goes on behind the ID3v2 tags that it begins with: they hold nothing that is used, and what they hold may
+/// stand within itself, deeper than a stack is. Source: ID3v2.4.0, section 3.1.
+pub(super) fn behind_tags(file: &SourceFile) -> u64 {
+    const HAS_FOOTER: u8 = 0x10;
+    let mut place = 0;
+    loop {
+        let mut header = [0; 10];
+        if file.file().read_exact_at(&mut header, place).is_err() {
+            return place;
+        }
+        let [b'I', b'D', b'3', _, _, flags, s0 @ ..=127, s1 @ ..=127, s2 @ ..=127, s3 @ ..=127] = header else {
+            return place;
+        };
+        let size = [s0, s1, s2, s3].iter().fold(0, |size, seven_bits| size << 7 | u64::from(*seven_bits));
+        let behind = place + 10 + size + if flags & HAS_FOOTER == 0 { 0 } else { 10 };
+        if behind >= file.size() {
+            return place;
+        }
+        place = behind;
+    }
+}
+
 /// Reads an open file by its own position.
 pub(super) struct Input<'a> {
     file: &'a SourceFile,
+    /// Where the library is told that it begins.
+    begin: u64,
     position: u64,
     /// Where the library is told that it ends; behind the end of the file there is nothing to read.
     end: u64,
@@ -37,8 +80,14 @@ pub(super) struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    pub(super) fn new(file: &'a SourceFile, end: u64, interrupted: &'a AtomicBool, trouble: &'a Trouble) -> Self {
-        Self { file, position: 0, end, interrupted, trouble }
+    pub(super) fn new(
+        file: &'a SourceFile,
+        begin: u64,
+        end: u64,
+        interrupted: &'a AtomicBool,
+        trouble: &'a Trouble,
+    ) -> Self {
+        Self { file, begin, position: begin, end, interrupted, trouble }
     }
 }
 
@@ -56,6 +105,7 @@ impl Read for Input<'_> {
         loop {
             match self.file.file().read_at(part, self.position) {
                 Ok(read) => {
+                    self.trouble.count(read)?;
                     self.position += read as u64;
                     return Ok(read);
                 }
@@ -75,13 +125,15 @@ impl Read for Input<'_> {
 impl Seek for Input<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let place = match to {
-            SeekFrom::Start(place) => Some(place),
+            SeekFrom::Start(place) => self.begin.checked_add(place),
             SeekFrom::End(by) => self.end.checked_add_signed(by),
             SeekFrom::Current(by) => self.position.checked_add_signed(by),
         };
-        let place = place.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a place before the start"))?;
+        let place = place
+            .filter(|place| *place >= self.begin)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a place before the start"))?;
         self.position = place;
-        Ok(place)
+        Ok(place - self.begin)
     }
 }
 
@@ -92,6 +144,56 @@ impl MediaSource for Input<'_> {
 
     fn byte_len(&self) -> Option<u64> {
         // Asked for when tags are looked for at the end, which is not there in a file that was cut short.
-        (self.end == self.file.size()).then_some(self.end)
+        (self.end == self.file.size()).then_some(self.end - self.begin)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn source(bytes: &[u8]) -> SourceFile {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        SourceFile::of(file).unwrap()
+    }
+
+    #[test]
+    fn tags_at_the_start_are_passed_over() {
+        let tag = |flags: u8, size: u8| {
+            let footer = if flags & 0x10 == 0 { 0 } else { 10 };
+            [&[b'I', b'D', b'3', 4, 0, flags, 0, 0, 1, size][..], &vec![0; 128 + usize::from(size) + footer]].concat()
+        };
+        let behind = |parts: &[&[u8]]| behind_tags(&source(&parts.concat()));
+        assert_eq!(behind(&[b"RIFF and so on"]), 0);
+        assert_eq!(behind(&[&tag(0, 7), b"sound"]), 145);
+        assert_eq!(behind(&[&tag(0x10, 7), &tag(0, 1), b"sound"]), 155 + 139);
+        // Nothing behind it: the library says what is wrong.
+        assert_eq!(behind(&[&tag(0, 7)]), 0);
+        assert_eq!(behind(&[b"ID3\x04\0\0\0\0\xFF\x01", &[0; 500]]), 0);
+        assert_eq!(behind(&[b"ID3"]), 0);
+    }
+
+    #[test]
+    fn the_library_sees_what_is_behind_and_no_more_than_is_allowed() {
+        let file = source(b"0123456789");
+        let (trouble, interrupted) = (Trouble::default(), AtomicBool::new(false));
+        let mut input = Input::new(&file, 4, 10, &interrupted, &trouble);
+        let mut found = Vec::new();
+        input.read_to_end(&mut found).unwrap();
+        assert_eq!((found.as_slice(), input.byte_len()), (&b"456789"[..], Some(6)));
+        assert_eq!(
+            [SeekFrom::Start(1), SeekFrom::Current(1), SeekFrom::End(-1)].map(|to| input.seek(to).unwrap()),
+            [1, 2, 5]
+        );
+        assert!(input.seek(SeekFrom::Current(-6)).is_err());
+        trouble.limit_reads(Some(3));
+        let mut two = [0; 2];
+        input.seek(SeekFrom::Start(0)).unwrap();
+        assert!(input.read_exact(&mut two).is_ok() && input.read_exact(&mut two).is_err());
+        trouble.limit_reads(None);
+        assert!(input.read_exact(&mut two).is_ok());
     }
 }

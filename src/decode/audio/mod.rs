@@ -28,6 +28,7 @@ mod mel;
 mod names;
 mod resample;
 mod track;
+mod vorbis;
 mod windows;
 
 use std::sync::Mutex;
@@ -64,6 +65,8 @@ const RATIO_MAX: u64 = 1024;
 const SAMPLE_MAX: f32 = 1e12;
 /// Packets between two questions whether the rows are still wanted.
 const PACKETS_BETWEEN: u32 = 64;
+/// Samples of a channel that are resampled at a time.
+const PIECE_FRAMES: usize = 4096;
 /// Resamplers that are kept for later sources: making one takes as long as some seconds of sound.
 const KEPT_MAX: usize = 64;
 
@@ -193,10 +196,16 @@ impl FileDecoder for AudioDecoder {
             let frames = mix(&block, track.channels, options.channels, &mut mixed);
             match &mut resampler {
                 None => cutter.push(frames, &mut emit)?,
+                // In pieces: a packet may be as long as the file, and become a thousand times as much.
                 Some(resampler) => {
-                    ready.clear();
-                    resampler.push(frames, &mut ready)?;
-                    cutter.push(&ready, &mut emit)?;
+                    for piece in frames.chunks(PIECE_FRAMES * channels) {
+                        if cutter.is_done() {
+                            break;
+                        }
+                        ready.clear();
+                        resampler.push(piece, &mut ready)?;
+                        cutter.push(&ready, &mut emit)?;
+                    }
                 }
             }
         }

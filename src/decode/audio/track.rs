@@ -11,12 +11,16 @@
 //!   the sound is to be is compared with how long it was, where the file says it.
 
 use symphonia::core::codecs::CodecParameters;
+use symphonia::core::codecs::audio::well_known::{
+    CODEC_ID_PCM_F32BE, CODEC_ID_PCM_F32LE, CODEC_ID_PCM_F64BE, CODEC_ID_PCM_F64LE, CODEC_ID_PCM_S24BE,
+    CODEC_ID_PCM_S24LE, CODEC_ID_PCM_S32BE, CODEC_ID_PCM_S32LE, CODEC_ID_VORBIS,
+};
 use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::common::Limit;
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::well_known as formats;
-use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
+use symphonia::core::formats::{FormatId, FormatOptions, FormatReader, TrackType};
 use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
 use symphonia::core::packet::Packet;
@@ -24,9 +28,9 @@ use symphonia::core::units::TimeBase;
 
 use super::super::{About, DecodeError, SourceFile};
 use super::edits;
-use super::input::{Input, Trouble};
-use super::names;
+use super::input::{self, Input, Trouble};
 use super::rejected;
+use super::{names, vorbis};
 use crate::config::AUDIO_CHANNELS_MAX as CHANNELS_MAX;
 
 /// Hz; more than anything that records has.
@@ -35,6 +39,11 @@ const RATE_MAX: u32 = 1 << 20;
 const LOST_FRAMES_MAX: u64 = 1 << 16;
 /// Samples, of all channels together, for which silence is put at one place.
 const GAP_SAMPLES_MAX: u64 = 1 << 22;
+/// Samples of a channel in a packet, as far as memory is taken for them before it is there.
+const PACKET_FRAMES_MAX: u64 = 1 << 17;
+/// How much of a file is read to find its tracks: so many times its length, and so many bytes.
+const PROBE_READS_MAX: u64 = 8;
+const PROBE_BYTES_MAX: u64 = 16 << 20;
 /// Bytes of a text or a picture beside the sound that are kept in memory.
 const METADATA_BYTES_MAX: usize = 64 << 10;
 
@@ -97,7 +106,7 @@ impl<'a> Track<'a> {
         let declared = track.num_frames.filter(|frames| is_exact && *frames > 0);
         let is_endless = format == formats::FORMAT_ID_WAVE && track.num_frames.is_none();
         check_channels(parameters)?;
-        let decoder = decoder_of(parameters)?;
+        let decoder = decoder_of(&as_stored(parameters, format, file, number)?)?;
         let parameters = decoder.codec_params();
         let (Some(rate), Some(channels)) = (parameters.sample_rate, parameters.channels.as_ref()) else {
             return Self::by_first_packet(reader, decoder, number, time_base, file, about, trouble);
@@ -107,13 +116,18 @@ impl<'a> Track<'a> {
         (track.rate, track.channels) = (rate, channels);
         (track.declared, track.is_endless) = (declared, is_endless);
         check(rate, channels)?;
-        if track.is_movie
-            && let Some(edit) = edits::edit_of(file, number)
-        {
-            let frames = u128::from(edit.from) * u128::from(rate) / u128::from(edit.units);
-            track.skip = u64::try_from(frames).unwrap_or(u64::MAX);
-        }
+        track.skip_to_edit(file);
         Ok(track)
+    }
+
+    /// In a movie, what its edit list leaves out at the start is not to be heard.
+    fn skip_to_edit(&mut self, file: &SourceFile) {
+        if self.is_movie
+            && let Some(edit) = edits::edit_of(file, self.number)
+        {
+            let frames = u128::from(edit.from) * u128::from(self.rate) / u128::from(edit.units);
+            self.skip = u64::try_from(frames).unwrap_or(u64::MAX);
+        }
     }
 
     fn of(
@@ -175,9 +189,11 @@ impl<'a> Track<'a> {
         else {
             return Err(rejected("it holds no sound"));
         };
-        let decoder = decoder_of(parameters)?;
+        let format = reader.format_info().format;
+        let decoder = decoder_of(&as_stored(parameters, format, file, number)?)?;
         let mut track = Self::of(reader, decoder, number, time_base, file, trouble);
         (track.rate, track.channels) = (rate, channels);
+        track.skip_to_edit(file);
         Ok(track)
     }
 
@@ -340,8 +356,10 @@ fn probe<'a>(
     about: About<'a>,
     trouble: &'a Trouble,
 ) -> Result<Box<dyn FormatReader + 'a>, DecodeError> {
+    edits::check_fragments(file)?;
     let end = edits::end_of_cut(file).unwrap_or(file.size());
-    let input = Input::new(file, end, about.interrupted, trouble);
+    trouble.limit_reads(Some(file.size().saturating_mul(PROBE_READS_MAX).saturating_add(PROBE_BYTES_MAX)));
+    let input = Input::new(file, input::behind_tags(file), end, about.interrupted, trouble);
     let stream = MediaSourceStream::new(Box::new(input), MediaSourceStreamOptions::default());
     let mut hint = Hint::new();
     if let Some(extension) = about.extension {
@@ -349,7 +367,9 @@ fn probe<'a>(
     }
     let limit = Limit::Maximum(METADATA_BYTES_MAX);
     let metadata = MetadataOptions::default().limit_tag_bytes(limit).limit_visual_bytes(limit);
-    symphonia::default::get_probe().probe(&hint, stream, FormatOptions::default(), metadata).map_err(|error| {
+    let probed = symphonia::default::get_probe().probe(&hint, stream, FormatOptions::default(), metadata);
+    trouble.limit_reads(None);
+    probed.map_err(|error| {
         trouble.take().unwrap_or_else(|| {
             rejected(match error {
                 Error::Unsupported(what) if what.contains("probe") => names::unknown(file),
@@ -378,6 +398,36 @@ fn check_channels(parameters: &AudioCodecParameters) -> Result<(), DecodeError> 
         return Err(rejected(format!("the header says {channels} channels, expected 1 to {CHANNELS_MAX}")));
     }
     Ok(())
+}
+
+/// What the container says of the sound, set right where the library takes it for what it is not, and within bounds: the
+/// decoders take memory for a packet of so many samples before there is one.
+fn as_stored(
+    parameters: &AudioCodecParameters,
+    format: FormatId,
+    file: &SourceFile,
+    number: u32,
+) -> Result<AudioCodecParameters, DecodeError> {
+    let mut parameters = parameters.clone();
+    if let Some(frames) = parameters.max_frames_per_packet.max(parameters.frames_per_block)
+        && frames > PACKET_FRAMES_MAX
+    {
+        return Err(rejected(format!("it claims {frames} samples a packet, expected {PACKET_FRAMES_MAX} at most")));
+    }
+    if let Some(setup) = parameters.extra_data.as_deref().filter(|_| parameters.codec == CODEC_ID_VORBIS) {
+        vorbis::check(setup)?;
+    }
+    // QuickTime's numbers of these kinds begin with their high byte, unless they are said not to. The library takes none so.
+    if format == formats::FORMAT_ID_ISOMP4 && edits::is_big_endian(file, number) {
+        parameters.codec = match parameters.codec {
+            CODEC_ID_PCM_S24LE => CODEC_ID_PCM_S24BE,
+            CODEC_ID_PCM_S32LE => CODEC_ID_PCM_S32BE,
+            CODEC_ID_PCM_F32LE => CODEC_ID_PCM_F32BE,
+            CODEC_ID_PCM_F64LE => CODEC_ID_PCM_F64BE,
+            other => other,
+        };
+    }
+    Ok(parameters)
 }
 
 fn decoder_of(parameters: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>, DecodeError> {

@@ -108,7 +108,9 @@ impl Chooser {
     pub fn finish(&mut self, time: i64) -> u64 {
         let (Pick::Fps(rate), Some(held)) = (self.pick, self.held) else { return 0 };
         let until = self.first_tick_at(rate, time.max(held.saturating_add(1)), 0);
-        let repeats = self.within_end(rate, until).saturating_sub(self.tick);
+        // What says that it is shown for longer than any gap may be is taken for damaged from there on.
+        let ticks_max = GAP_MAX.as_secs().saturating_mul(rate.frames) / rate.seconds.max(1) + 1;
+        let repeats = self.within_end(rate, until).saturating_sub(self.tick).min(ticks_max);
         self.tick += repeats;
         // A video of one frame that is shown for no time is a picture all the same.
         if self.tick == 0 && self.end.is_none() { 1 } else { repeats }
@@ -310,6 +312,12 @@ mod tests {
         let mut chooser = Chooser { held: None, ..chooser };
         assert_eq!(chooser.step(0), Step::Hold { repeats: 0 });
         assert!(matches!(chooser.step(i64::MAX), Step::Gap { .. }));
+        // Nor is the last frame shown for longer, whatever the unit of time.
+        for (units, unit) in [(1, (1 << 32, 1)), (i64::MAX, (1, 1000))] {
+            let mut last = super::tests::chooser(fps(30, 1), 0, None, unit);
+            assert_eq!(last.step(0), Step::Hold { repeats: 0 });
+            assert_eq!(last.finish(units), 30 * 3600 + 1);
+        }
     }
 
     #[test]
