@@ -7,14 +7,16 @@
 use std::os::unix::fs::FileExt;
 
 use super::super::{DecodeError, SourceFile};
-use super::rejected;
+use super::{input, rejected};
 
 /// Boxes that are looked at in one file.
 const BOXES_MAX: usize = 4096;
 /// Those of fragments.
-const FRAGMENT_BOXES_MAX: usize = 1 << 20;
-/// Fragments, times tracks: some hundred hours of a film with sound.
-const FRAGMENT_STEPS_MAX: u64 = 1_000_000;
+const FRAGMENT_BOXES_MAX: usize = 1 << 24;
+/// Fragments, times tracks, times tracks: a day of a film with sound and a fragment for each of its packets.
+const FRAGMENT_STEPS_MAX: u64 = 10_000_000;
+/// How far the library looks for the start of a movie.
+const JUNK_BYTES_MAX: usize = 1 << 20;
 
 /// What an edit list says, in units of the media's time scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +39,7 @@ struct Contents {
 /// those who decode: `None`.
 pub(super) fn edit_of(file: &SourceFile, track: u32) -> Option<Edit> {
     let mut left = BOXES_MAX;
-    let whole = Contents { kind: *b"file", from: 0, to: file.size() };
+    let whole = Contents { kind: *b"file", from: begin_of(file)?, to: file.size() };
     let movie = child(file, whole, b"moov", &mut left)?;
     let mut place = movie.from;
     loop {
@@ -55,12 +57,10 @@ pub(super) fn edit_of(file: &SourceFile, track: u32) -> Option<Edit> {
 /// Refuses fragments that claim more samples than the file has bytes, and more fragments than are good for its tracks: the
 /// library goes through all of the former before it reads any, and through all of the latter for each packet of each track.
 pub(super) fn check_fragments(file: &SourceFile) -> Result<(), DecodeError> {
-    let whole = Contents { kind: *b"file", from: 0, to: file.size() };
+    let Some(from) = begin_of(file) else { return Ok(()) };
+    let whole = Contents { kind: *b"file", from, to: file.size() };
     let mut left = FRAGMENT_BOXES_MAX;
     let (mut tracks, mut fragments, mut samples) = (0_u64, 0_u64, 0_u64);
-    if bytes::<8>(file, 0, file.size()).is_none_or(|[.., a, b, c, d]| [a, b, c, d] != *b"ftyp") {
-        return Ok(());
-    }
     for top in all(file, whole, &mut left) {
         match &top.kind {
             b"moov" => tracks += all(file, top, &mut left).iter().filter(|found| found.kind == *b"trak").count() as u64,
@@ -72,8 +72,11 @@ pub(super) fn check_fragments(file: &SourceFile) -> Result<(), DecodeError> {
             samples += runs.filter_map(|run| word(file, run, 4)).map(u64::from).sum::<u64>();
         }
     }
-    let steps = tracks.saturating_mul(fragments);
-    if samples > file.size() || steps > FRAGMENT_STEPS_MAX || left == 0 {
+    let steps = tracks.saturating_mul(tracks).saturating_mul(fragments);
+    if left == 0 {
+        return Err(rejected(format!("it has more than {FRAGMENT_BOXES_MAX} boxes: it is damaged")));
+    }
+    if samples > file.size() || steps > FRAGMENT_STEPS_MAX {
         return Err(rejected(format!(
             "its {fragments} fragments claim {samples} samples in a file of {} bytes, for {tracks} tracks: it is damaged, or has \
              more than {FRAGMENT_STEPS_MAX} fragments of all tracks",
@@ -81,6 +84,25 @@ pub(super) fn check_fragments(file: &SourceFile) -> Result<(), DecodeError> {
         )));
     }
     Ok(())
+}
+
+/// Where the movie begins, if it is one: behind tags and whatever stands before it, as the library has it.
+fn begin_of(file: &SourceFile) -> Option<u64> {
+    /// Of these the library takes the file for what they say.
+    const OTHERS: [&[u8]; 6] = [b"RIFF", b"FORM", b"fLaC", b"OggS", b"caff", b"\x1A\x45\xDF\xA3"];
+    let from = input::behind_tags(file);
+    let start = bytes::<8>(file, from, file.size())?;
+    if start.ends_with(b"ftyp") {
+        return Some(from);
+    }
+    if OTHERS.iter().any(|other| start.starts_with(other)) {
+        return None;
+    }
+    let length = usize::try_from(file.size() - from).unwrap_or(usize::MAX).min(JUNK_BYTES_MAX);
+    let mut junk = vec![0; length];
+    file.file().read_exact_at(&mut junk, from).ok()?;
+    let at = memchr::memmem::find(junk.get(4..)?, b"ftyp")?;
+    Some(from + at as u64)
 }
 
 /// The boxes within one, up to what is none.
@@ -94,7 +116,7 @@ fn all(file: &SourceFile, around: Contents, left: &mut usize) -> Vec<Contents> {
 pub(super) fn is_big_endian(file: &SourceFile, track: u32) -> bool {
     let order = || {
         let mut left = BOXES_MAX;
-        let whole = Contents { kind: *b"file", from: 0, to: file.size() };
+        let whole = Contents { kind: *b"file", from: begin_of(file)?, to: file.size() };
         let movie = child(file, whole, b"moov", &mut left)?;
         let mut place = movie.from;
         loop {
@@ -119,8 +141,9 @@ pub(super) fn is_big_endian(file: &SourceFile, track: u32) -> bool {
                 _ => 36,
             };
             let own = Contents { from: sound.from + 28 + more, ..sound };
-            let wave = child(file, own, b"wave", &mut left);
-            let enda = child(file, wave.unwrap_or(own), b"enda", &mut left);
+            let within_wave =
+                child(file, own, b"wave", &mut left).and_then(|wave| child(file, wave, b"enda", &mut left));
+            let enda = within_wave.or_else(|| child(file, own, b"enda", &mut left));
             let is_little = enda.and_then(|enda| bytes::<2>(file, enda.from, enda.to)) == Some([0, 1]);
             return Some(!is_little);
         }
@@ -269,13 +292,14 @@ mod tests {
             let sounds = boxed(b"stsd", &[words(&[0, 1]), boxed(kind, &[fixed.as_slice(), own].concat())].concat());
             let media = boxed(b"mdia", &boxed(b"minf", &boxed(b"stbl", &sounds)));
             let track = boxed(b"trak", &[boxed(b"tkhd", &words(&[0, 0, 0, 7, 0])), media].concat());
-            source(&boxed(b"moov", &track))
+            source(&[boxed(b"ftyp", b"qt  "), boxed(b"moov", &track)].concat())
         };
         let order = |number: u8| boxed(b"wave", &[boxed(b"frma", b"in24"), boxed(b"enda", &[0, number])].concat());
         for version in [0, 1, 2] {
             assert!(is_big_endian(&movie(b"in24", version, &[]), 7));
             assert!(is_big_endian(&movie(b"fl32", version, &order(0)), 7));
             assert!(!is_big_endian(&movie(b"in32", version, &order(1)), 7));
+            assert!(!is_big_endian(&movie(b"in24", version, &boxed(b"enda", &[0, 1])), 7));
         }
         assert!(!is_big_endian(&movie(b"in24", 0, &[]), 8));
         assert!(!is_big_endian(&movie(b"sowt", 0, &[]), 7));
@@ -294,6 +318,11 @@ mod tests {
         assert!(check_fragments(&file(&vec![fragment(0); 4000], 300)).is_err());
         assert!(check_fragments(&file(&vec![fragment(0); 4000], 2)).is_ok());
         assert!(check_fragments(&source(b"RIFF")).is_ok());
+        let whole = [boxed(b"ftyp", b"M4A "), fragment(u32::MAX)].concat();
+        let tag = b"ID3\x04\0\0\0\0\0\x05 tag ";
+        for before in [&b""[..], b"junk", tag, &[&tag[..], b"and more"].concat()] {
+            assert!(check_fragments(&source(&[before, &whole].concat())).is_err(), "{before:?}");
+        }
     }
 
     #[test]
@@ -308,7 +337,7 @@ mod tests {
 
     #[test]
     fn boxes_without_end_are_not_followed_without_end() {
-        let many = boxed(b"free", b"").repeat(10_000);
+        let many = [boxed(b"ftyp", b"M4A "), boxed(b"free", b"").repeat(10_000)].concat();
         let movie = boxed(b"moov", &track(1, &[10, 5, 65536]));
         assert_eq!(edit_of(&source(&[many, movie].concat()), 1), None);
     }

@@ -45,6 +45,29 @@ impl Trouble {
     }
 }
 
+/// Where in an AIFF file the names of chunks with ID3v2 tags stand, which are not to be read either. Source: AIFF 1.3; sizes of
+/// chunks are big-endian, and filled up to even numbers.
+fn tag_chunks(file: &SourceFile, begin: u64) -> Vec<u64> {
+    const CHUNKS_MAX: usize = 4096;
+    let header = |place: u64| {
+        let mut header = [0; 8];
+        file.file().read_exact_at(&mut header, place).ok().map(|()| header)
+    };
+    let mut found = Vec::new();
+    if header(begin).is_none_or(|start| !start.starts_with(b"FORM")) {
+        return found;
+    }
+    let mut place = begin + 12;
+    for _ in 0..CHUNKS_MAX {
+        let Some([a, b, c, d, s0, s1, s2, s3]) = header(place) else { break };
+        if [a, b, c] == *b"ID3" && d == b' ' {
+            found.push(place);
+        }
+        place += 8 + u64::from(u32::from_be_bytes([s0, s1, s2, s3])).next_multiple_of(2);
+    }
+    found
+}
+
 /// Where the file goes on behind the ID3v2 tags that it begins with: they hold nothing that is used, and what they hold may
 /// stand within itself, deeper than a stack is. Source: ID3v2.4.0, section 3.1.
 pub(super) fn behind_tags(file: &SourceFile) -> u64 {
@@ -72,6 +95,8 @@ pub(super) struct Input<'a> {
     file: &'a SourceFile,
     /// Where the library is told that it begins.
     begin: u64,
+    /// Names of four bytes that it is not told.
+    hidden: Vec<u64>,
     position: u64,
     /// Where the library is told that it ends; behind the end of the file there is nothing to read.
     end: u64,
@@ -87,7 +112,7 @@ impl<'a> Input<'a> {
         interrupted: &'a AtomicBool,
         trouble: &'a Trouble,
     ) -> Self {
-        Self { file, begin, position: begin, end, interrupted, trouble }
+        Self { file, begin, hidden: tag_chunks(file, begin), position: begin, end, interrupted, trouble }
     }
 }
 
@@ -106,6 +131,12 @@ impl Read for Input<'_> {
             match self.file.file().read_at(part, self.position) {
                 Ok(read) => {
                     self.trouble.count(read)?;
+                    for place in self.hidden.iter().flat_map(|place| *place..*place + 4) {
+                        let at = place.checked_sub(self.position).and_then(|at| usize::try_from(at).ok());
+                        if let Some(byte) = at.and_then(|at| part.get_mut(at)) {
+                            *byte = b'-';
+                        }
+                    }
                     self.position += read as u64;
                     return Ok(read);
                 }
@@ -174,6 +205,24 @@ mod tests {
         assert_eq!(behind(&[&tag(0, 7)]), 0);
         assert_eq!(behind(&[b"ID3\x04\0\0\0\0\xFF\x01", &[0; 500]]), 0);
         assert_eq!(behind(&[b"ID3"]), 0);
+    }
+
+    #[test]
+    fn tags_within_an_aiff_are_not_shown() {
+        let chunk = |name: &[u8; 4], body: &[u8]| [name, &(body.len() as u32).to_be_bytes()[..], body].concat();
+        let file = [b"FORM\0\0\0\x40AIFF".as_slice(), &chunk(b"COMM", b"ID3 !\0"), &chunk(b"ID3 ", b"tags")].concat();
+        let expected =
+            [b"FORM\0\0\0\x40AIFF".as_slice(), &chunk(b"COMM", b"ID3 !\0"), &chunk(b"----", b"tags")].concat();
+        let source = source(&file);
+        let (trouble, interrupted) = (Trouble::default(), AtomicBool::new(false));
+        for size in [1, 2, 3, 5, 100] {
+            let mut input = Input::new(&source, 0, file.len() as u64, &interrupted, &trouble);
+            let (mut found, mut piece) = (Vec::new(), vec![0; size]);
+            while let read @ 1.. = input.read(&mut piece).unwrap() {
+                found.extend_from_slice(&piece[..read]);
+            }
+            assert_eq!(found, expected);
+        }
     }
 
     #[test]

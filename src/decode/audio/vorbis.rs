@@ -5,16 +5,21 @@
 use super::rejected;
 use crate::decode::DecodeError;
 
+/// The length of the identification header: 4.2.2.
+const IDENTIFICATION_BYTES: usize = 30;
 /// Entries of all codebooks: encoders come to some ten thousands.
 const ENTRIES_MAX: u64 = 1 << 18;
 /// Numbers of all entries.
 const VALUES_MAX: u64 = 1 << 23;
 
-/// Refuses codebooks that are larger in all than any encoder's. `headers`: those of the track, with the setup header among them.
+/// Refuses codebooks that are larger in all than any encoder's. `headers`: the identification header and, behind it, the setup
+/// header, which is where the decoder looks for it.
 pub(super) fn check(headers: &[u8]) -> Result<(), DecodeError> {
     const SETUP: &[u8] = b"\x05vorbis";
-    let Some(at) = headers.windows(SETUP.len()).position(|window| window == SETUP) else { return Ok(()) };
-    let mut bits = Bits { bytes: headers.get(at + SETUP.len()..).unwrap_or_default(), at: 0 };
+    let Some(setup) = headers.get(IDENTIFICATION_BYTES..).and_then(|setup| setup.strip_prefix(SETUP)) else {
+        return Err(rejected("its headers (Vorbis) are not where they have to be: the file is damaged"));
+    };
+    let mut bits = Bits { bytes: setup, at: 0 };
     let (mut entries, mut values) = (0_u64, 0_u64);
     // A header that ends within a codebook has claimed that one as well.
     let mut next = || -> Option<bool> {
@@ -139,7 +144,8 @@ mod tests {
             numbers.extend([(lookup, 4), (0, 32), (0, 32), (3, 4), (0, 1)]);
             (0..count).for_each(|_| numbers.push((5, 4)));
         }
-        [b"\x01vorbis and more\x05vorbis".as_slice(), &packed(&numbers)].concat()
+        // What the first header holds may look like the second.
+        [b"\x01vorbis and \x05vorbis, and more.\x05vorbis".as_slice(), &packed(&numbers)].concat()
     }
 
     #[test]
@@ -149,7 +155,8 @@ mod tests {
         assert!(reason(&[(100_000, 1), (100_000, 1), (100_000, 1)]).contains("have 300000 entries and 300000 numbers"));
         assert!(reason(&[(81, 4), (100, 2), (200, 60_000)]).contains("have 381 entries and 12000524 numbers"));
         let whole = header(&[(100_000, 1), (200_000, 1)]);
-        assert!((0..40).all(|length| check(&whole[..length]).is_ok()));
+        assert!((0..37).all(|length| check(&whole[..length]).is_err()));
+        assert!((37..45).all(|length| check(&whole[..length]).is_ok()));
     }
 
     #[test]

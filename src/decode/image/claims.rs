@@ -5,8 +5,15 @@
 
 use crate::decode::Rejection;
 
-/// Rows of a block that is no tile, at most: with every compression but DWA.
-const EXR_BLOCK_ROWS: u64 = 32;
+/// Rows of a block that is no tile, by its compression: none, RLE, ZIPS; ZIP and PXR24; and the others, but DWA.
+fn exr_block_rows(compression: Option<u8>) -> u64 {
+    match compression {
+        Some(0..=2) => 1,
+        Some(3 | 5) => 16,
+        _ => 32,
+    }
+}
+
 /// What the library notes of each block.
 const EXR_ENTRY_BYTES: u64 = 64;
 /// The largest block: the library keeps a buffer of that size for each thread.
@@ -20,7 +27,7 @@ const EXR_BLOCK_BYTES_MAX: u64 = 256 << 20;
 pub(super) fn check_exr(bytes: &[u8]) -> Result<(Option<(u32, u32)>, u64), Rejection> {
     const SEVERAL_PARTS: u8 = 0x10;
     let has_parts = bytes.get(5).is_some_and(|flags| flags & SEVERAL_PARTS != 0);
-    let (mut windows, mut tiles, mut pixel_bytes) = (Vec::new(), Vec::new(), 0);
+    let (mut windows, mut tiles, mut pixel_bytes, mut block_rows) = (Vec::new(), Vec::new(), 0, None);
     let mut rest = bytes.get(8..).unwrap_or_default();
     loop {
         if let Some(after) = rest.strip_prefix(b"\0") {
@@ -41,12 +48,16 @@ pub(super) fn check_exr(bytes: &[u8]) -> Result<(Option<(u32, u32)>, u64), Rejec
                      PIZ or PXR24",
                 ));
             }
+            (b"compression", b"compression") => {
+                block_rows = block_rows.max(Some(exr_block_rows(value.first().copied())));
+            }
             _ => {}
         }
     }
+    let block_rows = block_rows.unwrap_or(exr_block_rows(None));
     let pixels = |(width, height): (u32, u32)| u64::from(width) * u64::from(height);
     let size = windows.iter().copied().max_by_key(|window| pixels(*window));
-    let lines = windows.iter().map(|(width, _)| u64::from(*width) * EXR_BLOCK_ROWS);
+    let lines = windows.iter().map(|(width, _)| u64::from(*width) * block_rows);
     let block_pixels = tiles.iter().copied().map(pixels).chain(lines).max().unwrap_or(0);
     // A tile for each so many pixels; smaller copies of the image may be there as well, three times as much at most.
     let least_tile = tiles.iter().copied().map(pixels).min().unwrap_or(u64::MAX).max(1);

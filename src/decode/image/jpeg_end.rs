@@ -42,26 +42,42 @@ pub(super) struct FirstFrame {
     pub height: u16,
 }
 
-/// The first frame header of a JPEG, which may lack its tables, before its first scan.
-pub(super) fn first_frame(bytes: &[u8]) -> Option<FirstFrame> {
+/// The first frame header of what follows the start-of-image marker of a JPEG, before its first scan.
+pub(super) fn first_frame(bytes: &[u8]) -> Result<Option<FirstFrame>, Rejection> {
     let mut position = 0;
-    loop {
-        let (marker, after) = next_marker(bytes, position)?;
-        position = after;
-        if matches!(marker, START_OF_IMAGE | 0x01) {
-            continue;
-        }
-        let body = segment(bytes, position)?;
-        position += 2 + body.len();
+    while let Some((marker, after)) = next_header(bytes, position)? {
+        let Some(body) = segment(bytes, after) else { break };
+        position = after + 2 + body.len();
         match marker {
-            START_OF_SCAN | END_OF_IMAGE => return None,
+            START_OF_SCAN | END_OF_IMAGE => break,
             0xC4 | 0xC8 | 0xCC => {}
             0xC0..=0xCF => {
-                let [_, h0, h1, w0, w1] = *body.first_chunk()?;
+                let Some([_, h0, h1, w0, w1]) = body.first_chunk().copied() else { break };
                 let (width, height) = (u16::from_be_bytes([w0, w1]), u16::from_be_bytes([h0, h1]));
-                return Some(FirstFrame { is_progressive: is_progressive(marker), width, height });
+                return Ok(Some(FirstFrame { is_progressive: is_progressive(marker), width, height }));
             }
             _ => {}
+        }
+    }
+    Ok(None)
+}
+
+/// The next marker before the first scan. One that has no segment of its own has no place there, and decoders do not agree on
+/// what follows it.
+fn next_header(bytes: &[u8], mut position: usize) -> Result<Option<(u8, usize)>, Rejection> {
+    loop {
+        let Some(at) = next_ff(bytes, position) else { return Ok(None) };
+        position = at + 1;
+        match bytes.get(position) {
+            None => return Ok(None),
+            Some(0x00) => position += 1,
+            Some(0xFF) => {}
+            Some(marker @ (0x01 | 0xD0..=0xD8)) => {
+                return Err(Rejection::new(format!(
+                    "JPEG: there is a marker FF {marker:02X} at byte {at}, before the first scan: the file is damaged"
+                )));
+            }
+            Some(marker) => return Ok(Some((*marker, position + 1))),
         }
     }
 }
@@ -81,7 +97,8 @@ pub(super) fn walk(bytes: &[u8]) -> Result<JpegOutline<'_>, Rejection> {
     let (mut components, mut frame_bytes) = (0, 0);
     let mut headers = Headers::default();
     loop {
-        let Some((marker, after)) = next_marker(bytes, position) else { return Err(cut_short(bytes)) };
+        let next = if scans == 0 { next_header(bytes, position)? } else { next_marker(bytes, position) };
+        let Some((marker, after)) = next else { return Err(cut_short(bytes)) };
         position = after;
         match marker {
             END_OF_IMAGE if scans > 0 => return Ok(JpegOutline { plain: headers.plain(), ..outline }),

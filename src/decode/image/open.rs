@@ -52,6 +52,10 @@ pub(super) fn identify(bytes: &[u8], extension: Option<&str>) -> Result<ImageFor
     if let Ok(format) = image::guess_format(bytes) {
         return Ok(format);
     }
+    // BigTIFF, which the library reads and does not recognise.
+    if bytes.starts_with(b"II+\0") || bytes.starts_with(b"MM\0+") {
+        return Ok(ImageFormat::Tiff);
+    }
     if extension.is_some_and(|extension| TGA_EXTENSIONS.contains(&extension)) {
         return Ok(ImageFormat::Tga);
     }

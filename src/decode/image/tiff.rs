@@ -17,6 +17,23 @@ const TILE_WIDTH: u64 = 322;
 const TILE_LENGTH: u64 = 323;
 const TILE_OFFSETS: u64 = 324;
 const TILE_BYTE_COUNTS: u64 = 325;
+const JPEG_TABLES: u64 = 347;
+/// What is looked at here. Of an entry that is there twice, nobody knows which the library takes.
+const USED: [u64; 12] = [
+    IMAGE_WIDTH,
+    IMAGE_LENGTH,
+    COMPRESSION,
+    STRIP_OFFSETS,
+    SAMPLES_PER_PIXEL,
+    ROWS_PER_STRIP,
+    STRIP_BYTE_COUNTS,
+    TILE_WIDTH,
+    TILE_LENGTH,
+    TILE_OFFSETS,
+    TILE_BYTE_COUNTS,
+    JPEG_TABLES,
+];
+const JPEG_COMPONENTS_MAX: u64 = 4;
 /// JPEG in strips or tiles, each a file of its own but for the tables.
 const JPEG: u64 = 7;
 /// The longest sample.
@@ -51,7 +68,7 @@ struct Entry {
     at: usize,
 }
 
-impl Tiff<'_> {
+impl<'a> Tiff<'a> {
     fn number(&self, place: usize, length: usize) -> Option<u64> {
         let field = self.bytes.get(place..)?.get(..length)?;
         let append = |number: u64, byte: &u8| (number << 8) | u64::from(*byte);
@@ -86,6 +103,13 @@ impl Tiff<'_> {
         (0..count).map_while(entry).collect()
     }
 
+    /// The bytes of an entry, as far as they are there.
+    fn bytes_of(&self, entry: Entry) -> &'a [u8] {
+        let length = usize::try_from(entry.count).unwrap_or(usize::MAX);
+        let rest = self.bytes.get(entry.at..).unwrap_or_default();
+        rest.get(..length).unwrap_or(rest)
+    }
+
     /// The values of an entry, as far as they are there.
     fn values(&self, entry: Entry) -> impl Iterator<Item = u64> {
         (0..entry.count).map_while(move |index| {
@@ -110,42 +134,59 @@ pub(super) fn check(bytes: &[u8]) -> Result<TiffClaims, Rejection> {
             )));
         }
     }
-    let values = |tag: u64| entries.iter().filter(move |entry| entry.tag == tag);
-    // Of several entries with one tag the library takes the last; the largest is the safe side.
-    let largest = |tag| values(tag).filter_map(|entry| tiff.values(*entry).next()).max();
-    let is_tiled = values(TILE_OFFSETS).next().is_some() || values(TILE_WIDTH).next().is_some();
+    for (place, Entry { tag, .. }) in entries.iter().enumerate() {
+        let is_twice = || entries.iter().skip(place + 1).any(|other| other.tag == *tag);
+        if USED.contains(tag) && is_twice() {
+            return Err(Rejection::new(format!("TIFF: tag {tag} is there twice: the file is damaged")));
+        }
+    }
+    let entry = |tag: u64| entries.iter().find(|entry| entry.tag == tag).copied();
+    let values = |tag: u64| entry(tag).into_iter().flat_map(|entry| tiff.values(entry));
+    let number = |tag: u64| values(tag).next();
+    let is_tiled = [TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_BYTE_COUNTS].iter().any(|tag| entry(*tag).is_some());
+    if is_tiled && (entry(STRIP_OFFSETS).is_some() || entry(STRIP_BYTE_COUNTS).is_some()) {
+        return Err(Rejection::new("TIFF: it has both strips and tiles, expected one of them: the file is damaged"));
+    }
     let (offsets, counts) =
         if is_tiled { (TILE_OFFSETS, TILE_BYTE_COUNTS) } else { (STRIP_OFFSETS, STRIP_BYTE_COUNTS) };
-    let claimed = values(counts).flat_map(|entry| tiff.values(*entry)).fold(0, u64::saturating_add);
+    let claimed = values(counts).fold(0, u64::saturating_add);
     if claimed > SHARED_MAX.saturating_mul(bytes.len() as u64) {
         return Err(Rejection::new(format!(
             "TIFF: its parts claim {claimed} bytes in all, the file has {}: the file is damaged",
             bytes.len()
         )));
     }
-    let image_width = largest(IMAGE_WIDTH).unwrap_or(0);
+    let image_width = number(IMAGE_WIDTH).unwrap_or(0);
+    // A last strip may be as high as the others, and have rows that are not there.
     let (width, height) = match is_tiled {
-        true => (largest(TILE_WIDTH).unwrap_or(image_width), largest(TILE_LENGTH).unwrap_or(0)),
-        false => {
-            let height = largest(IMAGE_LENGTH).unwrap_or(0);
-            (image_width, largest(ROWS_PER_STRIP).map_or(height, |rows| rows.min(height)))
-        }
+        true => (number(TILE_WIDTH).unwrap_or(image_width), number(TILE_LENGTH).unwrap_or(0)),
+        false => (image_width, number(ROWS_PER_STRIP).or(number(IMAGE_LENGTH)).unwrap_or(0)),
     };
-    if values(COMPRESSION).any(|entry| tiff.values(*entry).next() == Some(JPEG)) {
-        for at in values(offsets).flat_map(|entry| tiff.values(*entry)) {
-            check_jpeg(usize::try_from(at).ok().and_then(|at| bytes.get(at..)).unwrap_or_default(), width, height)?;
+    let mut jpeg_pixels = 0;
+    if number(COMPRESSION) == Some(JPEG) {
+        let tables = entry(JPEG_TABLES).map(|entry| tiff.bytes_of(entry)).unwrap_or_default();
+        if jpeg_frame(tables)?.is_some() {
+            return Err(Rejection::new("TIFF: the tables of its JPEGs hold a picture: the file is damaged"));
+        }
+        for (at, length) in values(offsets).zip(values(counts)) {
+            let at = usize::try_from(at).unwrap_or(usize::MAX);
+            let strip = bytes.get(at..).unwrap_or_default();
+            let strip = strip.get(..usize::try_from(length).unwrap_or(usize::MAX)).unwrap_or(strip);
+            jpeg_pixels = jpeg_pixels.max(check_jpeg(strip, width, height)?);
         }
     }
-    let line_samples = width.max(image_width).saturating_mul(largest(SAMPLES_PER_PIXEL).unwrap_or(1).max(1));
+    let samples = number(SAMPLES_PER_PIXEL).unwrap_or(1).max(1);
+    let line_samples = width.max(image_width).saturating_mul(samples);
     Ok(TiffClaims {
-        further_bytes: line_samples.saturating_mul(SAMPLE_BYTES_MAX),
-        chunks: values(offsets).map(|entry| entry.count).max().unwrap_or(0),
+        further_bytes: line_samples.saturating_mul(SAMPLE_BYTES_MAX).saturating_add(jpeg_pixels * JPEG_COMPONENTS_MAX),
+        chunks: entry(offsets).map_or(0, |entry| entry.count),
     })
 }
 
 /// A JPEG of a strip is no larger than the strip, and no progressive one, which takes memory for all of it and time without end.
-fn check_jpeg(strip: &[u8], width: u64, height: u64) -> Result<(), Rejection> {
-    let Some(frame) = jpeg_end::first_frame(strip) else { return Ok(()) };
+/// Its pixels.
+fn check_jpeg(strip: &[u8], width: u64, height: u64) -> Result<u64, Rejection> {
+    let Some(frame) = jpeg_frame(strip)? else { return Ok(0) };
     if frame.is_progressive {
         return Err(Rejection::new(
             "TIFF: it holds progressive JPEGs, which are not read: store it with sequential ones, or by deflate",
@@ -159,7 +200,12 @@ fn check_jpeg(strip: &[u8], width: u64, height: u64) -> Result<(), Rejection> {
             frame.width, frame.height
         )));
     }
-    Ok(())
+    Ok(u64::from(frame.width) * u64::from(frame.height))
+}
+
+/// The library drops the first two bytes, which are the start-of-image marker, where there are tables.
+fn jpeg_frame(strip: &[u8]) -> Result<Option<jpeg_end::FirstFrame>, Rejection> {
+    jpeg_end::first_frame(strip.get(2..).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -186,7 +232,8 @@ mod tests {
         let line = |entries: &[(u16, u16, u32, u32)]| check(&file(entries, &[0; 64])).unwrap().further_bytes;
         assert_eq!(line(&[(256, 4, 1, 1000), (277, 3, 1, 3)]), 1000 * 3 * 8);
         assert_eq!(line(&[(256, 4, 1, 8), (277, 3, 1, 0xFFFF), (322, 4, 1, u32::MAX)]), 0xFFFF * 0xFFFF_FFFF * 8);
-        assert_eq!(line(&[(256, 4, 1, 8), (322, 4, 1, 16), (322, 4, 1, 700)]), 700 * 8);
+        assert!(check(&file(&[(322, 4, 1, 16), (322, 4, 1, 700)], &[0; 64])).is_err());
+        assert!(check(&file(&[(322, 4, 1, 16), (273, 4, 1, 8)], &[0; 64])).is_err());
         assert_eq!(line(&[]), 0);
     }
 
@@ -208,15 +255,16 @@ mod tests {
     #[test]
     fn a_jpeg_is_as_large_as_its_strip() {
         let with = |marker: u8, width: u8, is_tiled: bool| {
-            let place = 8 + 2 + 6 * 12 + 4;
-            let (offsets, sides) = if is_tiled { (324, [322, 323]) } else { (273, [256, 278]) };
+            let place = 8 + 2 + 7 * 12 + 4;
+            let (offsets, counts, across, down) = if is_tiled { (324, 325, 322, 323) } else { (273, 279, 256, 278) };
             let entries = [
-                (256, 4, 1, 40),
-                (257, 4, 1, 40),
+                (257, 4, 1, 4),
+                (258, 3, 1, 8),
                 (259, 3, 1, 7),
                 (offsets, 4, 1, place),
-                (sides[0], 4, 1, 40),
-                (sides[1], 4, 1, 8),
+                (counts, 4, 1, 21),
+                (across, 4, 1, 40),
+                (down, 4, 1, 8),
             ];
             let frame = [0xFF, 0xD8, 0xFF, 0xDB, 0, 4, 1, 2, 0xFF, marker, 0, 11, 8, 0, 8, 0, width, 1, 1, 0x11, 0];
             check(&file(&entries, &frame)).map_err(|rejection| rejection.reason.into_owned())

@@ -21,6 +21,8 @@ const NANOS: i128 = 1_000_000_000;
 const ROUNDED_NANOS_MAX: i128 = 500_000;
 /// With `fps`, so much of a video may be filled with one frame. More is taken for a damaged time stamp.
 const GAP_MAX: Duration = Duration::from_hours(1);
+/// Likewise at its end, for the sake of a picture that is shown with a long sound.
+const LAST_MAX: Duration = Duration::from_hours(24);
 
 /// The length of a unit of time in seconds: `numerator / denominator`, both positive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,15 +107,18 @@ impl Chooser {
     }
 
     /// The video is over at `time`, where its last frame ceases to be shown: how often the frame that is held is taken.
-    pub fn finish(&mut self, time: i64) -> u64 {
-        let (Pick::Fps(rate), Some(held)) = (self.pick, self.held) else { return 0 };
+    /// So many seconds are not believed: the error.
+    pub fn finish(&mut self, time: i64) -> Result<u64, u64> {
+        let (Pick::Fps(rate), Some(held)) = (self.pick, self.held) else { return Ok(0) };
         let until = self.first_tick_at(rate, time.max(held.saturating_add(1)), 0);
-        // What says that it is shown for longer than any gap may be is taken for damaged from there on.
-        let ticks_max = GAP_MAX.as_secs().saturating_mul(rate.frames) / rate.seconds.max(1) + 1;
-        let repeats = self.within_end(rate, until).saturating_sub(self.tick).min(ticks_max);
+        let repeats = self.within_end(rate, until).saturating_sub(self.tick);
+        let seconds = repeats.saturating_mul(rate.seconds) / rate.frames.max(1);
+        if seconds > LAST_MAX.as_secs() {
+            return Err(seconds);
+        }
         self.tick += repeats;
         // A video of one frame that is shown for no time is a picture all the same.
-        if self.tick == 0 && self.end.is_none() { 1 } else { repeats }
+        Ok(if self.tick == 0 && self.end.is_none() { 1 } else { repeats })
     }
 
     /// Whether a frame at `time` is certainly not asked for, whatever comes behind it, other than to be decoded for those
@@ -253,7 +258,7 @@ mod tests {
             }
             held = Some(number);
         }
-        for _ in 0..chooser.finish(end) {
+        for _ in 0..chooser.finish(end).unwrap() {
             taken.push(held.unwrap());
         }
         taken
@@ -312,12 +317,15 @@ mod tests {
         let mut chooser = Chooser { held: None, ..chooser };
         assert_eq!(chooser.step(0), Step::Hold { repeats: 0 });
         assert!(matches!(chooser.step(i64::MAX), Step::Gap { .. }));
-        // Nor is the last frame shown for longer, whatever the unit of time.
-        for (units, unit) in [(1, (1 << 32, 1)), (i64::MAX, (1, 1000))] {
-            let mut last = super::tests::chooser(fps(30, 1), 0, None, unit);
-            assert_eq!(last.step(0), Step::Hold { repeats: 0 });
-            assert_eq!(last.finish(units), 30 * 3600 + 1);
-        }
+        // Nor is the last frame shown for ever, whatever the unit of time.
+        let last = |units, unit| {
+            let mut chooser = super::tests::chooser(fps(30, 1), 0, None, unit);
+            assert_eq!(chooser.step(0), Step::Hold { repeats: 0 });
+            chooser.finish(units)
+        };
+        assert_eq!(last(7200, (1, 1)), Ok(30 * 7200));
+        assert_eq!(last(1, (1 << 32, 1)), Err(1 << 32));
+        assert!(last(i64::MAX, (1, 1000)).is_err());
     }
 
     #[test]

@@ -56,7 +56,11 @@ impl<F: Frame> Reel<F> {
 
     /// The video is over at `time`, where its last frame ceases to be shown.
     pub fn finish(&mut self, time: i64, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
-        let repeats = self.chooser.finish(time);
+        let repeats = self.chooser.finish(time).map_err(|seconds| {
+            Rejection::new(format!(
+                "its last frame is shown for {seconds} seconds: the time stamps are damaged, or `fps` is too much for it"
+            ))
+        })?;
         self.give_held(repeats, sink)?;
         match &mut self.clips {
             Some(clips) => clips.finish(sink),
