@@ -251,6 +251,7 @@ def test_a_source_that_cannot_be_disposed_of_is_tried_again(tmp_path, after, fau
         while [*project.drop.glob("*.png")]:
             assert time.monotonic() < end, project.log()
             time.sleep(0.02)
+        project.other.wait_for_rows(6)
     project.check_all()
     for name in project.names if after == "move" else []:
         write_png(project.folder / "expected.png", int(name.removesuffix(".png")))
@@ -276,6 +277,7 @@ def test_a_source_that_cannot_be_read_is_tried_four_times(tmp_path, when, is_rej
             assert (project.drop / "000000.png").exists()
             project.command("retry", check=0)
         project.wait_for_rows(1)
+        project.other.wait_for_rows(1)
     project.check_all()
 
 
