@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use symphonia::core::io::MediaSource;
 
-use super::super::{DecodeError, SourceFile};
+use super::super::{DecodeError, SourceFile, spend};
 
 /// What kept the file from being read, as far as it is no fault of its content.
 #[derive(Debug, Default)]
@@ -26,9 +26,7 @@ impl Trouble {
         }
         self.error.lock().ok().and_then(|mut error| error.take()).map(DecodeError::Read)
     }
-}
 
-impl Trouble {
     /// No more than so many bytes are read from now on: what the file says of its parts may have the library read the same ones
     /// again and again, and keep all that it finds.
     pub(super) fn limit_reads(&self, bytes: Option<u64>) {
@@ -37,11 +35,7 @@ impl Trouble {
 
     fn count(&self, bytes: usize) -> io::Result<()> {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(left) = &mut *left {
-            const AGAIN: &str = "parts of the file are to be read again and again: the file is damaged";
-            *left = left.checked_sub(bytes as u64).ok_or_else(|| io::Error::other(AGAIN))?;
-        }
-        Ok(())
+        left.as_mut().map_or(Ok(()), |left| spend(left, bytes))
     }
 }
 
@@ -59,8 +53,8 @@ fn tag_chunks(file: &SourceFile, begin: u64) -> Vec<u64> {
     }
     let mut place = begin + 12;
     for _ in 0..CHUNKS_MAX {
-        let Some([a, b, c, d, s0, s1, s2, s3]) = header(place) else { break };
-        if [a, b, c] == *b"ID3" && d == b' ' {
+        let Some([name @ .., s0, s1, s2, s3]) = header(place) else { break };
+        if &name == b"ID3 " {
             found.push(place);
         }
         place += 8 + u64::from(u32::from_be_bytes([s0, s1, s2, s3])).next_multiple_of(2);

@@ -16,15 +16,16 @@
 //! |---|---|
 //! | `input` | the file, for the library of containers |
 //! | `track` | opening, decoding, what is cut off |
-//! | `edits` | the edit lists of MP4 |
+//! | `movie` | the boxes of MP4 and MOV: edit lists, byte order, fragments |
+//! | `vorbis` | what the codebooks of Vorbis claim |
 //! | `names` | words for what cannot be decoded |
 //! | `resample` | from one rate to another |
 //! | `windows` | cutting |
 //! | `mel` | spectrograms |
 
-mod edits;
 mod input;
 mod mel;
+mod movie;
 mod names;
 mod resample;
 mod track;

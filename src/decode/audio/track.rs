@@ -27,8 +27,8 @@ use symphonia::core::packet::Packet;
 use symphonia::core::units::TimeBase;
 
 use super::super::{About, DecodeError, SourceFile};
-use super::edits;
 use super::input::{self, Input, Trouble};
+use super::movie;
 use super::rejected;
 use super::{names, vorbis};
 use crate::config::AUDIO_CHANNELS_MAX as CHANNELS_MAX;
@@ -123,7 +123,7 @@ impl<'a> Track<'a> {
     /// In a movie, what its edit list leaves out at the start is not to be heard.
     fn skip_to_edit(&mut self, file: &SourceFile) {
         if self.is_movie
-            && let Some(edit) = edits::edit_of(file, self.number)
+            && let Some(edit) = movie::edit_of(file, self.number)
         {
             let frames = u128::from(edit.from) * u128::from(self.rate) / u128::from(edit.units);
             self.skip = u64::try_from(frames).unwrap_or(u64::MAX);
@@ -356,8 +356,8 @@ fn probe<'a>(
     about: About<'a>,
     trouble: &'a Trouble,
 ) -> Result<Box<dyn FormatReader + 'a>, DecodeError> {
-    edits::check_fragments(file)?;
-    let end = edits::end_of_cut(file).unwrap_or(file.size());
+    movie::check_fragments(file)?;
+    let end = movie::end_of_cut(file).unwrap_or(file.size());
     trouble.limit_reads(Some(file.size().saturating_mul(PROBE_READS_MAX).saturating_add(PROBE_BYTES_MAX)));
     let input = Input::new(file, input::behind_tags(file), end, about.interrupted, trouble);
     let stream = MediaSourceStream::new(Box::new(input), MediaSourceStreamOptions::default());
@@ -418,7 +418,7 @@ fn as_stored(
         vorbis::check(setup)?;
     }
     // QuickTime's numbers of these kinds begin with their high byte, unless they are said not to. The library takes none so.
-    if format == formats::FORMAT_ID_ISOMP4 && edits::is_big_endian(file, number) {
+    if format == formats::FORMAT_ID_ISOMP4 && movie::is_big_endian(file, number) {
         parameters.codec = match parameters.codec {
             CODEC_ID_PCM_S24LE => CODEC_ID_PCM_S24BE,
             CODEC_ID_PCM_S32LE => CODEC_ID_PCM_S32BE,

@@ -16,7 +16,7 @@ use super::claims::{self, WebpChunk};
 use super::jpeg_end::{self, JpegOutline};
 use super::jpeg_frame::PlainJpeg;
 use super::open::name;
-use super::tiff;
+use super::tiff::{self, TiffClaims};
 use crate::decode::Rejection;
 
 /// What was learnt on the way to the end.
@@ -31,6 +31,8 @@ pub(super) struct Outline<'a> {
     pub ask_decoder: bool,
     /// Memory that decoding takes besides the pixels.
     pub further_bytes: u64,
+    /// Strips or tiles of a TIFF.
+    pub chunks: u64,
     /// What a plain JPEG's header says.
     #[cfg_attr(not(feature = "turbo"), allow(dead_code))]
     pub plain_jpeg: Option<PlainJpeg>,
@@ -53,8 +55,8 @@ pub(super) fn check(format: ImageFormat, bytes: &[u8]) -> Result<Outline<'_>, Re
         }
         ImageFormat::Ico => check_ico(bytes).map(|()| asking),
         ImageFormat::Tiff => {
-            let further_bytes = tiff::check(bytes)?.further_bytes;
-            Ok(Outline { further_bytes, ..asking })
+            let TiffClaims { further_bytes, chunks } = tiff::check(bytes)?;
+            Ok(Outline { further_bytes, chunks, ..asking })
         }
         ImageFormat::OpenExr => {
             let (size, further_bytes) = claims::check_exr(bytes)?;
@@ -76,15 +78,13 @@ fn walk_png(bytes: &[u8]) -> Result<Outline<'_>, Rejection> {
     let mut rest = bytes.get(SIGNATURE_BYTES..).unwrap_or_default();
     let mut outline = Outline::default();
     loop {
-        let (length, after) = rest.split_first_chunk().ok_or_else(ends_early)?;
-        let (chunk_name, after) = after.split_first_chunk::<4>().ok_or_else(ends_early)?;
+        let (chunk_name, length, after) = png_chunk(rest).ok_or_else(ends_early)?;
         if !chunk_name.iter().all(u8::is_ascii_alphabetic) {
             let position = bytes.len() - rest.len();
             return Err(Rejection::new(format!(
                 "PNG: there is no chunk at byte {position}, where one has to be: the file is damaged"
             )));
         }
-        let length = u32::from_be_bytes(*length) as usize;
         let (data, after) = after.split_at_checked(length).ok_or_else(ends_early)?;
         let (_checksum, after) = after.split_first_chunk::<4>().ok_or_else(ends_early)?;
         match chunk_name {
@@ -95,6 +95,13 @@ fn walk_png(bytes: &[u8]) -> Result<Outline<'_>, Rejection> {
         }
         rest = after;
     }
+}
+
+/// The chunk that the bytes begin with: its name, the length of its data, and these with all that follows.
+fn png_chunk(bytes: &[u8]) -> Option<(&[u8; 4], usize, &[u8])> {
+    let (length, after) = bytes.split_first_chunk()?;
+    let (name, after) = after.split_first_chunk()?;
+    Some((name, u32::from_be_bytes(*length) as usize, after))
 }
 
 fn two_numbers([a, b, c, d, e, f, g, h]: [u8; 8]) -> (u32, u32) {
@@ -204,10 +211,7 @@ fn check_profile(png: &[u8], chunks: &mut u32) -> Result<(), Rejection> {
     const PACKED_BYTES_MAX: usize = 256 << 10;
     const CHUNKS_MAX: u32 = 100_000;
     let Some(mut rest) = png.strip_prefix(b"\x89PNG\r\n\x1a\n") else { return Ok(()) };
-    while let Some((length, after)) = rest.split_first_chunk()
-        && let Some((name, after)) = after.split_first_chunk::<4>()
-    {
-        let length = u32::from_be_bytes(*length) as usize;
+    while let Some((name, length, after)) = png_chunk(rest) {
         *chunks += 1;
         if *chunks > CHUNKS_MAX {
             return Err(Rejection::new("ICO: its PNGs have more than 100000 chunks: the file is damaged"));

@@ -8,7 +8,7 @@
 //!
 //! The walk passes the frame header and the EXIF segment, and so reports what they say.
 
-use super::jpeg_frame::{Headers, PlainJpeg};
+use super::jpeg_frame::{Headers, PlainJpeg, SCANS_MAX, is_frame};
 use crate::decode::Rejection;
 
 const START_OF_IMAGE: u8 = 0xD8;
@@ -29,9 +29,7 @@ pub(super) struct JpegOutline<'a> {
     pub plain: Option<PlainJpeg>,
 }
 
-/// Scans of a file, at most, and samples that are visited by all of them: an encoder makes some ten scans, and each may go
-/// through all of the picture, whether there is anything in it or not.
-const SCANS_MAX: u32 = 100;
+/// Samples that are visited by all scans: each may go through all of the picture, whether there is anything in it or not.
 const VISITS_MAX: u64 = 10_000_000_000;
 
 /// A frame header.
@@ -50,8 +48,7 @@ pub(super) fn first_frame(bytes: &[u8]) -> Result<Option<FirstFrame>, Rejection>
         position = after + 2 + body.len();
         match marker {
             START_OF_SCAN | END_OF_IMAGE => break,
-            0xC4 | 0xC8 | 0xCC => {}
-            0xC0..=0xCF => {
+            _ if is_frame(marker) => {
                 let Some([_, h0, h1, w0, w1]) = body.first_chunk().copied() else { break };
                 let (width, height) = (u16::from_be_bytes([w0, w1]), u16::from_be_bytes([h0, h1]));
                 return Ok(Some(FirstFrame { is_progressive: is_progressive(marker), width, height }));
@@ -121,8 +118,7 @@ pub(super) fn walk(bytes: &[u8]) -> Result<JpegOutline<'_>, Rejection> {
                         }
                     }
                     EXIF_SEGMENT if outline.exif.is_none() => outline.exif = body.strip_prefix(EXIF_SIGNATURE),
-                    0xC4 | 0xC8 | 0xCC => {}
-                    0xC0..=0xCF => {
+                    _ if is_frame(marker) => {
                         frame_bytes = frame_bytes.max(coefficient_bytes(body));
                         components = components.max(body.get(5).copied().unwrap_or(0));
                         if is_progressive(marker) {

@@ -7,7 +7,12 @@
 //! Source: ITU-T T.81, B.2.2 (frame header), B.2.3 (scan header); the Adobe marker: T.872, 6.5.3.
 
 /// More scans than any encoder makes; each of a progressive picture's costs a pass over all of it.
-const SCANS_MAX: u32 = 100;
+pub(super) const SCANS_MAX: u32 = 100;
+
+/// SOF0 to SOF15 without DHT, JPG and DAC.
+pub(super) fn is_frame(marker: u8) -> bool {
+    matches!(marker, 0xC0..=0xCF) && !matches!(marker, 0xC4 | 0xC8 | 0xCC)
+}
 
 /// The frame of a plain JPEG.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +39,7 @@ impl Headers {
     /// Takes note of a segment.
     pub fn pass(&mut self, marker: u8, body: &[u8]) {
         match marker {
-            // SOF0 to SOF15 without DHT, JPG and DAC.
-            0xC0..=0xCF if !matches!(marker, 0xC4 | 0xC8 | 0xCC) => {
+            _ if is_frame(marker) => {
                 // A second frame is as odd as one of the other kinds.
                 self.odd |= marker > 0xC2 || self.frame.is_some();
                 self.progressive = marker == 0xC2;

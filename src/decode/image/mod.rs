@@ -200,7 +200,7 @@ impl ImageDecoder {
         scratch: &mut Scratch,
         sink: &mut dyn RowSink,
     ) -> Result<(), DecodeError> {
-        let mut decoder = open::open(format, bytes, &self.limits)?;
+        let mut decoder = open::open(format, bytes, outline.chunks, &self.limits)?;
         let (width, height) = decoder.dimensions();
         let Some(raster) = Raster::new(width, height, decoder.color_type()) else {
             let colour = decoder.color_type();
@@ -218,7 +218,7 @@ impl ImageDecoder {
             let mut decoder = Some(decoder);
             filled::to_the_end(place, |place| match decoder.take() {
                 Some(decoder) => decoder.read_image(place).map_err(refused),
-                None => open::open(format, bytes, &self.limits)?.read_image(place).map_err(refused),
+                None => open::open(format, bytes, outline.chunks, &self.limits)?.read_image(place).map_err(refused),
             })?;
         } else {
             if format == image::ImageFormat::Gif {

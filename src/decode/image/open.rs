@@ -4,9 +4,9 @@ use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom};
 
 use image::{ImageDecoder, ImageError, ImageFormat, ImageReader};
 
+use super::Limits;
 use super::pixels::Raster;
-use super::{Limits, tiff};
-use crate::decode::Rejection;
+use crate::decode::{Rejection, spend};
 
 /// Extensions (lower case, no dot) of every format that is decoded.
 ///
@@ -87,9 +87,14 @@ pub(super) fn name(format: ImageFormat) -> &'static str {
 }
 
 /// A decoder that has read the header. The library may take as much memory again as the decoded image does, for its
-/// own copies.
-pub(super) fn open(format: ImageFormat, bytes: &[u8], limits: &Limits) -> Result<impl ImageDecoder, Rejection> {
-    let mut reader = ImageReader::with_format(Metered::new(format, bytes), format);
+/// own copies. `chunks`: see `Outline::chunks`.
+pub(super) fn open(
+    format: ImageFormat,
+    bytes: &[u8],
+    chunks: u64,
+    limits: &Limits,
+) -> Result<impl ImageDecoder, Rejection> {
+    let mut reader = ImageReader::with_format(Metered::new(bytes, chunks), format);
     reader.limits(library_limits(limits));
     reader.into_decoder().map_err(|error| decoder_failed(format, error))
 }
@@ -102,25 +107,19 @@ struct Metered<'a> {
 }
 
 impl<'a> Metered<'a> {
-    fn new(format: ImageFormat, bytes: &'a [u8]) -> Self {
-        /// What is read beyond the end of a strip or tile, at most.
+    /// `chunks`: places of the file at which the library reads on beyond what it needs.
+    fn new(bytes: &'a [u8], chunks: u64) -> Self {
+        /// So much of it, at most.
         const AHEAD_BYTES: u64 = 64 << 10;
-        let chunks = if format == ImageFormat::Tiff { tiff::check(bytes).map_or(0, |tiff| tiff.chunks) } else { 0 };
         let left = (bytes.len() as u64).saturating_mul(4).saturating_add(16 << 20);
         Self { bytes: Cursor::new(bytes), left: left.saturating_add(chunks.saturating_mul(AHEAD_BYTES)) }
-    }
-
-    fn take(&mut self, bytes: usize) -> io::Result<()> {
-        const AGAIN: &str = "parts of the file are to be read again and again: the file is damaged";
-        self.left = self.left.checked_sub(bytes as u64).ok_or_else(|| io::Error::other(AGAIN))?;
-        Ok(())
     }
 }
 
 impl Read for Metered<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let bytes = self.bytes.read(buffer)?;
-        self.take(bytes)?;
+        spend(&mut self.left, bytes)?;
         Ok(bytes)
     }
 }
@@ -128,7 +127,7 @@ impl Read for Metered<'_> {
 impl BufRead for Metered<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.left == 0 {
-            self.take(1)?;
+            spend(&mut self.left, 1)?;
         }
         self.bytes.fill_buf()
     }

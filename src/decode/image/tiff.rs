@@ -103,10 +103,10 @@ impl<'a> Tiff<'a> {
         (0..count).map_while(entry).collect()
     }
 
-    /// The bytes of an entry, as far as they are there.
-    fn bytes_of(&self, entry: Entry) -> &'a [u8] {
-        let length = usize::try_from(entry.count).unwrap_or(usize::MAX);
-        let rest = self.bytes.get(entry.at..).unwrap_or_default();
+    /// So many bytes of the file, as far as they are there.
+    fn part(&self, at: u64, length: u64) -> &'a [u8] {
+        let [at, length] = [at, length].map(|number| usize::try_from(number).unwrap_or(usize::MAX));
+        let rest = self.bytes.get(at..).unwrap_or_default();
         rest.get(..length).unwrap_or(rest)
     }
 
@@ -164,15 +164,12 @@ pub(super) fn check(bytes: &[u8]) -> Result<TiffClaims, Rejection> {
     };
     let mut jpeg_pixels = 0;
     if number(COMPRESSION) == Some(JPEG) {
-        let tables = entry(JPEG_TABLES).map(|entry| tiff.bytes_of(entry)).unwrap_or_default();
+        let tables = entry(JPEG_TABLES).map(|entry| tiff.part(entry.at as u64, entry.count)).unwrap_or_default();
         if jpeg_frame(tables)?.is_some() {
             return Err(Rejection::new("TIFF: the tables of its JPEGs hold a picture: the file is damaged"));
         }
         for (at, length) in values(offsets).zip(values(counts)) {
-            let at = usize::try_from(at).unwrap_or(usize::MAX);
-            let strip = bytes.get(at..).unwrap_or_default();
-            let strip = strip.get(..usize::try_from(length).unwrap_or(usize::MAX)).unwrap_or(strip);
-            jpeg_pixels = jpeg_pixels.max(check_jpeg(strip, width, height)?);
+            jpeg_pixels = jpeg_pixels.max(check_jpeg(tiff.part(at, length), width, height)?);
         }
     }
     let samples = number(SAMPLES_PER_PIXEL).unwrap_or(1).max(1);

@@ -1,8 +1,8 @@
-//! The edit list of an MP4 track: which part of the decoded sound is to be heard. Encoders put their priming before it.
+//! The boxes of an MP4 or MOV file, as far as the library of containers makes nothing of them: which part of the decoded sound is
+//! to be heard (encoders put their priming before it), in which order the bytes of its numbers are, whether its fragments claim
+//! what is not there, and where a file would end whose end is missing, upon which the library gives up.
 //!
-//! The library of containers reads edit lists and makes nothing of them, and it gives up on a file whose end is missing. This
-//! reads the boxes `moov`, `trak`, `tkhd`,
-//! `mdia`/`mdhd` and `edts`/`elst` (ISO/IEC 14496-12, 8.1 to 8.6) and nothing else, in bounded time whatever they say.
+//! Sources: ISO/IEC 14496-12, 8.1 to 8.8; QuickTime File Format. In bounded time, whatever the boxes say.
 
 use std::os::unix::fs::FileExt;
 
@@ -39,17 +39,23 @@ struct Contents {
 /// those who decode: `None`.
 pub(super) fn edit_of(file: &SourceFile, track: u32) -> Option<Edit> {
     let mut left = BOXES_MAX;
+    let found = track_of(file, track, &mut left)?;
+    let media = child(file, found, b"mdia", &mut left)?;
+    let units = units_of(file, child(file, media, b"mdhd", &mut left)?)?;
+    let edits = child(file, found, b"edts", &mut left)?;
+    let from = first_of(file, child(file, edits, b"elst", &mut left)?)?;
+    Some(Edit { from, units })
+}
+
+/// The track with this number.
+fn track_of(file: &SourceFile, number: u32, left: &mut usize) -> Option<Contents> {
     let whole = Contents { kind: *b"file", from: begin_of(file)?, to: file.size() };
-    let movie = child(file, whole, b"moov", &mut left)?;
+    let movie = child(file, whole, b"moov", left)?;
     let mut place = movie.from;
     loop {
-        let found = next(file, movie, &mut place, &mut left)?;
-        if &found.kind == b"trak" && number_of(file, found, &mut left) == Some(track) {
-            let media = child(file, found, b"mdia", &mut left)?;
-            let units = units_of(file, child(file, media, b"mdhd", &mut left)?)?;
-            let edits = child(file, found, b"edts", &mut left)?;
-            let from = first_of(file, child(file, edits, b"elst", &mut left)?)?;
-            return Some(Edit { from, units });
+        let found = next(file, movie, &mut place, left)?;
+        if &found.kind == b"trak" && number_of(file, found, left) == Some(number) {
+            return Some(found);
         }
     }
 }
@@ -116,37 +122,27 @@ fn all(file: &SourceFile, around: Contents, left: &mut usize) -> Vec<Contents> {
 pub(super) fn is_big_endian(file: &SourceFile, track: u32) -> bool {
     let order = || {
         let mut left = BOXES_MAX;
-        let whole = Contents { kind: *b"file", from: begin_of(file)?, to: file.size() };
-        let movie = child(file, whole, b"moov", &mut left)?;
-        let mut place = movie.from;
-        loop {
-            let found = next(file, movie, &mut place, &mut left)?;
-            if &found.kind != b"trak" || number_of(file, found, &mut left) != Some(track) {
-                continue;
-            }
-            let mut within = found;
-            for kind in [b"mdia", b"minf", b"stbl", b"stsd"] {
-                within = child(file, within, kind, &mut left)?;
-            }
-            // Version and flags, the number of descriptions; then one of them.
-            let mut at = within.from + 8;
-            let sound = next(file, within, &mut at, &mut left)?;
-            if ![b"in24", b"in32", b"fl32", b"fl64"].contains(&&sound.kind) {
-                return None;
-            }
-            // 28 bytes, and by its version more of them; then its own boxes.
-            let more = match u16::from_be_bytes(bytes(file, sound.from + 8, sound.to)?) {
-                0 => 0,
-                1 => 16,
-                _ => 36,
-            };
-            let own = Contents { from: sound.from + 28 + more, ..sound };
-            let within_wave =
-                child(file, own, b"wave", &mut left).and_then(|wave| child(file, wave, b"enda", &mut left));
-            let enda = within_wave.or_else(|| child(file, own, b"enda", &mut left));
-            let is_little = enda.and_then(|enda| bytes::<2>(file, enda.from, enda.to)) == Some([0, 1]);
-            return Some(!is_little);
+        let mut within = track_of(file, track, &mut left)?;
+        for kind in [b"mdia", b"minf", b"stbl", b"stsd"] {
+            within = child(file, within, kind, &mut left)?;
         }
+        // Version and flags, the number of descriptions; then one of them.
+        let mut at = within.from + 8;
+        let sound = next(file, within, &mut at, &mut left)?;
+        if ![b"in24", b"in32", b"fl32", b"fl64"].contains(&&sound.kind) {
+            return None;
+        }
+        // 28 bytes, and by its version more of them; then its own boxes.
+        let more = match u16::from_be_bytes(bytes(file, sound.from + 8, sound.to)?) {
+            0 => 0,
+            1 => 16,
+            _ => 36,
+        };
+        let own = Contents { from: sound.from + 28 + more, ..sound };
+        let within_wave = child(file, own, b"wave", &mut left).and_then(|wave| child(file, wave, b"enda", &mut left));
+        let enda = within_wave.or_else(|| child(file, own, b"enda", &mut left));
+        let is_little = enda.and_then(|enda| bytes::<2>(file, enda.from, enda.to)) == Some([0, 1]);
+        Some(!is_little)
     };
     order().unwrap_or(false)
 }
