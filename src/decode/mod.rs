@@ -23,6 +23,7 @@ mod gps;
 pub mod image;
 #[cfg(feature = "program")]
 mod log;
+mod metered;
 mod npy_chunks;
 #[cfg_attr(not(feature = "program"), allow(dead_code, reason = "the pool opens sources"))]
 mod open;
@@ -95,13 +96,6 @@ impl About<'_> {
 fn step() {
     #[cfg(feature = "program")]
     crate::pulse::beat();
-}
-
-/// Counts bytes that a library reads, where what a file says of its parts could have it read the same ones again and again.
-fn spend(left: &mut u64, bytes: usize) -> std::io::Result<()> {
-    const AGAIN: &str = "parts of the file are to be read again and again: the file is damaged";
-    *left = left.checked_sub(bytes as u64).ok_or_else(|| std::io::Error::other(AGAIN))?;
-    Ok(())
 }
 
 /// Waits for another thread, which is no sign of being stuck.

@@ -7,7 +7,9 @@ use std::sync::{Mutex, PoisonError};
 
 use symphonia::core::io::MediaSource;
 
-use super::super::{DecodeError, SourceFile, spend};
+use super::super::metered::spend;
+use super::super::{DecodeError, SourceFile};
+use super::movie;
 
 /// What kept the file from being read, as far as it is no fault of its content.
 #[derive(Debug, Default)]
@@ -106,7 +108,9 @@ impl<'a> Input<'a> {
         interrupted: &'a AtomicBool,
         trouble: &'a Trouble,
     ) -> Self {
-        Self { file, begin, hidden: tag_chunks(file, begin), position: begin, end, interrupted, trouble }
+        let mut hidden = tag_chunks(file, begin);
+        hidden.extend(movie::picture_tracks(file));
+        Self { file, begin, hidden, position: begin, end, interrupted, trouble }
     }
 }
 

@@ -15,6 +15,8 @@ const BOXES_MAX: usize = 4096;
 const FRAGMENT_BOXES_MAX: usize = 1 << 24;
 /// Fragments, times tracks, times tracks: a day of a film with sound and a fragment for each of its packets.
 const FRAGMENT_STEPS_MAX: u64 = 10_000_000;
+/// Times that the library passes to find those of all packets: some minutes' work, and what a film of a day has at most.
+const TIME_STEPS_MAX: u64 = 300_000_000_000;
 /// How far the library looks for the start of a movie.
 const JUNK_BYTES_MAX: usize = 1 << 20;
 
@@ -27,10 +29,11 @@ pub(super) struct Edit {
     pub(super) units: u32,
 }
 
-/// A box without its header: where it begins and ends in the file.
+/// A box: where it begins in the file, where its contents do, and where it ends.
 #[derive(Debug, Clone, Copy)]
 struct Contents {
     kind: [u8; 4],
+    at: u64,
     from: u64,
     to: u64,
 }
@@ -49,7 +52,7 @@ pub(super) fn edit_of(file: &SourceFile, track: u32) -> Option<Edit> {
 
 /// The track with this number.
 fn track_of(file: &SourceFile, number: u32, left: &mut usize) -> Option<Contents> {
-    let whole = Contents { kind: *b"file", from: begin_of(file)?, to: file.size() };
+    let whole = Contents { kind: *b"file", at: 0, from: begin_of(file)?, to: file.size() };
     let movie = child(file, whole, b"moov", left)?;
     let mut place = movie.from;
     loop {
@@ -60,28 +63,40 @@ fn track_of(file: &SourceFile, number: u32, left: &mut usize) -> Option<Contents
     }
 }
 
+/// What is in a movie.
+#[derive(Debug, Default)]
+struct Claims {
+    tracks: u64,
+    fragments: u64,
+    /// Samples of all fragments.
+    samples: u64,
+    /// Times that the library passes in fragments.
+    steps: u64,
+    /// Of the tracks that the library is told of: runs of samples of one length, and samples.
+    runs: u64,
+    packets: u64,
+}
+
 /// Refuses fragments that claim more samples than the file has bytes, and more fragments than are good for its tracks: the
-/// library goes through all of the former before it reads any, and through all of the latter for each packet of each track.
-pub(super) fn check_fragments(file: &SourceFile) -> Result<(), DecodeError> {
+/// library goes through all of the former before it reads any, and through all of the latter for each packet of each track. For
+/// each packet it also goes through the times of all tracks, up to those that it looks for.
+pub(super) fn check(file: &SourceFile) -> Result<(), DecodeError> {
     let Some(from) = begin_of(file) else { return Ok(()) };
-    let whole = Contents { kind: *b"file", from, to: file.size() };
+    let whole = Contents { kind: *b"file", at: 0, from, to: file.size() };
     let mut left = FRAGMENT_BOXES_MAX;
-    let (mut tracks, mut fragments, mut samples) = (0_u64, 0_u64, 0_u64);
+    let mut claims = Claims::default();
     for top in all(file, whole, &mut left) {
         match &top.kind {
-            b"moov" => tracks += all(file, top, &mut left).iter().filter(|found| found.kind == *b"trak").count() as u64,
-            b"moof" => fragments += 1,
-            _ => continue,
-        }
-        for track in all(file, top, &mut left).into_iter().filter(|found| found.kind == *b"traf") {
-            let runs = all(file, track, &mut left).into_iter().filter(|found| found.kind == *b"trun");
-            samples += runs.filter_map(|run| word(file, run, 4)).map(u64::from).sum::<u64>();
+            b"moov" => claims.add_movie(file, top, &mut left),
+            b"moof" => claims.add_fragment(file, top, &mut left),
+            _ => {}
         }
     }
-    let steps = tracks.saturating_mul(tracks).saturating_mul(fragments);
+    let Claims { tracks, fragments, samples, .. } = claims;
     if left == 0 {
         return Err(rejected(format!("it has more than {FRAGMENT_BOXES_MAX} boxes: it is damaged")));
     }
+    let steps = tracks.saturating_mul(tracks).saturating_mul(fragments);
     if samples > file.size() || steps > FRAGMENT_STEPS_MAX {
         return Err(rejected(format!(
             "its {fragments} fragments claim {samples} samples in a file of {} bytes, for {tracks} tracks: it is damaged, or has \
@@ -89,7 +104,82 @@ pub(super) fn check_fragments(file: &SourceFile) -> Result<(), DecodeError> {
             file.size()
         )));
     }
+    // More of them than the file has bytes are not read.
+    let (runs, packets) = (claims.runs, claims.packets.min(file.size()));
+    if runs.saturating_mul(packets).saturating_add(claims.steps) > TIME_STEPS_MAX {
+        return Err(rejected(format!(
+            "its tables of times have {runs} runs for {packets} packets, and its {fragments} fragments {samples} samples: they take \
+             too long. It is damaged, or too long to be decoded: save its sound anew, or in parts"
+        )));
+    }
     Ok(())
+}
+
+impl Claims {
+    fn add_movie(&mut self, file: &SourceFile, movie: Contents, left: &mut usize) {
+        let silent = silent_tracks(file, movie, left);
+        for track in all(file, movie, left).into_iter().filter(|found| found.kind == *b"trak") {
+            self.tracks += 1;
+            if silent.iter().any(|other| other.at == track.at) {
+                continue;
+            }
+            let within = |around: Option<Contents>, kind, left: &mut usize| child(file, around?, kind, left);
+            let media = within(Some(track), b"mdia", left);
+            let information = within(media, b"minf", left);
+            let tables = within(information, b"stbl", left).map_or_else(Vec::new, |tables| all(file, tables, left));
+            for table in tables {
+                // Both: version and flags, then the number of runs; the size of all samples, then their number.
+                let count = |offset| word(file, table, offset).map_or(0, u64::from);
+                match &table.kind {
+                    b"stts" => self.runs += count(4).min((table.to - table.from) / 8),
+                    b"stsz" => self.packets += count(8),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn add_fragment(&mut self, file: &SourceFile, fragment: Contents, left: &mut usize) {
+        self.fragments += 1;
+        let mut samples = 0_u64;
+        for track in all(file, fragment, left).into_iter().filter(|found| found.kind == *b"traf") {
+            let runs = all(file, track, left).into_iter().filter(|found| found.kind == *b"trun");
+            samples += runs.filter_map(|run| word(file, run, 4)).map(u64::from).sum::<u64>();
+        }
+        self.samples += samples;
+        self.steps = self.steps.saturating_add(samples.saturating_mul(samples));
+    }
+}
+
+/// Where the names of those tracks stand that hold pictures, in a movie that has sound as well: the library would read all of
+/// them, and go through their times for each packet of sound. Not where there are fragments, whose tracks it counts.
+pub(super) fn picture_tracks(file: &SourceFile) -> Vec<u64> {
+    let Some(from) = begin_of(file) else { return Vec::new() };
+    let whole = Contents { kind: *b"file", at: 0, from, to: file.size() };
+    let mut left = BOXES_MAX;
+    let movies = all(file, whole, &mut left).into_iter().filter(|found| found.kind == *b"moov");
+    let tracks = movies.flat_map(|movie| silent_tracks(file, movie, &mut left));
+    // The size of a box stands before its name.
+    tracks.map(|track| track.at + 4).collect()
+}
+
+/// See [`picture_tracks`].
+fn silent_tracks(file: &SourceFile, movie: Contents, left: &mut usize) -> Vec<Contents> {
+    let boxes = all(file, movie, left);
+    if boxes.iter().any(|found| found.kind == *b"mvex") {
+        return Vec::new();
+    }
+    let mut handlers = |track: Contents| {
+        let media = child(file, track, b"mdia", left)?;
+        let handler = child(file, media, b"hdlr", left)?;
+        bytes::<4>(file, handler.from + 8, handler.to)
+    };
+    let tracks = boxes.into_iter().filter(|found| found.kind == *b"trak");
+    let tracks: Vec<_> = tracks.map(|track| (track, handlers(track))).collect();
+    if !tracks.iter().any(|(_, handler)| *handler == Some(*b"soun")) {
+        return Vec::new();
+    }
+    tracks.into_iter().filter(|(_, handler)| *handler == Some(*b"vide")).map(|(track, _)| track).collect()
 }
 
 /// Where the movie begins, if it is one: behind tags and whatever stands before it, as the library has it.
@@ -156,7 +246,7 @@ pub(super) fn end_of_cut(file: &SourceFile) -> Option<u64> {
     }
     let mut left = BOXES_MAX;
     let mut place = 0;
-    let whole = Contents { kind: *b"file", from: 0, to: i64::MAX.cast_unsigned() };
+    let whole = Contents { kind: *b"file", at: 0, from: 0, to: i64::MAX.cast_unsigned() };
     while place < file.size() {
         let found = next(file, whole, &mut place, &mut left)?;
         if &found.kind == b"mdat" && found.to > file.size() {
@@ -189,8 +279,8 @@ fn next(file: &SourceFile, around: Contents, place: &mut u64, left: &mut usize) 
     if to < from || to > around.to {
         return None;
     }
-    *place = to;
-    Some(Contents { kind, from, to })
+    let at = std::mem::replace(place, to);
+    Some(Contents { kind, at, from, to })
 }
 
 fn bytes<const COUNT: usize>(file: &SourceFile, place: u64, end: u64) -> Option<[u8; COUNT]> {
@@ -308,17 +398,58 @@ mod tests {
             let movie = boxed(b"moov", &boxed(b"trak", b"").repeat(tracks));
             source(&[boxed(b"ftyp", b"M4A "), movie, fragments.concat()].concat())
         };
-        assert!(check_fragments(&file(&[fragment(20), fragment(30)], 1)).is_ok());
-        let reason = check_fragments(&file(&[fragment(20), fragment(u32::MAX)], 1)).unwrap_err().to_string();
+        assert!(check(&file(&[fragment(20), fragment(30)], 1)).is_ok());
+        let reason = check(&file(&[fragment(20), fragment(u32::MAX)], 1)).unwrap_err().to_string();
         assert!(reason.starts_with("its 2 fragments claim 4294967315 samples in a file of "), "{reason}");
-        assert!(check_fragments(&file(&vec![fragment(0); 4000], 300)).is_err());
-        assert!(check_fragments(&file(&vec![fragment(0); 4000], 2)).is_ok());
-        assert!(check_fragments(&source(b"RIFF")).is_ok());
+        assert!(check(&file(&vec![fragment(0); 4000], 300)).is_err());
+        assert!(check(&file(&vec![fragment(0); 4000], 2)).is_ok());
+        assert!(check(&source(b"RIFF")).is_ok());
         let whole = [boxed(b"ftyp", b"M4A "), fragment(u32::MAX)].concat();
         let tag = b"ID3\x04\0\0\0\0\0\x05 tag ";
         for before in [&b""[..], b"junk", tag, &[&tag[..], b"and more"].concat()] {
-            assert!(check_fragments(&source(&[before, &whole].concat())).is_err(), "{before:?}");
+            assert!(check(&source(&[before, &whole].concat())).is_err(), "{before:?}");
         }
+    }
+
+    fn handled(kind: &[u8; 4], runs: u32, packets: u32) -> Vec<u8> {
+        let times = boxed(b"stts", &[words(&[0, runs]), words(&[1, 9]).repeat(runs as usize)].concat());
+        let sizes = boxed(b"stsz", &words(&[0, 1, packets]));
+        let handler = boxed(b"hdlr", &[&[0; 8], &kind[..], &[0; 12]].concat());
+        let tables = boxed(b"minf", &boxed(b"stbl", &[times, sizes].concat()));
+        boxed(b"trak", &boxed(b"mdia", &[handler, tables].concat()))
+    }
+
+    #[test]
+    fn times_are_not_looked_for_without_end() {
+        let file = |tracks: &[Vec<u8>], bytes: usize| {
+            source(
+                &[boxed(b"ftyp", b"M4A "), boxed(b"moov", &tracks.concat()), boxed(b"mdat", &vec![0; bytes])].concat(),
+            )
+        };
+        // Packets beyond the file's bytes are not read.
+        assert!(check(&file(&[handled(b"soun", 300_000, u32::MAX)], 1000)).is_err());
+        assert!(check(&file(&[handled(b"soun", 1000, u32::MAX)], 1_000_000)).is_ok());
+        let reason = check(&file(&[handled(b"soun", 150_000, u32::MAX)], 1_000_000)).unwrap_err().to_string();
+        assert!(reason.starts_with("its tables of times have 150000 runs for 2200"), "{reason}");
+        // Those of pictures are not looked at beside sound.
+        assert!(check(&file(&[handled(b"vide", 150_000, u32::MAX), handled(b"soun", 1, 100)], 1_000_000)).is_ok());
+        assert!(check(&file(&[handled(b"vide", 150_000, u32::MAX)], 1_000_000)).is_err());
+        let run = boxed(b"trun", &[words(&[0, 600_000]), vec![0; 600_000]].concat());
+        let fragment = boxed(b"moof", &boxed(b"traf", &run));
+        assert!(check(&source(&[boxed(b"ftyp", b"M4A "), fragment].concat())).is_err());
+    }
+
+    #[test]
+    fn pictures_are_hidden_beside_sound() {
+        let start = boxed(b"ftyp", b"M4A ");
+        let file = |boxes: &[Vec<u8>]| source(&[start.clone(), boxed(b"moov", &boxes.concat())].concat());
+        let (sound, pictures) = (handled(b"soun", 1, 1), handled(b"vide", 1, 1));
+        let begin = start.len() as u64 + 8;
+        let second = begin + sound.len() as u64;
+        assert_eq!(picture_tracks(&file(&[sound.clone(), pictures.clone()])), [second + 4]);
+        assert_eq!(picture_tracks(&file(&[sound.clone(), sound.clone()])), [0; 0]);
+        assert_eq!(picture_tracks(&file(&[pictures.clone(), pictures.clone()])), [0; 0]);
+        assert_eq!(picture_tracks(&file(&[sound, pictures, boxed(b"mvex", b"")])), [0; 0]);
     }
 
     #[test]

@@ -37,8 +37,9 @@ use crate::config::AUDIO_CHANNELS_MAX as CHANNELS_MAX;
 const RATE_MAX: u32 = 1 << 20;
 /// Samples that a packet stands for at most when it cannot be decoded.
 const LOST_FRAMES_MAX: u64 = 1 << 16;
-/// Samples, of all channels together, for which silence is put at one place.
-const GAP_SAMPLES_MAX: u64 = 1 << 22;
+/// Samples, of all channels together, for which silence is put: so many for each byte of the file, and so many.
+const SILENT_SAMPLES_A_BYTE: u64 = 64;
+const SILENT_SAMPLES: u64 = 1 << 22;
 /// Samples of a channel in a packet, as far as memory is taken for them before it is there.
 const PACKET_FRAMES_MAX: u64 = 1 << 17;
 /// How much of a file is read to find its tracks: so many times its length, and so many bytes.
@@ -66,6 +67,8 @@ pub(super) struct Track<'a> {
     first: Option<u64>,
     /// A WAV file that was written into a pipe: its header could not be told its length, and it goes to the end of the file.
     is_endless: bool,
+    /// Samples, of all channels together, for which silence may still be put.
+    silent_left: u64,
     /// Frames at the start that are still to be cut off.
     skip: u64,
     /// Frames that the file says it has.
@@ -152,6 +155,7 @@ impl<'a> Track<'a> {
             is_numbered: format == formats::FORMAT_ID_FLAC,
             first: None,
             is_matroska: format == formats::FORMAT_ID_MKV,
+            silent_left: file.size().saturating_mul(SILENT_SAMPLES_A_BYTE).saturating_add(SILENT_SAMPLES),
             skip: 0,
             declared: None,
             given: 0,
@@ -244,7 +248,7 @@ impl<'a> Track<'a> {
             },
         };
         if lost.is_some() {
-            let frames = usize::try_from(self.frames_of(&packet).min(LOST_FRAMES_MAX)).unwrap_or(0);
+            let frames = self.silence_of(self.frames_of(&packet).min(LOST_FRAMES_MAX));
             block.resize(frames * self.channels, 0.0);
         }
         let lost = lost.or_else(|| self.fill_gap(&packet, block));
@@ -261,6 +265,14 @@ impl<'a> Track<'a> {
         u64::try_from(frames).unwrap_or(u64::MAX)
     }
 
+    /// For how many of so many frames silence is put.
+    fn silence_of(&mut self, frames: u64) -> usize {
+        let channels = self.channels.max(1) as u64;
+        let frames = frames.min(SILENT_SAMPLES.min(self.silent_left) / channels);
+        self.silent_left -= frames * channels;
+        usize::try_from(frames).unwrap_or(0)
+    }
+
     /// Silence for packets that are missing before this one, where packets are numbered by their samples.
     fn fill_gap(&mut self, packet: &Packet, block: &mut Vec<f32>) -> Option<String> {
         if !self.is_numbered {
@@ -272,7 +284,7 @@ impl<'a> Track<'a> {
             return None;
         }
         let time_s = self.time_s();
-        let silent = usize::try_from(missing.min(GAP_SAMPLES_MAX / self.channels as u64)).unwrap_or(0) * self.channels;
+        let silent = self.silence_of(missing) * self.channels;
         block.splice(..0, std::iter::repeat_n(0.0, silent));
         Some(format!("{:.3} s are missing after {time_s:.3} s", missing as f64 / f64::from(self.rate)))
     }
@@ -356,7 +368,7 @@ fn probe<'a>(
     about: About<'a>,
     trouble: &'a Trouble,
 ) -> Result<Box<dyn FormatReader + 'a>, DecodeError> {
-    movie::check_fragments(file)?;
+    movie::check(file)?;
     let end = movie::end_of_cut(file).unwrap_or(file.size());
     trouble.limit_reads(Some(file.size().saturating_mul(PROBE_READS_MAX).saturating_add(PROBE_BYTES_MAX)));
     let input = Input::new(file, input::behind_tags(file), end, about.interrupted, trouble);

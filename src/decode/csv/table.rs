@@ -75,9 +75,10 @@ pub(super) struct Loss {
 }
 
 impl Loss {
-    fn add(&mut self, line: String, reason: String) {
+    /// `line`: counts the lines before it, and is asked for the first one only.
+    fn add(&mut self, line: impl FnOnce() -> String, reason: String) {
         self.lines += 1;
-        self.first.get_or_insert((line, reason));
+        self.first.get_or_insert_with(|| (line(), reason));
     }
 
     pub(super) fn is_none(&self) -> bool {
@@ -156,7 +157,7 @@ impl Table {
                     return Filled { bad, ..filled };
                 }
                 Err(reason) => {
-                    loss.add(lines.name(), reason);
+                    loss.add(|| lines.name(), reason);
                     filled.end = Some(lines.end());
                 }
             }

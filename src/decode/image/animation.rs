@@ -36,15 +36,16 @@ pub(super) fn open<'a>(
     match format {
         ImageFormat::Gif => {
             let decoder = GifDecoder::new(Cursor::new(bytes)).map_err(refused)?;
-            let (raster, orientation, decoder) = within_limits(format, decoder, limits)?;
+            let (raster, orientation, decoder) = within_limits(format, bytes, decoder, limits)?;
             Ok(Some(Animation { raster, orientation, frames: decoder.into_frames() }))
         }
         ImageFormat::Png => {
-            let decoder = PngDecoder::with_limits(Cursor::new(bytes), library_limits(limits)).map_err(refused)?;
+            let decoder =
+                PngDecoder::with_limits(Cursor::new(bytes), library_limits(format, bytes, limits)).map_err(refused)?;
             if !decoder.is_apng().map_err(refused)? {
                 return Ok(None);
             }
-            let (raster, orientation, decoder) = within_limits(format, decoder, limits)?;
+            let (raster, orientation, decoder) = within_limits(format, bytes, decoder, limits)?;
             Ok(Some(Animation { raster, orientation, frames: decoder.apng().map_err(refused)?.into_frames() }))
         }
         ImageFormat::WebP => {
@@ -54,7 +55,7 @@ pub(super) fn open<'a>(
             }
             // Without a colour to clear to, the decoder leaves frames standing that ask to be cleared away.
             decoder.set_background_color(Rgba([0; 4])).map_err(refused)?;
-            let (raster, orientation, decoder) = within_limits(format, decoder, limits)?;
+            let (raster, orientation, decoder) = within_limits(format, bytes, decoder, limits)?;
             Ok(Some(Animation { raster, orientation, frames: decoder.into_frames() }))
         }
         _ => Ok(None),
@@ -63,13 +64,14 @@ pub(super) fn open<'a>(
 
 fn within_limits<D: ImageDecoder>(
     format: ImageFormat,
+    bytes: &[u8],
     mut decoder: D,
     limits: &Limits,
 ) -> Result<(Raster, Option<Orientation>, D), Rejection> {
     let (width, height) = decoder.dimensions();
     let raster = Raster { width, height, channels: 4, depth: Depth::U8 };
     check_size(raster, raster.bytes() as u64 * CANVASES_BESIDES, limits)?;
-    decoder.set_limits(library_limits(limits)).map_err(|error| decoder_failed(format, error))?;
+    decoder.set_limits(library_limits(format, bytes, limits)).map_err(|error| decoder_failed(format, error))?;
     // An EXIF block that cannot be read says nothing about the frames.
     let orientation = decoder.orientation().ok();
     Ok((raster, orientation, decoder))

@@ -44,7 +44,7 @@ pub(super) fn check(format: ImageFormat, bytes: &[u8]) -> Result<Outline<'_>, Re
     match format {
         ImageFormat::Jpeg => {
             let outline = jpeg_end::walk(bytes)?;
-            let JpegOutline { exif, coefficient_bytes: further_bytes, plain: plain_jpeg } = outline;
+            let JpegOutline { exif, further_bytes, plain: plain_jpeg } = outline;
             Ok(Outline { exif, further_bytes, plain_jpeg, ..Outline::default() })
         }
         ImageFormat::Png => walk_png(bytes),

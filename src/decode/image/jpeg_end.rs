@@ -22,9 +22,9 @@ const EXIF_SIGNATURE: &[u8] = b"Exif\0\0";
 pub(super) struct JpegOutline<'a> {
     /// The TIFF structure of the first EXIF segment.
     pub exif: Option<&'a [u8]>,
-    /// Samples of all components, at two bytes each, if the decoder must hold them all before it can show any: in
-    /// progressive files, and where components have scans of their own.
-    pub coefficient_bytes: u64,
+    /// What a decoder holds besides the pixels: a row of blocks, if it is no plain one and, in progressive files and where
+    /// components have scans of their own, all coefficients, as it must have them all before it can show any.
+    pub further_bytes: u64,
     /// Set for the JPEGs that any decoder takes alike.
     pub plain: Option<PlainJpeg>,
 }
@@ -89,16 +89,21 @@ pub(super) fn walk(bytes: &[u8]) -> Result<JpegOutline<'_>, Rejection> {
     let mut outline = JpegOutline::default();
     let mut position = 2;
     let mut scans = 0u32;
-    // Components of the frame, and two bytes for each of its samples. Of several frames, of which a decoder may take any, the
-    // most.
-    let (mut components, mut frame_bytes) = (0, 0);
+    // Components of the frame, and what they take. Of several frames, of which a decoder may take any, the most.
+    let (mut components, mut frame) = (0, FrameBytes::default());
+    let mut is_held = false;
     let mut headers = Headers::default();
     loop {
         let next = if scans == 0 { next_header(bytes, position)? } else { next_marker(bytes, position) };
         let Some((marker, after)) = next else { return Err(cut_short(bytes)) };
         position = after;
         match marker {
-            END_OF_IMAGE if scans > 0 => return Ok(JpegOutline { plain: headers.plain(), ..outline }),
+            END_OF_IMAGE if scans > 0 => {
+                let plain = headers.plain();
+                let row = if plain.is_none() { frame.row } else { 0 };
+                let further_bytes = row + if is_held { frame.coefficients } else { 0 };
+                return Ok(JpegOutline { further_bytes, plain, ..outline });
+            }
             END_OF_IMAGE => return Err(Rejection::new("JPEG: the file holds no image, only its end")),
             START_OF_IMAGE | 0x01 | 0xD0..=0xD7 => {}
             _ => {
@@ -108,10 +113,8 @@ pub(super) fn walk(bytes: &[u8]) -> Result<JpegOutline<'_>, Rejection> {
                 match marker {
                     START_OF_SCAN => {
                         scans += 1;
-                        if body.first().is_some_and(|of_scan| *of_scan < components) {
-                            outline.coefficient_bytes = outline.coefficient_bytes.max(frame_bytes);
-                        }
-                        if scans > SCANS_MAX || u64::from(scans).saturating_mul(frame_bytes / 2) > VISITS_MAX {
+                        is_held |= body.first().is_some_and(|of_scan| *of_scan < components);
+                        if scans > SCANS_MAX || u64::from(scans).saturating_mul(frame.coefficients / 2) > VISITS_MAX {
                             return Err(Rejection::new(format!(
                                 "JPEG: it has {scans} scans and more, which take too long: save it anew with another program"
                             )));
@@ -119,11 +122,11 @@ pub(super) fn walk(bytes: &[u8]) -> Result<JpegOutline<'_>, Rejection> {
                     }
                     EXIF_SEGMENT if outline.exif.is_none() => outline.exif = body.strip_prefix(EXIF_SIGNATURE),
                     _ if is_frame(marker) => {
-                        frame_bytes = frame_bytes.max(coefficient_bytes(body));
+                        let FrameBytes { row, coefficients } = frame_bytes(body);
+                        frame =
+                            FrameBytes { row: frame.row.max(row), coefficients: frame.coefficients.max(coefficients) };
                         components = components.max(body.get(5).copied().unwrap_or(0));
-                        if is_progressive(marker) {
-                            outline.coefficient_bytes = outline.coefficient_bytes.max(frame_bytes);
-                        }
+                        is_held |= is_progressive(marker);
                     }
                     _ => {}
                 }
@@ -176,23 +179,37 @@ fn segment(bytes: &[u8], position: usize) -> Option<&[u8]> {
     rest.get(2..length.max(2))
 }
 
-/// From a frame header: precision, height, width, number of components; for each its id, sampling factors, table.
-fn coefficient_bytes(frame_header: &[u8]) -> u64 {
+/// What decoders take for a frame.
+#[derive(Debug, Default)]
+struct FrameBytes {
+    /// A row of blocks, three times: as it is read, made as wide as the widest component, and as high as the highest.
+    row: u64,
+    /// All coefficients.
+    coefficients: u64,
+}
+
+/// From a frame header: precision, height, width, number of components; for each its id, sampling factors, table. Numbers have
+/// two bytes each, and blocks of 8 x 8 are whole (A.2).
+fn frame_bytes(frame_header: &[u8]) -> FrameBytes {
     let Some([_, height_high, height_low, width_high, width_low, count]) = frame_header.first_chunk().copied() else {
-        return 0;
+        return FrameBytes::default();
     };
-    let pixels = u64::from(u16::from_be_bytes([height_high, height_low]))
-        * u64::from(u16::from_be_bytes([width_high, width_low]));
     let components = frame_header.get(6..).unwrap_or_default().chunks_exact(3).take(usize::from(count));
     let factors =
         components.filter_map(|component| component.get(1)).map(|both| (u64::from(both >> 4), u64::from(both & 15)));
-    let (mut sum, mut horizontal_max, mut vertical_max) = (0, 1, 1);
+    let (mut samples, mut horizontal_max, mut vertical_max) = (0, 1, 1);
     for (horizontal, vertical) in factors {
-        sum += horizontal * vertical;
+        samples += 64 * horizontal * vertical;
         horizontal_max = horizontal_max.max(horizontal);
         vertical_max = vertical_max.max(vertical);
     }
-    pixels * sum * 2 / (horizontal_max * vertical_max)
+    let units = |high, low, factor| u64::from(u16::from_be_bytes([high, low])).div_ceil(8 * factor);
+    let across = units(width_high, width_low, horizontal_max);
+    let down = units(height_high, height_low, vertical_max);
+    FrameBytes {
+        row: u64::from(count) * across * 64 * horizontal_max * vertical_max * 2 * 3,
+        coefficients: across * down * samples * 2,
+    }
 }
 
 #[cfg(test)]
@@ -230,8 +247,12 @@ mod tests {
     fn progressive_scans_follow_each_other() {
         let whole = file(&[PROGRESSIVE, SCAN, DATA, &[0xFF, 0xC4, 0, 4, 0, 0], SCAN, DATA, SCAN, DATA, END]);
         let outline = walk(&whole).unwrap();
-        // 4:2:0 is one and a half samples a pixel, of two bytes.
-        assert_eq!(outline.coefficient_bytes, 100 * 200 * 3);
+        // 4:2:0 is one and a half samples a pixel, of two bytes, in 13 x 7 units of 16 x 16.
+        assert_eq!(outline.further_bytes, 13 * 7 * 256 * 3);
+        assert_eq!(walk(&file(&[FRAME, SCAN, DATA, END])).unwrap().further_bytes, 0);
+        // Twice as wide as the widest that is plain: one component in units of 32 x 8.
+        let odd = &[0xFF, 0xC0, 0, 11, 8, 0, 16, 0, 16, 1, 1, 0x41, 0];
+        assert_eq!(walk(&file(&[odd, SCAN, DATA, END])).unwrap().further_bytes, 4 * 64 * 6);
         for length in 2..whole.len() {
             assert!(walk(&whole[..length]).is_err());
         }

@@ -1,12 +1,11 @@
 //! From the bytes of a file to a decoder whose size is known and allowed, or to a reason why not.
 
-use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom};
-
 use image::{ImageDecoder, ImageError, ImageFormat, ImageReader};
 
 use super::Limits;
 use super::pixels::Raster;
-use crate::decode::{Rejection, spend};
+use crate::decode::Rejection;
+use crate::decode::metered::Metered;
 
 /// Extensions (lower case, no dot) of every format that is decoded.
 ///
@@ -94,61 +93,35 @@ pub(super) fn open(
     chunks: u64,
     limits: &Limits,
 ) -> Result<impl ImageDecoder, Rejection> {
-    let mut reader = ImageReader::with_format(Metered::new(bytes, chunks), format);
-    reader.limits(library_limits(limits));
+    /// What the library reads beyond what it needs, at most, each time.
+    const AHEAD_BYTES: u64 = 64 << 10;
+    let file = Metered::new(bytes, chunks.saturating_mul(AHEAD_BYTES));
+    let mut reader = ImageReader::with_format(file, format);
+    reader.limits(library_limits(format, bytes, limits));
     reader.into_decoder().map_err(|error| decoder_failed(format, error))
 }
 
-/// A file in memory that gives only so many bytes: what a file says of its parts may have the library read the same ones again
-/// and again, for as long as it likes.
-struct Metered<'a> {
-    bytes: Cursor<&'a [u8]>,
-    left: u64,
-}
-
-impl<'a> Metered<'a> {
-    /// `chunks`: places of the file at which the library reads on beyond what it needs.
-    fn new(bytes: &'a [u8], chunks: u64) -> Self {
-        /// So much of it, at most.
-        const AHEAD_BYTES: u64 = 64 << 10;
-        let left = (bytes.len() as u64).saturating_mul(4).saturating_add(16 << 20);
-        Self { bytes: Cursor::new(bytes), left: left.saturating_add(chunks.saturating_mul(AHEAD_BYTES)) }
-    }
-}
-
-impl Read for Metered<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.bytes.read(buffer)?;
-        spend(&mut self.left, bytes)?;
-        Ok(bytes)
-    }
-}
-
-impl BufRead for Metered<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.left == 0 {
-            spend(&mut self.left, 1)?;
-        }
-        self.bytes.fill_buf()
-    }
-
-    fn consume(&mut self, bytes: usize) {
-        self.left = self.left.saturating_sub(bytes as u64);
-        self.bytes.consume(bytes);
-    }
-}
-
-impl Seek for Metered<'_> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.bytes.seek(to)
-    }
-}
-
-/// The limits for the library. It is not told the largest side: it would refuse without saying what it found.
-pub(super) fn library_limits(limits: &Limits) -> image::Limits {
+/// The limits for the library. It is not told the largest side: it would refuse without saying what it found. Of a PNG, the
+/// profile and texts are bounded as well: it unpacks them to whatever they come to, a thousand times as much at most.
+pub(super) fn library_limits(format: ImageFormat, bytes: &[u8], limits: &Limits) -> image::Limits {
+    const PNG_PIXEL_BYTES_MAX: u64 = 8;
+    const PNG_BESIDES_BYTES: u64 = 64 << 20;
     let mut library_limits = image::Limits::no_limits();
-    library_limits.max_alloc = Some(limits.max_decoded_bytes.saturating_mul(2));
+    let mut bytes_max = limits.max_decoded_bytes.saturating_mul(2);
+    if format == ImageFormat::Png
+        && let Some((width, height)) = png_size(bytes)
+    {
+        let pixels = u64::from(width).saturating_mul(u64::from(height));
+        bytes_max = bytes_max.min(pixels.saturating_mul(2 * PNG_PIXEL_BYTES_MAX).saturating_add(PNG_BESIDES_BYTES));
+    }
+    library_limits.max_alloc = Some(bytes_max);
     library_limits
+}
+
+/// Width and height in the first chunk of a PNG.
+fn png_size(bytes: &[u8]) -> Option<(u32, u32)> {
+    let [w0, w1, w2, w3, h0, h1, h2, h3] = *bytes.get(16..)?.first_chunk()?;
+    Some((u32::from_be_bytes([w0, w1, w2, w3]), u32::from_be_bytes([h0, h1, h2, h3])))
 }
 
 /// Refuses an image that is empty or too large. `further_bytes`: what decoding holds besides the pixels.

@@ -1,12 +1,13 @@
 //! One array of an `.npz` archive.
 
-use std::io::{self, Cursor, Read};
+use std::io::{self, Read};
 
 use crc::{CRC_32_ISO_HDLC, Crc, Digest, Table};
 use zip::ZipArchive;
 
 use super::rejected;
 use crate::decode::DecodeError;
+use crate::decode::metered::Metered;
 
 /// Names that a reason lists.
 const LISTED_MAX: usize = 10;
@@ -23,7 +24,7 @@ pub(super) fn with_member(
     take: impl FnOnce(&mut dyn Read, u64) -> Result<(), DecodeError>,
 ) -> Result<(), DecodeError> {
     let damaged = |error: zip::result::ZipError| rejected(format!("not an .npz archive that can be read: {error}"));
-    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(damaged)?;
+    let mut archive = ZipArchive::new(Metered::new(bytes, 0)).map_err(damaged)?;
     if archive.len() > MEMBERS_MAX {
         let found = archive.len();
         return Err(rejected(format!("the archive has {found} members, more than the {MEMBERS_MAX} that are allowed")));
