@@ -339,6 +339,41 @@ def test_damaged_files_can_be_kept(project):
         assert there.mean() > 0.85 and signal_to_noise_db(rows[there], sound[:len(rows)][there]) > 20, name
 
 
+def flac(numbers):
+    """A FLAC file of one channel at 44,100 Hz: for each of these numbers a frame of 4,096 equal samples."""
+    def checksum(content, polynomial, bits):
+        value = 0
+        for byte in content:
+            value ^= byte << bits - 8
+            for _ in range(8):
+                value = (value << 1 ^ (polynomial if value >> bits - 1 else 0)) & (1 << bits) - 1
+        return value.to_bytes(bits // 8, "big")
+
+    def frame(number):
+        start = b"\xff\xf8\xc9\x08" + chr(number).encode("utf-8", "surrogatepass")
+        start += checksum(start, 0x07, 8) + b"\0\x10\0"
+        return start + checksum(start, 0x8005, 16)
+
+    format_of_stream = RATE << 44 | 15 << 36
+    about = b"\x10\0\x10\0" + bytes(6) + format_of_stream.to_bytes(8, "big") + bytes(16)
+    return b"fLaC\x80\0\0\x22" + about + b"".join(map(frame, numbers))
+
+
+def test_silence_is_bounded_by_the_file(project):
+    """Numbers of frames may claim that any time is missing before them."""
+    made = project(shape=(4096,), dtype="<i2", watch='include = ["**"]', decoder='[dataset.audio]\non_error = "keep"')
+    write(made.drop / "a.flac", flac([0, 1, 2, 5, 6]))
+    write(made.drop / "b.flac", flac(range(0, 200_000, 10_000)))
+    made.once()
+    found = sources(made)
+    rows, note = found["a.flac"]
+    assert [row[0] for row in rows] == [4096, 4096, 4096, 0, 0, 4096, 4096] and (rows == rows[:, :1]).all()
+    assert "0.186 s are missing after 0.279 s" in note
+    rows, note = found["b.flac"]
+    # As much as the limit allows, not 20 times as much.
+    assert 1024 + 20 <= len(rows) <= 1024 + 40 and (rows == 4096).sum() > 19 * 4096, len(rows)
+
+
 def test_a_dataset_keeps_its_options(project):
     made = project(shape=(1000,), dtype="<f4", decoder="[dataset.audio]\nrate = 16000")
     soundfile.write(made.drop / "a.wav", music(), RATE)

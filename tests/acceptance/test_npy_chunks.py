@@ -1,5 +1,6 @@
 """`npy`: arrays that NumPy itself has saved."""
 
+import struct
 import numpy as np
 
 SHAPE = (3, 4, 2)
@@ -72,6 +73,9 @@ def test_what_differs_is_refused_with_both_sides(project):
     bent = bytearray((project.drop / "bent.npz").read_bytes())
     bent[len(bent) // 2] ^= 0xFF
     (project.drop / "bent.npz").write_bytes(bent)
+    # Each of these ends may be the archive's, and for each all that is before it is looked through.
+    end = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 1, 1, 46, 0, 0)
+    (project.drop / "ends.npz").write_bytes(b"PK\3\4" + bytes(26) + end * 100_000)
     project.once(check=3)
     assert np.array_equal(project.rows(), good)
     reasons = project.rejected()
@@ -89,4 +93,5 @@ def test_what_differs_is_refused_with_both_sides(project):
     assert "not a .npy file" in reasons["text.npy"]
     assert reasons["empty.npy"] == "the file is empty"
     assert "not an .npz archive" in reasons["zip.npz"]
+    assert "again and again" in reasons["ends.npz"]
     assert "damaged" in reasons["bent.npz"] or "not an .npz" in reasons["bent.npz"], reasons["bent.npz"]

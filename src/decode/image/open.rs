@@ -239,6 +239,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_beside_the_pixels_of_a_png_is_bounded() {
+        let limits = Limits { max_pixels: 1 << 20, max_decoded_bytes: 1 << 30 };
+        let png = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x05\0\0\0\x04";
+        assert_eq!(library_limits(ImageFormat::Png, png, &limits).max_alloc, Some(5 * 4 * 16 + (64 << 20)));
+        assert_eq!(library_limits(ImageFormat::Gif, png, &limits).max_alloc, Some(2 << 30));
+        let large = [&png[..16], &[0xFF; 8]].concat();
+        assert_eq!(library_limits(ImageFormat::Png, &large, &limits).max_alloc, Some(2 << 30));
+    }
+
+    #[test]
     fn limits_name_what_was_found() {
         let limits = Limits { max_pixels: 1_000_000, max_decoded_bytes: 2_000_000 };
         let check = |width, height, channels, further_bytes| {
