@@ -157,6 +157,7 @@ struct Promise {
     is_always_readable: bool,
     /// Rows that were there before.
     rows_before: u64,
+    reopen: fn(&SimulatedDisk) -> Result<(), String>,
 }
 
 /// Looks at all crashes of a run. The first violation, if there is one, and how many states were seen.
@@ -224,6 +225,12 @@ fn digest(image: &Image) -> u64 {
     hasher.finish()
 }
 
+/// The same of an array that may still have to be given room.
+fn widen_and_append(disk: &SimulatedDisk) -> Result<(), String> {
+    ensure_appendable_on(disk, &path(), WidenOptions::default()).map_err(|error| error.to_string())?;
+    open_and_append(disk)
+}
+
 /// Opens the array again and appends one row behind those that are there.
 fn open_and_append(disk: &SimulatedDisk) -> Result<(), String> {
     let appender = Appender::open_on(disk, &path(), AppendOptions::default()).map_err(|error| error.to_string())?;
@@ -244,12 +251,12 @@ fn prove(
     act: impl Fn(&SimulatedDisk, &AtomicU64),
 ) {
     let log = record(image.clone(), None, &act);
-    let (states, result) = explore(&log, promise, true, &open_and_append);
+    let (states, result) = explore(&log, promise, true, &promise.reopen);
     result.unwrap_or_else(|text| panic!("{name}: {text}"));
     let mut noticed = Vec::new();
     for sync in 0..log.syncs {
         let mutated = record(image.clone(), Some(sync), &act);
-        let quiet = std::panic::catch_unwind(|| explore(&mutated, promise, false, &open_and_append).1);
+        let quiet = std::panic::catch_unwind(|| explore(&mutated, promise, false, &promise.reopen).1);
         if !matches!(quiet, Ok(Ok(()))) {
             noticed.push(sync);
         }
@@ -273,7 +280,7 @@ fn append_each(disk: &SimulatedDisk, acknowledged: &AtomicU64) {
 
 #[test]
 fn appends_that_returned_are_durable_and_no_instant_shows_a_wrong_row() {
-    let promise = Promise { is_always_readable: true, rows_before: 5 };
+    let promise = Promise { is_always_readable: true, rows_before: 5, reopen: open_and_append };
     // A header with room: it gets its window first. Two syncs for each append, one for the header.
     prove("append to NumPy's", &disk_with(&of_numpy(5, 60, "")), &promise, 7, append_each);
     // Ours, past a count of one digit.
@@ -288,7 +295,7 @@ fn appends_that_returned_are_durable_and_no_instant_shows_a_wrong_row() {
 
 #[test]
 fn a_batch_is_there_as_a_whole_or_not_at_all() {
-    let promise = Promise { is_always_readable: true, rows_before: 5 };
+    let promise = Promise { is_always_readable: true, rows_before: 5, reopen: open_and_append };
     prove("batch", &disk_with(&of_numpy(5, 60, "")), &promise, 2, |disk, acknowledged| {
         let limits = BatchLimits { rows_max: 4, bytes_max: u64::MAX, delay_max: None };
         let options = AppendOptions { durability: Durability::Batch(limits), ..AppendOptions::default() };
@@ -306,14 +313,14 @@ fn a_batch_is_there_as_a_whole_or_not_at_all() {
 fn rows_that_are_moved_are_never_lost_and_never_wrong() {
     // Three pieces: on the simulated disk they are small.
     let tight = of_numpy(100, 0, "name");
-    let promise = Promise { is_always_readable: false, rows_before: 100 };
+    let promise = Promise { is_always_readable: false, rows_before: 100, reopen: widen_and_append };
     // Not needed: that the file was made longer, twice a sync that the next one covers within a sector, and that the
     // journal's name is gone, which is redone.
     prove("widen in place", &disk_with(&tight), &promise, 9, |disk, _| {
         let options = WidenOptions { in_place: true, ..WidenOptions::default() };
         ensure_appendable_on(disk, &path(), options).unwrap();
     });
-    let promise = Promise { is_always_readable: true, rows_before: 100 };
+    let promise = Promise { is_always_readable: true, rows_before: 100, reopen: widen_and_append };
     prove("widen beside", &disk_with(&tight), &promise, 1, |disk, _| {
         ensure_appendable_on(disk, &path(), WidenOptions::default()).unwrap();
     });

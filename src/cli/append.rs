@@ -1,13 +1,15 @@
 //! `npy-ingest append`: arrays from files and from standard input, to the end of any `.npy` file.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use serde_json::json;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use super::args::{AppendArguments, AppendDurability};
 use super::failure::Failure;
@@ -15,10 +17,12 @@ use super::{DONE, array_file, print, print_json, text};
 use crate::npy::{
     AppendError, AppendOptions, Appender, ArrayInput, BatchLimits, Dtype, Durability, Header, Layout, WriteBack,
 };
-use crate::storage::{Disk, RealDisk};
+use crate::storage::RealDisk;
 
 /// Raw rows from a pipe are committed when the producer pauses for so long,
 const PAUSE: Duration = Duration::from_millis(50);
+/// when the first of them has waited for so long,
+const WAIT_MAX: Duration = Duration::from_millis(250);
 /// or when so many bytes wait.
 const WAITING_BYTES_MAX: u64 = 64 << 20;
 /// How much is read from a pipe at a time.
@@ -29,34 +33,43 @@ pub fn run(arguments: &AppendArguments) -> Result<u8, Failure> {
     refuse_wrong_combinations(arguments)?;
     array_file::refuse_file_of_dataset(&arguments.file)?;
     let mut stdin = stdin_file()?;
-    let mut files = arguments
-        .inputs
-        .iter()
-        .map(|path| if is_stdin(path) { Ok(None) } else { ArrayInput::open(path).map(Some) })
-        .collect::<Result<Vec<_>, _>>()?;
     let mut opened = match std::fs::symlink_metadata(&arguments.file) {
-        Ok(_) => {
-            Opened { appender: Appender::open(&arguments.file, options(arguments))?, was_created: false, first: None }
-        }
-        Err(_) => create(arguments, files.first().and_then(Option::as_ref), &mut stdin)?,
+        Ok(_) => Opened { appender: open(arguments)?, was_created: false, first: None },
+        Err(_) => create(arguments, &mut stdin)?,
     };
-    let result = append_all(arguments, &mut opened, &mut files);
+    let before = opened.appender.rows();
+    let result = append_all(arguments, &mut opened);
     let Opened { appender, was_created, .. } = opened;
-    let before = match result {
-        Ok(before) => before,
-        Err(failure) => {
-            // Nothing that came from this command is to stay behind, unless rows have been committed.
-            let is_empty = appender.discard().is_ok() && appender.rows() == 0;
-            let path = appender.path().to_owned();
-            drop(appender);
-            if was_created && is_empty {
-                let _ = RealDisk.remove_file(&path);
+    if let Err(mut failure) = result {
+        // Nothing that came from this command is to stay behind, unless rows have been committed.
+        let (rows, path) = (appender.rows(), text::path(appender.path()));
+        match rows.saturating_sub(before) {
+            0 if was_created => drop(appender.remove_if_empty_on(&RealDisk)),
+            0 => drop(appender.discard()),
+            appended => {
+                drop(appender.discard());
+                let appended = text::number_of(appended, "row", "rows");
+                failure.text.push_str(&format!("; {appended} that came before were appended to {path}, {rows} in all"));
             }
-            return Err(failure);
         }
-    };
+        return Err(failure);
+    }
     report(arguments, &appender, before, was_created)?;
     Ok(DONE)
+}
+
+fn open(arguments: &AppendArguments) -> Result<Appender, Failure> {
+    let appender = Appender::open(&arguments.file, options(arguments))?;
+    if appender.bytes_cut() > 0 {
+        let bytes = text::number_of(appender.bytes_cut(), "byte", "bytes");
+        let name = text::path(&arguments.file);
+        // With standard error gone there is nobody to tell.
+        drop(writeln!(
+            io::stderr(),
+            "{name}: {bytes} behind its last row were cut off: rows that a writer which died did not publish"
+        ));
+    }
+    Ok(appender)
 }
 
 /// The array, and what has been read of standard input to find out how to create it.
@@ -87,6 +100,11 @@ fn refuse_wrong_combinations(arguments: &AppendArguments) -> Result<(), Failure>
     if !arguments.raw && (arguments.dtype.is_some() || arguments.shape.is_some()) {
         return Err(Failure::wrong_config("--dtype and --shape describe raw rows: they go with --raw"));
     }
+    if arguments.raw && arguments.convert_byte_order && arguments.dtype.is_none() {
+        return Err(Failure::wrong_config(
+            "--convert-byte-order needs the byte order that raw rows have: --dtype '>f4'",
+        ));
+    }
     Ok(())
 }
 
@@ -104,15 +122,15 @@ fn options(arguments: &AppendArguments) -> AppendOptions {
 }
 
 /// Makes an empty array of what the first input holds.
-fn create<'a>(
-    arguments: &AppendArguments,
-    first_file: Option<&ArrayInput<'_>>,
-    stdin: &'a mut File,
-) -> Result<Opened<'a>, Failure> {
+fn create<'a>(arguments: &AppendArguments, stdin: &'a mut File) -> Result<Opened<'a>, Failure> {
     let file = &arguments.file;
+    let first_file = arguments.inputs.first().filter(|path| !is_stdin(path));
     let (layout, first) = match (arguments.raw, first_file) {
         (true, _) => (raw_layout(arguments)?, None),
-        (false, Some(input)) => (layout_of(file, input.name(), input.header())?, None),
+        (false, Some(input)) => {
+            let input = ArrayInput::open(input)?;
+            (layout_of(file, input.name(), input.header())?, None)
+        }
         (false, None) => {
             let input = ArrayInput::next_in(stdin, STDIN)?.ok_or_else(|| {
                 Failure::failed(format!(
@@ -124,8 +142,11 @@ fn create<'a>(
         }
     };
     let path = array_file::real_path_of_new(file)?;
-    let appender = Appender::create_on(&RealDisk, &path, &layout, options(arguments))?;
-    Ok(Opened { appender, was_created: true, first })
+    match Appender::create_on(&RealDisk, &path, &layout, options(arguments)) {
+        // Somebody else was faster.
+        Err(AppendError::Exists { .. }) => Ok(Opened { appender: open(arguments)?, was_created: false, first }),
+        created => Ok(Opened { appender: created?, was_created: true, first }),
+    }
 }
 
 fn layout_of(file: &Path, name: &str, header: &Header) -> Result<Layout, Failure> {
@@ -139,92 +160,145 @@ fn layout_of(file: &Path, name: &str, header: &Header) -> Result<Layout, Failure
 
 fn raw_layout(arguments: &AppendArguments) -> Result<Layout, Failure> {
     let file = text::path(&arguments.file);
-    let Some(dtype) = &arguments.dtype else {
+    let Some(dtype) = raw_dtype(arguments)? else {
         return Err(Failure::wrong_config(format!(
             "{file} does not exist: to create it from raw rows, say what they are: --dtype u1 --shape 224,224,3"
         )));
     };
-    let dtype = Dtype::parse(dtype).map_err(|error| Failure::wrong_config(format!("--dtype: {error}")))?;
     let shape = arguments.shape.as_deref().unwrap_or_default();
     Layout::new(&dtype, shape).map_err(|error| Failure::wrong_config(error.to_string()))
 }
 
-/// Appends everything, and says how many rows there were before.
-fn append_all<'a>(
-    arguments: &AppendArguments,
-    opened: &mut Opened<'a>,
-    files: &mut [Option<ArrayInput<'static>>],
-) -> Result<u64, Failure> {
-    let (appender, converts) = (&opened.appender, arguments.convert_byte_order);
-    let before = appender.rows();
-    // What is wrong with a file is told before anything is appended.
-    for input in files.iter().flatten() {
-        appender.check_array(input, converts)?;
-    }
-    let commits_each = arguments.durability != AppendDurability::Batch;
-    for input in files {
-        match input {
-            Some(input) => {
-                appender.stage_array(input, converts)?;
-            }
-            None if arguments.raw => append_raw(arguments, appender)?,
-            None => {
-                if let Some(first) = &mut opened.first {
-                    appender.stage_array(first, converts)?;
-                }
-                // Ends the borrow, so that what follows can be read.
-                opened.first = None;
-                let mut stdin = stdin_file()?;
-                while let Some(mut input) = ArrayInput::next_in(&mut stdin, STDIN)? {
-                    appender.stage_array(&mut input, converts)?;
-                }
-            }
-        }
-        if commits_each {
-            appender.commit()?;
-        }
-    }
-    appender.commit()?;
-    Ok(before)
+fn raw_dtype(arguments: &AppendArguments) -> Result<Option<Dtype>, Failure> {
+    let parsed = arguments.dtype.as_deref().map(Dtype::parse).transpose();
+    parsed.map_err(|error| Failure::wrong_config(format!("--dtype: {error}")))
 }
 
-/// Rows as they come from a pipe. They are committed when the producer pauses, so that readers see what there is.
+/// What raw rows are to be turned from, if their bytes are in another order than the array's. What was said of them has to fit.
+fn check_raw(arguments: &AppendArguments, appender: &Appender) -> Result<Option<Dtype>, Failure> {
+    let (file, expected) = (text::path(&arguments.file), appender.dtype());
+    if let Some(shape) = &arguments.shape
+        && !shape.iter().map(|side| *side as u64).eq(appender.row_shape().iter().copied())
+    {
+        let expected = appender.row_shape();
+        return Err(Failure::wrong_config(format!(
+            "--shape: raw rows of shape {shape:?} cannot be appended to {file}, whose rows have the shape {expected:?}"
+        )));
+    }
+    match raw_dtype(arguments)? {
+        Some(found) if found == *expected => Ok(None),
+        Some(found) if found.differs_in_byte_order_only(expected) && arguments.convert_byte_order => Ok(Some(found)),
+        Some(found) => {
+            let turned =
+                if found.differs_in_byte_order_only(expected) { "; --convert-byte-order turns them" } else { "" };
+            let (found, expected) = (found.descr(), expected.descr());
+            Err(Failure::wrong_config(format!(
+                "--dtype: raw rows of {found} cannot be appended to {file}, whose dtype is {expected}{turned}"
+            )))
+        }
+        None => Ok(None),
+    }
+}
+
+/// Appends everything.
+fn append_all<'a>(arguments: &AppendArguments, opened: &mut Opened<'a>) -> Result<(), Failure> {
+    let (appender, converts) = (&opened.appender, arguments.convert_byte_order);
+    // What is wrong with a file is told before anything is appended. They are not all kept open: there may be many.
+    for path in arguments.inputs.iter().filter(|path| !is_stdin(path)) {
+        appender.check_array(&ArrayInput::open(path)?, converts)?;
+    }
+    let commits_each = arguments.durability != AppendDurability::Batch;
+    let commit_each = || if commits_each { appender.commit().map(drop) } else { Ok(()) };
+    for path in &arguments.inputs {
+        if !is_stdin(path) {
+            appender.stage_array(&mut ArrayInput::open(path)?, converts)?;
+        } else if arguments.raw {
+            append_raw(arguments, appender)?;
+        } else {
+            if let Some(first) = &mut opened.first {
+                appender.stage_array(first, converts)?;
+                commit_each()?;
+            }
+            // Ends the borrow, so that what follows can be read.
+            opened.first = None;
+            let mut stdin = stdin_file()?;
+            while let Some(mut input) = ArrayInput::next_in(&mut stdin, STDIN)? {
+                appender.stage_array(&mut input, converts)?;
+                commit_each()?;
+            }
+        }
+        commit_each()?;
+    }
+    appender.commit()?;
+    Ok(())
+}
+
+/// Rows as they come from a pipe. They are committed when the producer pauses, and now and then, so that readers see what there
+/// is; and when a signal ends it.
 fn append_raw(arguments: &AppendArguments, appender: &Appender) -> Result<(), Failure> {
+    let from = check_raw(arguments, appender)?;
     let row_bytes = usize::try_from(appender.row_bytes()).unwrap_or(usize::MAX);
-    let pieces = read_in_thread()?;
+    let (pieces, signals) = (read_in_thread()?, listen()?);
     let mut partial: Vec<u8> = Vec::new();
     let commits_each = arguments.durability != AppendDurability::Batch;
+    let mut waits_since = None;
     loop {
         let waiting = appender.staged_rows().saturating_sub(appender.rows()).saturating_mul(appender.row_bytes());
-        let received = match waiting {
-            0 => pieces.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            _ => pieces.recv_timeout(PAUSE),
+        let since = (waiting > 0).then(|| *waits_since.get_or_insert_with(Instant::now));
+        let pause = since.map(|since| PAUSE.min(WAIT_MAX.saturating_sub(since.elapsed())));
+        let received = select! {
+            recv(pieces) -> piece => piece.map(Some),
+            recv(signals) -> signal => {
+                appender.commit()?;
+                let rows = text::number_of(appender.rows(), "row", "rows");
+                let name = signal.map_or("a signal", |signal| if signal == SIGINT { "SIGINT" } else { "SIGTERM" });
+                return Err(Failure::failed(format!("{STDIN} was not read to its end, for {name}; {rows} are there")));
+            }
+            recv(pause.map_or_else(never, crossbeam_channel::after)) -> _ => Ok(None),
         };
         let is_due = match received {
-            Err(RecvTimeoutError::Timeout) => true,
-            Err(RecvTimeoutError::Disconnected) => break,
-            Ok(piece) => {
-                partial
-                    .extend_from_slice(&piece.map_err(|error| Failure::failed(format!("reading {STDIN}: {error}")))?);
+            Err(_) => break,
+            Ok(None) => true,
+            Ok(Some(piece)) => {
+                let piece = piece.map_err(|error| Failure::failed(format!("reading {STDIN}: {error}")))?;
+                partial.extend_from_slice(&piece);
                 let whole = partial.len() / row_bytes * row_bytes;
-                appender.stage_bytes(partial.get(..whole).unwrap_or_default())?;
+                let rows = partial.get_mut(..whole).unwrap_or_default();
+                if let Some(from) = &from {
+                    from.reorder_bytes(appender.dtype(), rows);
+                }
+                appender.stage_bytes(rows)?;
                 partial.drain(..whole);
-                commits_each || waiting >= WAITING_BYTES_MAX
+                commits_each || waiting >= WAITING_BYTES_MAX || since.is_some_and(|since| since.elapsed() >= WAIT_MAX)
             }
         };
         if is_due {
             appender.commit()?;
+            waits_since = None;
         }
     }
     appender.commit()?;
     match partial.len() {
         0 => Ok(()),
-        bytes => Err(Failure::failed(format!(
-            "{STDIN} ended within a row: {bytes} of {row_bytes} bytes; the {} before it are in {}",
-            text::number_of(appender.rows(), "row", "rows"),
-            text::path(appender.path())
-        ))),
+        bytes => Err(Failure::failed(format!("{STDIN} ended within a row: {bytes} of {row_bytes} bytes"))),
     }
+}
+
+/// What is to end this command.
+fn listen() -> Result<Receiver<i32>, Failure> {
+    let failed = |error| Failure::failed(format!("listening for signals: {error}"));
+    let (sender, receiver): (Sender<i32>, _) = bounded(1);
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failed)?;
+    let tell = move || {
+        for signal in signals.forever() {
+            // The first one is enough, and nobody asks any more once all is appended.
+            if sender.send(signal).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("npy-signals".to_owned()).spawn(tell).map_err(failed)?;
+    Ok(receiver)
 }
 
 fn read_in_thread() -> Result<Receiver<io::Result<Vec<u8>>>, Failure> {
@@ -264,6 +338,7 @@ fn report(arguments: &AppendArguments, appender: &Appender, before: u64, was_cre
             "created": was_created,
             "appended": rows.saturating_sub(before),
             "rows": rows,
+            "bytes_cut": appender.bytes_cut(),
         }));
     }
     let made = if was_created { "created, " } else { "" };

@@ -100,7 +100,7 @@ pub enum Command {
     Append(AppendArguments),
     /// Make a .npy file that was cut short readable: its count becomes the number of whole rows that are there.
     Recover(RecoverArguments),
-    /// Give the header of a .npy file room for a larger count.
+    /// Give the header of a .npy file room for a larger count. Nobody should open or read it meanwhile: its rows may move.
     EnsureAppendable(EnsureAppendableArguments),
 }
 
@@ -114,10 +114,10 @@ pub struct AppendArguments {
     /// Standard input holds nothing but rows, in the array's dtype, byte order and shape.
     #[arg(long)]
     pub raw: bool,
-    /// The dtype of raw rows, if the array has to be created.
+    /// The dtype of raw rows: needed to create the array, compared with it where it is there.
     #[arg(long, value_name = "DTYPE")]
     pub dtype: Option<String>,
-    /// The shape of one raw row, if the array has to be created: 224,224,3. Without it a row is one element.
+    /// The shape of one raw row: 224,224,3. Without it a row of an array that is created is one element.
     #[arg(long, value_name = "SHAPE", value_delimiter = ',')]
     pub shape: Option<Vec<usize>>,
     /// Turn the bytes of numbers that are in the other byte order. No other conversion is made.
@@ -137,11 +137,12 @@ pub struct AppendArguments {
 /// As `durability` of the config.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum AppendDurability {
-    /// Each input is a commit; raw rows are committed as they come.
+    /// Each input is a commit, and each array on standard input; raw rows are committed as they come.
     Source,
-    /// All inputs are one commit: all of them are appended or none. Raw rows are committed when the producer pauses.
+    /// All inputs are one commit, at their end: all of them are appended or none. Raw rows are committed when the producer
+    /// pauses, and four times a second.
     Batch,
-    /// Nothing is synced. Safe against a killed process, not against a power cut.
+    /// As source, but nothing is synced. Safe against a killed process, not against a power cut.
     None,
 }
 

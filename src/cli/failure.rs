@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{FAILED, WRONG_CONFIG};
+use super::{FAILED, WRONG_CONFIG, text};
 use crate::config::ConfigError;
 use crate::daemon::StartError;
 use crate::ledger::LedgerError;
@@ -50,6 +50,6 @@ impl From<StartError> for Failure {
 /// Says on standard error why it failed, and gives the exit code.
 pub fn report(failure: &Failure) -> u8 {
     // With standard error gone there is nobody to tell.
-    drop(writeln!(io::stderr(), "npy-ingest: {}", failure.text));
+    drop(writeln!(io::stderr(), "npy-ingest: {}", text::lines(&failure.text)));
     failure.code
 }

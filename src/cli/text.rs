@@ -48,11 +48,20 @@ pub fn array(rows: u64, row: &RowFormat) -> String {
 
 /// A name from the disk, safe to show: control characters escaped, bytes that are no text replaced.
 pub fn path(path: &std::path::Path) -> String {
-    let text = path.to_string_lossy();
-    if !text.chars().any(char::is_control) {
-        return text.into_owned();
+    escape(&path.to_string_lossy(), char::is_control)
+}
+
+/// Lines that may hold names and texts from files, safe to show.
+pub fn lines(text: &str) -> String {
+    escape(text, |c| c.is_control() && c != '\n')
+}
+
+fn escape(text: &str, is_unsafe: impl Fn(char) -> bool) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_unsafe(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
     }
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+    shown
 }
 
 #[cfg(test)]
@@ -62,5 +71,6 @@ mod tests {
     #[test]
     fn a_name_cannot_write_on_the_terminal() {
         assert_eq!(path(std::path::Path::new("a\nb\u{1b}[31m")), "a\\nb\\u{1b}[31m");
+        assert_eq!(lines("a\nb\u{1b}[31m"), "a\nb\\u{1b}[31m");
     }
 }

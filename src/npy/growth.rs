@@ -34,6 +34,8 @@ pub enum NoGrowth {
     NoDimensions,
     #[error("a row holds no bytes, so there is nothing to append")]
     EmptyRows,
+    #[error("the header has no room for a larger count: `npy-ingest ensure-appendable` makes room")]
+    NoRoom,
 }
 
 impl Growth {

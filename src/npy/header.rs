@@ -11,6 +11,8 @@ use super::literal::{self, Literal, LiteralError, Value};
 
 /// The first six bytes of every `.npy` file.
 pub const MAGIC: [u8; 6] = *b"\x93NUMPY";
+/// What a file begins with while its rows are being moved (see `widen::journal`).
+pub(super) const MOVING: [u8; 11] = *b"\x93NPY-MOVING";
 /// The longest header that is read, in bytes behind the length field. NumPy itself stops at 10,000 characters unless its
 /// caller raises `max_header_size`.
 pub const HEADER_BYTES_MAX: u64 = 1 << 20;
@@ -62,6 +64,11 @@ pub enum HeaderError {
     Incomplete { needed: u64 },
     #[error("not a .npy file: it starts with \"{}\" instead of \"\\x93NUMPY\"", found.escape_ascii())]
     Magic { found: Vec<u8> },
+    #[error(
+        "its rows were being moved when that was cut off: `npy-ingest ensure-appendable` finishes it, under the name that it had \
+         then and with the journal `.NAME.moving` beside it"
+    )]
+    Moving,
     #[error("version {major}.{minor} of the .npy format is not known: 1.0, 2.0 and 3.0 are")]
     Version { major: u8, minor: u8 },
     #[error("the header claims to be {bytes} bytes long: at most {HEADER_BYTES_MAX} are read")]
@@ -237,6 +244,9 @@ fn row_shape(shape: &[u64], fortran_order: bool) -> &[u64] {
 /// The version and the bytes of the text.
 fn split(bytes: &[u8]) -> Result<(Version, &[u8]), HeaderError> {
     let start = bytes.get(..MAGIC.len()).unwrap_or(bytes);
+    if bytes.starts_with(&MOVING) {
+        return Err(HeaderError::Moving);
+    }
     if !MAGIC.starts_with(start) {
         return Err(HeaderError::Magic { found: start.to_vec() });
     }

@@ -5,9 +5,10 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::growth::Growth;
+use super::growth::{Growth, NoGrowth, WINDOW_BYTES_MIN};
 use super::header::{Header, HeaderError};
 use super::layout::Layout;
+use super::window::CountBlock;
 use crate::storage::DiskFile;
 
 /// Enough for nearly every header in one read.
@@ -95,6 +96,7 @@ pub fn inspect_file(file: &File) -> Result<Inspection, InspectError> {
     let data_bytes_present = file_bytes.saturating_sub(header.data_start);
     let data_bytes_expected = header.data_bytes();
     let rows = header.rows();
+    let (growth, rows_max_in_place) = growth_of(&header, &header_bytes);
     Ok(Inspection {
         file_bytes,
         data_bytes_expected,
@@ -106,12 +108,28 @@ pub fn inspect_file(file: &File) -> Result<Inspection, InspectError> {
             Some(bytes) => Tail::Past { bytes },
             None => Tail::Missing { bytes: data_bytes_expected.saturating_sub(data_bytes_present) },
         },
-        growth: header.growth(),
-        rows_max_in_place: header.rows_max_in_place(),
+        growth,
+        rows_max_in_place,
         own_layout: Layout::from_header(&header_bytes).is_ok(),
         header,
         header_bytes,
     })
+}
+
+/// How the header takes a larger count, as an appender would have it, and the largest count.
+fn growth_of(header: &Header, header_bytes: &[u8]) -> (Growth, Option<u64>) {
+    let growth = header.growth();
+    let (Growth::Room { .. }, Some(rows)) = (&growth, header.rows()) else {
+        return (growth, header.rows_max_in_place());
+    };
+    // Not all of the room can be used: a window lies within one block of 16 bytes.
+    let made = CountBlock::make(header, header_bytes);
+    let Some((block, _)) = made.filter(|(block, _)| block.width() >= WINDOW_BYTES_MIN) else {
+        return (Growth::None(NoGrowth::NoRoom), None);
+    };
+    let digits = rows.checked_ilog10().map_or(1, |digits| digits as usize + 1);
+    let rows_max = header.rows_max_in_place().map(|rows_max| rows_max.min(block.rows_max()));
+    (Growth::Room { spare_bytes: block.width().saturating_sub(digits) }, rows_max)
 }
 
 /// Reads the header until two reads agree: a writer may be changing it, and a single read can see half of a change.

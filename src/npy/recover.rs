@@ -3,14 +3,13 @@
 //! For files whose writer was cut off: `numpy.save` (the header says more than is there), npy-append-array (it says less), a
 //! copy that stopped half way. The count becomes the number of whole rows that the file's length has room for.
 
-use std::io::IoSlice;
 use std::path::Path;
 
 use super::append::{AppendError, Opened};
 use super::growth::Growth;
 use super::widen;
 use super::window::CountBlock;
-use crate::storage::{Disk, RealDisk, write_all_at, write_block_at};
+use crate::storage::{Disk, RealDisk, write_block_at};
 
 /// How to recover.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -73,21 +72,25 @@ pub fn recover_on(disk: &dyn Disk, path: &Path, options: RecoverOptions) -> Resu
         return Ok(found);
     }
     let no_room = || AppendError::NoRoom { path: path.to_owned() };
-    let (block, rearranged) = CountBlock::make(header, &opened.header_bytes).ok_or_else(no_room)?;
-    let count = block.with(rows).ok_or_else(no_room)?;
+    let counted = match rows == rows_before {
+        true => None,
+        false => {
+            let (block, rearranged) = CountBlock::make(header, &opened.header_bytes).ok_or_else(no_room)?;
+            Some((block.with(rows).ok_or_else(no_room)?, block.offset(), rearranged))
+        }
+    };
     let file = &*opened.file;
     let io_error = |operation| AppendError::disk(operation, path);
     // Whatever the count says at any instant is there: zeros before a larger count, a smaller count before the cut.
     if fills {
-        let zeros = vec![0; usize::try_from(bytes_added).unwrap_or(usize::MAX)];
-        write_all_at(file, &mut [IoSlice::new(&zeros)], opened.file_bytes).map_err(io_error("filling a row of"))?;
+        widen::fill(file, opened.file_bytes, opened.file_bytes + bytes_added).map_err(io_error("filling a row of"))?;
     }
     file.sync_data().map_err(io_error("syncing"))?;
-    if let Some(new) = rearranged {
-        widen::replace_header(disk, &opened, &new)?;
-    }
-    if rows != rows_before {
-        write_block_at(file, &count, block.offset()).map_err(io_error("writing the count of"))?;
+    if let Some((count, offset, rearranged)) = counted {
+        if let Some(new) = rearranged {
+            widen::replace_header(disk, &opened, &new)?;
+        }
+        write_block_at(file, &count, offset).map_err(io_error("writing the count of"))?;
         file.sync_data().map_err(io_error("syncing"))?;
     }
     if bytes_cut > 0 {

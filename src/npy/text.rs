@@ -42,15 +42,23 @@ impl HeaderText {
 
     /// Bytes of a piece in a file of this version.
     pub fn length(version: Version, piece: &str) -> usize {
-        if version == Version::V3_0 { piece.len() } else { piece.chars().count() }
+        let mut bytes = Vec::new();
+        Self::encode(version, piece, &mut bytes);
+        bytes.len()
     }
 
-    /// The bytes of a piece. In the versions 1.0 and 2.0 a character is a byte.
+    /// The bytes of a piece. In the versions 1.0 and 2.0 a character is a byte, and others are escaped, as in Python.
     pub fn encode(version: Version, piece: &str, into: &mut Vec<u8>) {
         if version == Version::V3_0 {
             into.extend_from_slice(piece.as_bytes());
-        } else {
-            into.extend(piece.chars().filter_map(|character| u8::try_from(u32::from(character)).ok()));
+            return;
+        }
+        for character in piece.chars() {
+            match u32::from(character) {
+                code @ 0..=0xff => into.extend(u8::try_from(code)),
+                code @ 0..=0xffff => into.extend_from_slice(format!("\\u{code:04x}").as_bytes()),
+                code => into.extend_from_slice(format!("\\U{code:08x}").as_bytes()),
+            }
         }
     }
 }

@@ -9,6 +9,7 @@
 
 use super::growth::WINDOW_BYTES;
 use super::header::{Header, MAGIC, Version};
+use super::layout::Layout;
 use super::text::HeaderText;
 
 /// Where the count stands, and what stands around it in its block.
@@ -54,6 +55,13 @@ impl CountBlock {
         Some((block, (bytes != header_bytes).then_some(bytes)))
     }
 
+    /// Whether the header is byte for byte what an appender writes: laid out by us, or rearranged.
+    pub fn is_of_appender(header: &Header, header_bytes: &[u8]) -> bool {
+        let text = HeaderText::new(&header.dtype, header.row_shape(), header.fortran_order);
+        let arranged = || arrange(header, &text, header.version).is_some_and(|(bytes, ..)| bytes == header_bytes);
+        Layout::from_header(header_bytes).is_ok() || (Self::of(header, header_bytes).is_some() && arranged())
+    }
+
     fn at(header: &[u8], start: usize, end: usize) -> Option<Self> {
         let offset = start / WINDOW_BYTES * WINDOW_BYTES;
         let bytes = header.get(offset..)?.first_chunk().copied()?;
@@ -69,6 +77,11 @@ impl CountBlock {
     /// How many digits a count may have.
     pub fn width(&self) -> usize {
         self.end.saturating_sub(self.start)
+    }
+
+    /// The largest count that has room.
+    pub fn rows_max(&self) -> u64 {
+        10_u64.saturating_pow(u32::try_from(self.width()).unwrap_or(u32::MAX)).saturating_sub(1)
     }
 
     /// The block with this count in it; `None` if it has too many digits.

@@ -34,6 +34,8 @@ pub enum Access {
     ReadWrite,
     /// Reading and writing a file that must not exist yet.
     CreateNew,
+    /// The same, for a file that nobody else may open yet.
+    CreatePrivate,
 }
 
 /// What a name stands for.
@@ -85,6 +87,10 @@ pub trait DiskFile: Send + Sync {
     /// Writes a prefix of the parts, in order, and says how many bytes it took.
     fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
     fn set_len(&self, bytes: u64) -> io::Result<()>;
+    /// Takes room for the first bytes, in which there may be holes, as far as the filesystem can. The length stays.
+    fn reserve(&self, _bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
     /// Makes the contents and the length durable.
     fn sync_data(&self) -> io::Result<()>;
     /// Takes the exclusive lock that lives as long as this open file. `false`: somebody else has it.

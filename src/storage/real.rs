@@ -3,10 +3,10 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::fs::{CWD, FallocateFlags, FlockOperation, Mode, OFlags, RenameFlags};
 
 use super::{Access, Disk, DiskFile, FileStatus, MappedBlock, write_back};
 
@@ -52,6 +52,7 @@ impl Disk for RealDisk {
             Access::Read => options.read(true),
             Access::ReadWrite => options.read(true).write(true),
             Access::CreateNew => options.read(true).write(true).create_new(true),
+            Access::CreatePrivate => options.read(true).write(true).create_new(true).mode(0o600),
         };
         Ok(Box::new(RealFile { file: options.open(path)? }))
     }
@@ -141,6 +142,14 @@ impl DiskFile for RealFile {
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         self.file.set_len(bytes)
+    }
+
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, bytes) {
+            // Some filesystems cannot.
+            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn sync_data(&self) -> io::Result<()> {

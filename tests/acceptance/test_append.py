@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import signal
 import subprocess
 import time
 
@@ -230,7 +231,7 @@ def test_standard_input(tmp_path):
     run("append", new, "-", stdin=broken, check=1)
     assert not new.exists()
     shown = json.loads(run("append", output, "-", "--json", stdin=npy_bytes(first)).stdout)
-    assert shown == {"file": str(output), "created": False, "appended": 2, "rows": 7}
+    assert shown == {"file": str(output), "created": False, "appended": 2, "rows": 7, "bytes_cut": 0}
 
 
 def test_raw_rows(tmp_path):
@@ -246,6 +247,55 @@ def test_raw_rows(tmp_path):
     assert len(np.load(output)) == 12, "the whole rows stay"
     done = run("append", tmp_path / "b.npy", "-", "--raw", "--dtype", "nonsense", stdin=b"", check=2)
     assert "'nonsense' is not a NumPy dtype" in said(done)
+    # What is said of the rows has to fit; the other byte order only if it is asked for.
+    before = output.read_bytes()
+    for words, reason in [(["--dtype", ">u2"], "--convert-byte-order"), (["--dtype", "<u4"], "whose dtype is <u2"),
+                          (["--shape", "2,3"], "[3, 2]"), (["--convert-byte-order"], "--dtype")]:
+        done = run("append", output, "-", "--raw", *words, stdin=rows.tobytes(), check=2)
+        assert reason in said(done) and output.read_bytes() == before, said(done)
+    run("append", output, "-", "--raw", "--dtype", ">u2", "--convert-byte-order", stdin=rows.byteswap().tobytes())
+    same(np.load(output)[12:], rows)
+
+
+def test_a_failure_says_what_was_appended_before_it(tmp_path):
+    output, good, bad = tmp_path / "a.npy", save(tmp_path / "g.npy", np.arange(3.0)), tmp_path / "b.npy"
+    for words, rows in [([], 0), (["--durability", "source"], 3)]:
+        # Good when it is checked, cut short when its turn comes.
+        save(bad, np.arange(4.0))
+        done = run("append", output, good, "-", *words, stdin=npy_bytes(np.arange(5.0))[:-8], check=1)
+        assert ("3 rows that came before were appended" in said(done)) == (rows > 0), said(done)
+        assert output.exists() == (rows > 0) and (rows == 0 or len(np.load(output)) == rows)
+    done = run("append", output, "-", "--raw", stdin=np.arange(2.0).tobytes() + b"123", check=1)
+    assert "3 of 8 bytes; 2 rows that came before were appended" in said(done) and len(np.load(output)) == 5
+
+
+def test_more_inputs_than_a_process_may_open(tmp_path):
+    inputs = [save(tmp_path / f"{index}.npy", np.array([index])) for index in range(80)]
+    words = ["prlimit", "--nofile=64", PROGRAM, "append", tmp_path / "a.npy", *inputs]
+    subprocess.run(list(map(str, words)), check=True, capture_output=True)
+    assert np.load(tmp_path / "a.npy").tolist() == list(range(80))
+
+
+def test_a_header_that_claims_more_than_memory(tmp_path):
+    output = tmp_path / "a.npy"
+    text = "{'descr': '|u1', 'fortran_order': False, 'shape': (1, 1099511627776), }"
+    header = b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.ljust(117).encode() + b"\n"
+    done = run("append", output, "-", stdin=header + b"12345", check=1)
+    assert "ends before its data does" in said(done) and not output.exists()
+
+
+@pytest.mark.parametrize("name", ["n" * 251 + ".npy", b"\xff\xfe.npy"])
+def test_names_of_any_bytes_and_length(tmp_path, name):
+    folder = os.fsencode(tmp_path)
+    path = os.path.join(folder, os.fsencode(name))
+    with open(path, "wb") as file:
+        np.save(file, np.arange(3))
+    other = save(tmp_path / "b.npy", np.arange(3))
+    subprocess.run([os.fsencode(PROGRAM), b"ensure-appendable", path], check=True, capture_output=True)
+    subprocess.run([os.fsencode(PROGRAM), b"append", path, os.fsencode(other)], check=True, capture_output=True)
+    with open(path, "rb") as file:
+        assert np.load(file).tolist() == [0, 1, 2, 0, 1, 2]
+    assert len(os.listdir(folder)) == 2
 
 
 def test_rows_of_a_pipe_become_visible_while_it_is_open(tmp_path):
@@ -271,6 +321,61 @@ def test_rows_of_a_pipe_become_visible_while_it_is_open(tmp_path):
         assert process.wait(60) == 0
     assert waiting.wait(60) == 0
     assert np.load(output).tolist() == [1, 2, 3, 9]
+
+
+@pytest.mark.parametrize("durability", ["source", "none"])
+def test_arrays_of_a_pipe_become_visible_while_it_is_open(tmp_path, durability):
+    output = tmp_path / "a.npy"
+    words = [PROGRAM, "append", output, "-", "--durability", durability]
+    process = subprocess.Popen(list(map(str, words)), stdin=subprocess.PIPE)
+    for count in range(1, 4):
+        process.stdin.write(npy_bytes(np.array([count])))
+        process.stdin.flush()
+        end = time.monotonic() + 30
+        while not output.exists() or len(np.load(output, mmap_mode="r")) < count:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    process.stdin.close()
+    assert process.wait(60) == 0
+
+
+def test_a_producer_that_never_pauses(tmp_path):
+    """Its rows become visible all the same, and a signal loses none of those that were read."""
+    output = tmp_path / "a.npy"
+    words = [PROGRAM, "append", output, "-", "--raw", "--dtype", "<i8"]
+    process = subprocess.Popen(list(map(str, words)), stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    end, count = time.monotonic() + 30, 0
+    while not output.exists() or len(np.load(output, mmap_mode="r")) < 100:
+        process.stdin.write(np.array([count], "<i8").tobytes())
+        process.stdin.flush()
+        count += 1
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    # Within the pause: what was written last waits.
+    process.stdin.write(np.array([count], "<i8").tobytes())
+    process.stdin.flush()
+    time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 1 and b"SIGTERM" in process.stderr.read()
+    assert np.load(output).tolist() == list(range(count + 1))
+
+
+def test_who_created_a_file_takes_no_rows_of_others_with_it(tmp_path):
+    """A creates, and fails; B waits for it, and appends what A must not remove."""
+    output, good = tmp_path / "a.npy", save(tmp_path / "g.npy", np.arange(5, dtype="<u4"))
+    trace = ["strace", "-f", "-o", "/dev/null", "-e", "trace=unlink", "-e", "inject=unlink:delay_enter=2000000"]
+    first = subprocess.Popen([*trace, str(PROGRAM), "append", str(output), "-", "--raw", "--dtype", "<u4"],
+                             stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    while not output.exists():
+        time.sleep(0.01)
+    second = subprocess.Popen([PROGRAM, "append", output, good, "--wait"], stderr=subprocess.PIPE)
+    first.communicate(b"123")
+    second.wait(60)
+    # Either it found the file gone and said so, or its rows are there.
+    if second.returncode == 0:
+        assert np.load(output).tolist() == list(range(5))
+    else:
+        assert b"does not exist" in second.stderr.read() and not output.exists()
 
 
 def test_files_of_a_dataset_are_left_alone(project):

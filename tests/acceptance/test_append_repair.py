@@ -1,9 +1,11 @@
 """`recover`, `ensure-appendable`, and what a kill at any system call leaves behind."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
+import warnings
 
 import numpy as np
 import pytest
@@ -63,6 +65,75 @@ def test_rows_that_were_written_and_not_counted(tmp_path):
     run("recover", path)
     run("append", path, tmp_path / "b.npy")
     same(np.load(path), np.concatenate([array] * 3))
+
+
+def padded(array, rows, total, count="{}"):
+    """A header of so many bytes with spaces at its end, which counts fewer rows than there are."""
+    descr = np.lib.format.dtype_to_descr(array.dtype)
+    shape = ", ".join([count.format(rows), *map(str, array.shape[1:])]) + ("," if array.ndim == 1 else "")
+    text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': ({shape}), }}"
+    return framed(text.ljust(total - 11)) + array.tobytes()
+
+
+def test_room_in_a_header_makes_no_rows_disappear(tmp_path):
+    """Rows that the header does not count, of another program: neither command takes them for its own."""
+    other = save(tmp_path / "b.npy", np.zeros(1, "<f4"))
+    array = np.arange(15, dtype="<f4")
+    wide = np.arange(150, dtype="<f4").reshape(150, *[1] * 19)
+    named = np.zeros(100, [("nn", "<f8")])
+    for name, content, rows in [("room", padded(array, 10, 128), 15), ("little room", padded(wide, 100, 150), 150),
+                                ("none", padded(wide, 100, 148), 150), ("by C", padded(named, 5, 192, "{:20d}"), 100)]:
+        path = tmp_path / "a.npy"
+        path.write_bytes(content)
+        for words in [("append", path, other), ("ensure-appendable", path), ("ensure-appendable", path, "--in-place")]:
+            done = run(*words, check=1)
+            assert "bytes behind the last row" in said(done), (name, said(done))
+            assert path.read_bytes() == content
+        run("recover", path, check=None)
+        assert len(np.load(path)) == rows or path.read_bytes() == content, name
+
+
+def test_rows_that_an_appender_did_not_publish_are_cut_off_and_told(tmp_path):
+    path, other = save(tmp_path / "a.npy", np.arange(10)), save(tmp_path / "b.npy", np.arange(1))
+    run("append", path, other)
+    path.write_bytes(path.read_bytes() + bytes(24))
+    done = run("append", path, other, "--json")
+    assert "24 bytes behind its last row were cut off" in said(done) and json.loads(done.stdout)["bytes_cut"] == 24
+    assert len(np.load(path)) == 12
+
+
+def test_a_part_of_a_row_is_cut_off_whatever_room_the_header_has(tmp_path):
+    path = tight(tmp_path / "a.npy", np.arange(9))
+    path.write_bytes(path.read_bytes() + b"123")
+    assert b"3 bytes of an incomplete row were cut off" in run("recover", path).stdout
+    same(np.load(path), np.arange(9))
+
+
+def test_room_is_what_an_appender_can_use(tmp_path):
+    other = save(tmp_path / "b.npy", np.zeros((1, 1), "<f4"))
+    for total in range(75, 110):
+        path = tmp_path / "a.npy"
+        path.write_bytes(padded(np.zeros((9, 1), "<f4"), 9, total))
+        shown = json.loads(run("inspect", path, "--json").stdout)
+        done = run("append", path, other, check=None)
+        assert (shown["grows"] != "no") == (done.returncode == 0), (total, shown, said(done))
+        if done.returncode == 0:
+            assert json.loads(run("inspect", path, "--json").stdout)["rows_max_in_place"] == shown["rows_max_in_place"]
+        run("ensure-appendable", path)
+        run("append", path, other)
+        assert np.load(path).sum() == 0
+
+
+def test_names_beyond_latin_1_in_a_header_of_version_1(tmp_path):
+    path, rows = tmp_path / "a.npy", np.zeros(3, [("\u540d", "<f4"), ("\U0001f600", "u1")])
+    text = "{'descr': [('\\u540d', '<f4'), ('\\U0001f600', '|u1')], 'fortran_order': False, 'shape': (3,), }"
+    path.write_bytes(framed(text) + rows.tobytes())
+    same(np.load(path), rows)
+    run("ensure-appendable", path)
+    with warnings.catch_warnings(action="ignore"):      # of the version, when NumPy saves such names
+        np.save(tmp_path / "b.npy", rows)
+    run("append", path, tmp_path / "b.npy")
+    same(np.load(path), np.concatenate([rows, rows]))
 
 
 def test_what_cannot_be_recovered(tmp_path):
@@ -203,6 +274,79 @@ def test_killed_at_every_call_while_rows_are_moved(tmp_path):
         run("ensure-appendable", path)
         same(np.load(path), array)
         assert [file.name for file in tmp_path.iterdir()] == ["a.npy"], call
+
+
+def killed_while_moving(path, words, call="fdatasync", number=4):
+    assert kill_at((call, number), words)
+    journal = path.with_name(f".{path.name}.moving")
+    assert journal.exists()
+    return journal
+
+
+def test_a_journal_is_of_one_file_alone(tmp_path):
+    """A move that was cut off, and then other files under its name, or its file under another name."""
+    path, other = tmp_path / "a.npy", save(tmp_path / "b.npy", np.arange(4))
+    array = np.arange(1000)
+    # Made anew where it was: nothing is left of what was moved.
+    killed_while_moving(tight(path, array), ["ensure-appendable", path, "--in-place"])
+    np.save(path, np.arange(7))
+    run("append", path, other)
+    assert np.load(path).tolist() == [*range(7), *range(4)]
+    path.unlink()
+    # Renamed, and another one made in its place: neither is lost.
+    journal = killed_while_moving(tight(path, array), ["ensure-appendable", path, "--in-place"])
+    away = tmp_path / "away.npy"
+    path.rename(away)
+    assert "moved" in said(run("append", away, other, check=1))
+    tight(path, array)
+    before = path.read_bytes()
+    done = run("append", path, other, check=1)
+    assert str(journal) in said(done) and "remove" in said(done) and journal.exists() and path.read_bytes() == before
+    path.unlink()
+    away.rename(path)
+    run("ensure-appendable", path)
+    same(np.load(path), array)
+    assert not journal.exists()
+
+
+def test_a_header_across_sectors_that_was_cut_off(tmp_path):
+    """As above, for a header that is rewritten by the journal and does not move."""
+    path = tmp_path / "a.npy"
+    dtype = [(f"field_{index:03}", "<f4") for index in range(16)] + [("y" * 64, "<f4")]
+    more = save(tmp_path / "b.npy", np.ones(1, dtype))
+    for number in [1, 2, 3]:
+        for anew in [None, np.zeros(5, dtype), np.zeros(10, dtype), np.arange(1000)]:
+            path.unlink(missing_ok=True)
+            np.save(path, np.zeros(5, dtype))
+            kill_at(("fdatasync", number), ["append", path, more])
+            if anew is not None:
+                np.save(path, anew)
+            expected = np.zeros(5, dtype) if anew is None else anew
+            done = run("append", path, save(tmp_path / "c.npy", expected[:2]))
+            found = np.load(path)
+            assert found.dtype == expected.dtype and len(found) in (len(expected) + 2, len(expected) + 3), said(done)
+            same(found[:len(expected)], expected)
+
+
+def test_holes_are_kept_and_have_room(tmp_path):
+    """A sparse file, copied and moved, on a disk that could not hold all of it."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", disk], check=True)
+    try:
+        path = disk / "a.npy"
+        path.write_bytes(framed("{'descr': '|u1', 'fortran_order': False, 'shape': (50000000,), }"))
+        start = path.stat().st_size
+        with open(path, "r+b") as file:
+            file.truncate(start + 50_000_000)
+        before = path.stat()
+        done = run("ensure-appendable", path, "--in-place", check=1)
+        assert "No space left" in said(done) and path.stat().st_size == before.st_size
+        assert len(np.load(path, mmap_mode="r")) == 50_000_000 and os.listdir(disk) == ["a.npy"]
+        run("ensure-appendable", path)
+        assert path.stat().st_blocks < 100 and len(np.load(path, mmap_mode="r")) == 50_000_000
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_a_full_disk_takes_nothing_away(tmp_path):

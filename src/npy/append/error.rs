@@ -95,7 +95,12 @@ pub enum AppendError {
     Changed { path: PathBuf, found: String, expected: String },
     #[error("{} holds {found}, which cannot be read as {expected}", path.display())]
     Type { path: PathBuf, found: String, expected: String },
-    #[error("{} was cut off while its rows were being moved, and {} belongs to another file: {problem}", path.display(), journal.display())]
+    #[error(
+        "{} is what a move of rows left that was cut off, and cannot be gone on with in {}: {problem}. If an array was renamed, \
+         give it its name back and run `npy-ingest ensure-appendable`; if it was made anew, remove {0}",
+        journal.display(),
+        path.display()
+    )]
     Journal { path: PathBuf, journal: PathBuf, problem: String },
 }
 

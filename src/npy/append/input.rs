@@ -155,13 +155,12 @@ impl<'a> ArrayInput<'a> {
         }
         let (total, row_bytes) = (self.header.data_bytes(), self.header.row_bytes().max(1));
         let piece = (PIECE_BYTES / row_bytes).max(1).saturating_mul(row_bytes).min(total);
-        let mut buffer = vec![0; usize::try_from(piece).unwrap_or(usize::MAX)];
+        let mut rows = Vec::new();
         let mut done = 0;
         while done < total {
             let wanted = piece.min(total.saturating_sub(done));
-            let Some(rows) = buffer.get_mut(..usize::try_from(wanted).unwrap_or(usize::MAX)) else { break };
-            self.read(rows, done)?;
-            take(rows)?;
+            self.read(&mut rows, wanted, done)?;
+            take(&mut rows)?;
             done = done.saturating_add(wanted);
         }
         Ok(())
@@ -194,16 +193,25 @@ impl<'a> ArrayInput<'a> {
             let start = usize::try_from(self.header.data_start).unwrap_or(usize::MAX);
             return turn(map.get(start..).unwrap_or_default(), take);
         }
-        let mut data = vec![0; usize::try_from(total).unwrap_or(usize::MAX)];
-        self.read(&mut data, 0)?;
+        let mut data = Vec::new();
+        self.read(&mut data, total, 0)?;
         turn(&data, take)
     }
 
-    /// Fills the buffer from the array's data, `offset` bytes behind its start. A stream knows only the next bytes.
-    fn read(&mut self, buffer: &mut [u8], offset: u64) -> Result<(), AppendError> {
+    /// Puts so many bytes of the array's data into the buffer, `offset` bytes behind its start. A stream knows only the next
+    /// bytes, and no memory is taken for what a header claims before it is there.
+    fn read(&mut self, buffer: &mut Vec<u8>, bytes: u64, offset: u64) -> Result<(), AppendError> {
+        let count = usize::try_from(bytes).unwrap_or(usize::MAX);
         let result = match &mut self.data {
-            Data::File(file) => file.read_exact_at(buffer, self.header.data_start.saturating_add(offset)),
-            Data::Stream(stream) => stream.read_exact(buffer),
+            Data::File(file) => fit(buffer, count)
+                .and_then(|()| file.read_exact_at(buffer, self.header.data_start.saturating_add(offset))),
+            Data::Stream(stream) => {
+                buffer.clear();
+                stream.take(bytes).read_to_end(buffer).and_then(|read| match read == count {
+                    true => Ok(()),
+                    false => Err(io::ErrorKind::UnexpectedEof.into()),
+                })
+            }
         };
         result.map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => {
@@ -213,4 +221,10 @@ impl<'a> ArrayInput<'a> {
             _ => AppendError::Disk { operation: "reading", path: self.name.clone().into(), source: error },
         })
     }
+}
+
+fn fit(buffer: &mut Vec<u8>, bytes: usize) -> io::Result<()> {
+    buffer.try_reserve_exact(bytes.saturating_sub(buffer.len())).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    buffer.resize(bytes, 0);
+    Ok(())
 }

@@ -42,7 +42,7 @@ use std::thread::JoinHandle;
 
 use super::dtype::Dtype;
 use super::growing::GrowingFile;
-use super::growth::Growth;
+use super::growth::{Growth, WINDOW_BYTES_MIN};
 use super::layout::Layout;
 use super::widen;
 use super::window::CountBlock;
@@ -64,6 +64,7 @@ pub struct Appender {
     dtype: Dtype,
     row_shape: Vec<u64>,
     fortran_order: bool,
+    bytes_cut: u64,
     /// Commits batches that nobody else does.
     timer: Option<JoinHandle<()>>,
 }
@@ -80,8 +81,8 @@ impl std::fmt::Debug for Appender {
 }
 
 impl Appender {
-    /// Opens an array of any program for appending. Nothing of it changes before the first append, except that what a dead
-    /// appender has left behind the last row is cut off.
+    /// Opens an array of any program for appending. Its rows and their count stay as they are before the first append; what a
+    /// dead appender has left behind the last row is cut off ([`Appender::bytes_cut`]).
     ///
     /// # Errors
     /// The array cannot be appended to, or is in use: [`AppendError`] says why and what to do.
@@ -101,19 +102,17 @@ impl Appender {
             (_, None) => return Err(AppendError::NoDimensions),
             (_, Some(rows)) => rows,
         };
-        let Some((block, mut rearranged)) = CountBlock::make(header, &opened.header_bytes) else {
+        let bytes_cut = opened.unfinished_bytes()?;
+        // In a narrower window rows that are not counted yet could not be told from those of another program, after a crash.
+        let made = CountBlock::make(header, &opened.header_bytes);
+        let Some((block, mut rearranged)) = made.filter(|(block, _)| block.width() >= WINDOW_BYTES_MIN) else {
             return Err(AppendError::NoRoom { path });
         };
-        let end = opened.data_end();
-        if opened.file_bytes < end {
-            return Err(AppendError::CutShort { path, rows, bytes: end.saturating_sub(opened.file_bytes) });
+        if options.durability != Durability::None {
+            sync_name(disk, &path)?;
         }
-        if opened.file_bytes > end {
-            // Only an appender leaves a window, and rows behind the last one that it counts are those it did not finish.
-            if rearranged.is_some() {
-                return Err(AppendError::Tail { path, bytes: opened.file_bytes.saturating_sub(end) });
-            }
-            opened.file.set_len(end).map_err(AppendError::disk("cutting what a crash left in", &path))?;
+        if bytes_cut > 0 {
+            opened.file.set_len(opened.data_end()).map_err(AppendError::disk("cutting what a crash left in", &path))?;
         }
         if let Some(new) = &rearranged
             && widen::is_torn_by_a_crash(&opened.header_bytes, new)
@@ -136,7 +135,7 @@ impl Appender {
             }
             _ => None,
         };
-        Ok(Self { shared, dtype, row_shape, fortran_order, timer })
+        Ok(Self { shared, dtype, row_shape, fortran_order, bytes_cut, timer })
     }
 
     /// Creates an empty array of rows of this dtype and shape in C order, and opens it. It is durable and complete when it
@@ -289,6 +288,29 @@ impl Appender {
         self.shared.rows_max
     }
 
+    /// Bytes behind the last row that were cut off when it was opened: rows that a dead appender never published.
+    pub fn bytes_cut(&self) -> u64 {
+        self.bytes_cut
+    }
+
+    /// Removes the file if it has no rows, and whether it did. What was staged is taken back. The lock is held meanwhile, so
+    /// that whoever waits for it finds that the file is gone.
+    ///
+    /// # Errors
+    /// [`AppendError::Broken`]; the file cannot be removed.
+    pub fn remove_if_empty_on(self, disk: &dyn Disk) -> Result<bool, AppendError> {
+        self.discard()?;
+        let path = self.path();
+        let looked = || Ok::<_, std::io::Error>((disk.status(path)?, self.shared.file.status()?));
+        let (there, own) = looked().map_err(AppendError::disk("looking at", path))?;
+        let is_own = there.is_some_and(|there| (there.device, there.inode) == (own.device, own.inode));
+        if self.rows() > 0 || !is_own {
+            return Ok(false);
+        }
+        disk.remove_file(path).map_err(AppendError::disk("removing", path))?;
+        Ok(true)
+    }
+
     pub fn path(&self) -> &Path {
         &self.shared.path
     }
@@ -310,6 +332,15 @@ impl Appender {
     /// Bytes of one row, never zero.
     pub fn row_bytes(&self) -> u64 {
         self.shared.row_bytes
+    }
+}
+
+/// Makes the name of a file durable: whoever gave it to the file may have been killed before.
+fn sync_name(disk: &dyn Disk, path: &Path) -> Result<(), AppendError> {
+    match disk.sync_folder(widen::folder(path)) {
+        // A folder that may be searched and not be read cannot be synced either.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced.map_err(AppendError::disk("syncing the folder of", path)),
     }
 }
 

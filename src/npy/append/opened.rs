@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::super::header::Header;
 use super::super::inspect::{InspectError, read_header_on};
 use super::super::widen;
+use super::super::window::CountBlock;
 use super::AppendError;
 use crate::storage::{Access, Disk, DiskFile, lock_holder};
 
@@ -36,6 +37,25 @@ impl Opened {
         })?;
         let file_bytes = file.status().map_err(AppendError::disk("reading the length of", path))?.size;
         Ok(Self { path: path.to_owned(), file, header, header_bytes, file_bytes })
+    }
+
+    /// How many bytes an appender that died has left behind the rows that the header counts.
+    ///
+    /// Only an appender leaves a header with a window, and what is behind the last row that it counts is what it did not finish.
+    /// Behind another header there may be rows of another program.
+    ///
+    /// # Errors
+    /// [`AppendError::CutShort`]; [`AppendError::Tail`].
+    pub fn unfinished_bytes(&self) -> Result<u64, AppendError> {
+        let (path, end) = (self.path.clone(), self.data_end());
+        let Some(bytes) = self.file_bytes.checked_sub(end) else {
+            let rows = self.header.rows().unwrap_or(0);
+            return Err(AppendError::CutShort { path, rows, bytes: end.saturating_sub(self.file_bytes) });
+        };
+        match bytes == 0 || CountBlock::is_of_appender(&self.header, &self.header_bytes) {
+            true => Ok(bytes),
+            false => Err(AppendError::Tail { path, bytes }),
+        }
     }
 
     /// Where the rows that the header counts end. The header's parser has made sure that a file can be so long.

@@ -69,7 +69,6 @@ impl Shared {
             Durability::Each | Durability::Batch(_) => None,
         };
         let end = data_start.saturating_add(rows.saturating_mul(row_bytes));
-        let by_digits = 10_u64.saturating_pow(u32::try_from(block.width()).unwrap_or(u32::MAX)).saturating_sub(1);
         let by_size = i64::MAX.unsigned_abs().saturating_sub(data_start).checked_div(row_bytes).unwrap_or(0);
         let state = State {
             staged: rows,
@@ -82,7 +81,7 @@ impl Shared {
             broken: None,
             write_back: end..end,
         };
-        let rows_max = by_digits.min(by_size);
+        let rows_max = block.rows_max().min(by_size);
         Ok(Self {
             path,
             file,

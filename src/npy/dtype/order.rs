@@ -32,7 +32,7 @@ impl Dtype {
     }
 
     /// Turns elements of this dtype into elements of `target`, in place. The two differ in byte order only.
-    pub(in super::super) fn reorder_bytes(&self, target: &Dtype, elements: &mut [u8]) {
+    pub(crate) fn reorder_bytes(&self, target: &Dtype, elements: &mut [u8]) {
         match (&self.form, &target.form) {
             _ if self == target => {}
             (Form::Scalar(from), Form::Scalar(_)) => {

@@ -31,8 +31,18 @@ pub(super) fn remove_copy(disk: &dyn Disk, path: &Path) -> io::Result<()> {
 }
 
 fn write(disk: &dyn Disk, opened: &Opened, header: &[u8], temporary: &Path) -> io::Result<()> {
-    let file = disk.open(temporary, Access::CreateNew)?;
-    disk.copy_owner_and_mode(&opened.path, temporary)?;
+    let file = disk.open(temporary, Access::CreatePrivate)?;
+    // Whoever opens it by the array's name waits until that name is durable.
+    if !file.try_lock()? {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    disk.copy_owner_and_mode(&opened.path, temporary).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => io::Error::new(
+            error.kind(),
+            format!("it cannot be given the owner of the file ({error}); --in-place needs no copy"),
+        ),
+        _ => error,
+    })?;
     write_all_at(&*file, &mut [IoSlice::new(header)], 0)?;
     let (mut from, mut to) = (opened.header.data_start, header.len() as u64);
     let mut buffer = vec![0; PIECE_BYTES as usize];
@@ -40,10 +50,14 @@ fn write(disk: &dyn Disk, opened: &Opened, header: &[u8], temporary: &Path) -> i
         let bytes = PIECE_BYTES.min(opened.file_bytes - from);
         let piece = buffer.get_mut(..bytes as usize).unwrap_or_default();
         copy_piece(&*opened.file, piece, from)?;
-        write_all_at(&*file, &mut [IoSlice::new(piece)], to)?;
+        // A hole stays one.
+        if piece.iter().any(|byte| *byte != 0) {
+            write_all_at(&*file, &mut [IoSlice::new(piece)], to)?;
+        }
         from += bytes;
         to += bytes;
     }
+    file.set_len(to)?;
     file.sync_data()?;
     disk.rename(temporary, &opened.path)?;
     disk.sync_folder(folder(&opened.path))

@@ -3,35 +3,37 @@
 //! The journal is a file beside the array, `.NAME.moving`:
 //!
 //! ```text
-//! plan     magic, both headers, the file's length, the size of a piece, a BLAKE3 hash of all that
+//! plan     magic, both headers, the file's length and inode, the size of a piece, a BLAKE3 hash of all that
 //! slot 0   number, place, length, a BLAKE3 hash, and the bytes of a piece: pieces 0, 2, 4, ...
 //! slot 1   the same: pieces 1, 3, 5, ...
 //! ```
 //!
 //! 1. The journal is written with both slots filled (so that there is room for them), the file is extended, all is synced.
-//! 2. The file's first 16 bytes become a mark, and are synced: from here on no reader takes it for an array, and anybody who
-//!    opens it here finishes the move.
+//! 2. The file's first 16 bytes become a mark with the start of the plan's hash, and are synced: from here on no reader takes
+//!    it for an array, and anybody who opens it here finishes the move.
 //! 3. From the end of the file to its start, piece by piece: the piece goes into its slot, sync; to its new place, sync.
 //! 4. The new header, all but its first 16 bytes, sync; its first 16 bytes, sync. The journal is removed.
 //!
-//! After a crash: without the mark and with the old header nothing has happened, and the journal is removed. Otherwise the
-//! newest piece whose hash is right is written again, and the move goes on below it. The piece before that one is durable in
-//! its new place, because its sync came before the slot of its successor was written. The plan's header decides whether the
-//! last step was reached.
+//! After a crash: with the old header nothing has happened, with the new one all has, and the journal is removed. With the mark
+//! the newest piece whose hash is right is written again, and the move goes on below it. The piece before that one is durable
+//! in its new place, because its sync came before the slot of its successor was written.
 //!
-//! A header that only has to be rewritten across two sectors is a move by 0 bytes: no mark, no pieces.
+//! A header that only has to be rewritten across two sectors is a move by 0 bytes: no mark, no pieces. It is gone on with where
+//! each sector is one of the old header or of the new one.
+//!
+//! Whatever else stands there was written since then. In the same inode nothing is left of what the journal is about, and it is
+//! removed; in another one, the file that it is about may have another name now, and the journal is kept for it.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
 use super::super::append::{AppendError, Opened};
+use super::super::header::MOVING;
 use super::beside::remove_copy;
-use super::{beside, copy_piece, folder};
+use super::{SECTOR_BYTES, beside, copy_piece, fill, folder};
 use crate::storage::{Access, Disk, DiskFile, read_exact_at, write_all_at, write_block_at};
 
-const MAGIC: [u8; 16] = *b"npy-ingest move\n";
-/// What stands where the magic of an array did.
-const MARK: [u8; 16] = *b"\x93NPY-MOVING\0\0\0\0\0";
+const MAGIC: [u8; 16] = *b"npy-ingest move2";
 const BLOCK_BYTES: usize = 16;
 /// Bytes of a piece; fewer when the file is smaller. Small on the simulated disk, where it is to take several.
 const PIECE_BYTES_MAX: u64 = if cfg!(feature = "simulation") { 1 << 10 } else { 4 << 20 };
@@ -51,7 +53,19 @@ struct Plan {
     new_header: Vec<u8>,
     /// Bytes of the file before the move.
     length: u64,
+    inode: u64,
     piece_bytes: u64,
+}
+
+/// Where a file stands in a move that was cut off.
+enum Stage {
+    /// Nothing has happened yet.
+    Before,
+    Within,
+    /// All but that the journal is there.
+    Behind,
+    /// It is no file of this move.
+    Other,
 }
 
 impl Plan {
@@ -61,12 +75,41 @@ impl Plan {
 
     fn encode(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
-        let numbers = [self.old_header.len() as u64, self.new_header.len() as u64, self.length, self.piece_bytes];
-        bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+        let lengths = [self.old_header.len() as u64, self.new_header.len() as u64];
+        let numbers = lengths.into_iter().chain([self.length, self.inode, self.piece_bytes]);
+        bytes.extend(numbers.flat_map(u64::to_le_bytes));
         bytes.extend_from_slice(&self.old_header);
         bytes.extend_from_slice(&self.new_header);
         bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
         bytes
+    }
+
+    /// What stands where the magic of an array did: of this move alone.
+    fn mark(&self) -> [u8; BLOCK_BYTES] {
+        let plan = self.encode();
+        let hash = plan.last_chunk::<32>().copied().unwrap_or_default();
+        let mut mark = [0; BLOCK_BYTES];
+        mark.iter_mut().zip(MOVING.iter().chain(&hash)).for_each(|(to, from)| *to = *from);
+        mark
+    }
+
+    /// By its first bytes.
+    fn stage(&self, start: &[u8]) -> Stage {
+        let sectors = |header: &[u8]| {
+            let found = start.chunks(SECTOR_BYTES).zip(header.chunks(SECTOR_BYTES));
+            found.map(|(found, wanted)| found == wanted).collect::<Vec<_>>()
+        };
+        if start.starts_with(&self.old_header) {
+            Stage::Before
+        } else if start.starts_with(&self.new_header) {
+            Stage::Behind
+        } else if self.shift() > 0 {
+            if start.starts_with(&self.mark()) { Stage::Within } else { Stage::Other }
+        } else {
+            let each = sectors(&self.old_header).into_iter().zip(sectors(&self.new_header));
+            let is_mixed = start.len() == self.new_header.len() && each.into_iter().all(|(old, new)| old || new);
+            if is_mixed { Stage::Within } else { Stage::Other }
+        }
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
@@ -74,13 +117,14 @@ impl Plan {
         let (old, rest) = number(rest)?;
         let (new, rest) = number(rest)?;
         let (length, rest) = number(rest)?;
+        let (inode, rest) = number(rest)?;
         let (piece_bytes, rest) = number(rest)?;
         let (old_header, rest) = rest.split_at_checked(usize::try_from(old).ok()?)?;
         let (new_header, rest) = rest.split_at_checked(usize::try_from(new).ok()?)?;
         let hashed = bytes.get(..bytes.len().checked_sub(rest.len())?)?;
         let is_sound = rest.first_chunk::<32>()? == blake3::hash(hashed).as_bytes() && piece_bytes > 0;
-        let plan = Self { old_header: old_header.to_vec(), new_header: new_header.to_vec(), length, piece_bytes };
-        is_sound.then_some(plan)
+        let (old_header, new_header) = (old_header.to_vec(), new_header.to_vec());
+        is_sound.then_some(Self { old_header, new_header, length, inode, piece_bytes })
     }
 
     /// Where the slot of a piece begins.
@@ -161,10 +205,12 @@ fn read_all_or_nothing(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> i
 pub(super) fn move_rows(disk: &dyn Disk, opened: &Opened, new_header: &[u8]) -> Result<(), AppendError> {
     let length = opened.file_bytes;
     let data_bytes = length.saturating_sub(opened.header_bytes.len() as u64);
+    let inode = opened.file.status().map_err(AppendError::disk("looking at", &opened.path))?.inode;
     let plan = Plan {
         old_header: opened.header_bytes.clone(),
         new_header: new_header.to_vec(),
         length,
+        inode,
         piece_bytes: data_bytes.clamp(1, PIECE_BYTES_MAX),
     };
     let path = journal_path(&opened.path);
@@ -178,6 +224,8 @@ pub(super) fn move_rows(disk: &dyn Disk, opened: &Opened, new_header: &[u8]) -> 
         journal.sync_data()?;
         disk.sync_folder(folder(&path))?;
         if is_move {
+            // What is moved into a hole needs room as well.
+            file.reserve(length + plan.shift())?;
             fill(file, length, length + plan.shift())?;
             file.sync_data()?;
         }
@@ -192,7 +240,7 @@ pub(super) fn move_rows(disk: &dyn Disk, opened: &Opened, new_header: &[u8]) -> 
             return Err(AppendError::disk("preparing to move the rows of", &opened.path)(error));
         }
     };
-    let marked = if is_move { write_block_at(file, &MARK, 0).and_then(|()| file.sync_data()) } else { Ok(()) };
+    let marked = if is_move { write_block_at(file, &plan.mark(), 0).and_then(|()| file.sync_data()) } else { Ok(()) };
     let moved = marked.and_then(|()| run(file, &*journal, &plan, 0, length));
     moved.and_then(|()| remove(disk, &path)).map_err(|source| unfinished(&opened.path, source))
 }
@@ -203,18 +251,6 @@ fn unfinished(path: &Path, source: io::Error) -> AppendError {
         path: path.into(),
         source,
     }
-}
-
-/// Zeros, rather than a hole: so that there is room.
-fn fill(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
-    let zeros = vec![0; 1 << 16];
-    let mut at = from;
-    while at < to {
-        let part = zeros.get(..usize::try_from(to - at).unwrap_or(usize::MAX)).unwrap_or(&zeros);
-        write_all_at(file, &mut [IoSlice::new(part)], at)?;
-        at += part.len() as u64;
-    }
-    Ok(())
 }
 
 /// Steps 3 and 4. What lies behind `end` has been moved, in so many pieces.
@@ -267,35 +303,37 @@ pub(in super::super) fn finish(disk: &dyn Disk, path: &Path, file: &dyn DiskFile
     let journal = disk.open(&journal_path, Access::ReadWrite).map_err(read_error)?;
     let plan = read_plan(&*journal).map_err(read_error)?;
     let start = |bytes| read_start(file, bytes).map_err(AppendError::disk("reading", path));
+    let remove = || remove(disk, &journal_path).map_err(|source| unfinished(path, source));
     let Some(plan) = plan else {
         // It was never finished, so nothing was begun.
-        return match start(BLOCK_BYTES)? == MARK {
+        return match start(BLOCK_BYTES)?.starts_with(&MOVING) {
             true => Err(foreign("the journal is damaged")),
-            false => remove(disk, &journal_path).map_err(|source| unfinished(path, source)),
+            false => remove(),
         };
     };
     let shift = plan.shift();
-    let length = file.status().map_err(AppendError::disk("looking at", path))?.size;
-    let header = start(plan.old_header.len())?;
-    if header == plan.old_header {
-        let undo = || {
+    let status = file.status().map_err(AppendError::disk("looking at", path))?;
+    let (length, is_same) = (status.size, status.inode == plan.inode);
+    let found = start(plan.new_header.len())?;
+    match plan.stage(&found) {
+        Stage::Within => {}
+        Stage::Before | Stage::Other if shift > 0 && !is_same => {
+            return Err(foreign("the file is another one, which was made since then"));
+        }
+        Stage::Before => {
             if shift > 0 && length > plan.length && length <= plan.length + shift {
-                file.set_len(plan.length)?;
-                file.sync_data()?;
+                let cut = file.set_len(plan.length).and_then(|()| file.sync_data());
+                cut.map_err(|source| unfinished(path, source))?;
             }
-            remove(disk, &journal_path)
-        };
-        return undo().map_err(|source| unfinished(path, source));
-    }
-    let first = header.get(..BLOCK_BYTES).unwrap_or_default();
-    if first != MARK && shift > 0 {
-        return match plan.new_header.starts_with(first) {
-            // All was done but this. Without the sync a power cut could bring the mark back, and no journal with it.
-            true => {
-                file.sync_data().and_then(|()| remove(disk, &journal_path)).map_err(|source| unfinished(path, source))
-            }
-            false => Err(foreign("its header is another one")),
-        };
+            return remove();
+        }
+        Stage::Other if found.starts_with(&MOVING) => return Err(foreign("the file has the mark of another move")),
+        Stage::Other => return remove(),
+        // Without the sync a power cut could bring the mark back, and no journal with it.
+        Stage::Behind => {
+            file.sync_data().map_err(|source| unfinished(path, source))?;
+            return remove();
+        }
     }
     if length < plan.length {
         return Err(foreign("it is shorter than it was"));
@@ -322,10 +360,10 @@ pub(in super::super) fn finish(disk: &dyn Disk, path: &Path, file: &dyn DiskFile
             }
             _ => (0, plan.length),
         };
-        run(file, &*journal, &plan, moved, end)?;
-        remove(disk, &journal_path)
+        run(file, &*journal, &plan, moved, end)
     };
-    go_on().map_err(|source| unfinished(path, source))
+    go_on().map_err(|source| unfinished(path, source))?;
+    remove()
 }
 
 fn read_plan(journal: &dyn DiskFile) -> io::Result<Option<Plan>> {

@@ -7,7 +7,9 @@
 mod beside;
 mod journal;
 
-use std::io::IoSlice;
+use std::ffi::OsString;
+use std::io::{self, IoSlice};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::append::{AppendError, Opened};
@@ -21,6 +23,8 @@ pub use journal::journal_path;
 
 /// A drive writes so many bytes as a whole or not at all.
 const SECTOR_BYTES: usize = 512;
+/// The longest name of a file on nearly all filesystems.
+const NAME_BYTES_MAX: usize = 255;
 
 /// How to make room.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -64,6 +68,8 @@ pub fn ensure_appendable_on(disk: &dyn Disk, path: &Path, options: WidenOptions)
     if let Growth::None(reason) = header.growth() {
         return Err(AppendError::CannotGrow { path: path.to_owned(), reason });
     }
+    // With room in its header, rows that it does not count would look like those of an appender that died.
+    opened.unfinished_bytes()?;
     match CountBlock::make(header, &opened.header_bytes) {
         Some((block, None)) if block.width() >= WINDOW_BYTES_MIN => return Ok(Widened::NotNeeded),
         Some((block, Some(new))) if block.width() >= WINDOW_BYTES_MIN => {
@@ -104,16 +110,35 @@ pub(super) fn is_torn_by_a_crash(old: &[u8], new: &[u8]) -> bool {
     first.map(|at| at / SECTOR_BYTES) != last.map(|at| at / SECTOR_BYTES)
 }
 
-/// A hidden name beside the file.
+/// A hidden name beside the file, no other file's. Of a name that leaves no room for it, its hash.
 fn beside(path: &Path, extension: &str) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    folder(path).join(format!(".{name}.{extension}"))
+    let name = path.file_name().unwrap_or_default();
+    let mut hidden = OsString::from(".");
+    hidden.push(name);
+    hidden.push(".");
+    hidden.push(extension);
+    if hidden.len() > NAME_BYTES_MAX {
+        hidden = format!(".{}.{extension}", blake3::hash(name.as_bytes()).to_hex()).into();
+    }
+    folder(path).join(hidden)
 }
 
-fn folder(path: &Path) -> &Path {
+pub(super) fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
 }
 
-fn copy_piece(file: &dyn DiskFile, piece: &mut [u8], from: u64) -> std::io::Result<()> {
+/// Zeros, rather than a hole: so that there is room.
+pub(super) fn fill(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
+    let zeros = vec![0; 1 << 16];
+    let mut at = from;
+    while at < to {
+        let part = zeros.get(..usize::try_from(to - at).unwrap_or(usize::MAX)).unwrap_or(&zeros);
+        write_all_at(file, &mut [IoSlice::new(part)], at)?;
+        at += part.len() as u64;
+    }
+    Ok(())
+}
+
+fn copy_piece(file: &dyn DiskFile, piece: &mut [u8], from: u64) -> io::Result<()> {
     crate::storage::read_exact_at(file, piece, from)
 }

@@ -198,7 +198,8 @@ impl State {
 
 impl Disk for SimulatedDisk {
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
-        let operation = if access == Access::CreateNew { Operation::Create } else { Operation::Open };
+        let is_new = matches!(access, Access::CreateNew | Access::CreatePrivate);
+        let operation = if is_new { Operation::Create } else { Operation::Open };
         let mut state = self.state();
         if let Treatment::Fails(failure) = state.script.before(operation, path)
             && failure != Failure::Short
@@ -206,7 +207,7 @@ impl Disk for SimulatedDisk {
             return Err(failure.error());
         }
         let inode = match access {
-            Access::CreateNew => state.image.create(path)?,
+            Access::CreateNew | Access::CreatePrivate => state.image.create(path)?,
             Access::Read | Access::ReadWrite => state.image.inode(path)?,
         };
         state.after(operation, path);
