@@ -144,9 +144,16 @@ impl Site {
     }
 }
 
+/// Signals of more bytes are not drawn on the page.
+const PLOT_ROW_BYTES_MAX: usize = 8 << 20;
+
 /// A published row as a picture. Rows never change, and so neither does it.
 fn row_picture(lane: &Lane, row: u64, kind: &str) -> Option<Found> {
     let file = RowFile::open(&lane.options.output).ok()?;
+    // All samples of a plot are in memory, at eight bytes each.
+    if matches!(file.look, Look::Signal { .. }) && lane.options.row.row_bytes() > PLOT_ROW_BYTES_MAX {
+        return None;
+    }
     let bytes = file.row(row).ok()?;
     match kind {
         "svg" if matches!(file.look, Look::Signal { .. }) => {

@@ -78,7 +78,7 @@ pub fn picture(dtype: &Dtype, look: Look, bytes: &[u8], side: u32) -> RgbImage {
             plot::pixels(&samples(dtype, bytes, 0, count * channels), channels, side, (side / 3).max(1))
         }
         Look::Picture { start, height, width, channels, planar } => {
-            let whole = frame(dtype, bytes, [start, height, width, channels], planar);
+            let whole = frame(dtype, bytes, [start, height, width, channels], planar, side as usize);
             let longer = whole.width().max(whole.height()).max(1);
             let scaled = |length: u32| (u64::from(length) * u64::from(side) / u64::from(longer)).max(1) as u32;
             match longer {
@@ -96,15 +96,32 @@ pub fn picture(dtype: &Dtype, look: Look, bytes: &[u8], side: u32) -> RgbImage {
     }
 }
 
-fn frame(dtype: &Dtype, bytes: &[u8], [start, height, width, channels]: [usize; 4], planar: bool) -> RgbImage {
-    let numbers = samples(dtype, bytes, start, height * width * channels);
+/// A frame of a row, of so many pixels that `side` of them are left when it is made smaller: of a huge one, each second line and
+/// column, or each third, so that no more memory is taken than they need.
+fn frame(dtype: &Dtype, bytes: &[u8], size: [usize; 4], planar: bool, side: usize) -> RgbImage {
+    let [start, height, width, channels] = size;
+    let step = (height.max(width) / side.saturating_mul(2).max(1)).max(1);
+    let mut numbers = Vec::with_capacity(height.div_ceil(step) * width.div_ceil(step) * channels);
+    for y in (0..height).step_by(step) {
+        let line = |channel: usize| match planar {
+            true => samples(dtype, bytes, start + (channel * height + y) * width, width),
+            false => samples(dtype, bytes, start + y * width * channels, width * channels),
+        };
+        let lines: Vec<_> = (0..if planar { channels } else { 1 }).map(line).collect();
+        for x in (0..width).step_by(step) {
+            numbers.extend((0..channels).map(|channel| {
+                let (line, place) = if planar { (channel, x) } else { (0, x * channels + channel) };
+                lines.get(line).and_then(|line| line.get(place)).copied().unwrap_or_default()
+            }));
+        }
+    }
     let (offset, factor) = samples::scale_to_bytes(dtype, &numbers);
+    let columns = width.div_ceil(step);
     let size = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-    RgbImage::from_fn(size(width), size(height), |x, y| {
-        let pixel = y as usize * width + x as usize;
+    RgbImage::from_fn(size(columns), size(height.div_ceil(step)), |x, y| {
+        let pixel = y as usize * columns + x as usize;
         let value = |channel: usize| {
-            let place = if planar { channel * height * width + pixel } else { pixel * channels + channel };
-            let number = numbers.get(place).copied().unwrap_or_default();
+            let number = numbers.get(pixel * channels + channel).copied().unwrap_or_default();
             // A cast saturates, and takes what is no number for 0.
             ((number - offset) * factor).round() as u8
         };

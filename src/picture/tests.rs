@@ -31,6 +31,27 @@ fn bytes_keep_their_colours_in_either_layout() {
 }
 
 #[test]
+fn of_a_huge_picture_no_more_is_looked_at_than_is_shown() {
+    let (height, width) = (300, 400);
+    for (planar, shape) in [(false, vec![height, width, 3]), (true, vec![3, height, width])] {
+        let bytes: Vec<u8> = (0..height * width * 3)
+            .map(|place| {
+                let pixel = if planar { place % (height * width) } else { place / 3 };
+                // Left and right, top and bottom.
+                let side = if pixel % width < width / 2 { 10 } else { 200 };
+                side + u8::from(pixel / width >= height / 2)
+            })
+            .collect();
+        let drawn = picture(&dtype("u1"), Look::of(&dtype("u1"), &shape).unwrap(), &bytes, 40);
+        assert_eq!(drawn.dimensions(), (40, 30));
+        let corners = [(1, 1), (38, 1), (1, 28), (38, 28)].map(|(x, y)| drawn.get_pixel(x, y).0);
+        assert_eq!(corners, [[10; 3], [200; 3], [11; 3], [201; 3]], "{planar}");
+        let size = [0, height, width, 3];
+        assert_eq!(frame(&dtype("u1"), &bytes, size, planar, 40).dimensions(), (80, 60));
+    }
+}
+
+#[test]
 fn wider_numbers_are_scaled_in_either_byte_order() {
     let bytes = |order: fn(f32) -> [u8; 4]| [-1.0, 0.0, 1.0].iter().flat_map(|v| [*v; 27]).flat_map(order).collect();
     for (text, bytes) in [("<f4", bytes(f32::to_le_bytes)), (">f4", bytes(f32::to_be_bytes))] {
