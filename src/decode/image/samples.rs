@@ -8,10 +8,9 @@
 
 use std::array;
 
-use half::f16;
-
 use super::pixels::Depth;
 use crate::config::{ImageOptions, SampleType};
+use crate::decode::values::half::nearest_half;
 
 /// The bytes of one sample, at the start of four.
 pub(super) type Encoded = [u8; 4];
@@ -123,7 +122,7 @@ impl SampleMap {
         match self.sample {
             SampleType::U8 => [value.round() as u8, 0, 0, 0],
             SampleType::U16 => self.ordered(((value * 257.0).round() as u16).to_le_bytes()),
-            SampleType::F16 => self.ordered(f16::from_f64(mapped).to_le_bytes()),
+            SampleType::F16 => self.ordered(nearest_half(mapped).to_le_bytes()),
             SampleType::F32 => self.ordered((mapped as f32).to_le_bytes()),
         }
     }

@@ -9,6 +9,7 @@
 //! - Everything else goes through `f8`: `value * scale + add`, then rounded to the row's dtype, integers to the nearest,
 //!   halves to the even one. A number that an integer cannot hold, NaN included, is refused.
 
+pub(in crate::decode) mod half;
 mod numbers;
 
 use self::numbers::{Number, Stride, each};
@@ -334,7 +335,7 @@ mod tests {
             ("<f4", "i1", (-3.5_f32).to_le_bytes().to_vec(), vec![252]),
             ("<u8", "<f8", u64::MAX.to_le_bytes().to_vec(), (u64::MAX as f64).to_le_bytes().to_vec()),
             ("<c8", ">c8", vec![1, 2, 3, 4, 5, 6, 7, 8], vec![4, 3, 2, 1, 8, 7, 6, 5]),
-            ("<f2", "<f8", half::f16::from_f32(0.25).to_le_bytes().to_vec(), 0.25_f64.to_le_bytes().to_vec()),
+            ("<f2", "<f8", ::half::f16::from_f32(0.25).to_le_bytes().to_vec(), 0.25_f64.to_le_bytes().to_vec()),
         ] {
             assert_eq!(one(source, None, 1.0, 0.0, target, &from), Ok(to), "{source} {target}");
         }
