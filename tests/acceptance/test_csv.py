@@ -84,9 +84,9 @@ def test_a_bad_line_rejects_with_its_number_or_is_left_out(project, tmp_path):
     bad = {
         "number.csv": (f"a,b\n{good}\n7,x\n{good}\n", 'line 70002: column 2 ("b"): found "x", expected a number'),
         "range.csv": (f"a,b\n\n\n300000000000,1\n{good}", 'line 4: column 1 ("a"): found "300000000000", '
-                                                          "expected an integer that fits 4 bytes"),
+                                                          "expected an integer from -2147483648 to 2147483647"),
         "fields.csv": (f"a,b\r\n{good}\r\n1,2,3\r\n", "line 70002: it has 3 fields, expected 2"),
-        "missing.csv": ('a,b\n"x\ny",1\n,2\n', 'line 2: column 1 ("a"): found "x\\ny", expected an integer that fits 4 bytes'),
+        "missing.csv": ('a,b\n"x\ny",1\n,2\n', 'line 2: column 1 ("a"): found "x\\ny", expected an integer from -2147483648 to 2147483647'),
         "quote.csv": (f'a,b\n{good}\n1,"2\n3,4\n', "line 70002: a quote is opened and never closed"),
         "header.csv": ("x,y\n1,2\n", 'the header has no column "a", but "x", "y"'),
         "twice.csv": ("a,b,a\n1,2,3\n", 'the header has the column "a" twice'),
@@ -119,3 +119,22 @@ def test_quoting_agrees_with_the_csv_module(project):
     rows = project.rows()
     found = [[bytes(row["a"]).decode(), bytes(row["b"]).decode()] for row in rows]
     assert found == table
+
+
+def test_numbers_that_a_float_does_not_hold_are_bad(project, tmp_path):
+    from harness import Project
+    good = ["1.00048828126", "2.9802323e-8", "65519.9", "-65504", "inf", "-Infinity", "nan", "1e-30", "0.1"]
+    halves = project(shape=[1], dtype="<f2", decoder="[dataset.csv]\nheader = false")
+    (halves.drop / "a.csv").write_text("\n".join(good))
+    (halves.drop / "b.csv").write_text("1\n70000\n")
+    halves.once(check=3)
+    assert np.array_equal(halves.rows()[:, 0], np.array([float(text) for text in good]).astype("f2"), equal_nan=True)
+    assert halves.rejected() == {"b.csv": 'line 2: column 1 ("0"): found "70000", which lies beyond what the dtype holds'}
+    for dtype, text in [("<f4", "1e39"), (">f4", "-4" + 38 * "0"), ("<f8", "1e400"), (">f8", "-2" + 308 * "0")]:
+        strict = Project(tmp_path / f"{dtype[1:]}{dtype[0] == '<'}", shape=[1], dtype=dtype,
+                         decoder="[dataset.csv]\nheader = false")
+        (strict.drop / "a.csv").write_text("1\ninf\n")
+        (strict.drop / "b.csv").write_text(f"1\n{text}\n")
+        strict.once(check=3)
+        assert strict.rejected()["b.csv"].endswith("which lies beyond what the dtype holds")
+        assert list(strict.rows()[:, 0]) == [1, np.inf]

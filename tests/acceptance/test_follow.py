@@ -109,7 +109,7 @@ def test_a_bad_line_is_left_out_and_told(project):
     in_order(project, 6)
     (reason,), = project.ledger("SELECT reason FROM sources")
     assert reason == (
-        'left out one line, the first was the line at byte 18: column 1 ("n"): found "x", expected an integer that fits 8 bytes; '
+        'left out one line, the first was the line at byte 18: column 1 ("n"): found "x", expected an integer from -9223372036854775808 to 9223372036854775807; '
         'left out one line, the first was the line at byte 34: it has 1 fields, expected 2')
 
 

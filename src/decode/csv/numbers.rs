@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use crate::decode::values::half::nearest_half;
+
 pub(super) fn utf8(text: &[u8]) -> Result<&str, String> {
     std::str::from_utf8(text).map_err(|_| "which is not UTF-8 text".to_owned())
 }
@@ -9,12 +11,23 @@ pub(super) fn utf8(text: &[u8]) -> Result<&str, String> {
 pub(super) fn whole<Number: FromStr + TryFrom<i64>>(text: &[u8]) -> Result<Number, String> {
     let number = match short_integer(text) {
         Some(number) => Number::try_from(number).ok(),
-        None => utf8(text)?.parse().ok(),
+        None => {
+            let text = utf8(text)?;
+            let is_minus_zero = text.starts_with("-0") && text.bytes().skip(1).all(|digit| digit == b'0');
+            if is_minus_zero { "0" } else { text }.parse().ok()
+        }
     };
-    number.ok_or_else(|| format!("expected an integer that fits {} bytes", size_of::<Number>()))
+    number.ok_or_else(|| {
+        let bits = 8 * size_of::<Number>();
+        let (least, largest) = match Number::try_from(-1) {
+            Ok(_) => (-(1_i128 << (bits - 1)), (1_i128 << (bits - 1)) - 1),
+            Err(_) => (0, (1_i128 << bits) - 1),
+        };
+        format!("expected an integer from {least} to {largest}")
+    })
 }
 
-/// At most 18 digits, with or without a minus before them.
+/// At most 18 digits, with or without a minus before them. Minus zero is zero, also where there are no negative integers.
 fn short_integer(text: &[u8]) -> Option<i64> {
     let (is_negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
@@ -30,24 +43,27 @@ fn short_integer(text: &[u8]) -> Option<i64> {
         }
         number = number * 10 + i64::from(digit);
     }
-    signed(is_negative, number)
-}
-
-/// No minus zero, which is no integer where there are no negative ones.
-#[inline(always)]
-pub(super) fn signed(is_negative: bool, number: i64) -> Option<i64> {
-    match (is_negative, number) {
-        (true, 0) => None,
-        (true, number) => Some(-number),
-        (false, number) => Some(number),
-    }
+    Some(if is_negative { -number } else { number })
 }
 
 pub(super) fn real(text: &[u8]) -> Result<f64, String> {
     match short_decimal(text) {
         Some(number) => Ok(number),
-        None => utf8(text)?.parse().map_err(|_| "expected a number".to_owned()),
+        None => {
+            let number: f64 = utf8(text)?.parse().map_err(|_| "expected a number".to_owned())?;
+            if number.is_infinite() && !is_word(text) { Err(beyond()) } else { Ok(number) }
+        }
     }
+}
+
+/// Such as `inf`, which is infinite by its meaning.
+fn is_word(text: &[u8]) -> bool {
+    !text.iter().any(u8::is_ascii_digit)
+}
+
+/// What is wrong with a number that the dtype could only call infinite, or with such a time.
+pub(super) fn beyond() -> String {
+    "which lies beyond what the dtype holds".to_owned()
 }
 
 /// Powers of ten that `f8` holds exactly.
@@ -95,16 +111,24 @@ fn short_decimal(text: &[u8]) -> Option<f64> {
     if has_digits { quotient(is_negative, number, fraction_digits) } else { None }
 }
 
-/// Of the nearest `f8`, unless that lies half-way between two `f4`: there only the text knows the nearer one.
-pub(super) fn single(text: &[u8], number: f64) -> f32 {
+/// Of the nearest `f8`, unless that lies half-way between two `f4`: there only the text knows the nearer one. `None` where
+/// a number is too large.
+pub(super) fn single(text: &[u8], number: f64) -> Option<f32> {
     const LOST_BITS: u32 = f64::MANTISSA_DIGITS - f32::MANTISSA_DIGITS;
     let lost = number.to_bits() & ((1 << LOST_BITS) - 1);
     let is_normal =
         number == 0.0 || (number.abs() >= f64::from(f32::MIN_POSITIVE) && number.abs() < f64::from(f32::MAX));
     if is_normal && lost != 1 << (LOST_BITS - 1) {
-        return number as f32;
+        return Some(number as f32);
     }
-    utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(number as f32)
+    let nearest = utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(number as f32);
+    (nearest.is_finite() || !number.is_finite()).then_some(nearest)
+}
+
+/// As [`single`], of the nearest `f8`, as NumPy does.
+pub(super) fn half(number: f64) -> Option<half::f16> {
+    let nearest = nearest_half(number);
+    (nearest.is_finite() || !number.is_finite()).then_some(nearest)
 }
 
 /// A number at the front of a text that goes on behind it: digits, with or without a minus before them and a point among them.
@@ -371,6 +395,14 @@ mod tests {
             "-1.00000005960464477539062500001",
             "340282356779733661637539395458142568447",
             "1e-40",
+            "1e39",
+            "1e400",
+            "-1e400",
+            "340282356779733661637539395458142568447.9",
+            "340282356779733661637539395458142568448",
+            "Infinity",
+            "-00",
+            "-00000000000000000000",
             "-128",
             "128",
             "255",
@@ -395,16 +427,34 @@ mod tests {
         }
         for text in &texts {
             let bytes = text.as_bytes();
-            let expected: Option<f64> = text.parse().ok();
+            let has_digits = text.bytes().any(|byte| byte.is_ascii_digit());
+            let expected: Option<f64> = text.parse().ok().filter(|number: &f64| number.is_finite() || !has_digits);
             let found = real(bytes).ok();
             assert_eq!(found.map(f64::to_bits), expected.map(f64::to_bits), "{text}");
             if let Some(number) = found.filter(|number| !number.is_nan()) {
                 let nearest: f32 = text.parse().unwrap();
-                assert_eq!(single(bytes, number).to_bits(), nearest.to_bits(), "{text} as f4");
+                let nearest = Some(nearest).filter(|nearest| nearest.is_finite() || !has_digits);
+                assert_eq!(single(bytes, number).map(f32::to_bits), nearest.map(f32::to_bits), "{text} as f4");
             }
             assert_eq!(whole::<i64>(bytes).ok(), text.parse().ok(), "{text}");
-            assert_eq!(whole::<u64>(bytes).ok(), text.parse().ok(), "{text}");
+            let is_minus_zero = text.starts_with('-') && text.parse() == Ok(0_i64);
+            assert_eq!(whole::<u64>(bytes).ok(), if is_minus_zero { Some(0) } else { text.parse().ok() }, "{text}");
             assert_eq!(whole::<i8>(bytes).ok(), text.parse().ok(), "{text}");
         }
+    }
+
+    /// These became infinite.
+    #[test]
+    fn numbers_beyond_the_dtype_are_refused() {
+        assert_eq!(real(b"1e400"), Err(beyond()));
+        assert_eq!(single(b"1e39", 1e39), None);
+        assert_eq!(single(b"-1e39", -1e39), None);
+        assert_eq!(single(b"inf", f64::INFINITY), Some(f32::INFINITY));
+        assert_eq!((half(70_000.0), half(65_520.0), half(-65_519.0)), (None, None, Some(half::f16::MIN)));
+        assert_eq!(half(f64::NEG_INFINITY), Some(half::f16::NEG_INFINITY));
+        assert_eq!(real(b"inf"), Ok(f64::INFINITY));
+        assert_eq!(whole::<u8>(b"-0"), Ok(0));
+        assert_eq!(whole::<u8>(b"5.0"), Err("expected an integer from 0 to 255".to_owned()));
+        assert_eq!(whole::<i64>(b"x"), Err(format!("expected an integer from {} to {}", i64::MIN, i64::MAX)));
     }
 }

@@ -1,7 +1,7 @@
 //! Plain lines into rows in one pass: a number says itself where its field ends, so that nobody has to look for that before.
 
 use super::lines::Meaning;
-use super::numbers::{Front, signed, single};
+use super::numbers::{Front, single};
 use super::text::{Texts, Value};
 use crate::npy::{ByteOrder, Kind};
 
@@ -130,7 +130,7 @@ fn take_number(text: &[u8], field: Field, row: &mut [u8]) -> Option<usize> {
         }
         Form::F4 => {
             let front = Front::decimal(text)?;
-            let number = single(text.get(..front.length)?, front.real()?);
+            let number = single(text.get(..front.length)?, front.real()?)?;
             (store(row, field.at, number.to_le_bytes())?, front.length)
         }
         Form::I1 => integer!(i8),
@@ -149,8 +149,8 @@ fn take_number(text: &[u8], field: Field, row: &mut [u8]) -> Option<usize> {
 #[inline(always)]
 fn integer(text: &[u8]) -> Option<(i64, usize)> {
     let front = Front::integer(text)?;
-    let number = signed(front.is_negative, i64::try_from(front.digits).ok()?)?;
-    Some((number, front.length))
+    let number = i64::try_from(front.digits).ok()?;
+    Some((if front.is_negative { -number } else { number }, front.length))
 }
 
 #[inline(always)]

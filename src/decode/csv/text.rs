@@ -1,7 +1,7 @@
 //! The text of a field into the bytes of a value.
 
 use super::lines::{Line, Meanings};
-use super::numbers::{real, single, utf8, whole};
+use super::numbers::{beyond, half, real, single, utf8, whole};
 use crate::config::{CsvColumn, CsvOptions, TimeFormat};
 use crate::npy::{ByteOrder, Kind, Scalar};
 
@@ -112,10 +112,10 @@ impl Texts {
                 match bytes {
                     8 => store(target, number.to_le_bytes(), big),
                     4 => {
-                        let single = if is_missing { f32::NAN } else { single(text, number) };
+                        let single = if is_missing { f32::NAN } else { single(text, number).ok_or_else(beyond)? };
                         store(target, single.to_le_bytes(), big);
                     }
-                    _ => store(target, half::f16::from_f64(number).to_le_bytes(), big),
+                    _ => store(target, half(number).ok_or_else(beyond)?.to_le_bytes(), big),
                 }
             }
             _ if is_missing => return Err("and the row has no value for what is missing".to_owned()),
@@ -217,7 +217,7 @@ fn datetime(text: &[u8], format: TimeFormat, unit_ns: i64) -> Result<i64, String
     i64::try_from(nanoseconds.div_euclid(i128::from(unit_ns)))
         .ok()
         .filter(|time| *time != NOT_A_TIME)
-        .ok_or_else(|| "which lies beyond what the dtype holds".to_owned())
+        .ok_or_else(beyond)
 }
 
 fn seconds(text: &[u8], format: TimeFormat) -> Result<f64, String> {
