@@ -3,6 +3,7 @@
 use super::lines::{Line, Meanings};
 use super::numbers::{beyond, half, real, single, utf8, whole};
 use crate::config::{CsvColumn, CsvOptions, TimeFormat};
+use crate::decode::values::instant::instant;
 use crate::npy::{ByteOrder, Kind, Scalar};
 
 /// The characters of a text that a reason repeats.
@@ -208,7 +209,7 @@ fn string(kind: Kind, order: ByteOrder, text: &[u8], target: &mut [u8]) -> Resul
 /// Units of `unit_ns` since 1970. What is finer is cut off, towards the past, as NumPy does.
 fn datetime(text: &[u8], format: TimeFormat, unit_ns: i64) -> Result<i64, String> {
     let nanoseconds = match format {
-        TimeFormat::Rfc3339 => instant(text)?,
+        TimeFormat::Rfc3339 => instant(utf8(text)?)?,
         TimeFormat::Seconds => decimal(text, 9)?,
         TimeFormat::Milliseconds => decimal(text, 6)?,
         TimeFormat::Microseconds => decimal(text, 3)?,
@@ -222,7 +223,7 @@ fn datetime(text: &[u8], format: TimeFormat, unit_ns: i64) -> Result<i64, String
 
 fn seconds(text: &[u8], format: TimeFormat) -> Result<f64, String> {
     let nanoseconds = match format {
-        TimeFormat::Rfc3339 => instant(text)?,
+        TimeFormat::Rfc3339 => instant(utf8(text)?)?,
         TimeFormat::Seconds => return real(text),
         TimeFormat::Milliseconds => return Ok(real(text)? / 1e3),
         TimeFormat::Microseconds => return Ok(real(text)? / 1e6),
@@ -230,18 +231,6 @@ fn seconds(text: &[u8], format: TimeFormat) -> Result<f64, String> {
     };
     let (seconds, rest) = (nanoseconds.div_euclid(1_000_000_000), nanoseconds.rem_euclid(1_000_000_000));
     Ok(seconds as f64 + rest as f64 / 1e9)
-}
-
-/// A point in time as nanoseconds since 1970.
-fn instant(text: &[u8]) -> Result<i128, String> {
-    let text = utf8(text)?;
-    let wrong = || "expected a time such as 2024-05-01T12:30:00.25Z".to_owned();
-    if let Ok(instant) = text.parse::<jiff::Timestamp>() {
-        return Ok(instant.as_nanosecond());
-    }
-    // Without an offset: UTC. A date alone is its midnight.
-    let civil = text.parse::<jiff::civil::DateTime>().map_err(|_| wrong())?;
-    civil.to_zoned(jiff::tz::TimeZone::UTC).map(|time| time.timestamp().as_nanosecond()).map_err(|_| wrong())
 }
 
 /// A decimal number times 10^`shift`, exactly, digits beyond that cut off towards the past.

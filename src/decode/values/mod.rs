@@ -10,6 +10,7 @@
 //!   halves to the even one. A number that an integer cannot hold, NaN included, is refused.
 
 pub(in crate::decode) mod half;
+pub(in crate::decode) mod instant;
 mod numbers;
 
 use self::numbers::{Number, Stride, each};
