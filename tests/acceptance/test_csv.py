@@ -138,3 +138,10 @@ def test_numbers_that_a_float_does_not_hold_are_bad(project, tmp_path):
         strict.once(check=3)
         assert strict.rejected()["b.csv"].endswith("which lies beyond what the dtype holds")
         assert list(strict.rows()[:, 0]) == [1, np.inf]
+
+
+def test_lines_of_a_file_with_cr_ends_and_comments(project):
+    project = project(shape=None, dtype=[["a", "U4"], ["b", "i4"]], decoder='[dataset.csv]\ncomment = "#"')
+    (project.drop / "a.csv").write_bytes(b'a,b\r"x\ry",1\r\r# c\rq,2\r# "d\rr,3')
+    project.once()
+    assert project.rows().tolist() == [("x\ry", 1), ("q", 2), ("r", 3)]

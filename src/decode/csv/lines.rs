@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr, memchr_iter, memchr2};
 
 use super::rejected;
 use crate::config::CsvOptions;
@@ -16,6 +16,9 @@ const BUFFER_BYTES: usize = 256 << 10;
 pub(super) const LINE_BYTES_MAX: usize = 1 << 20;
 /// Fields of one line.
 const FIELDS_MAX: usize = 65_537;
+
+/// The byte order mark of UTF-8.
+const MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// What a byte means in a line without quotes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,13 +70,11 @@ pub(super) struct Lines<'a, 'b> {
     is_end: bool,
     /// Line ends before the buffer.
     pub(super) ends_before: u64,
-    /// Where the line at hand begins: in the buffer, or before it.
+    /// Where the line at hand begins in the buffer, or what the buffer holds of it; then its number is known.
     line_at: usize,
     line_before: Option<u64>,
-    /// Quotes of the line at hand before the buffer, modulo 2.
-    is_quote_open: bool,
-    /// What is held begins within a comment.
-    is_in_comment: bool,
+    /// Of the line at hand, behind what is before the buffer.
+    quoting: Quoting,
     text: Vec<u8>,
     ends: Vec<usize>,
     /// More may come behind the end of the source.
@@ -83,7 +84,7 @@ pub(super) struct Lines<'a, 'b> {
     has_lines: bool,
     /// A reason names a line by its number, rather than by its place.
     pub(super) are_numbered: bool,
-    /// Where the line at hand begins, or what is passed over before it: bytes from the source's start.
+    /// Where the line at hand begins: bytes from the source's start.
     line_start: u64,
 }
 
@@ -98,13 +99,17 @@ pub(super) struct Block {
     pub(super) ends_before: u64,
 }
 
-/// What lies before a line, and the line.
-struct Lead<'a> {
-    /// How often a line ends in it.
-    ends: u64,
-    line: &'a [u8],
-    /// It is a comment up to the end, which goes on behind it.
-    is_in_comment: bool,
+/// What a quote would mean next, as csv-core has it, which does not tell.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Quoting {
+    /// At the start of a field: it opens.
+    FieldStart,
+    /// In a field without quotes, or behind them: it is a letter.
+    Letter,
+    /// In quotes: it closes.
+    Open,
+    /// Directly behind one that closed: the two of them are a letter in quotes.
+    Closed,
 }
 
 /// One line, taken apart.
@@ -177,8 +182,7 @@ impl<'a, 'b> Lines<'a, 'b> {
             ends_before: 0,
             line_at: 0,
             line_before: None,
-            is_quote_open: false,
-            is_in_comment: false,
+            quoting: Quoting::FieldStart,
             text: vec![0; 4096],
             ends: vec![0; 64],
             goes_on: false,
@@ -191,31 +195,30 @@ impl<'a, 'b> Lines<'a, 'b> {
 
     /// The next line that holds something. `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Line<'_>>, DecodeError> {
-        self.line_at = self.at;
-        self.line_start = self.end();
         self.line_before = None;
-        self.is_quote_open = false;
-        self.is_in_comment = false;
+        self.quoting = Quoting::FieldStart;
         if let Some((start, fields)) = self.take_plain() {
             self.is_complete = true;
+            self.line_at = start;
+            self.line_start = self.position - (self.held - start) as u64;
             return Ok(Some(Line {
                 text: self.buffer.get(start..self.at).unwrap_or_default(),
                 ends: self.ends.get(..fields).unwrap_or_default(),
                 gap: 1,
             }));
         }
-        // A block ends with its last line.
-        if self.source.is_none() && self.at == self.held && self.reader.is_none() {
+        if !self.pass_over()? {
             return Ok(None);
         }
         let (mut text_bytes, mut fields) = (0, 0);
         loop {
             if self.at == self.held && !self.is_end {
+                self.line_before = Some(self.number());
+                self.quoting = self.quoting_at_end();
                 self.refill()?;
             }
             let input = self.buffer.get(self.at..self.held).unwrap_or_default();
-            let is_start = self.position == (self.held - self.at) as u64;
-            let reader = self.reader.get_or_insert_with(|| reader(self.delimiter, self.quote, self.comment, is_start));
+            let reader = self.reader.get_or_insert_with(|| reader(self.delimiter, self.quote));
             let (result, read, written, ended) = reader.read_record(
                 input,
                 self.text.get_mut(text_bytes..).unwrap_or_default(),
@@ -227,11 +230,6 @@ impl<'a, 'b> Lines<'a, 'b> {
             match result {
                 ReadRecordResult::Record => {
                     self.is_complete = read > 0;
-                    // A comment that the end of the source cuts short is a line for csv-core, with one empty field.
-                    let line = self.buffer.get(self.line_at..self.at).unwrap_or_default();
-                    if !self.is_complete && self.line_before.is_none() && self.lead(line).line.is_empty() {
-                        return Ok(None);
-                    }
                     break;
                 }
                 ReadRecordResult::End => return Ok(None),
@@ -257,7 +255,7 @@ impl<'a, 'b> Lines<'a, 'b> {
             return Ok(None);
         }
         // Only the end of the source, and no line end, ends a line in the middle of quotes.
-        if !self.is_complete && self.ends_in_quotes() {
+        if !self.is_complete && self.quoting_at_end() == Quoting::Open {
             return Err(rejected(format!("line {}: a quote is opened and never closed", self.number())));
         }
         self.has_lines = true;
@@ -339,9 +337,7 @@ impl<'a, 'b> Lines<'a, 'b> {
         if self.are_numbered {
             return format!("line {}", self.number());
         }
-        let line = self.buffer.get(self.line_at..self.at).unwrap_or_default();
-        let passed_over = if self.line_before.is_none() { line.len() - self.lead(line).line.len() } else { 0 };
-        format!("the line at byte {}", self.line_start + passed_over as u64)
+        format!("the line at byte {}", self.line_start)
     }
 
     /// The number of the line that [`Self::next`] gave at last; of its first line where it goes over several.
@@ -350,50 +346,40 @@ impl<'a, 'b> Lines<'a, 'b> {
             return number;
         }
         let before = self.buffer.get(..self.line_at).unwrap_or_default();
-        let line = self.buffer.get(self.line_at..self.at).unwrap_or_default();
-        // The end of a line that is CR alone shows only in what follows it.
-        let is_bare = before.last() == Some(&b'\r') && line.first().is_some_and(|byte| *byte != b'\n');
-        self.ends_before + line_ends(before) + u64::from(is_bare) + 1 + self.lead(line).ends
+        // The end of a line that is CR alone shows only in what follows it, which is a line here.
+        let is_bare = before.last() == Some(&b'\r');
+        self.ends_before + line_ends(before) + u64::from(is_bare) + 1
     }
 
-    /// What is passed over before the line itself (the end of the one before it, empty lines, comments), and the line.
-    fn lead<'c>(&self, mut line: &'c [u8]) -> Lead<'c> {
-        let (mut ends, mut is_in_comment) = (0, self.is_in_comment);
+    /// Passes over what lies before the next line: a byte order mark, the end of the line before, empty lines, and comments,
+    /// which end as lines do. Whether there is one.
+    fn pass_over(&mut self) -> Result<bool, DecodeError> {
+        let mut is_in_comment = false;
         loop {
-            match line {
-                [first, ..] if is_in_comment || Some(*first) == self.comment => {
-                    // A comment goes on behind a CR.
-                    let end = line.iter().position(|byte| *byte == b'\n');
-                    is_in_comment = end.is_none();
-                    let (comment, rest) = line.split_at(end.unwrap_or(line.len()));
-                    ends += line_ends(comment);
-                    line = rest;
-                }
-                [b'\n', rest @ ..] => {
-                    ends += 1;
-                    line = rest;
-                }
-                [b'\r', rest @ ..] => {
-                    ends += u64::from(rest.first() != Some(&b'\n'));
-                    line = rest;
-                }
-                _ => return Lead { ends, line, is_in_comment },
+            if self.at == self.held && !self.is_end {
+                self.refill()?;
+            }
+            let held = self.buffer.get(self.at..self.held).unwrap_or_default();
+            if self.end() == 0 && held.starts_with(MARK) {
+                self.at += MARK.len();
+                continue;
+            }
+            let Some(first) = held.first() else { return Ok(false) };
+            if is_in_comment || Some(*first) == self.comment {
+                let end = memchr2(b'\n', b'\r', held);
+                is_in_comment = end.is_none();
+                self.at += end.unwrap_or(held.len());
+            } else if matches!(first, b'\n' | b'\r') {
+                self.at += 1;
+            } else {
+                self.line_at = self.at;
+                self.line_start = self.end();
+                return Ok(true);
             }
         }
     }
 
     fn refill(&mut self) -> Result<(), DecodeError> {
-        self.is_quote_open = self.ends_in_quotes();
-        if self.line_before.is_none() {
-            let held = self.buffer.get(self.line_at..self.held).unwrap_or_default();
-            let Lead { line, is_in_comment, .. } = self.lead(held);
-            let (is_line, passed_over) = (!line.is_empty(), held.len() - line.len());
-            if is_line {
-                self.line_before = Some(self.number());
-            }
-            self.line_start += passed_over as u64;
-            self.is_in_comment = is_in_comment;
-        }
         self.let_go_of_lines();
         self.fill()
     }
@@ -470,35 +456,29 @@ impl<'a, 'b> Lines<'a, 'b> {
         (self.at, self.line_at) = (kept, kept);
     }
 
-    /// Whether the line at hand opens a quote, and has an odd number of them so far.
-    fn ends_in_quotes(&self) -> bool {
-        let Some(quote) = self.quote else { return false };
+    /// Behind what is held of the line at hand.
+    fn quoting_at_end(&self) -> Quoting {
         let line = self.buffer.get(self.line_at..self.held).unwrap_or_default();
-        let line = if self.line_before.is_none() { self.lead(line).line } else { line };
-        let is_odd = line.iter().filter(|byte| **byte == quote).count() % 2 == 1;
-        if self.is_quote_open {
-            return !is_odd;
-        }
-        // A quote within a field that does not begin with one is a letter.
-        let opens = line.first() == Some(&quote)
-            || line.windows(2).any(|pair| matches!(pair, [before, at] if *before == self.delimiter && *at == quote));
-        is_odd && opens
+        line.iter().fold(self.quoting, |quoting, byte| match quoting {
+            Quoting::FieldStart | Quoting::Closed if Some(*byte) == self.quote => Quoting::Open,
+            Quoting::Open if Some(*byte) == self.quote => Quoting::Closed,
+            Quoting::Open => Quoting::Open,
+            _ if *byte == self.delimiter => Quoting::FieldStart,
+            _ => Quoting::Letter,
+        })
     }
 }
 
-/// `is_start`: it begins with the source, which may begin with a byte order mark.
-fn reader(delimiter: u8, quote: Option<u8>, comment: Option<u8>, is_start: bool) -> Reader {
+fn reader(delimiter: u8, quote: Option<u8>) -> Reader {
     let mut builder = ReaderBuilder::new();
-    builder.delimiter(delimiter).comment(comment);
+    builder.delimiter(delimiter);
     match quote {
         Some(quote) => builder.quote(quote),
         None => builder.quoting(false),
     };
     let mut reader = builder.build();
-    if !is_start {
-        // The reader passes over a mark in the first bytes that it gets, and over empty lines.
-        reader.read_record(b"\n", &mut [], &mut []);
-    }
+    // It would pass over a mark in the first bytes that it gets, and passes over empty lines.
+    reader.read_record(b"\n", &mut [], &mut []);
     reader
 }
 

@@ -1,8 +1,8 @@
 //! Lines of text, each a row: CSV, TSV and their relatives.
 //!
 //! Rules:
-//! - Quoting is that of RFC 4180; lines end in LF, CRLF or CR; a byte order mark is passed over; empty lines and, where
-//!   `comment` is set, lines that begin with it are no lines.
+//! - Quoting is that of RFC 4180; lines and comments end in LF, CRLF or CR; a byte order mark is passed over;
+//!   empty lines and, where `comment` is set, lines that begin with it are no lines.
 //! - With a header, columns are found by their names, in any order. Every line has as many fields as the first one.
 //! - A word of `missing` is NaN or NaT; where the value has no such, the line is bad. So is one whose text is no value of
 //!   the dtype, or one that the dtype does not hold.

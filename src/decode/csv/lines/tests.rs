@@ -68,14 +68,21 @@ type Start = (u64, String);
 /// All lines, and where they begin.
 fn by_the_reader(options: &CsvOptions, mut text: &[u8]) -> (Vec<Vec<Vec<u8>>>, Vec<Start>) {
     let mut builder = ReaderBuilder::new();
-    builder.delimiter(options.delimiter).comment(options.comment);
+    builder.delimiter(options.delimiter);
     builder.quoting(options.quote.is_some());
     let mut reader = builder.build();
+    // It passes over a mark in the first bytes that it gets, wherever they are.
+    reader.read_record(b"\n", &mut [], &mut []);
     let (mut lines, mut numbers, all) = (Vec::new(), Vec::new(), text);
+    text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
     let (mut bytes, mut ends) = (vec![0; 200_000], vec![0; 100]);
     let (mut counted, mut ends_before) = (0, 0);
     loop {
-        let at = all.len() - text.len();
+        let begin = begin_of_line(all, all.len() - text.len(), options.comment);
+        if begin == all.len() {
+            return (lines, numbers);
+        }
+        text = &all[begin..];
         let (mut written, mut fields) = (0, 0);
         loop {
             let (result, read, more, ended) = reader.read_record(text, &mut bytes[written..], &mut ends[fields..]);
@@ -91,11 +98,6 @@ fn by_the_reader(options: &CsvOptions, mut text: &[u8]) -> (Vec<Vec<Vec<u8>>>, V
         }
         let mut start = 0;
         let starts = ends[..fields].iter().map(|end| std::mem::replace(&mut start, *end)).collect::<Vec<_>>();
-        let begin = begin_of_line(all, at, options.comment);
-        if begin == all.len() {
-            // A comment at the end, which is no line.
-            return (lines, numbers);
-        }
         let is_end =
             |place: &usize| all[*place] == b'\n' || (all[*place] == b'\r' && all.get(place + 1) != Some(&b'\n'));
         ends_before += (counted..begin).filter(is_end).count() as u64;
@@ -105,15 +107,85 @@ fn by_the_reader(options: &CsvOptions, mut text: &[u8]) -> (Vec<Vec<Vec<u8>>>, V
     }
 }
 
-/// Where the first line at or behind a place begins that holds something.
+/// Where the first line at or behind a place begins that holds something. csv-core ends comments at LF only.
 fn begin_of_line(text: &[u8], mut at: usize, comment: Option<u8>) -> usize {
     loop {
         match text.get(at) {
             Some(b'\n' | b'\r') => at += 1,
-            Some(byte) if Some(*byte) == comment && (at == 0 || matches!(text[at - 1], b'\n' | b'\r')) => {
-                at += text[at..].iter().position(|byte| *byte == b'\n').unwrap_or(text.len() - at);
+            Some(byte) if Some(*byte) == comment => {
+                let end = text[at..].iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+                at = end.map_or(text.len(), |end| at + end);
             }
             _ => return at,
+        }
+    }
+}
+
+/// The fields of all lines, and what ended them.
+fn lines_of(text: &str, buffer_bytes: usize) -> (Vec<Vec<String>>, Option<String>) {
+    let options = options(Some(b'"'), Some(b'#'));
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    let source = SourceFile::of(file).unwrap();
+    let mut reader = SourceReader::at(&source, 0);
+    let mut lines = Lines::new(&mut reader, &options, false);
+    lines.buffer_bytes = buffer_bytes;
+    let mut found = Vec::new();
+    loop {
+        match lines.next() {
+            Ok(Some(line)) => {
+                found.push(line.fields().map(|field| String::from_utf8(field.to_vec()).unwrap()).collect());
+            }
+            Ok(None) => return (found, None),
+            Err(error) => return (found, Some(format!("{error:?}"))),
+        }
+    }
+}
+
+/// A comment went on to the next LF, and took all lines of a file with it that has none.
+#[test]
+fn comments_end_as_lines_do() {
+    for text in
+        ["a,b\r\"x\ry\",1\r\r# c\rq,zz\r", "a,b\r\"x\ry\",1\r#\r#c\r\rq,zz", "#c\ra,b\n\"x\ry\",1\r\n#c\r\nq,zz#\r#"]
+    {
+        for buffer_bytes in [4, 5, 6, 7, 100] {
+            let (found, error) = lines_of(text, buffer_bytes);
+            let last = found.last().unwrap();
+            assert_eq!((found.len(), error), (3, None), "{text:?} {buffer_bytes}: {found:?}");
+            assert!(last[0] == "q" && last[1].starts_with("zz"), "{text:?}");
+        }
+    }
+}
+
+/// Quotes were counted: letters among them hid one that is never closed, or looked like one.
+#[test]
+fn a_quote_that_is_never_closed_is_told_from_letters() {
+    for buffer_bytes in [4, 5, 6, 7, 100] {
+        for (text, good_lines) in [
+            ("1,2\n5\" disk,\"never closed", 1),
+            ("\u{feff}\"never,closed\nq\n", 0),
+            ("1,2\n\"a\"\"", 1),
+            ("1,2\n\"a\n\n", 1),
+            ("1,2\n3,\"", 1),
+            ("1,2\n\"a\",\"b\"\"\",\"\"\"", 1),
+        ] {
+            let (found, error) = lines_of(text, buffer_bytes);
+            assert!(error.is_some_and(|error| error.contains("never closed")), "{text:?}: {found:?}");
+            assert_eq!(found.len(), good_lines, "{text:?}");
+        }
+        for text in [
+            "\"x\",19\" monitor",
+            "\"x\"y\"z,2",
+            "\"x\",\"\"",
+            "19\",\"a\"\"\"",
+            "\"a\" \",\"b\"",
+            "\u{feff}\"x\",a\"",
+            "#\"\n1,a\" b",
+        ] {
+            let (without, error) = lines_of(text, buffer_bytes);
+            assert_eq!(error, None, "{text:?}");
+            let with = lines_of(&format!("{text}\n"), buffer_bytes);
+            assert_eq!((without, None), with, "{text:?}");
         }
     }
 }
