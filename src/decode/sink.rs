@@ -79,6 +79,10 @@ impl<'a> SourceRows<'a> {
         self.rows
     }
 
+    pub fn noted(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
     /// The rows that were not handed on yet, and what is to be known of all.
     pub fn finish(mut self) -> FinishedRows {
         let block = self.take_block(Vec::new());

@@ -188,8 +188,13 @@ fn outcome(
 ) -> Outcome {
     match (decoded, hash) {
         (Ok(()), _) if rows.rows() == 0 => {
+            // What was left out is why.
+            let reason = match rows.noted() {
+                Some(note) => format!("it gives no rows: {note}"),
+                None => "it gives no rows".to_owned(),
+            };
             rows.discard();
-            Outcome::Rejected { reason: "it gives no rows".to_owned(), hash }
+            Outcome::Rejected { reason, hash }
         }
         (Ok(()), Some(hash)) => {
             let FinishedRows { block, rows, checksum, note } = rows.finish();

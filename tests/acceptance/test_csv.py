@@ -145,3 +145,12 @@ def test_lines_of_a_file_with_cr_ends_and_comments(project):
     (project.drop / "a.csv").write_bytes(b'a,b\r"x\ry",1\r\r# c\rq,2\r# "d\rr,3')
     project.once()
     assert project.rows().tolist() == [("x\ry", 1), ("q", 2), ("r", 3)]
+
+
+def test_a_source_without_rows_says_what_was_left_out(project):
+    project = project(shape=None, dtype=[["a", "i4"], ["b", "i4"]],
+                      decoder='[dataset.csv]\nheader = false\non_error = "skip"')
+    (project.drop / "a.csv").write_text("1;2\n3;4\n")
+    project.once(check=3)
+    assert project.rejected() == {"a.csv": "it gives no rows: left out 2 lines, the first was line 1: it has 1 fields, "
+                                           "expected 2"}
