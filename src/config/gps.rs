@@ -34,6 +34,13 @@ pub(super) fn read(section: Section<'_>, row: &RowDraft<'_>) -> Option<GpsOption
     let (slots, fields) = (slots?, fields?);
     let fields: Vec<_> = fields.into_iter().zip(slots).collect();
     for (field, slot) in &fields {
+        if slot.scalar.bytes == 4 && *field == GpsField::Time {
+            row.dtype.as_ref()?.item.fault_with_help(
+                "\"time\" is an \"f4\", which counts seconds since 1970 in steps of 128, expected \"f8\" or \"M8[ns]\"",
+                "for example dtype = [[\"time\", \"M8[ns]\"], [\"latitude\", \"f4\"]]",
+            );
+            return None;
+        }
         if slot.scalar.kind == Kind::Datetime && *field != GpsField::Time {
             row.dtype.as_ref()?.item.fault(format!("\"{}\" is a datetime, expected \"f8\" or \"f4\"", field.word()));
             return None;

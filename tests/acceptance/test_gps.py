@@ -167,3 +167,17 @@ def test_gpx_that_is_damaged(project):
     assert "cut short" in reasons["cut.gpx"] and "not XML" in reasons["tag.gpx"] and "not XML" in reasons["wrong.gpx"] and "no track" in reasons["empty.gpx"]
     (note,), = project.ledger("SELECT reason FROM sources WHERE status = 'committed'")
     assert note == "left out 1 point, the first in line 2: a point without a latitude and longitude that can be read"
+
+
+def test_numbers_with_exponents_agree_with_gpxpy(project):
+    project = project(shape=(3,), dtype="<f8",
+                      decoder='[dataset.gps]\nfields = ["latitude", "longitude", "altitude"]')
+    text = ('<gpx version="1.1" creator="a"><trk><trkseg><trkpt lat="4.8E1" lon="-5.1E-4"><ele>1.0E-4</ele></trkpt>\n'
+            '<trkpt lat="1" lon="2"><ele>1&#48;0</ele></trkpt></trkseg></trk></gpx>')
+    (project.drop / "a.gpx").write_text(text)
+    (project.drop / "b.gpx").write_text(text.replace('"4.8E1"', '"51,5"').replace('"1"', '"x"'))
+    project.once(check=3)
+    points = gpxpy.parse(text).tracks[0].segments[0].points
+    assert project.rows().tolist() == [[point.latitude, point.longitude, point.elevation] for point in points]
+    assert project.rejected() == {"b.gpx": "it gives no rows: left out 2 points, the first in line 1: a point without a "
+                                           "latitude and longitude that can be read"}

@@ -241,6 +241,14 @@ fn gps_goes_by_the_names_of_fields() {
         ],
     );
     assert_refused(
+        "[['latitude', 'f4'], ['time', 'f4']]",
+        "[dataset.gps]",
+        &[
+            "f.toml:4:9: `dataset.dtype`: \"time\" is an \"f4\", which counts seconds since 1970 in steps of 128, expected \"f8\" or \"M8[ns]\"; for example dtype = [[\"time\", \"M8[ns]\"], [\"latitude\", \"f4\"]]",
+        ],
+    );
+    assert_eq!(options("'f4'\nshape = [2]", "[dataset.gps]\nfields = ['latitude', 'longitude']").fields.len(), 2);
+    assert_refused(
         "[['speed', 'i4']]",
         "[dataset.gps]",
         &[

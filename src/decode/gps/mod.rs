@@ -42,6 +42,9 @@ struct Fix {
 struct Loss {
     places: u64,
     first: Option<String>,
+    /// Of fixes that were not.
+    figures: u64,
+    first_figure: Option<String>,
 }
 
 impl Loss {
@@ -53,6 +56,31 @@ impl Loss {
         self.places += 1;
         self.first.get_or_insert_with(|| format!("line {line}: {reason}"));
         Ok(())
+    }
+
+    /// Makes do without a figure of a fix, or rejects the source.
+    fn add_figure(&mut self, on_error: OnError, line: u64, reason: &str) -> Result<(), DecodeError> {
+        if on_error == OnError::Reject {
+            return Err(rejected(format!("line {line}: {reason}")));
+        }
+        self.figures += 1;
+        self.first_figure.get_or_insert_with(|| format!("line {line}: {reason}"));
+        Ok(())
+    }
+
+    /// `what` a place is.
+    fn note(self, what: &str) -> Option<String> {
+        let (places, figures) = (self.places, self.figures);
+        let plural = |count: u64| if count == 1 { "" } else { "s" };
+        let left_out =
+            self.first.map(|first| format!("left out {places} {what}{}, the first in {first}", plural(places)));
+        let unread = self
+            .first_figure
+            .map(|first| format!("put NaN for {figures} figure{}, the first in {first}", plural(figures)));
+        match (left_out, unread) {
+            (Some(left_out), Some(unread)) => Some(format!("{left_out}; {unread}")),
+            (left_out, unread) => left_out.or(unread),
+        }
     }
 }
 
@@ -76,11 +104,8 @@ impl WholeDecoder for GpsDecoder {
         } else {
             nmea::read(bytes, &self.options, &mut loss, &mut rows)?;
         }
-        if let Some(first) = loss.first {
-            let places = loss.places;
-            let what = if is_gpx { "point" } else { "sentence" };
-            let plural = if places == 1 { "" } else { "s" };
-            sink.note(format!("left out {places} {what}{plural}, the first in {first}"));
+        if let Some(note) = loss.note(if is_gpx { "point" } else { "sentence" }) {
+            sink.note(note);
         }
         Ok(())
     }
@@ -94,6 +119,10 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
+    fn have(&self, field: GpsField) -> bool {
+        self.fields.iter().any(|(found, _)| *found == field)
+    }
+
     fn add(&mut self, fix: &Fix) -> Result<(), DecodeError> {
         let time_s = fix.time_ns.map_or(f64::NAN, |time_ns| {
             let first_ns = *self.first_ns.get_or_insert(time_ns);
@@ -147,13 +176,23 @@ fn store<const BYTES: usize>(target: &mut [u8], mut bytes: [u8; BYTES], big: boo
 
 /// A decimal number, with or without a sign and a point; no exponents, no words.
 fn number(text: &[u8]) -> Option<f64> {
-    let is_decimal = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+');
-    if text.is_empty() || !text.iter().all(is_decimal) {
+    let has_exponent = text.iter().any(|byte| matches!(byte, b'e' | b'E'));
+    real(text).filter(|_| !has_exponent)
+}
+
+/// As [`number`], with or without an exponent. No figure of a fix is as large as what `f4` does not hold.
+fn real(text: &[u8]) -> Option<f64> {
+    let is_of_number = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+' | b'e' | b'E');
+    if !text.iter().all(is_of_number) {
         return None;
     }
-    std::str::from_utf8(text).ok()?.parse().ok()
+    let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    (number.abs() <= f64::from(f32::MAX)).then_some(number)
 }
 
 fn rejected(reason: impl Into<String>) -> DecodeError {
     Rejection::new(reason.into()).into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,18 @@
 //! NMEA 0183: sentences such as `$GPRMC,...*5A`, from any talker.
 //!
 //! Rules:
-//! - RMC, GGA, GNS and VTG are read, and ZDA for its date; other sentences are passed over. Lines may have something before
-//!   the `$`. A sentence without a right checksum, or with a figure that cannot be read, is bad.
-//! - Consecutive sentences of one time of day are one fix, whoever talks; VTG, which has no time, belongs to the fix before
-//!   it. A fix without a valid position (status V, quality 0, mode N) gives no row.
+//! - RMC, GGA, GNS and VTG are read, and ZDA for its date; other sentences are passed over. A line, which ends in LF, CRLF or
+//!   CR, may have several sentences, and something else before and between them. A `$` without a right checksum before the
+//!   next one is a bad sentence, and so is one with a figure that cannot be read.
+//! - Consecutive sentences of one time of day are one fix, whoever talks, unless they tell different dates; VTG, which has no
+//!   time, belongs to the fix before it. A fix without a valid position (status V, quality 0, mode N) gives no row.
 //! - Position and altitude come from the first sentence that has them, speed and course likewise.
 //! - RMC and ZDA tell the date; it holds until the time of day falls by more than half a day, which is midnight. Fixes
-//!   before the first date are reckoned back from it. A log that tells none needs `date`, unless no row has a time.
+//!   before the first date are reckoned back from it. What an RMC without a valid position says is no date where others
+//!   tell one: a receiver that knows no time yet begins at some day of its own. A log that tells none needs `date`, unless
+//!   no row has a time.
+
+use memchr::memchr3;
 
 use super::{Fix, Loss, Rows, number, rejected};
 use crate::config::{GpsField, GpsOptions};
@@ -28,8 +33,10 @@ pub(super) fn read(
     loss: &mut Loss,
     rows: &mut Rows<'_>,
 ) -> Result<(), DecodeError> {
-    let wants_time = rows.fields.iter().any(|(field, _)| *field == GpsField::Time);
-    let first_day = first_day(bytes).or(options.date);
+    let wants_time = rows.have(GpsField::Time);
+    let valid_day = first_day(bytes, Dates::Valid);
+    let dates = if valid_day.is_some() { Dates::Valid } else { Dates::All };
+    let first_day = valid_day.or_else(|| first_day(bytes, Dates::All)).or(options.date);
     if first_day.is_none() && wants_time {
         if !bytes.contains(&b'$') {
             return Err(rejected("neither NMEA sentences ($GPRMC and so on) nor GPX were found in the file"));
@@ -41,7 +48,7 @@ pub(super) fn read(
     }
     let mut days = Days { day: first_day, time_ns: None };
     let mut sentences = 0_u64;
-    each_epoch(bytes, &mut |line, reason| loss.add(options.on_error, line, reason), &mut |epoch| {
+    each_epoch(bytes, dates, &mut |line, reason| loss.add(options.on_error, line, reason), &mut |epoch| {
         sentences += 1;
         let time_ns = days.time_of(&epoch);
         let Some((latitude, longitude)) = epoch.position else { return Ok(()) };
@@ -57,11 +64,19 @@ pub(super) fn read(
     Ok(())
 }
 
+/// The sentences that tell the date.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dates {
+    /// Those with a valid position, and ZDA.
+    Valid,
+    All,
+}
+
 /// The day of the first fix, reckoned back from the first sentence that tells a date.
-fn first_day(bytes: &[u8]) -> Option<i64> {
+fn first_day(bytes: &[u8], dates: Dates) -> Option<i64> {
     let (mut found, mut midnights, mut last_ns) = (None, 0, None);
     // What is bad is told of in the second pass; the error only ends this one.
-    let ended = each_epoch(bytes, &mut |_, _| Ok(()), &mut |epoch| {
+    let ended = each_epoch(bytes, dates, &mut |_, _| Ok(()), &mut |epoch| {
         midnights += i64::from(is_past_midnight(last_ns, epoch.time_ns));
         last_ns = epoch.time_ns.or(last_ns);
         match epoch.day {
@@ -112,15 +127,13 @@ struct Epoch {
 /// Hands on the epochs of a log, and the lines that are bad with their reasons.
 fn each_epoch(
     bytes: &[u8],
+    dates: Dates,
     bad: &mut dyn FnMut(u64, &str) -> Result<(), DecodeError>,
     take: &mut dyn FnMut(Epoch) -> Result<(), DecodeError>,
 ) -> Result<(), DecodeError> {
     let mut epoch: Option<Epoch> = None;
-    for (line, number) in bytes.split(|byte| *byte == b'\n').zip(1..) {
-        let line = line.trim_ascii();
-        let Some(start) = line.iter().position(|byte| *byte == b'$') else { continue };
-        let sentence = line.get(start + 1..).unwrap_or_default();
-        let told = match checked(sentence).and_then(told) {
+    for (number, sentence) in sentences(bytes) {
+        let told = match checked(sentence).and_then(|body| told(body, dates)) {
             Ok(Some(told)) => told,
             Ok(None) => continue,
             Err(reason) => {
@@ -129,7 +142,10 @@ fn each_epoch(
             }
         };
         let is_same = match (&epoch, told.time_ns) {
-            (Some(epoch), Some(_)) => epoch.time_ns == told.time_ns,
+            (Some(epoch), Some(_)) => {
+                let is_other_day = matches!((epoch.day, told.day), (Some(day), Some(told)) if day != told);
+                epoch.time_ns == told.time_ns && !is_other_day
+            }
             (Some(_), None) => true,
             // Nothing yet that a speed could belong to.
             (None, None) => continue,
@@ -157,12 +173,35 @@ impl Epoch {
     }
 }
 
+/// What stands between a `$` and the next one or the end of its line, and the number of the line.
+fn sentences(bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
+    let (mut line, mut rest) = (1, bytes);
+    std::iter::from_fn(move || {
+        loop {
+            let at = memchr3(b'$', b'\n', b'\r', rest)?;
+            let (found, behind) = rest.get(at..)?.split_first()?;
+            rest = behind;
+            match found {
+                b'$' => {
+                    let end = memchr3(b'$', b'\n', b'\r', behind).unwrap_or(behind.len());
+                    let (sentence, behind) = behind.split_at(end);
+                    rest = behind;
+                    return Some((line, sentence));
+                }
+                // The LF behind it ends the line.
+                b'\r' if behind.first() == Some(&b'\n') => {}
+                _ => line += 1,
+            }
+        }
+    })
+}
+
 /// The sentence without its checksum, which is the exclusive or of what stands between `$` and `*`.
 fn checked(sentence: &[u8]) -> Result<&[u8], &'static str> {
-    if sentence.len() > SENTENCE_BYTES_MAX {
+    let star = sentence.iter().position(|byte| *byte == b'*').ok_or("a sentence without a checksum: cut short?")?;
+    if star > SENTENCE_BYTES_MAX {
         return Err("a sentence of more than 1024 characters");
     }
-    let star = sentence.iter().position(|byte| *byte == b'*').ok_or("a sentence without a checksum: cut short?")?;
     let (body, digits) = (sentence.get(..star).unwrap_or_default(), sentence.get(star + 1..star + 3));
     let told = digits.and_then(|digits| std::str::from_utf8(digits).ok()).and_then(|d| u8::from_str_radix(d, 16).ok());
     let right = body.iter().fold(0, |sum, byte| sum ^ byte);
@@ -174,18 +213,23 @@ fn checked(sentence: &[u8]) -> Result<&[u8], &'static str> {
 }
 
 /// What one sentence tells; `None` for those that are passed over.
-fn told(body: &[u8]) -> Result<Option<Epoch>, &'static str> {
+fn told(body: &[u8], dates: Dates) -> Result<Option<Epoch>, &'static str> {
     let fields: Vec<&[u8]> = body.split(|byte| *byte == b',').collect();
     let field = |place: usize| fields.get(place).copied().unwrap_or_default();
     let name = field(0);
-    let (Some(kind), true) = (name.get(2..), name.len() == 5) else { return Ok(None) };
+    // P is no talker, but begins the sentences of makers, such as Garmin's PGRMC.
+    let (Some(kind), true) = (name.get(2..), name.len() == 5 && !name.starts_with(b"P")) else { return Ok(None) };
     let mut epoch = Epoch::default();
     match kind {
         b"RMC" => {
             epoch.time_ns = Some(time_of_day(field(1))?);
-            epoch.day = day(field(9))?;
+            let day = day(field(9))?;
             // The mode is the 12th field since version 2.3; N is "not valid".
-            if field(2) == b"A" && field(12) != b"N" {
+            let is_valid = field(2) == b"A" && field(12) != b"N";
+            if is_valid || dates == Dates::All {
+                epoch.day = day;
+            }
+            if is_valid {
                 epoch.position = position(field(3), field(4), field(5), field(6))?;
                 epoch.speed = optional(field(7))?.map(|knots| knots * KNOT);
                 epoch.course = optional(field(8))?;
