@@ -133,8 +133,13 @@ pub trait LogDecoder: Send + Sync {
         sink: &mut dyn RowSink,
     ) -> Result<Taken, DecodeError>;
 
-    /// The last place at or before `at` where a record begins, in a log whose first one begins at `first`.
+    /// The last place at or before `at` where a record begins, in a log in which one begins at `first`.
     fn boundary(&self, file: &std::fs::File, first: u64, at: u64) -> std::io::Result<u64>;
+
+    /// Whether what stands in the place of the log's header could be a record.
+    fn header_reads_as_row(&self, _: &std::fs::File) -> std::io::Result<bool> {
+        Ok(false)
+    }
 }
 
 /// How far a log was taken.

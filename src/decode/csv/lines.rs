@@ -11,14 +11,14 @@ use crate::decode::reader::Segment;
 use crate::decode::{DecodeError, SourceReader};
 
 /// Bytes that are read at a time.
-const BUFFER_BYTES: usize = 256 << 10;
+pub(super) const BUFFER_BYTES: usize = 256 << 10;
 /// Text of one line, without its quotes.
 pub(super) const LINE_BYTES_MAX: usize = 1 << 20;
 /// Fields of one line.
 const FIELDS_MAX: usize = 65_537;
 
 /// The byte order mark of UTF-8.
-const MARK: &[u8] = "\u{feff}".as_bytes();
+pub(super) const MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// What a byte means in a line without quotes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -101,7 +101,7 @@ pub(super) struct Block {
 
 /// What a quote would mean next, as csv-core has it, which does not tell.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Quoting {
+pub(super) enum Quoting {
     /// At the start of a field: it opens.
     FieldStart,
     /// In a field without quotes, or behind them: it is a letter.
@@ -110,6 +110,18 @@ enum Quoting {
     Open,
     /// Directly behind one that closed: the two of them are a letter in quotes.
     Closed,
+}
+
+impl Quoting {
+    pub(super) fn behind(self, byte: u8, delimiter: u8, quote: Option<u8>) -> Self {
+        match self {
+            Self::FieldStart | Self::Closed if Some(byte) == quote => Self::Open,
+            Self::Open if Some(byte) == quote => Self::Closed,
+            Self::Open => Self::Open,
+            _ if byte == delimiter => Self::FieldStart,
+            _ => Self::Letter,
+        }
+    }
 }
 
 /// One line, taken apart.
@@ -328,6 +340,7 @@ impl<'a, 'b> Lines<'a, 'b> {
     }
 
     /// Whether there was one.
+    #[cfg(test)]
     pub(super) fn has_lines(&self) -> bool {
         self.has_lines
     }
@@ -459,13 +472,7 @@ impl<'a, 'b> Lines<'a, 'b> {
     /// Behind what is held of the line at hand.
     fn quoting_at_end(&self) -> Quoting {
         let line = self.buffer.get(self.line_at..self.held).unwrap_or_default();
-        line.iter().fold(self.quoting, |quoting, byte| match quoting {
-            Quoting::FieldStart | Quoting::Closed if Some(*byte) == self.quote => Quoting::Open,
-            Quoting::Open if Some(*byte) == self.quote => Quoting::Closed,
-            Quoting::Open => Quoting::Open,
-            _ if *byte == self.delimiter => Quoting::FieldStart,
-            _ => Quoting::Letter,
-        })
+        line.iter().fold(self.quoting, |quoting, byte| quoting.behind(*byte, self.delimiter, self.quote))
     }
 }
 

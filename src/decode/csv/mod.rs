@@ -12,19 +12,19 @@
 
 mod blocks;
 mod lines;
+mod log;
 mod numbers;
 mod plain;
 mod table;
 mod text;
 
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use self::blocks::Blocks;
 use self::lines::Lines;
 use self::table::{Loss, Table};
 use self::text::Texts;
-use super::{About, DecodeError, LogDecoder, Rejection, RowSink, SourceReader, StreamDecoder, Taken};
+use super::{About, DecodeError, Rejection, RowSink, SourceReader, StreamDecoder};
 use crate::config::{ColumnFrom, CsvOptions};
 
 /// Places that are asked for at a time.
@@ -44,13 +44,13 @@ impl CsvDecoder {
     }
 
     /// The places of the wanted columns, in the order of the row's values, and how many fields a line has, where that is
-    /// known before the first one.
-    fn places(&self, lines: &mut Lines<'_, '_>) -> Result<(Vec<usize>, Option<usize>), DecodeError> {
+    /// known before the first one. `None`: there is no line with their names.
+    fn places(&self, lines: &mut Lines<'_, '_>) -> Result<Option<(Vec<usize>, Option<usize>)>, DecodeError> {
         let columns = &self.options.columns;
         let header = match self.options.header {
             true => match lines.next()? {
                 Some(line) => Some(line),
-                None => return Err(rejected("the file is empty, expected a line with the names of its columns")),
+                None => return Ok(None),
             },
             false => None,
         };
@@ -70,14 +70,14 @@ impl CsvDecoder {
         };
         let places = columns.iter().map(|column| find(&column.from)).collect::<Result<Vec<_>, _>>()?;
         let width = names.as_ref().map(Vec::len);
-        let wanted = places.iter().max().map_or(0, |place| place + 1);
+        let wanted = wanted(&places);
         if let (Some(width), Some(names)) = (width, &names)
             && (width < wanted || (!self.options.others && width != wanted))
         {
             let which = listed(names);
             return Err(rejected(format!("the header has {width} columns ({which}), expected {wanted}")));
         }
-        Ok((places, width))
+        Ok(Some((places, width)))
     }
 
     /// Takes all lines. Where the last one that was taken or left out ends, and what ended the work if it was not the end.
@@ -118,7 +118,9 @@ impl CsvDecoder {
 impl StreamDecoder for CsvDecoder {
     fn decode(&self, reader: &mut SourceReader<'_>, _: About<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
         let mut lines = Lines::new(reader, &self.options, false);
-        let (places, width) = self.places(&mut lines)?;
+        let (places, width) = self
+            .places(&mut lines)?
+            .ok_or_else(|| rejected("the file is empty, expected a line with the names of its columns"))?;
         match self.take_lines(&mut lines, places, width, sink)? {
             (_, Some(error)) => Err(error),
             _ => Ok(()),
@@ -126,46 +128,9 @@ impl StreamDecoder for CsvDecoder {
     }
 }
 
-impl LogDecoder for CsvDecoder {
-    /// The names of the columns are read anew for each part, or how many fields the first line has.
-    fn follow(
-        &self,
-        reader: &mut SourceReader<'_>,
-        begin: Option<u64>,
-        _: About<'_>,
-        sink: &mut dyn RowSink,
-    ) -> Result<Taken, DecodeError> {
-        reader.go_to(0);
-        let mut lines = Lines::new(reader, &self.options, true);
-        let (places, mut width) = match self.places(&mut lines) {
-            Ok(found) => found,
-            Err(error) if !lines.has_lines() => {
-                // The line with the names is not complete.
-                drop(error);
-                return Ok(Taken { first: 0, end: begin.unwrap_or(0), stopped: None });
-            }
-            Err(error) => return Taken::stopped_at(lines.end(), lines.end(), Some(error)),
-        };
-        let first = lines.end();
-        if let Some(begin) = begin.filter(|begin| *begin > first) {
-            if self.options.others && width.is_none() {
-                width = lines.next()?.map(|line| line.len());
-            }
-            reader.go_to(begin);
-            lines = Lines::new(reader, &self.options, true);
-        }
-        lines.are_numbered = false;
-        let (end, bad) = self.take_lines(&mut lines, places, width, sink)?;
-        Taken::stopped_at(first, end, bad)
-    }
-
-    fn boundary(&self, file: &std::fs::File, first: u64, at: u64) -> std::io::Result<u64> {
-        let from = at.saturating_sub(lines::LINE_BYTES_MAX as u64).max(first);
-        let mut bytes = vec![0; usize::try_from(at.saturating_sub(from)).unwrap_or(0)];
-        file.read_exact_at(&mut bytes, from)?;
-        let end = bytes.iter().rposition(|byte| matches!(byte, b'\n' | b'\r'));
-        Ok(end.map_or(from, |end| from + end as u64 + 1))
-    }
+/// Fields that a line has at least.
+fn wanted(places: &[usize]) -> usize {
+    places.iter().max().map_or(0, |place| place + 1)
 }
 
 fn listed(names: &[String]) -> String {

@@ -6,7 +6,7 @@ use super::blocks::BLOCK_BYTES;
 use super::lines::{Block, Line, Lines};
 use super::plain::Fields;
 use super::text::Texts;
-use super::{BLOCK_ROWS, rejected};
+use super::{BLOCK_ROWS, rejected, wanted};
 use crate::config::{CsvOptions, OnError};
 use crate::decode::{DecodeError, RowSink};
 
@@ -100,7 +100,7 @@ impl Loss {
 
 impl Table {
     pub(super) fn new(options: Arc<CsvOptions>, texts: Arc<Texts>, places: Vec<usize>, width: Option<usize>) -> Self {
-        let wanted = places.iter().max().map_or(0, |place| place + 1);
+        let wanted = wanted(&places);
         let fields = width.and_then(|width| Fields::new(&texts, &places, width));
         Self { options, texts, places: places.into(), wanted, width, fields }
     }
@@ -165,7 +165,7 @@ impl Table {
     }
 
     /// Fills a row from the fields of a line; the first line says how many there are.
-    fn take_apart(&mut self, line: &Line<'_>, row: &mut [u8]) -> Result<(), String> {
+    pub(super) fn take_apart(&mut self, line: &Line<'_>, row: &mut [u8]) -> Result<(), String> {
         let fields = line.len();
         let expected = match self.width {
             Some(width) => width,

@@ -74,7 +74,9 @@ impl Texts {
     /// Fills one row, or says what is wrong with the line.
     pub(super) fn take(&self, line: &Line<'_>, places: &[usize], row: &mut [u8]) -> Result<(), String> {
         for (value, place) in self.values.iter().zip(places) {
-            let text = line.field(*place).unwrap_or_default();
+            let Some(text) = line.field(*place) else {
+                return Err(format!("it has {} fields, expected {} at least", line.len(), place + 1));
+            };
             let target = row.get_mut(value.offset..value.offset + value.scalar.bytes).unwrap_or_default();
             self.value(value, text, target).map_err(|reason| {
                 let text = String::from_utf8_lossy(text);
