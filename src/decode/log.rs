@@ -4,7 +4,10 @@
 //! - A file is known by its inode, its first bytes and the bytes before the place up to which it was taken. Only what lies
 //!   behind that place is new.
 //! - A file that lost some of its end and begins as before goes on where it was cut, once nobody writes to it. One that
-//!   begins otherwise, or is another one where it was taken, is a new log, which the ledger says beside it.
+//!   begins otherwise, or is another one where it was taken, is a new log, which the ledger says beside it. The place of a cut
+//!   is the smallest size that was seen; what may have been before that is told.
+//! - A log that was rejected goes on when what was rejected is another.
+//! - A new log in the place of another that had a header may have none: then its first line reads as a record.
 //! - A new file that holds all that was taken of a log which is not in its place any more is that log: a copy that was made
 //!   before the log was cut short, or a newer version of it. Its parts are compared by their hashes.
 //! - A new file that is so far the beginning of another log, byte by byte, may be a copy that is being made: it waits for its
@@ -24,8 +27,8 @@ use super::sink::{FinishedRows, SourceRows};
 use super::{About, DecodeError, LogDecoder, Taken};
 use crate::lane::{Lane, Outcome, Stage};
 use crate::source::{
-    Candidate, ENTRY_BYTES_MAX, Follow, HEAD_BYTES, Hash, LogState, NotFinished, Original, Part, PartRead, bytes_at,
-    tail_hash, wall_clock_ns,
+    Candidate, ENTRY_BYTES_MAX, Follow, HEAD_BYTES, Hash, LogState, NotFinished, Original, Part, PartRead,
+    REJECTED_BYTES, bytes_at, tail_hash, wall_clock_ns,
 };
 use crate::storage::lease::{Writers, writers};
 use crate::storage::{FileStatus, open_without_waiting};
@@ -67,12 +70,12 @@ impl RunningHashes {
 
 /// Where a part begins.
 enum Start {
-    /// A new log; with a word for the ledger.
-    New(Option<String>),
+    /// A new log; with a word for the ledger. `begin`: where its first record begins, if the decoder is not to find that.
+    New { begin: Option<u64>, note: Option<String> },
     /// This log goes on. `is_elsewhere`: in another file than before, which the ledger is told of even if it holds nothing new.
     At { state: LogState, begin: u64, note: Option<String>, is_elsewhere: bool },
-    /// A copy that is not to be taken, of so many bytes.
-    Copy { taken: u64, note: String },
+    /// A copy that is not to be taken, up to where its last complete record ends.
+    Copy { head_at: u64, end: u64, note: String },
     /// Nothing, for now or for ever.
     Outcome(Outcome),
 }
@@ -96,9 +99,9 @@ pub(super) fn follow<'a>(
     let unreadable = OpenFailure::Unreadable;
     let (state, begin, note, is_elsewhere) = match start(&source, about.path, follow, decoder).map_err(unreadable)? {
         Start::Outcome(outcome) => return Ok(outcome),
-        Start::New(note) => (None, None, note, false),
+        Start::New { begin, note } => (None, begin, note, false),
         Start::At { state, begin, note, is_elsewhere } => (Some(state), Some(begin), note, is_elsewhere),
-        Start::Copy { taken, note } => return copy(&source, taken, note).map_err(unreadable),
+        Start::Copy { head_at, end, note } => return copy(&source, head_at, end, note).map_err(unreadable),
     };
     let started = std::time::Instant::now();
     let mut reader = SourceReader::at(&source, begin.unwrap_or(0));
@@ -125,14 +128,26 @@ pub(super) fn follow<'a>(
     }
     // A log that was renamed, or touched and ends where it did, need not be looked at again.
     let is_to_be_told = is_elsewhere || follow.is_moved || follow.known.is_some() && source.size() == end;
-    if end <= begin && rows.rows() == 0 && stopped.is_none() && note.is_none() && !is_to_be_told {
+    let is_told = state.is_some() && (note.is_some() || is_to_be_told);
+    // A new log is one from its first record on.
+    if end <= begin && rows.rows() == 0 && stopped.is_none() && !is_told {
         rows.discard();
         return Ok(Outcome::Nothing);
     }
+    let waiting = source.size().saturating_sub(end);
+    let has_name = |original: &Original| original.path == about.path && Some(&original.state) == state.as_ref();
+    let is_renamed = follow.is_moved || is_elsewhere && !follow.originals.iter().any(has_name);
+    let left = (is_renamed && waiting > 0 && stopped.is_none()).then(|| {
+        format!("it has another name than before, and {waiting} bytes behind its last record, which wait for the rest of one")
+    });
     let FinishedRows { block, rows, note: loss, .. } = rows.finish();
-    let note = match (note, loss) {
-        (Some(note), Some(loss)) => Some(format!("{note}; {loss}")),
-        (note, loss) => note.or(loss),
+    let note = join([note, loss, left]);
+    let stopped = match stopped {
+        Some(rejection) => {
+            let rejected = bytes_at(source.file(), end..end + REJECTED_BYTES as u64).map_err(unreadable)?;
+            Some((rejection.reason.into_owned(), rejected))
+        }
+        None => None,
     };
     let inode = candidate.identity.inode;
     let (hash, hash_from) = content_hash(lane, &source, inode, begin, end).map_err(unreadable)?;
@@ -146,20 +161,25 @@ pub(super) fn follow<'a>(
         head_at,
         hash,
         hash_from,
-        stopped: stopped.map(|rejection| rejection.reason.into_owned()),
+        stopped,
     };
     Ok(Outcome::Part { block, rows, read: Box::new(read), note })
 }
 
+/// What is told, as one note.
+fn join<const COUNT: usize>(notes: [Option<String>; COUNT]) -> Option<String> {
+    notes.into_iter().flatten().reduce(|notes, note| format!("{notes}; {note}"))
+}
+
 /// A file of which nothing is taken, because all of it is there already.
-fn copy(source: &SourceFile, taken: u64, note: String) -> io::Result<Outcome> {
+fn copy(source: &SourceFile, head_at: u64, end: u64, note: String) -> io::Result<Outcome> {
     let read = PartRead {
         state: None,
         begin: 0,
-        end: taken,
-        head_at: 0,
-        head: bytes_at(source.file(), 0..taken.min(HEAD_BYTES as u64))?,
-        tail: tail_hash(source.file(), taken)?,
+        end,
+        head_at,
+        head: bytes_at(source.file(), head_at..end.min(head_at + HEAD_BYTES as u64))?,
+        tail: tail_hash(source.file(), end)?,
         hash: blake3::hash(&[]),
         hash_from: 0,
         stopped: None,
@@ -187,14 +207,16 @@ fn start(source: &SourceFile, path: &Path, follow: &Follow, decoder: &dyn LogDec
             return Ok(Start::Outcome(Outcome::Nothing));
         }
         let cut_at = follow.cut_at.unwrap_or(u64::MAX).min(size);
-        if begins_alike(file, size, part)? && cut_at < part.end {
+        if cut_at < part.end && begins_alike(file, cut_at, part)? {
             if is_open() {
                 return Ok(wait());
             }
-            let begin = decoder.boundary(file, part.head_at, cut_at)?;
+            let begin = decoder.boundary(file, known_place(follow, part, cut_at), cut_at)?;
             let note = format!(
-                "the file was cut to {cut_at} bytes when {} of it had been taken: what was written behind that is taken \
-                 as new, and the rows of what was cut off stay",
+                "the file was cut to {cut_at} bytes when {} of it had been taken; or to fewer, or written anew with the \
+                 same beginning, and written to before this was seen: that cannot be told apart. It goes on behind its \
+                 last whole record within these {cut_at} bytes; the rows of what was cut off stay, and what was written \
+                 within these bytes since is not taken",
                 part.end
             );
             return Ok(Start::At { state: old.clone(), begin, note: Some(note), is_elsewhere: false });
@@ -211,7 +233,9 @@ fn start(source: &SourceFile, path: &Path, follow: &Follow, decoder: &dyn LogDec
             Whose::CopyOfIt if is_open() || age(file)? < COPY_AGE => return Ok(wait()),
             Whose::CopyOfIt if follow.skips_copies && size >= part.end => {
                 let note = format!("a copy of {}, which is source {}", original.path.display(), part.log);
-                return Ok(Start::Copy { taken: size, note });
+                // Behind what was rejected nobody has taken anything.
+                let end = if part.rejected().is_empty() { decoder.boundary(file, part.end, size)? } else { part.end };
+                return Ok(Start::Copy { head_at: part.head_at, end, note });
             }
             Whose::CopyOfIt => {}
         }
@@ -219,14 +243,70 @@ fn start(source: &SourceFile, path: &Path, follow: &Follow, decoder: &dyn LogDec
     if follow.only_continues {
         return Ok(Start::Outcome(Outcome::Nothing));
     }
-    let note = follow.replaces.as_ref().map(|old| {
-        format!(
+    let mut note = None;
+    if let Some(LogState { part, .. }) = follow.replaces.as_ref().filter(|old| !old.part.is_empty()) {
+        note = Some(format!(
             "the file was written anew when {} bytes of it had been taken as source {}: what was written behind these and \
              before is known only if a copy of it lies in the watched folder",
-            old.part.end, old.part.log
-        )
-    });
-    Ok(Start::New(note))
+            part.end, part.log
+        ));
+        let alike = decoder.boundary(file, part.head_at, part.head_at + bytes_alike(file, part)?)?;
+        if alike > part.head_at {
+            let word = "its first records are those of before: if it was cut, and written to since, the rows of what was \
+                        kept are there twice";
+            note = join([note, Some(word.to_owned())]);
+        }
+    }
+    let (begin, word) = beginning(file, path, follow, decoder)?;
+    Ok(Start::New { begin, note: join([note, word]) })
+}
+
+/// The last place before `at` that is known to be one where a record of this log begins.
+fn known_place(follow: &Follow, part: &Part, at: u64) -> u64 {
+    let original = follow.originals.iter().find(|original| original.state.part.log == part.log);
+    let parts = original.map(|original| original.parts.as_slice()).unwrap_or_default();
+    // The newest comes first: older ones may be of what was cut off once.
+    let mut begins = parts.iter().map(|(range, _)| range.start);
+    begins.find(|begin| *begin <= at).map_or(part.head_at, |begin| begin.max(part.head_at))
+}
+
+/// Where a new log begins if it comes in the place of another that had a header, and has none; and what is to be told.
+fn beginning(
+    file: &File,
+    path: &Path,
+    follow: &Follow,
+    decoder: &dyn LogDecoder,
+) -> io::Result<(Option<u64>, Option<String>)> {
+    let originals = follow.originals.iter().filter(|original| original.first_path == path || original.path == path);
+    let before = originals.max_by_key(|original| original.state.part.log);
+    let Some(state) = before.map(|original| &original.state).or(follow.replaces.as_ref()) else {
+        return Ok((None, None));
+    };
+    if !decoder.header_reads_as_row(file)? {
+        return Ok((None, None));
+    }
+    let part = &state.part;
+    let other = before.map(|original| &original.path).filter(|other| *other != path).or(follow.before.as_ref());
+    let other = other.and_then(|other| open_without_waiting(other).ok());
+    let has_none = match other {
+        _ if part.head_at == 0 && !part.is_empty() => Some(true),
+        Some(other) if part.is_of(&other)? => Some(!decoder.header_reads_as_row(&other)?),
+        _ => None,
+    };
+    Ok(match has_none {
+        Some(true) => {
+            let note =
+                format!("it begins without a header, in the place of source {}: its first line is a row", part.log);
+            (Some(0), Some(note))
+        }
+        // Names that could be a row.
+        Some(false) => (None, None),
+        None => {
+            let note = "its first line reads as a row, and was passed over, as `header = true` says: the header of the log \
+                        before it is not there to be held against it";
+            (None, Some(note.to_owned()))
+        }
+    })
 }
 
 /// What a new file has to do with a known log.
@@ -251,7 +331,9 @@ fn whose(file: &File, size: u64, original: &Original, path: &Path) -> io::Result
         return Ok(Whose::CopyOfIt);
     }
     // The other file is looked at last: it may have been cut short just now.
-    if size < part.end || !part.is_of(file)? || !has_parts(file, original)? {
+    // Where nothing was taken and nothing is known, any file would be it.
+    let is_known = !part.is_empty() || !part.rejected().is_empty();
+    if !is_known || size < part.end || !part.is_of(file)? || !has_parts(file, original)? {
         return Ok(Whose::Another);
     }
     let is_intact = match &other {
@@ -267,11 +349,18 @@ fn age(file: &File) -> io::Result<Duration> {
     Ok(Duration::from_nanos(u64::try_from(wall_clock_ns().saturating_sub(changed_ns)).unwrap_or(0)))
 }
 
-/// Whether the file's first bytes are those of the part, as far as both go.
-fn begins_alike(file: &File, size: u64, part: &Part) -> io::Result<bool> {
-    let end = size.min(part.head_at + part.head.len() as u64);
-    let head = bytes_at(file, part.head_at.min(end)..end)?;
-    Ok(!head.is_empty() && part.head.starts_with(&head))
+/// Whether the file's first bytes, before `end`, are those of the part, as far as these are known.
+fn begins_alike(file: &File, end: u64, part: &Part) -> io::Result<bool> {
+    let alike = bytes_alike(file, part)?;
+    let known = end.saturating_sub(part.head_at).min(part.taken_head().len() as u64);
+    Ok(known > 0 && alike >= known)
+}
+
+/// So many of the file's first bytes are those of the part, as far as these are known.
+fn bytes_alike(file: &File, part: &Part) -> io::Result<u64> {
+    let head = part.taken_head();
+    let found = bytes_at(file, part.head_at..part.head_at + head.len() as u64)?;
+    Ok(head.iter().zip(found).take_while(|(was, is)| **was == *is).count() as u64)
 }
 
 fn has_parts(file: &File, original: &Original) -> io::Result<bool> {

@@ -43,8 +43,8 @@ pub struct Logs {
     shorter: HashSet<u64>,
     /// Inodes of logs that were found to be written anew, though they are as long as before.
     replaced: HashSet<u64>,
-    /// The smallest size of logs that became shorter, by inode.
-    cut_at: HashMap<u64, u64>,
+    /// Logs that became shorter, by inode: what they were before, and the smallest size that was seen.
+    cut: HashMap<u64, (LogState, u64)>,
     /// Logs under names that are no sources'.
     moved: HashSet<Place>,
     /// Where logs were that are not there any more.
@@ -96,8 +96,9 @@ impl DatasetIntake {
             return None;
         }
         match self.look.as_ref()?.log(&place, &status) {
-            Ok(LogLook::Grown { state, is_moved }) if !self.logs.replaced.contains(&status.inode) => {
-                self.logs.cut_at.remove(&status.inode);
+            Ok(LogLook::Grown { state, is_moved })
+                if !self.logs.replaced.contains(&status.inode) && !self.is_cut(&place, &state, status.inode) =>
+            {
                 let follow = Follow { known: Some(state), is_moved, ..Follow::default() };
                 Some(Found { place, status, known_hash: None, follow: Some(Box::new(follow)), due: Some(due) })
             }
@@ -112,6 +113,29 @@ impl DatasetIntake {
                 None
             }
         }
+    }
+
+    /// Whether a log that was seen to be shorter than what was taken of it, and is not any more, was cut.
+    fn is_cut(&mut self, place: &Place, state: &LogState, inode: u64) -> bool {
+        if !self.logs.cut.get(&inode).is_some_and(|(before, _)| before == state) {
+            return false;
+        }
+        let is_still = is_still(&self.lane.path_of(place), state);
+        if is_still {
+            self.logs.cut.remove(&inode);
+        }
+        !is_still
+    }
+
+    /// The smallest size that a log was seen to have since it became shorter than what was taken of it.
+    fn cut_at(&mut self, state: &LogState, status: &FileStatus) -> Option<u64> {
+        let cut = self.logs.cut.get(&status.inode).filter(|(before, _)| before == state).map(|(_, at)| *at);
+        if status.size >= state.part.end {
+            return cut;
+        }
+        let cut_at = cut.unwrap_or(u64::MAX).min(status.size);
+        self.logs.cut.insert(status.inode, (state.clone(), cut_at));
+        Some(cut_at)
     }
 
     /// A log is not what it was when it was found.
@@ -252,18 +276,11 @@ impl DatasetIntake {
                 LogLook::Grown { state, is_moved }
                     if !self.logs.replaced.contains(&status.inode) && is_still(&lane.path_of(place), &state) =>
                 {
-                    self.logs.cut_at.remove(&status.inode);
+                    self.logs.cut.remove(&status.inode);
                     file(Follow { known: Some(state), is_moved, ..Follow::default() }, 0);
                 }
                 LogLook::Grown { state: old, .. } | LogLook::Replaced(old) => {
-                    let cut_at = match status.size < old.part.end {
-                        true => {
-                            let cut_at = self.logs.cut_at.entry(status.inode).or_insert(status.size);
-                            *cut_at = (*cut_at).min(status.size);
-                            Some(*cut_at)
-                        }
-                        false => self.logs.cut_at.get(&status.inode).copied(),
-                    };
+                    let cut_at = self.cut_at(&old, status);
                     for copy in copies(look, &lane.path_of(place), &old, &known)? {
                         let Some(copied) = self.place_of(&copy.0) else { continue };
                         let path = lane.path_of(place);
@@ -282,14 +299,20 @@ impl DatasetIntake {
                 }
                 LogLook::New => {
                     Tally::add(&lane.tally.found, 1);
+                    let mut before = None;
                     if let Some(entry) = look.log_at_path(place)?
                         && let Some(state) = entry.log_state()
                         && entry.identity.inode != status.inode
                     {
-                        left.push((place.clone(), state, entry.identity.inode));
+                        let inode = entry.identity.inode;
+                        before = match files.iter().find(|(_, status)| status.inode == inode) {
+                            Some((place, _)) => Some(lane.path_of(place)),
+                            None => in_same_folder(&lane.path_of(place), inode).map(|(path, _)| path),
+                        };
+                        left.push((place.clone(), state, inode));
                     }
                     let originals = known_logs(&mut originals, look)?;
-                    file(Follow { originals, only_continues, skips_copies, ..Follow::default() }, 2);
+                    file(Follow { originals, before, only_continues, skips_copies, ..Follow::default() }, 2);
                 }
             }
         }

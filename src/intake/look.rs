@@ -1,6 +1,7 @@
 //! The cheap look at a file: does the ledger have it?
 
 use std::cmp::Ordering;
+use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use crate::config::Dataset;
 use crate::ledger::{Entry, Fate, FirstLook, Known, LedgerError, LedgerView, Rules, Snapshot, first_look};
 use crate::source::{Hash, Identity, LogState, Original, Place};
-use crate::storage::{FileStatus, RealDisk};
+use crate::storage::{FileStatus, RealDisk, open_without_waiting};
 use crate::writer::{Paths, is_elsewhere, rules};
 
 /// A dataset's ledger, as the intake reads it.
@@ -75,10 +76,28 @@ impl Look {
         let is_in_place = entry.path == self.options.ledger_path(place);
         Ok(match status.size.cmp(&state.part.end) {
             Ordering::Less => LogLook::Replaced(state),
-            Ordering::Equal if is_rejected || is_untouched => LogLook::Nothing,
-            Ordering::Greater if is_rejected || is_untouched && is_in_place => LogLook::Nothing,
+            _ if is_rejected && (is_untouched || self.is_rejected_still(place, &state)) => LogLook::Nothing,
+            Ordering::Equal if is_untouched => LogLook::Nothing,
+            Ordering::Greater if is_untouched && (is_in_place || self.is_linked_at(&entry)) => LogLook::Nothing,
             Ordering::Equal | Ordering::Greater => LogLook::Grown { state, is_moved: !is_in_place },
         })
+    }
+
+    /// Whether a log that was rejected has still what was taken of it, and behind that what was not. One that cannot be read
+    /// now gives nothing either, and is looked at again.
+    fn is_rejected_still(&self, place: &Place, state: &LogState) -> bool {
+        let part = &state.part;
+        if part.is_empty() && part.rejected().is_empty() {
+            return false;
+        }
+        let file = open_without_waiting(&self.options.source_path(place));
+        file.and_then(|file| Ok(part.is_of(&file)? && part.has_rejected(&file)?)).unwrap_or(true)
+    }
+
+    /// Whether the file has its old name as well: a hard link.
+    fn is_linked_at(&self, entry: &Entry) -> bool {
+        let there = fs::symlink_metadata(self.options.base.join(&entry.path));
+        there.is_ok_and(|metadata| FileStatus::from(&metadata).inode == entry.identity.inode)
     }
 
     /// The newest part of a log that was taken under this path.

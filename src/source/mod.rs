@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::storage::FileStatus;
-pub use part::{ENTRY_BYTES_MAX, Follow, HEAD_BYTES, LogState, Original, Part, PartRead, bytes_at, tail_hash};
+pub use part::{
+    ENTRY_BYTES_MAX, Follow, HEAD_BYTES, LogState, Original, Part, PartRead, REJECTED_BYTES, bytes_at, tail_hash,
+};
 
 /// BLAKE3, 32 bytes: of a source's content, or of its rows.
 pub type Hash = blake3::Hash;

@@ -13,6 +13,8 @@ use super::Hash;
 pub const HEAD_BYTES: usize = 256;
 /// So many of the bytes before a part's end are hashed, to see that the file still is what it was.
 const TAIL_BYTES: u64 = 4096;
+/// So many bytes are kept of what was rejected, to see whether it was mended.
+pub const REJECTED_BYTES: usize = 4096;
 
 /// An entry is not extended beyond so many bytes of the file: what a start has to check after a crash stays little.
 pub const ENTRY_BYTES_MAX: u64 = 64 << 20;
@@ -29,7 +31,8 @@ pub struct Part {
     pub end: u64,
     /// Where the log's first record begins.
     pub head_at: u64,
-    /// The first bytes from there on, as far as they were taken, at most [`HEAD_BYTES`].
+    /// The first bytes from there on, as far as they were taken, at most [`HEAD_BYTES`]. Where the log was rejected, the first
+    /// bytes of what was follow them, at most [`REJECTED_BYTES`].
     pub head: Vec<u8>,
     /// BLAKE3 of the last bytes before `end`, at most 4 KiB, from the file's start at most.
     pub tail: Hash,
@@ -41,8 +44,42 @@ impl Part {
     /// # Errors
     /// It cannot be read.
     pub fn is_of(&self, file: &File) -> io::Result<bool> {
-        let head = bytes_at(file, self.head_at..self.head_at + self.head.len() as u64)?;
-        Ok(head == self.head && tail_hash(file, self.end)? == self.tail)
+        let head = self.taken_head();
+        if bytes_at(file, self.head_at..self.head_at + head.len() as u64)? != head
+            || tail_hash(file, self.end)? != self.tail
+        {
+            return Ok(false);
+        }
+        // Where nothing was taken, what was rejected tells one log from another.
+        Ok(!self.is_empty() || self.has_rejected(file)?)
+    }
+
+    /// Whether nothing was taken of the log.
+    pub fn is_empty(&self) -> bool {
+        self.end <= self.head_at
+    }
+
+    /// The log's first bytes, as far as they were taken.
+    pub fn taken_head(&self) -> &[u8] {
+        self.head.split_at_checked(self.taken_head_bytes()).map_or(&self.head, |(head, _)| head)
+    }
+
+    /// The first bytes of what was rejected.
+    pub fn rejected(&self) -> &[u8] {
+        self.head.get(self.taken_head_bytes()..).unwrap_or_default()
+    }
+
+    fn taken_head_bytes(&self) -> usize {
+        usize::try_from(self.end.saturating_sub(self.head_at)).map_or(HEAD_BYTES, |taken| taken.min(HEAD_BYTES))
+    }
+
+    /// Whether the file still has what was rejected.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn has_rejected(&self, file: &File) -> io::Result<bool> {
+        let rejected = self.rejected();
+        Ok(bytes_at(file, self.end..self.end + rejected.len() as u64)? == rejected)
     }
 }
 
@@ -90,10 +127,12 @@ pub struct Follow {
     pub is_moved: bool,
     /// It was this log, and has been cut short or written anew.
     pub replaces: Option<LogState>,
-    /// The smallest size that it was seen to have since.
+    /// The smallest size that it was seen to have since, if that is smaller than what was taken.
     pub cut_at: Option<u64>,
     /// Logs that it may be a copy of.
     pub originals: Arc<Vec<Original>>,
+    /// Where the log may be by now that had its name before.
+    pub before: Option<PathBuf>,
     /// Its name is not that of a source: nothing but a known log's continuation is taken from it.
     pub only_continues: bool,
     /// What is copied is left out: `duplicates = "skip"`.
@@ -124,6 +163,6 @@ pub struct PartRead {
     /// BLAKE3 of the file's bytes from `hash_from`, which is `begin` or where an entry before it begins, to `end`.
     pub hash: Hash,
     pub hash_from: u64,
-    /// Why nothing more is taken from the log.
-    pub stopped: Option<String>,
+    /// Why nothing more is taken from the log, and the first bytes of what was rejected.
+    pub stopped: Option<(String, Vec<u8>)>,
 }

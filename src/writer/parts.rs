@@ -102,8 +102,9 @@ impl DatasetWriter {
         };
         match stopped {
             None => self.open_entry = Some(OpenEntry { entry, end_row: self.source_start }),
-            Some(reason) => {
-                let part = Part { first_index: first_index + rows, begin: end, ..taken };
+            Some((reason, rejected)) => {
+                let head = [taken.head.as_slice(), &rejected].concat();
+                let part = Part { first_index: first_index + rows, begin: end, head, ..taken };
                 let rejected = Entry {
                     id: self.next_source_id,
                     hash: None,

@@ -235,7 +235,7 @@ impl Slot {
         let lane = self.lane.clone();
         let State::Open(writer) = &mut self.state else { return self.done(candidate, End::Again) };
         let path = lane.path_of(&candidate.place);
-        let reason = read.stopped.clone();
+        let reason = read.stopped.as_ref().map(|(reason, _)| reason.clone());
         let (place, identity) = (&candidate.place, candidate.identity);
         let follow = candidate.follow.as_deref().cloned().unwrap_or_default();
         let part = FinishedPart { place, identity, follow: &follow, read, rows, note: note.clone() };

@@ -1,0 +1,278 @@
+"""Logs that are not what they were: mended, written anew, cut, copied, renamed or linked, with `follow = true`."""
+
+import os
+import shutil
+import time
+
+import pytest
+
+ALL = 'include = ["**/*"]'
+PLAIN = "[dataset.csv]\nheader = false\nfollow = true"
+HEADER = "[dataset.csv]\nheader = true\nfollow = true"
+
+
+@pytest.fixture
+def plain(project):
+    return project(shape=[1], dtype="<i4", decoder=PLAIN, watch=ALL + '\nrescan = "1s"')
+
+
+def append(path, data):
+    with open(path, "ab") as file:
+        file.write(data)
+
+
+def rows(project):
+    found = project.rows()
+    return found[:, 0].tolist() if found.shape[1:] == (1,) else found.tolist()
+
+
+def lines(first, count):
+    return b"".join(b"%d\n" % n for n in range(first, first + count))
+
+
+def reasons(project):
+    return [reason for reason, in project.ledger("SELECT reason FROM sources ORDER BY id") if reason]
+
+
+def write_with_inode(path, data, inode):
+    made = []
+    while not made or made[-1].stat().st_ino != inode:
+        if len(made) == 50:
+            pytest.skip("the filesystem does not use inodes again")
+        made.append(path.with_name(f"made{len(made)}.tmp"))
+        made[-1].write_bytes(data)
+    os.rename(made.pop(), path)
+    for other in made:
+        other.unlink()
+
+
+def test_a_rejected_log_that_is_written_anew_is_a_new_one(plain):
+    log = plain.drop / "a.log"
+    log.write_bytes(b"1\nx\n3\n")
+    plain.once(check=3)
+    log.write_bytes(lines(50, 5))
+    plain.once()
+    plain.once()
+    assert rows(plain) == [1, *range(50, 55)]
+    assert plain.rejected() == {}
+
+
+def test_a_log_with_the_inode_of_a_rejected_one_is_taken(plain):
+    old = plain.drop / "a.log"
+    old.write_bytes(b"x\n")
+    plain.once(check=3)
+    inode = old.stat().st_ino
+    old.unlink()
+    write_with_inode(plain.drop / "b.log", lines(50, 2), inode)
+    plain.once(check=3)
+    assert rows(plain) == [50, 51]
+    assert list(plain.rejected()) == ["a.log"]
+    assert reasons(plain)[1:] == []
+
+
+def test_a_rejected_header_that_was_mended_is_read_again(project):
+    project = project(shape=[1], dtype="<i4", decoder=HEADER + '\ncolumns = ["v"]', watch=ALL)
+    log = project.drop / "a.log"
+    log.write_bytes(b"w\n1\n")
+    project.once(check=3)
+    assert project.rejected() == {"a.log": 'the header has no column "v", but "w"'}
+    inode = log.stat().st_ino
+    log.unlink()
+    write_with_inode(log, b"v\n50\n51\n", inode)
+    project.once()
+    assert rows(project) == [50, 51]
+    assert project.rejected() == {}
+
+
+def test_a_rejected_log_goes_on_where_it_was_mended_and_not_before(plain):
+    log = plain.drop / "a.log"
+    log.write_bytes(b"1\n2\nx\n")
+    plain.once(check=3)
+    append(log, b"4\n")
+    plain.once(check=3)
+    os.utime(log)
+    plain.once(check=3)
+    assert rows(plain) == [1, 2]
+    assert plain.ledger("SELECT count(*) FROM sources") == [(2,)], "it is not looked at again for nothing"
+    log.write_bytes(b"1\n2\n3\n4\n")
+    plain.once()
+    assert rows(plain) == [1, 2, 3, 4]
+    assert plain.rejected() == {}
+    assert plain.json("verify", "--deep")["ok"]
+
+
+@pytest.mark.parametrize("kept", [600, 120])
+def test_a_log_that_is_cut_and_goes_on_while_its_writer_has_it_open(plain, kept):
+    """Also where it was cut within the bytes that it is known by."""
+    log = plain.drop / "a.log"
+    with plain.service():
+        with open(log, "ab", buffering=0) as file:
+            file.write(lines(10000, 200))
+            plain.wait_for_rows(200)
+            file.truncate(kept)
+            time.sleep(1.5)
+            file.write(lines(20000, 20))
+            time.sleep(1.5)
+            file.write(lines(30000, 180))
+            time.sleep(1.5)
+        plain.wait_for_rows(400)
+        time.sleep(1.2)
+    assert rows(plain) == [*range(10000, 10200), *range(20000, 20020), *range(30000, 30180)]
+    reason, = reasons(plain)
+    assert reason.startswith(f"the file was cut to {kept} bytes when 1200 of it had been taken")
+
+
+def test_a_log_that_is_cut_twice_goes_on_from_the_second_cut(plain):
+    log = plain.drop / "a.log"
+    with plain.service():
+        log.write_bytes(lines(10000, 200))
+        plain.wait_for_rows(200)
+        for kept, first in [(600, 20000), (900, 30000)]:
+            os.truncate(log, kept)
+            time.sleep(1.5)
+            append(log, lines(first, 300))
+            plain.wait_for_rows(500 if kept == 600 else 800)
+    assert rows(plain) == [*range(10000, 10200), *range(20000, 20300), *range(30000, 30300)]
+
+
+def test_what_nobody_can_know_of_a_cut_is_told(plain):
+    log = plain.drop / "a.log"
+    log.write_bytes(lines(10000, 200))
+    plain.once()
+    # Longer than before when it is seen.
+    os.truncate(log, 600)
+    append(log, lines(20000, 150))
+    plain.once()
+    assert plain.count() == 450
+    reason, = reasons(plain)
+    assert "written anew" in reason and "the rows of what was kept are there twice" in reason
+    # Shorter than before, and written to behind the cut.
+    os.truncate(log, 600)
+    append(log, lines(30000, 20))
+    plain.once()
+    assert plain.count() == 450
+    assert "what was written within these bytes since is not taken" in reasons(plain)[-1]
+    # Nothing of what was there before.
+    log.write_bytes(lines(50000, 200))
+    plain.once()
+    assert plain.count() == 650
+    assert "twice" not in reasons(plain)[-1]
+
+
+def test_a_cut_within_quotes_goes_on_from_the_whole_record_before(project):
+    project = project(shape=None, dtype=[["s", "S9"], ["n", "<i4"]], decoder=PLAIN, watch=ALL)
+    log = project.drop / "a.log"
+    log.write_bytes(b'"x\ny",1\n"p\nq",2\n')
+    project.once()
+    os.truncate(log, 12)
+    project.once()
+    append(log, b'\nm",3\n')
+    project.once()
+    assert project.rows()["n"].tolist() == [1, 2, 3]
+    assert project.rows()["s"].tolist() == [b"x\ny", b"p\nq", b"p\nq\nm"]
+
+
+def test_a_copy_that_ends_within_a_line_goes_on_with_the_whole_line(project):
+    project = project(shape=[2], dtype="<i4", decoder=PLAIN, watch=ALL + '\nduplicates = "skip"')
+    (project.drop / "a.log").write_bytes(b"1,2\n3,4\n5")
+    project.once()
+    shutil.copy(project.drop / "a.log", project.drop / "b.log")
+    time.sleep(1.2)
+    project.once()
+    append(project.drop / "b.log", b",6\n7,8\n")
+    project.once()
+    assert rows(project) == [[1, 2], [3, 4], [5, 6], [7, 8]]
+
+
+def test_a_short_first_line_does_not_say_how_many_fields_the_others_have(project):
+    project = project(shape=None, dtype=[[name, "<f8"] for name in "abc"],
+                      decoder=PLAIN + '\ncolumns = [0, 1, 2]\non_error = "skip"', watch=ALL)
+    log = project.drop / "a.log"
+    log.write_bytes(b"boot\n1,2,3\n")
+    project.once()
+    append(log, b"4,5,6\n7\n7,8,9\n")
+    project.once()
+    assert project.rows().tolist() == [(1, 2, 3), (4, 5, 6), (7, 8, 9)]
+    assert "it has 1 fields, expected 3" in reasons(project)[-1]
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_a_log_that_goes_on_without_its_header(project, copy):
+    """Its program writes the header once, and the log is copied and cut."""
+    project = project(shape=[2], dtype="<i4", decoder=HEADER, watch=ALL)
+    log = project.drop / "a.log"
+    log.write_bytes(b"t,b\n1,2\n3,4\n")
+    project.once()
+    for number, data in enumerate([b"5,6\n7,8\n", b"9,10\n"], 1):
+        if copy:
+            shutil.copy(log, project.drop / f"a.log.{number}")
+        os.truncate(log, 0)
+        append(log, data)
+        project.once()
+    append(log, b"11,12\n")
+    project.once()
+    if copy:
+        assert rows(project) == [[1, 2], [3, 4], [5, 6], [7, 8], [9, 10], [11, 12]]
+        assert "it begins without a header, in the place of source 1: its first line is a row" in reasons(project)
+    else:
+        assert rows(project) == [[1, 2], [3, 4], [7, 8], [11, 12]]
+        assert all("its first line reads as a row, and was passed over" in reason for reason in reasons(project))
+        assert len(reasons(project)) == 2
+
+
+def test_names_that_are_numbers_are_no_row(project):
+    project = project(shape=[2], dtype="<i4", decoder=HEADER, watch=ALL)
+    log = project.drop / "a.log"
+    log.write_bytes(b"0,1\n1,2\n")
+    project.once()
+    os.rename(log, project.drop / "a.log.1")
+    log.write_bytes(b"0,1\n3,4\n")
+    project.once()
+    assert rows(project) == [[1, 2], [3, 4]]
+    os.rename(log, project.drop / "b.log")
+    project.once()
+    log.write_bytes(b"0,1\n5,6\n")
+    project.once()
+    assert rows(project) == [[1, 2], [3, 4], [5, 6]]
+    assert reasons(project) == []
+
+
+def test_a_hard_link_to_a_log_whose_end_is_not_complete_is_told_once(plain):
+    log = plain.drop / "a.log"
+    log.write_bytes(b"1\n2\n3")
+    os.link(log, plain.drop / "b.log")
+    with plain.service():
+        plain.wait_for_rows(2)
+        time.sleep(3.5)
+        entries = plain.ledger("SELECT count(*) FROM sources")[0][0]
+        assert entries <= 2
+        append(log, b"\n4\n")
+        plain.wait_for_rows(4)
+        time.sleep(1.5)
+    assert rows(plain) == [1, 2, 3, 4]
+
+
+def test_a_header_that_never_ends_is_rejected(project):
+    project = project(shape=[1], dtype="<i4", decoder=HEADER, watch=ALL)
+    log = project.drop / "a.log"
+    log.write_bytes(b"v" * 1000)
+    project.once()
+    assert project.ledger("SELECT * FROM sources") == []
+    append(log, b"v" * (2 << 20))
+    project.once(check=3)
+    assert "line 1: it has more than 1048576 bytes" in project.rejected()["a.log"]
+
+
+def test_an_end_that_waits_is_told_when_the_log_gets_another_name(plain):
+    log = plain.drop / "a.log"
+    log.write_bytes(b"1\n2\n34")
+    plain.once()
+    os.rename(log, plain.drop / "a.log.1")
+    log.write_bytes(b"5\n")
+    plain.once()
+    assert rows(plain) == [1, 2, 5]
+    reason, = reasons(plain)
+    assert "and 2 bytes behind its last record, which wait for the rest of one" in reason
+    append(plain.drop / "a.log.1", b"\n")
+    plain.once()
+    assert rows(plain) == [1, 2, 5, 34]
