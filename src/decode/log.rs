@@ -100,7 +100,11 @@ pub(super) fn follow<'a>(
     let (state, begin, note, is_elsewhere) = match start(&source, about.path, follow, decoder).map_err(unreadable)? {
         Start::Outcome(outcome) => return Ok(outcome),
         Start::New { begin, note } => (None, begin, note, false),
-        Start::At { state, begin, note, is_elsewhere } => (Some(state), Some(begin), note, is_elsewhere),
+        // Where nothing was taken yet, the decoder finds the first record anew: what comes before it may have been mended.
+        Start::At { state, begin, note, is_elsewhere } => {
+            let begin = (!state.part.is_empty()).then_some(begin);
+            (Some(state), begin, note, is_elsewhere)
+        }
         Start::Copy { head_at, end, note } => return copy(&source, head_at, end, note).map_err(unreadable),
     };
     let started = std::time::Instant::now();
@@ -151,7 +155,8 @@ pub(super) fn follow<'a>(
     };
     let inode = candidate.identity.inode;
     let (hash, hash_from) = content_hash(lane, &source, inode, begin, end).map_err(unreadable)?;
-    let head_at = state.as_ref().map_or(first, |state| state.part.head_at);
+    let known = state.as_ref().filter(|state| !state.part.is_empty());
+    let head_at = known.map_or(first, |state| state.part.head_at);
     let read = PartRead {
         head: bytes_at(source.file(), head_at..end.min(head_at + HEAD_BYTES as u64)).map_err(unreadable)?,
         tail: tail_hash(source.file(), end).map_err(unreadable)?,
@@ -330,9 +335,9 @@ fn whose(file: &File, size: u64, original: &Original, path: &Path) -> io::Result
     {
         return Ok(Whose::CopyOfIt);
     }
-    // The other file is looked at last: it may have been cut short just now.
     // Where nothing was taken and nothing is known, any file would be it.
     let is_known = !part.is_empty() || !part.rejected().is_empty();
+    // The other file is looked at last: it may have been cut short just now.
     if !is_known || size < part.end || !part.is_of(file)? || !has_parts(file, original)? {
         return Ok(Whose::Another);
     }

@@ -84,6 +84,20 @@ def test_a_rejected_header_that_was_mended_is_read_again(project):
     assert project.rejected() == {}
 
 
+def test_a_rejected_header_that_was_mended_is_tried_again(project):
+    project = project(shape=[1], dtype="<i4", decoder=HEADER + '\ncolumns = ["v"]', watch=ALL)
+    log = project.drop / "a.log"
+    log.write_bytes(b"w\n1\n")
+    project.once(check=3)
+    log.write_bytes(b"v\n50\n51\n")
+    project.command("retry", check=0)
+    project.once()
+    append(log, b"52\n")
+    project.once()
+    assert rows(project) == [50, 51, 52]
+    assert project.rejected() == {}
+
+
 def test_a_rejected_log_goes_on_where_it_was_mended_and_not_before(plain):
     log = plain.drop / "a.log"
     log.write_bytes(b"1\n2\nx\n")
