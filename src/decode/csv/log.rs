@@ -139,7 +139,7 @@ mod tests {
         }
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"\xEF\xBB\xBF\"a\n\",1\n# it's, \"\nb,2\n\nc").unwrap();
-        for (at, expected) in [(8, 0), (11, 10), (21, 10), (26, 25), (28, 25)] {
+        for (at, expected) in [(8, 0), (11, 10), (21, 10), (24, 24), (26, 24)] {
             assert_eq!(quoted.boundary(&file, 0, at).unwrap(), expected, "{at}");
         }
         assert!(quoted.boundary(&file, 0, 1000).is_err(), "the file is shorter");
