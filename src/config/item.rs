@@ -12,6 +12,7 @@ use super::paths;
 use super::report::Report;
 use super::suggest::{near, quoted_list};
 use super::units::{self, UnitError};
+use super::world::Coefficient;
 
 /// The longest piece of the file that a fault repeats in its message, in characters. The excerpt shows the rest.
 const FOUND_CHARS_MAX: usize = 48;
@@ -107,16 +108,21 @@ impl<'a> Item<'a> {
 
     /// A finite number, with or without a decimal point.
     pub(super) fn number(&self) -> Option<f64> {
+        self.coefficient().map(Coefficient::real)
+    }
+
+    /// The same, where a whole number stays one.
+    pub(super) fn coefficient(&self) -> Option<Coefficient> {
         let number: Option<f64> = match self.value.get_ref() {
             DeValue::Float(float) => float.as_str().parse().ok(),
             DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
-                Ok(integer) => Some(integer as f64),
+                Ok(integer) => return Some(Coefficient::Whole(integer)),
                 Err(_) => return self.expected("an integer of 64 bits, or a number with a decimal point"),
             },
             _ => return self.expected("a number"),
         };
         match number {
-            Some(number) if number.is_finite() => Some(number),
+            Some(number) if number.is_finite() => Some(number.into()),
             _ => self.expected("a finite number"),
         }
     }

@@ -6,7 +6,7 @@ use super::row::RowDraft;
 use super::section::Section;
 use super::slots;
 use super::suggest::{near, quoted_list};
-use super::world::{ChecksumKind, OnError, RecordChecksum, RecordField, RecordsOptions, Slot};
+use super::world::{ChecksumKind, Coefficient, OnError, RecordChecksum, RecordField, RecordsOptions, Slot};
 use crate::npy::{Dtype, Kind, Scalar, TimeUnit};
 
 /// The longest record: 64 MiB. Records are read in blocks of several.
@@ -266,8 +266,9 @@ fn read_field(item: &Item<'_>, places: &mut Places<'_>, length: Option<usize>) -
     let dtype = dtype_item.as_ref().map(read_scalar);
     let bits_item = section.item("bits");
     let bits = bits_item.as_ref().map(read_bits);
-    let number = |name, default| section.item(name).map_or(Some(default), |item| item.number());
-    let (scale, add) = (number("scale", 1.0), number("add", 0.0));
+    let number =
+        |name, default| section.item(name).map_or(Some(Coefficient::Whole(default)), |item| item.coefficient());
+    let (scale, add) = (number("scale", 1), number("add", 0));
     section.finish();
 
     let count = count.map_or(Some(None), |count| count.and_then(|count| usize::try_from(count).ok()).map(Some))?;
@@ -333,13 +334,13 @@ fn read_bits(item: &Item<'_>) -> Option<(u32, u32)> {
 /// Whether the values of the record can become those of the row.
 fn check_conversion(item: &Item<'_>, field: &RecordField) -> Option<()> {
     let RecordField { name, slot, scalar, unit, bits, scale, add, .. } = field;
-    let is_scaled = *scale != 1.0 || *add != 0.0;
+    let is_scaled = *scale != Coefficient::Whole(1) || *add != Coefficient::Whole(0);
     let is_number = |scalar: &Scalar| match scalar.kind {
         Kind::Bool | Kind::Int | Kind::Uint => true,
         Kind::Float => scalar.bytes <= 8,
         _ => false,
     };
-    if *scale == 0.0 {
+    if *scale == Coefficient::Whole(0) {
         item.fault(format!("\"{name}\" has scale 0: all its values would be alike"));
         return None;
     }

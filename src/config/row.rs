@@ -40,10 +40,12 @@ pub(super) fn read<'a>(dataset: &Section<'a>, memory_bytes: Option<u64>) -> RowD
     let shape_item = if is_single { dataset.item("shape") } else { dataset.required("shape", "[224, 224, 3]") };
     let shape = shape_item.and_then(read_shape);
     let dtype = dataset.required("dtype", "\"u1\"").and_then(read_dtype);
-    if let (Some(shape), Some(dtype)) = (&shape, &dtype) {
-        check_row_bytes(shape, &dtype.value, memory_bytes);
+    let draft = RowDraft { shape, dtype, is_single };
+    if let (Some(shape), Some(dtype)) = (draft.shape(), &draft.dtype) {
+        let item = draft.shape.as_ref().map_or(&dtype.item, |shape| &shape.item);
+        check_row_bytes(item, shape, &dtype.value, memory_bytes);
     }
-    RowDraft { shape, dtype, is_single }
+    draft
 }
 
 fn read_shape(item: Item<'_>) -> Option<Located<'_, Vec<usize>>> {
@@ -143,15 +145,16 @@ fn python_string(text: &str) -> String {
     literal
 }
 
-fn check_row_bytes(shape: &Located<'_, Vec<usize>>, dtype: &Dtype, memory_bytes: Option<u64>) {
+/// `item`: where that is told.
+fn check_row_bytes(item: &Item<'_>, shape: &[usize], dtype: &Dtype, memory_bytes: Option<u64>) {
     let row_bytes =
-        shape.value.iter().try_fold(dtype.itemsize() as u64, |bytes, dimension| bytes.checked_mul(*dimension as u64));
+        shape.iter().try_fold(dtype.itemsize() as u64, |bytes, dimension| bytes.checked_mul(*dimension as u64));
     let takes = row_bytes.map_or("more than 16EiB".to_owned(), size_text);
     let row_bytes = row_bytes.unwrap_or(u64::MAX);
     if row_bytes > ROW_BYTES_MAX {
-        shape.item.fault(format!("one row takes {takes}, expected at most {}", size_text(ROW_BYTES_MAX)));
+        item.fault(format!("one row takes {takes}, expected at most {}", size_text(ROW_BYTES_MAX)));
     } else if let Some(memory_bytes) = memory_bytes.filter(|memory_bytes| row_bytes > *memory_bytes) {
-        shape.item.fault_with_help(
+        item.fault_with_help(
             format!("one row takes {takes}, but `service.memory` is {}", size_text(memory_bytes)),
             "raise `service.memory`: it holds the rows that wait for the writer",
         );

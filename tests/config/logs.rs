@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use npy_ingest::config::{self, ColumnFrom, CommandOutput, Dataset, DecoderOptions, GpsField, OnError};
+use npy_ingest::config::{self, Coefficient, ColumnFrom, CommandOutput, Dataset, DecoderOptions, GpsField, OnError};
 
 use super::{assert_faults, parsed};
 
@@ -23,6 +23,42 @@ fn assert_refused(dtype: &str, table: &str, expected: &[&str]) {
     let faults = config::parse(&text(dtype, table), Path::new("f.toml")).err().map_or(String::new(), |f| f.to_string());
     let found: Vec<_> = faults.lines().filter(|line| line.contains(": `")).collect();
     assert_eq!(found, expected, "{table}");
+}
+
+/// Without `shape`, neither limit was looked at.
+#[test]
+fn a_row_that_is_one_record_has_the_limits_of_a_row() {
+    assert_refused(
+        "[[\"image\", \"<u2\", [30000, 30000]]]",
+        "[dataset.npy]",
+        &["f.toml:4:9: `dataset.dtype`: one row takes 1800000000 bytes (1.68GiB), expected at most 1GiB"],
+    );
+    assert_refused(
+        "[[\"image\", \"u1\", [2000, 2000]]]",
+        "[dataset.npy]\n[service]\nmemory = \"1MiB\"",
+        &["f.toml:4:9: `dataset.dtype`: one row takes 4000000 bytes (3.81MiB), but `service.memory` is 1MiB; raise \
+           `service.memory`: it holds the rows that wait for the writer"],
+    );
+}
+
+/// Ledgers of datasets that were made before know them as `f8`.
+#[test]
+fn whole_coefficients_are_kept_and_compared_as_before() {
+    for (written, expected, fingerprint) in [
+        ("9007199254740993", Coefficient::Whole(9_007_199_254_740_993), "9007199254740992"),
+        ("1_714_564_800_000_000_000", Coefficient::Whole(1_714_564_800_000_000_000), "1714564800000000000"),
+        ("-1e3", Coefficient::Whole(-1000), "-1000"),
+        ("1e19", Coefficient::Real(1e19), "10000000000000000000"),
+        ("0.5", Coefficient::Real(0.5), "0.5"),
+    ] {
+        let table =
+            format!("[dataset.records]\nlength = 8\nfields = [{{ name = 'x', dtype = '<u4', add = {written} }}]");
+        let found = dataset("[[\"x\", \"<i8\"]]", &table);
+        let DecoderOptions::Records(options) = &found.decoder else { panic!("{:?}", found.decoder) };
+        assert_eq!(options.fields[0].add, expected, "{written}");
+        let text = found.fingerprint().into_iter().find(|(key, _)| key == "records.fields").unwrap().1;
+        assert_eq!(text, format!("[{{ \"x\" [0] 1 x <i8, at 0, <u4, scale 1, add {fingerprint} }}]"));
+    }
 }
 
 #[test]

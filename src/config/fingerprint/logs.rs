@@ -23,7 +23,8 @@ fn field(field: &RecordField) -> String {
     // The name is in the slot, or means nothing.
     let RecordField { name: _, slot, offset, scalar, unit, bits, scale, add } = field;
     let bits = bits.map_or(String::new(), |(first, count)| format!(", bits {first} + {count}"));
-    let (scale, add) = (number(*scale), number(*add));
+    // As the nearest `f8`, also where whole numbers beyond 2^53 are kept: ledgers have them so since before they were.
+    let (scale, add) = (number(scale.real()), number(add.real()));
     format!("{{ {}, at {offset}, {}{bits}, scale {scale}, add {add} }}", place(slot), scalar.descr(*unit))
 }
 

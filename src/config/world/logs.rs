@@ -62,8 +62,33 @@ pub struct RecordField {
     /// Some bits of an integer, from the least significant: the first, and how many.
     pub bits: Option<(u32, u32)>,
     /// `value * scale + add`
-    pub scale: f64,
-    pub add: f64,
+    pub scale: Coefficient,
+    pub add: Coefficient,
+}
+
+/// A finite number that values are multiplied with, or that is added to them. One value has one form.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Coefficient {
+    /// Every whole number of 64 bits: beyond 2^53 an `f8` holds only some of them.
+    Whole(i64),
+    Real(f64),
+}
+
+impl Coefficient {
+    /// The nearest `f8`.
+    pub fn real(self) -> f64 {
+        match self {
+            Self::Whole(value) => value as f64,
+            Self::Real(value) => value,
+        }
+    }
+}
+
+impl From<f64> for Coefficient {
+    fn from(value: f64) -> Self {
+        let is_whole = value.fract() == 0.0 && value.abs() < -(i64::MIN as f64);
+        if is_whole { Self::Whole(value as i64) } else { Self::Real(value) }
+    }
 }
 
 /// `checksum = { kind = "crc32", offset = 28, over = [0, 28] }`

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::half::nearest_half;
 use super::is_big;
 use crate::npy::{Kind, Scalar};
 
@@ -99,16 +100,29 @@ impl Number {
         matches!(self.kind, NumberKind::I1 | NumberKind::I2 | NumberKind::I4 | NumberKind::I8)
     }
 
-    /// The integers of a column. Values of 2^63 and more keep their bits; the first such record is returned.
-    pub(super) fn load_whole(self, records: &[u8], stride: usize, from: usize, values: &mut [i64]) -> Option<usize> {
+    /// The least and the largest integer of this kind.
+    pub(super) fn range(self) -> (i128, i128) {
+        macro_rules! take {
+            ($type:ty) => {
+                (i128::from(<$type>::MIN), i128::from(<$type>::MAX))
+            };
+        }
+        integers!(self.kind, take, (0, 0))
+    }
+
+    /// What an integer is that was loaded as one of 64 bits with a sign.
+    pub(super) fn exact(self, value: i64) -> i128 {
+        if self.is_signed() { i128::from(value) } else { i128::from(value.cast_unsigned()) }
+    }
+
+    /// The integers of a column. Those of 2^63 and more keep their bits, see [`Self::exact`].
+    pub(super) fn load_whole(self, records: &[u8], stride: usize, from: usize, values: &mut [i64]) {
         macro_rules! take {
             ($type:ty) => {
                 load(records, stride, from, values, self.big, |bytes| <$type>::from_le_bytes(bytes) as i64)
             };
         }
         integers!(self.kind, take, ());
-        let is_wide = self.kind == NumberKind::U8;
-        is_wide.then(|| values.iter().position(|value| *value < 0)).flatten()
     }
 
     pub(super) fn load_real(self, records: &[u8], stride: usize, from: usize, values: &mut [f64]) {
@@ -123,7 +137,7 @@ impl Number {
             take,
             match self.kind {
                 NumberKind::F2 => {
-                    load(records, stride, from, values, big, |bytes| half::f16::from_le_bytes(bytes).to_f64());
+                    load(records, stride, from, values, big, |bytes| ::half::f16::from_le_bytes(bytes).to_f64());
                 }
                 NumberKind::F4 =>
                     load(records, stride, from, values, big, |bytes| f64::from(f32::from_le_bytes(bytes))),
@@ -132,7 +146,8 @@ impl Number {
         );
     }
 
-    /// Converts to a float in one pass, where the target holds every result. `false`: it has not.
+    /// Converts to a float in one pass, where the target holds every result. `false`: it has not, or something is infinite
+    /// that may have been finite before.
     pub(super) fn convert_all(
         self,
         target: Self,
@@ -142,21 +157,33 @@ impl Number {
     ) -> bool {
         let is_scaled = (scale, add) != (1.0, 0.0);
         let scaled = |value: f64| if is_scaled { value * scale + add } else { value };
+        let mut is_infinite = false;
+        let mut to_f4 = |value: f64| {
+            let value = scaled(value) as f32;
+            is_infinite |= value.is_infinite();
+            value.to_le_bytes()
+        };
+        let mut is_f8_infinite = false;
+        let mut to_f8 = |value: f64| {
+            let value = scaled(value);
+            is_f8_infinite |= is_scaled && value.is_infinite();
+            value.to_le_bytes()
+        };
         macro_rules! take {
             ($type:ty) => {
                 match (target.kind, self.big) {
-                    (NumberKind::F4, false) => each(records, from, rows, to, |bytes| {
-                        (scaled(<$type>::from_le_bytes(bytes) as f64) as f32).to_le_bytes()
-                    }),
-                    (NumberKind::F4, true) => each(records, from, rows, to, |bytes| {
-                        (scaled(<$type>::from_be_bytes(bytes) as f64) as f32).to_le_bytes()
-                    }),
-                    (NumberKind::F8, false) => each(records, from, rows, to, |bytes| {
-                        scaled(<$type>::from_le_bytes(bytes) as f64).to_le_bytes()
-                    }),
-                    (NumberKind::F8, true) => each(records, from, rows, to, |bytes| {
-                        scaled(<$type>::from_be_bytes(bytes) as f64).to_le_bytes()
-                    }),
+                    (NumberKind::F4, false) => {
+                        each(records, from, rows, to, |bytes| to_f4(<$type>::from_le_bytes(bytes) as f64));
+                    }
+                    (NumberKind::F4, true) => {
+                        each(records, from, rows, to, |bytes| to_f4(<$type>::from_be_bytes(bytes) as f64));
+                    }
+                    (NumberKind::F8, false) => {
+                        each(records, from, rows, to, |bytes| to_f8(<$type>::from_le_bytes(bytes) as f64));
+                    }
+                    (NumberKind::F8, true) => {
+                        each(records, from, rows, to, |bytes| to_f8(<$type>::from_be_bytes(bytes) as f64));
+                    }
                     _ => return false,
                 }
             };
@@ -170,25 +197,32 @@ impl Number {
             NumberKind::F8 => take!(f64),
             kind => integers!(kind, take, return false),
         }
-        true
+        !(is_infinite || is_f8_infinite)
     }
 
     /// Stores integers; the first that does not fit ends it.
-    pub(super) fn store_whole(self, values: &[i64], rows: &mut [u8], stride: usize, to: usize) -> Result<(), usize> {
+    pub(super) fn store_whole<In: Copy + Into<i128>>(
+        self,
+        values: &[In],
+        rows: &mut [u8],
+        stride: usize,
+        to: usize,
+    ) -> Result<(), usize> {
         macro_rules! take {
             ($type:ty) => {{
+                let is_right = |value: &In| {
+                    let value: i128 = (*value).into();
+                    i128::from(value as $type) == value
+                };
                 // Without an early end, so that the loop stays wide.
-                let fits =
-                    values.iter().fold(true, |fits, value| fits & (i128::from(*value as $type) == i128::from(*value)));
-                if !fits {
-                    let is_wrong = |value: &i64| i128::from(*value as $type) != i128::from(*value);
-                    return Err(values.iter().position(is_wrong).unwrap_or(0));
+                if !values.iter().fold(true, |fits, value| fits & is_right(value)) {
+                    return Err(values.iter().position(|value| !is_right(value)).unwrap_or(0));
                 }
-                store(values, rows, stride, to, self.big, |value| (value as $type).to_le_bytes());
+                store(values, rows, stride, to, self.big, |value| (value.into() as $type).to_le_bytes());
             }};
         }
         if self.kind == NumberKind::Bool
-            && let Some(record) = values.iter().position(|value| !matches!(value, 0 | 1))
+            && let Some(record) = values.iter().position(|value| !matches!((*value).into(), 0 | 1))
         {
             return Err(record);
         }
@@ -222,14 +256,25 @@ impl Number {
             self.kind,
             take,
             match self.kind {
-                NumberKind::F2 =>
-                    store(values, rows, stride, to, big, |value| half::f16::from_f64(value).to_le_bytes()),
-                NumberKind::F4 => store(values, rows, stride, to, big, |value| (value as f32).to_le_bytes()),
+                NumberKind::F2 => {
+                    finite(values, |value| nearest_half(value).is_infinite())?;
+                    store(values, rows, stride, to, big, |value| nearest_half(value).to_le_bytes());
+                }
+                NumberKind::F4 => {
+                    finite(values, |value| (value as f32).is_infinite())?;
+                    store(values, rows, stride, to, big, |value| (value as f32).to_le_bytes());
+                }
                 _ => store(values, rows, stride, to, big, f64::to_le_bytes),
             }
         );
         Ok(())
     }
+}
+
+/// What is finite stays so; the first value that does not is returned.
+fn finite(values: &[f64], becomes_infinite: impl Fn(f64) -> bool) -> Result<(), usize> {
+    let beyond = values.iter().position(|value| becomes_infinite(*value) && value.is_finite());
+    beyond.map_or(Ok(()), Err)
 }
 
 /// One value of each record to one of each row.
@@ -238,7 +283,7 @@ pub(super) fn each<const FROM: usize, const TO: usize>(
     from: Stride,
     rows: &mut [u8],
     to: Stride,
-    convert: impl Fn([u8; FROM]) -> [u8; TO],
+    mut convert: impl FnMut([u8; FROM]) -> [u8; TO],
 ) {
     for (record, row) in records.chunks_exact(from.bytes).zip(rows.chunks_exact_mut(to.bytes)) {
         let record = record.get(from.at..).and_then(<[u8]>::first_chunk);
