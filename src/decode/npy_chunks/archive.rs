@@ -29,25 +29,27 @@ pub(super) fn with_member(
         let found = archive.len();
         return Err(rejected(format!("the archive has {found} members, more than the {MEMBERS_MAX} that are allowed")));
     }
-    let names: Vec<String> = archive.file_names().map(str::to_owned).collect();
+    let members: Vec<String> = archive.file_names().map(str::to_owned).collect();
+    let arrays = arrays(&members);
     let plain = |name: &str| name.strip_suffix(".npy").unwrap_or(name).to_owned();
     let listed = || {
-        let mut listed: Vec<_> = names.iter().take(LISTED_MAX).map(|name| plain(name)).collect();
-        if names.len() > LISTED_MAX {
+        let mut listed: Vec<_> = arrays.iter().take(LISTED_MAX).map(|name| plain(name)).collect();
+        if arrays.len() > LISTED_MAX {
             listed.push("...".to_owned());
         }
         listed.join(", ")
     };
     let name = match wanted {
-        Some(wanted) => names
+        _ if arrays.is_empty() => return Err(rejected("the archive is empty".to_owned())),
+        Some(wanted) => members
             .iter()
+            .map(String::as_str)
             .find(|name| plain(name) == plain(wanted))
             .ok_or_else(|| rejected(format!("the archive has no array \"{wanted}\", but {}", listed())))?,
-        None => match names.as_slice() {
+        None => match arrays.as_slice() {
             [only] => only,
-            [] => return Err(rejected("the archive is empty".to_owned())),
             _ => {
-                let count = names.len();
+                let count = arrays.len();
                 return Err(rejected(format!("the archive has {count} arrays: {}; name one with `member`", listed())));
             }
         },
@@ -69,6 +71,15 @@ pub(super) fn with_member(
         found if found == expected => Ok(()),
         _ => Err(rejected(format!("the archive is damaged: the checksum of \"{}\" is wrong", plain(name)))),
     }
+}
+
+/// Members that NumPy reads as arrays: others, and folders, may lie beside them. Without any, all members but folders.
+fn arrays(members: &[String]) -> Vec<&str> {
+    let named = |is_array: fn(&str) -> bool| -> Vec<&str> {
+        members.iter().map(String::as_str).filter(|name| is_array(name)).collect()
+    };
+    let arrays = named(|name| name.ends_with(".npy"));
+    if arrays.is_empty() { named(|name| !name.ends_with('/')) } else { arrays }
 }
 
 /// Sums up what passes.

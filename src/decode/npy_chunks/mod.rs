@@ -11,25 +11,25 @@ mod layout;
 
 use std::io::{self, Read};
 
-use super::values::Plan;
-use super::{About, DecodeError, Rejection, RowSink, SOURCE_BYTES_MAX, SourceReader, StreamDecoder};
+use super::{About, DecodeError, Rejection, RowSink, SOURCE_BYTES_MAX, SourceReader, StreamDecoder, step};
 use crate::config::{ChunkOrder, NpyOptions, RowFormat};
-use crate::npy::{Header, HeaderError, MAGIC};
+use crate::npy::{Dtype, Header, HeaderError, MAGIC};
 
 /// First bytes of a ZIP archive, an empty one included.
 const ARCHIVE: [&[u8]; 2] = [b"PK\x03\x04", b"PK\x05\x06"];
+
+/// Characters of a dtype in a reason.
+const DTYPE_CHARS_MAX: usize = 1500;
 
 /// The npy decoder of one dataset.
 pub struct NpyDecoder {
     options: NpyOptions,
     row: RowFormat,
-    /// Turns a row around whose numbers all have the other byte order.
-    turned: Plan,
 }
 
 impl NpyDecoder {
     pub fn new(options: &NpyOptions, row: &RowFormat) -> Self {
-        Self { options: options.clone(), row: row.clone(), turned: layout::plan(&row.dtype, row.row_bytes()) }
+        Self { options: options.clone(), row: row.clone() }
     }
 
     /// The rows of one array. `bytes_behind`: of the whole array with its header, where that is known.
@@ -76,7 +76,7 @@ impl NpyDecoder {
         if is_turned && self.options.byte_order == ChunkOrder::Convert {
             return Ok(true);
         }
-        let (found, expected) = (header.dtype.descr(), self.row.dtype.descr());
+        let (found, expected) = (dtype_text(&header.dtype), dtype_text(&self.row.dtype));
         let hint = if is_turned { "; byte_order = \"convert\" takes both byte orders" } else { "" };
         Err(rejected(format!("the array has dtype {found}, expected {expected}{hint}")))
     }
@@ -90,15 +90,11 @@ impl NpyDecoder {
     ) -> Result<(), DecodeError> {
         let row_bytes = self.row.row_bytes().max(1);
         let mut left = rows;
-        let mut record = Vec::new();
         while left > 0 {
             let places = sink.rows(usize::try_from(left).unwrap_or(usize::MAX))?;
             read_whole(reader, places)?;
             if is_turned {
-                record.clear();
-                record.extend_from_slice(places);
-                // Turning around refuses nothing.
-                drop(self.turned.convert(&record, places));
+                layout::turn(&self.row.dtype, places);
             }
             left -= (places.len() / row_bytes) as u64;
         }
@@ -124,29 +120,16 @@ impl NpyDecoder {
         let rows = usize::try_from(rows).unwrap_or(usize::MAX);
         let mut data = vec![0; usize::try_from(bytes).unwrap_or(0)];
         read_whole(reader, &mut data)?;
-        let element = self.row.dtype.itemsize();
-        let columns = layout::fortran_columns(&self.row.shape);
         let row_bytes = self.row.row_bytes().max(1);
+        let array = layout::Fortran { data: &data, rows, shape: &self.row.shape, element: self.row.dtype.itemsize() };
         let mut first = 0;
-        let mut record = Vec::new();
         while first < rows {
             let places = sink.rows(rows - first)?;
-            let count = places.len() / row_bytes;
-            for (place, column) in columns.iter().enumerate() {
-                let start = (column * rows + first) * element;
-                let values = data.get(start..start + count * element).unwrap_or_default();
-                for (value, row) in values.chunks_exact(element).zip(places.chunks_exact_mut(row_bytes)) {
-                    if let Some(target) = row.get_mut(place * element..(place + 1) * element) {
-                        target.copy_from_slice(value);
-                    }
-                }
-            }
+            array.copy_rows(first, places, step);
             if is_turned {
-                record.clear();
-                record.extend_from_slice(places);
-                drop(self.turned.convert(&record, places));
+                layout::turn(&self.row.dtype, places);
             }
-            first += count;
+            first += places.len() / row_bytes;
         }
         Ok(())
     }
@@ -241,6 +224,15 @@ fn damaged(error: io::Error) -> DecodeError {
     match error.raw_os_error() {
         Some(_) => DecodeError::Read(error),
         None => rejected(format!("the archive is damaged: {error}")),
+    }
+}
+
+/// Both dtypes stand in a reason, so that neither may fill it.
+fn dtype_text(dtype: &Dtype) -> String {
+    let text = dtype.descr();
+    match text.char_indices().nth(DTYPE_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
     }
 }
 
