@@ -5,7 +5,9 @@
 //! others caused (`intake`). One that stands there [`TIMES_MAX`] times is rejected, with a reason, so that the others go on. Who
 //! is in the ledger after all is taken out; the file is there only as long as somebody stands in it.
 
+use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,6 +36,9 @@ pub struct Suspects {
 struct Suspect {
     /// For people: what is no text in its path is replaced.
     source: String,
+    /// The path's bytes, where it is no text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source_bytes: Option<Vec<u8>>,
     inode: u64,
     size: u64,
     mtime_ns: i64,
@@ -42,7 +47,13 @@ struct Suspect {
 impl Suspect {
     fn new(source: &Path, identity: Identity) -> Self {
         let Identity { size, mtime_ns, inode } = identity;
-        Self { source: source.to_string_lossy().into_owned(), inode, size, mtime_ns }
+        let source_bytes = source.to_str().is_none().then(|| source.as_os_str().as_bytes().to_vec());
+        Self { source: source.to_string_lossy().into_owned(), source_bytes, inode, size, mtime_ns }
+    }
+
+    fn path(&self) -> &Path {
+        let bytes = self.source_bytes.as_deref();
+        bytes.map_or(Path::new(&self.source), |bytes| Path::new(OsStr::from_bytes(bytes)))
     }
 
     fn identity(&self) -> Identity {
@@ -52,7 +63,7 @@ impl Suspect {
     /// Whether its file was removed or replaced. One whose folder is not there, such as a network folder that comes later, may
     /// come back.
     fn is_gone(&self) -> bool {
-        let path = Path::new(&self.source);
+        let path = self.path();
         match path.symlink_metadata() {
             Ok(metadata) => Identity::from(&FileStatus::from(&metadata)) != self.identity(),
             Err(error) => error.kind() == ErrorKind::NotFound && path.parent().is_some_and(Path::is_dir),
@@ -93,7 +104,7 @@ impl Suspects {
 
     /// What is left behind if the decoding of this source ends the program.
     pub fn last_words(&self, source: &Path, identity: Identity) -> Option<Arc<LastWords>> {
-        // A text and three numbers: there is nothing in it that could not be written.
+        // Texts and numbers: there is nothing in it that could not be written.
         let line = serde_json::to_vec(&Suspect::new(source, identity)).ok()?;
         LastWords::new(&self.file, &line)
     }
@@ -227,6 +238,19 @@ mod tests {
             lines.iter().map(|line| Path::new(&line.source)).collect::<Vec<_>>(),
             [stays.as_path(), away.as_path()]
         );
+    }
+
+    /// The bug: a name that is no text was looked for as the text that people see, not found, and forgotten at every start.
+    #[test]
+    fn a_name_that_is_no_text_is_remembered() {
+        let (folder, [], start) = place([]);
+        let source = folder.path().join(OsStr::from_bytes(b"l\xff.webp"));
+        std::fs::write(&source, "x").unwrap();
+        end_by(&start(), &source);
+        assert_eq!(start().times(identity(&source)), 1);
+        let known = identity(&source);
+        std::fs::remove_file(&source).unwrap();
+        assert_eq!(start().times(known), 0);
     }
 
     #[test]
