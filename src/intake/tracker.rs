@@ -4,7 +4,7 @@
 
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,8 @@ use crate::tally::Waiting;
 
 /// So many files of one dataset are remembered at a time. Beyond it the next scan finds them again.
 pub const TRACKED_MAX: usize = 131_072;
+/// So many places in the order of files that wait may be stale, besides as many as there are files.
+const STALE_MAX: usize = 1024;
 /// A source that cannot be read is rejected after so many attempts.
 const ATTEMPTS_MAX: u32 = 4;
 /// The wait before the second attempt; each further one is five times as long.
@@ -219,6 +221,17 @@ impl Tracker {
     fn queue(&mut self, place: Place, ready: Ready) {
         self.files.insert(place.clone(), State::Ready(ready));
         self.ready.push_back(place);
+        if self.ready.len() > 2 * self.files.len() + STALE_MAX {
+            self.drop_stale();
+        }
+    }
+
+    /// Takes places out of `ready` that are passed over anyway, such as those of a file that is touched again and again while
+    /// nothing is taken.
+    fn drop_stale(&mut self) {
+        let mut seen = HashSet::new();
+        let files = &self.files;
+        self.ready.retain(|place| matches!(files.get(place), Some(State::Ready(_))) && seen.insert(place.clone()));
     }
 
     /// The identity of the file that is next in order.
@@ -396,6 +409,22 @@ mod tests {
         tracker.touch(place("a"), Instant::now(), None, Some(false));
         assert!(tracker.take().is_none());
         assert!(tracker.pop_due(Instant::now()).is_some());
+    }
+
+    /// The bug: each time that a file was rewritten while its dataset was paused took memory until the pause was over.
+    #[test]
+    fn files_that_are_touched_while_nothing_is_taken_need_no_more_room() {
+        let mut tracker = Tracker::default();
+        tracker.add_ready(place("a"), &status(1), None, None);
+        tracker.add_ready(place("b"), &status(1), None, None);
+        for _ in 0..10 * STALE_MAX {
+            let now = Instant::now();
+            tracker.touch(place("b"), now, None, Some(true));
+            let due = tracker.pop_due(now).unwrap();
+            tracker.make_ready(due, &status(1), None, None);
+        }
+        assert!(tracker.waiting() <= STALE_MAX + 5 && tracker.due.len() <= 1);
+        assert_eq!(names(&mut tracker), ["a", "b"]);
     }
 
     /// The bug: each of hundreds of files that were held open was opened ten times a second.
