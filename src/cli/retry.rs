@@ -44,12 +44,12 @@ pub fn run(config: &Config, options: &RetryOptions) -> Result<u8, Failure> {
             wake(dataset, &paths)?;
         }
     }
-    if forgotten == 0 && !options.paths.is_empty() {
+    if forgotten == 0 && !failed && !options.paths.is_empty() {
         return Err(Failure::failed(
             "none of these sources is rejected; `npy-ingest sources --rejected` lists those that are",
         ));
     }
-    if forgotten == 0 {
+    if forgotten == 0 && !failed {
         print("no source is rejected\n")?;
     }
     Ok(if failed { FAILED } else { DONE })
