@@ -19,7 +19,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::Config;
 use crate::decode::FairQueue;
-use crate::intake::{Control, Doors, Intake, Permits, Report};
+use crate::intake::{Control, Doors, Intake, Permits, Report, refuse_same_folders};
 use crate::lane::Lane;
 use crate::ledger::SqliteLedgers;
 use crate::pulse::{self, Pulses};
@@ -42,6 +42,8 @@ pub const DECODE: &str = "npy-decode-";
 pub enum StartError {
     #[error("dataset \"{name}\": {error}")]
     Dataset { name: String, error: Box<OpenError> },
+    #[error("dataset \"{name}\": {reason}")]
+    Folders { name: String, reason: String },
     #[error("starting a thread: {0}")]
     Thread(#[from] io::Error),
     #[error("starting the decode pool: {0}")]
@@ -89,6 +91,8 @@ pub fn start(config: &Config, mode: Mode) -> Result<Running, StartError> {
     let mut failure = None;
     let spare_bytes = config.service.memory_bytes / (4 * config.datasets.len().max(1) as u64);
     for (index, options) in config.datasets.iter().enumerate() {
+        refuse_same_folders(&options.watch)
+            .map_err(|reason| StartError::Folders { name: options.name.clone(), reason })?;
         let options = Arc::new(options.clone());
         let first = open(&disk, &options, mode, &mut failure)?;
         let lane = Arc::new(Lane::new(index, options, share_bytes(config, index), spare_bytes));
@@ -102,8 +106,8 @@ pub fn start(config: &Config, mode: Mode) -> Result<Running, StartError> {
     let lanes: Vec<Arc<Lane>> = datasets.iter().map(|(lane, _)| lane.clone()).collect();
 
     let (to_writer, messages) = bounded(TO_WRITER_MAX);
-    // Room for a word on everything in flight, so that the writer never waits for the intake.
-    let (to_intake, from_writer) = bounded(SOURCES_IN_FLIGHT_MAX + 16 * lanes.len() + 64);
+    // Room for two words on everything in flight, so that the writer never waits for the intake.
+    let (to_intake, from_writer) = bounded(2 * SOURCES_IN_FLIGHT_MAX + 16 * lanes.len() + 64);
     let (control, words) = bounded(16);
     let (end, ended) = bounded(2);
 
@@ -167,7 +171,7 @@ fn open(
         }
         Err(error) if error.may_pass() && mode == Mode::Service => {
             tracing::error!(dataset, "{error}; trying again every two seconds, its sources are kept");
-            Ok(First::NotYet)
+            Ok(First::NotYet(format!("not open yet: {error}")))
         }
         Err(error) => {
             let is_config = matches!(error, OpenError::Settings(_));

@@ -109,12 +109,23 @@ pub enum Outcome {
 pub enum ToIntake {
     /// A candidate has come to an end, and its permit is free.
     Done { lane: usize, place: Place, sequence: u64, permit_bytes: u64, end: End },
+    /// The ledger has a file, or disregards it, and it is still there.
+    Stays { lane: usize, place: Place, identity: Identity, why: Stays },
     /// The dataset takes nothing until then.
     Paused { lane: usize, until: Instant },
     /// The dataset takes nothing before a restart.
     Stopped { lane: usize },
     /// The dataset has been opened.
     Opened { lane: usize },
+}
+
+/// Why a file that is settled is still there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stays {
+    /// Overwritten since its commit, which the config disregards.
+    Ignored,
+    /// It could not be moved or deleted.
+    NotDisposed,
 }
 
 /// How a candidate came to its end.

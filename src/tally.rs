@@ -1,5 +1,6 @@
 //! Figures for people and their tools. Relaxed atomics: nothing is decided by them, and nobody waits for them.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -94,6 +95,8 @@ pub struct Tally {
     pub published_rows: AtomicU64,
     /// Files that were found to be known already.
     pub known: AtomicU64,
+    /// Files that are disregarded, as another one was committed under their name.
+    pub ignored: AtomicU64,
     /// Bytes of the committed sources, as they lay on the disk.
     pub source_bytes: AtomicU64,
     /// Scans of all of a watched folder.
@@ -108,8 +111,10 @@ pub struct Tally {
     stages_ns: [AtomicU64; Stage::ALL.len()],
     /// In the order of [`Class::ALL`].
     classes: [AtomicU64; Class::ALL.len()],
-    /// Why the dataset is paused.
+    /// Why the dataset is paused, or not open yet.
     pause: Mutex<Option<String>>,
+    /// Watched folders that cannot be read.
+    missing: Mutex<Vec<PathBuf>>,
     /// Why the dataset takes nothing more.
     failure: Mutex<Option<String>>,
 }
@@ -170,6 +175,17 @@ impl Tally {
     /// Notes why the dataset is paused, or that it no longer is.
     pub fn pause(&self, reason: Option<String>) {
         *self.pause.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+
+    /// Notes which of the watched folders cannot be read now.
+    pub fn miss(&self, folders: impl Iterator<Item = PathBuf>) {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        missing.clear();
+        missing.extend(folders);
+    }
+
+    pub fn missing(&self) -> Vec<PathBuf> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn paused(&self) -> Option<String> {

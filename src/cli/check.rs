@@ -7,7 +7,7 @@ use super::{DONE, print, text};
 use crate::config::{Config, Dataset, DecoderOptions};
 use crate::decode::rows_of_each_source;
 use crate::decode::video::{WORKER, find_worker, worker_version};
-use crate::intake::survey;
+use crate::intake::{refuse_same_folders, survey};
 use crate::ledger::LedgerView;
 use crate::recovery::refuse_other_settings;
 use crate::writer::Paths;
@@ -25,6 +25,8 @@ pub fn run(config: &Config) -> Result<u8, Failure> {
 }
 
 fn describe(options: &Dataset) -> Result<String, Failure> {
+    refuse_same_folders(&options.watch)
+        .map_err(|reason| Failure::wrong_config(format!("dataset \"{}\": {reason}", options.name)))?;
     let paths = Paths::new(&options.output);
     let mut lines = format!("\n{}\n", options.name);
     let rows = match LedgerView::open(&paths.ledger)? {

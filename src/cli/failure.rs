@@ -40,8 +40,8 @@ impl From<LedgerError> for Failure {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         // Settings that do not fit the rows that are there can only be mended in the config.
-        let is_config =
-            matches!(&error, StartError::Dataset { error, .. } if matches!(**error, OpenError::Settings(_)));
+        let is_config = matches!(&error, StartError::Dataset { error, .. } if matches!(**error, OpenError::Settings(_)))
+            || matches!(&error, StartError::Folders { .. });
         let text = error.to_string();
         if is_config { Self::wrong_config(text) } else { Self::failed(text) }
     }

@@ -101,6 +101,6 @@ fn as_json(listed: &Listed) -> Value {
         "log_begin": entry.part.as_ref().map(|part| part.begin),
         "log_end": entry.part.as_ref().map(|part| part.end),
         "committed_at": listed.committed_at,
-        "moved_to": entry.moved_to.as_ref().map(|path| path.to_string_lossy()),
+        "moved_to": entry.moved_to.as_ref().filter(|path| !path.as_os_str().is_empty()).map(|path| path.to_string_lossy()),
     })
 }

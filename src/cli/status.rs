@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::{DONE, print, print_json, text};
 use crate::config::{Config, Dataset};
 use crate::intake::{Survey, survey};
-use crate::monitor::{self, Answer, Figures};
+use crate::monitor::{self, Answer, Figures, ignored_text};
 
 pub fn run(config: &Config, json: bool) -> Result<u8, Failure> {
     let (answer, from) = answer(config)?;
@@ -38,7 +38,10 @@ fn answer(config: &Config) -> Result<(Answer, Teller), Failure> {
     }
     let figures = |options: &Dataset| -> Result<Figures, Failure> {
         let mut figures = Figures::of_files(options)?;
-        let Survey { new, new_bytes, problems, .. } = survey(&Arc::new(options.clone()))?;
+        let Survey { new, new_bytes, ignored, mut problems, .. } = survey(&Arc::new(options.clone()))?;
+        if ignored > 0 {
+            problems.push(ignored_text(ignored));
+        }
         (figures.backlog, figures.backlog_bytes, figures.problems) = (new, new_bytes, problems);
         Ok(figures)
     };

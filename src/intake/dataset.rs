@@ -10,11 +10,12 @@ use super::folders::{Change, Folder};
 use super::logs::Logs;
 use super::look::Look;
 use super::scan::{Problem, walk};
+use super::stay::Staying;
 use super::tracker::{Due, Tracker};
 use super::watch::Watcher;
-use crate::config::{Disposal, Order, Watch};
+use crate::config::{Order, Watch};
 use crate::lane::{Lane, Tally};
-use crate::ledger::{Entry, Fate, FirstLook, LedgerError};
+use crate::ledger::{Entry, FirstLook, LedgerError};
 use crate::source::{Follow, Hash, Identity, NotFinished, Place, wall_clock_ns};
 use crate::storage::FileStatus;
 
@@ -56,6 +57,7 @@ pub struct DatasetIntake {
     pub is_stopped: bool,
     /// Work that the writer has to do and that did not fit into its queue is found again by the next scan.
     pub leftovers: Vec<Leftover>,
+    pub(super) staying: Staying,
     pub problems: Vec<String>,
     /// Files that were still being written; for `--once`.
     pub unfinished_since: Option<Instant>,
@@ -66,8 +68,6 @@ pub struct DatasetIntake {
 
 /// So many look-ups of a scan see the ledger as it was at the first of them.
 const SNAPSHOT_LOOKS: u32 = 1024;
-/// Known sources that wait to be disposed of; the next scan finds the others.
-const LEFTOVERS_MAX: usize = 16_384;
 /// When they did not fit into the writer's queue, they are offered again after this time.
 const LEFTOVER_WAIT: Duration = Duration::from_millis(20);
 /// A ledger that cannot be read is tried again after this time.
@@ -107,6 +107,7 @@ impl DatasetIntake {
             is_on_trial: false,
             is_stopped: false,
             leftovers: Vec::new(),
+            staying: Staying::default(),
             problems: Vec::new(),
             unfinished_since: None,
             made_ns: wall_clock_ns(),
@@ -144,8 +145,9 @@ impl DatasetIntake {
         self.scans_due.fill(now);
     }
 
-    /// The next time at which something is to be done without an event.
-    pub fn next_due(&self) -> Option<Instant> {
+    /// The next time at which something is to be done without an event. `is_held`: nothing is dispatched before what is in
+    /// flight has come back with a message, so that the end of a pause is waited for by nobody.
+    pub fn next_due(&self, is_held: bool) -> Option<Instant> {
         if self.is_stopped {
             return None;
         }
@@ -154,7 +156,7 @@ impl DatasetIntake {
         }
         let scan = self.scans_due.iter().min().copied();
         // A pause that is over waits for what is in flight, which comes back with a message.
-        let pause = self.paused_until.filter(|_| self.tracker.in_flight() == 0);
+        let pause = self.paused_until.filter(|_| !is_held && self.tracker.in_flight() == 0);
         let leftover = (!self.leftovers.is_empty()).then(|| Instant::now() + LEFTOVER_WAIT);
         [scan, self.tracker.next_due(), pause, leftover].into_iter().flatten().min()
     }
@@ -212,6 +214,9 @@ impl DatasetIntake {
             tracing::warn!(dataset, "the watched folder cannot be read: {text}; looking for it every second");
             self.note_problem(format!("the watched folder cannot be read: {text}"));
         }
+        self.lane
+            .tally
+            .miss(self.folders.iter().filter(|folder| folder.is_missing()).map(|folder| folder.root.clone()));
         let is_settled = there.is_empty() || self.scan(&there, now);
         // From the scan's end: a scan that takes long must not follow itself at once.
         let after = Instant::now();
@@ -256,7 +261,7 @@ impl DatasetIntake {
             self.look = Some(look);
             return self.take_logs(result);
         }
-        let result = self.find(targets, &look);
+        let result = self.find(targets, &look, now);
         self.look = Some(look);
         let found = match result {
             Ok(found) => found,
@@ -298,7 +303,7 @@ impl DatasetIntake {
     }
 
     /// The files that are new, in order, as many as can be tracked.
-    fn find(&mut self, targets: &[(usize, PathBuf)], look: &Look) -> Result<Vec<Found>, LedgerError> {
+    fn find(&mut self, targets: &[(usize, PathBuf)], look: &Look, now: Instant) -> Result<Vec<Found>, LedgerError> {
         let lane = self.lane.clone();
         let (watch, made_ns) = (&lane.options.watch, self.made_ns);
         let room = self.tracker.room();
@@ -325,6 +330,9 @@ impl DatasetIntake {
                     }
                 }
                 match look.at(&place, identity) {
+                    Ok(FirstLook::Read { .. }) if self.staying.is_left(&place, identity, now) => {
+                        Tally::add(&lane.tally.known, 1);
+                    }
                     Ok(FirstLook::Read { known_hash }) => {
                         found.push(Found { place, status, known_hash, follow: None, due: None });
                         if found.len() > room.saturating_mul(2).max(1024) {
@@ -334,8 +342,8 @@ impl DatasetIntake {
                             found.truncate(room);
                         }
                     }
-                    Ok(FirstLook::Known(entry)) => self.known(place, identity, entry),
-                    Ok(FirstLook::Ignored) => Tally::add(&lane.tally.known, 1),
+                    Ok(FirstLook::Known(entry)) => self.known(place, identity, entry, now),
+                    Ok(FirstLook::Ignored) => self.ignored(place, identity),
                     Err(error) => failure = Some(error),
                 }
             };
@@ -381,14 +389,17 @@ impl DatasetIntake {
             return None;
         }
         match self.look.as_ref()?.at(&due.place, identity) {
+            Ok(FirstLook::Read { .. }) if self.staying.is_left(&due.place, identity, now) => {
+                Tally::add(&self.lane.tally.known, 1);
+            }
             Ok(FirstLook::Read { known_hash }) => {
                 if due.seen.is_none() {
                     Tally::add(&self.lane.tally.found, 1);
                 }
                 return Some(Found { place: due.place.clone(), status, known_hash, follow: None, due: Some(due) });
             }
-            Ok(FirstLook::Known(entry)) => self.known(due.place, identity, entry),
-            Ok(FirstLook::Ignored) => Tally::add(&self.lane.tally.known, 1),
+            Ok(FirstLook::Known(entry)) => self.known(due.place, identity, entry, now),
+            Ok(FirstLook::Ignored) => self.ignored(due.place, identity),
             Err(error) => {
                 tracing::error!(dataset = self.lane.options.name, "{error}");
                 self.tracker.wait_on(due, now + Duration::from_secs(1), identity);
@@ -408,26 +419,6 @@ impl DatasetIntake {
     pub(super) fn note_problem(&mut self, text: String) {
         if self.once {
             self.problems.push(format!("dataset \"{}\": {text}", self.lane.options.name));
-        }
-    }
-
-    /// A file that the ledger has. What the config wants gone is disposed of now, if a crash came before it.
-    fn known(&mut self, place: Place, identity: Identity, entry: Box<Entry>) {
-        Tally::add(&self.lane.tally.known, 1);
-        // A crash may have come before it was taken out.
-        self.lane.suspects.forget(identity);
-        let watch = self.watch();
-        let disposal = match entry.fate {
-            Fate::Committed(_) => &watch.after,
-            Fate::Rejected { .. } => &watch.rejected,
-        };
-        if *disposal == Disposal::Keep {
-            return;
-        }
-        if self.leftovers.len() < LEFTOVERS_MAX {
-            self.leftovers.push(Leftover { place, identity, entry });
-        } else {
-            self.tracker.is_incomplete = true;
         }
     }
 

@@ -26,6 +26,36 @@ pub struct Folder {
     pub bare: BareFolders,
 }
 
+/// Refuses watched folders that are one on the disk, or one inside another, by a symbolic link or a mount; as the config
+/// refuses them where their paths tell it. Those that are not there are not compared.
+///
+/// # Errors
+/// What was found, and what to do.
+pub fn refuse_same_folders(watch: &Watch) -> Result<(), String> {
+    let mut known: Vec<(&PathBuf, PathBuf, (u64, u64))> = Vec::new();
+    for folder in &watch.folders {
+        let (Ok(real), Ok(metadata)) = (folder.canonicalize(), fs::metadata(folder)) else { continue };
+        let identity = (metadata.dev(), metadata.ino());
+        let is_same = |other: &&(&PathBuf, PathBuf, (u64, u64))| {
+            let is_around = watch.recursive && (real.starts_with(&other.1) || other.1.starts_with(&real));
+            identity == other.2 || is_around
+        };
+        if let Some((other, other_real, other_identity)) = known.iter().find(is_same) {
+            let how = if identity == *other_identity { "the same folder" } else { "one inside the other" };
+            return Err(format!(
+                "the watched folders {} and {} are {how} on the disk ({} and {}): their files would be taken twice; remove \
+                 one of the two from `folders`",
+                other.display(),
+                folder.display(),
+                other_real.display(),
+                real.display()
+            ));
+        }
+        known.push((folder, real, identity));
+    }
+    Ok(())
+}
+
 /// What a look at a folder found.
 #[derive(Debug)]
 pub enum Change {
@@ -74,7 +104,9 @@ impl Folder {
             }
         };
         let identity = Some((metadata.dev(), metadata.ino()));
-        if self.seen == identity {
+        // A folder that is removed and made anew may have the inode that it had, and is not watched any more.
+        let is_unwatched = self.is_watched && watcher.is_some_and(|watcher| !watcher.is_watched(&self.root));
+        if self.seen == identity && !is_unwatched {
             return Change::None;
         }
         let replaced = self.seen.is_some();
@@ -139,5 +171,57 @@ impl Folder {
     /// When it should be looked at next: for a missing one soon.
     pub fn next_check(&self, watch: &Watch, now: Instant) -> Instant {
         now + if self.was_missing { POLL.min(watch.rescan) } else { self.interval(watch) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use std::path::Path;
+
+    fn watch(base: &Path, words: &str) -> Watch {
+        let text = format!(
+            "[[dataset]]\nname = 'd'\noutput = 'd.npy'\nshape = [2]\ndtype = 'u1'\n[dataset.watch]\n{words}\n\
+             [dataset.records]\n"
+        );
+        config::parse(&text, &base.join("c.toml")).unwrap().datasets[0].watch.clone()
+    }
+
+    /// The bug: of two folders that are one by a link every scan read all files, and found all of them renamed.
+    #[test]
+    fn folders_that_are_one_on_the_disk_are_refused() {
+        let base = tempfile::tempdir().unwrap();
+        for folder in ["drop/sub", "other"] {
+            fs::create_dir_all(base.path().join(folder)).unwrap();
+        }
+        for (link, target) in [("link", "drop"), ("sub", "drop/sub")] {
+            std::os::unix::fs::symlink(target, base.path().join(link)).unwrap();
+        }
+        let refused = |words: &str| refuse_same_folders(&watch(base.path(), words)).err();
+        assert!(refused("folders = ['drop', 'link']").unwrap().contains("are the same folder on the disk"));
+        assert!(refused("folders = ['sub', 'drop']").unwrap().contains("are one inside the other on the disk"));
+        assert_eq!(refused("folders = ['sub', 'drop']\nrecursive = false"), None);
+        assert_eq!(refused("folders = ['drop', 'other', 'missing']"), None);
+    }
+
+    /// The bug: a folder that was made anew got the inode of the one before it, and sent no events any more.
+    #[test]
+    fn a_folder_whose_watch_has_ended_is_watched_again() {
+        let base = tempfile::tempdir().unwrap();
+        let root = base.path().join("drop");
+        fs::create_dir(&root).unwrap();
+        let (watch, watcher) = (watch(base.path(), "folders = ['drop']\nmode = 'events'"), Watcher::new().unwrap());
+        let mut folder = Folder::new(root.clone());
+        assert!(matches!(folder.check(&watch, Some(&watcher)), Change::Appeared));
+        assert!(matches!(folder.check(&watch, Some(&watcher)), Change::None));
+        fs::remove_dir(&root).unwrap();
+        assert!(watcher.hints().recv().is_ok(), "it tells of its end");
+        fs::create_dir(&root).unwrap();
+        let metadata = fs::metadata(&root).unwrap();
+        // As if the filesystem had given it the same inode, which most do.
+        folder.seen = Some((metadata.dev(), metadata.ino()));
+        assert!(matches!(folder.check(&watch, Some(&watcher)), Change::Appeared));
+        assert!(folder.is_watched && watcher.is_watched(&root));
     }
 }

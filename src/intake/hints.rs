@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::dataset::DatasetIntake;
-use super::scan::is_wanted;
+use super::scan::{is_excluded, is_wanted};
 use super::watch::Hint;
 use crate::source::Place;
 
@@ -68,9 +68,52 @@ impl DatasetIntake {
             }
         }
         let Some(place) = self.place_of(path) else { return };
-        if !self.watch().recursive || self.watch().exclude.is_match(&place.below) {
+        if !self.watch().recursive || is_excluded(self.watch(), &place.below) {
             return;
         }
         self.new_folders.insert((place.folder, place.below));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::lane::Lane;
+    use crate::ledger::{LedgerSchema, Ledgers, SqliteLedgers};
+    use crate::writer::Paths;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    fn intake(base: &Path) -> DatasetIntake {
+        let text = "[[dataset]]\nname = 'd'\noutput = 'd.npy'\nshape = [2]\ndtype = 'u1'\n[dataset.watch]\n\
+                    folders = ['drop']\ninclude = ['**/*.bin']\nexclude = ['skip']\n[dataset.records]\n";
+        let options = config::parse(text, &base.join("c.toml")).unwrap().datasets[0].clone();
+        let ledger = Paths::new(&options.output).ledger;
+        drop(SqliteLedgers.create(&ledger, &LedgerSchema { settings: vec![], columns: vec![] }, false).unwrap());
+        DatasetIntake::new(Arc::new(Lane::new(0, Arc::new(options), 2, 1000)), false, Instant::now())
+    }
+
+    #[test]
+    fn a_new_folder_below_an_excluded_one_is_not_scanned() {
+        let base = tempfile::tempdir().unwrap();
+        let mut intake = intake(base.path());
+        for (folder, is_scanned) in [("skip/sub", false), ("skip", false), ("other/skip", true)] {
+            intake.hint(&Hint::Folder(base.path().join("drop").join(folder)), Instant::now());
+            assert_eq!(!std::mem::take(&mut intake.new_folders).is_empty(), is_scanned, "{folder}");
+        }
+    }
+
+    /// The bug: a pause that was over while nothing could be dispatched was due at once, again and again.
+    #[test]
+    fn the_end_of_a_pause_is_not_due_while_nothing_is_dispatched() {
+        let base = tempfile::tempdir().unwrap();
+        let mut intake = intake(base.path());
+        let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(3600));
+        intake.open(now);
+        intake.scans_due.fill(later);
+        intake.paused_until = Some(now);
+        assert_eq!(intake.next_due(false), Some(now));
+        assert_eq!(intake.next_due(true), Some(later));
     }
 }

@@ -143,7 +143,7 @@ impl Known for ViewKnown<'_> {
         self.view.at_path(path)
     }
 
-    fn with_identity(&self, identity: Identity) -> Result<Option<Entry>, LedgerError> {
+    fn with_identity(&self, identity: Identity) -> Result<Vec<Entry>, LedgerError> {
         self.view.with_identity(identity)
     }
 

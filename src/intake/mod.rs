@@ -11,10 +11,12 @@ mod hints;
 mod logs;
 mod look;
 mod scan;
+mod stay;
 mod survey;
 mod tracker;
 mod watch;
 
+pub use folders::refuse_same_folders;
 pub use survey::{Survey, survey};
 
 use std::sync::Arc;
@@ -157,7 +159,7 @@ impl Intake {
 
     /// Sleeps until something happens. `false`: it is over.
     fn wait(&mut self) -> bool {
-        let due = self.datasets.iter().filter_map(DatasetIntake::next_due).min();
+        let due = self.datasets.iter().filter_map(|dataset| dataset.next_due(self.alone.is_some())).min();
         let due = [due, self.figures_due].into_iter().flatten().min();
         let timeout = match due {
             Some(due) => crossbeam_channel::at(due),
@@ -214,6 +216,7 @@ impl Intake {
         let now = Instant::now();
         let (ToIntake::Done { lane, .. }
         | ToIntake::Paused { lane, .. }
+        | ToIntake::Stays { lane, .. }
         | ToIntake::Stopped { lane }
         | ToIntake::Opened { lane }) = message;
         let Some(dataset) = self.datasets.get_mut(lane) else { return };
@@ -226,6 +229,7 @@ impl Intake {
                 dataset.is_on_trial = true;
             }
             ToIntake::Stopped { .. } => dataset.is_stopped = true,
+            ToIntake::Stays { place, identity, why, .. } => dataset.stays(place, identity, why, now),
             ToIntake::Done { place, permit_bytes, end, sequence, .. } => {
                 self.used_bytes -= permit_bytes;
                 self.in_flight -= 1;

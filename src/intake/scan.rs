@@ -40,13 +40,17 @@ pub fn is_wanted(watch: &Watch, below: &Path) -> bool {
     !is_aside(below)
         && (watch.recursive || below.components().count() == 1)
         && watch.include.is_match(below)
-        && !watch.exclude.is_match(below)
-        && !below.ancestors().skip(1).any(|folder| !folder.as_os_str().is_empty() && watch.exclude.is_match(folder))
+        && !is_excluded(watch, below)
+}
+
+/// Whether a path below a watched folder, or a folder above it, is excluded.
+pub fn is_excluded(watch: &Watch, below: &Path) -> bool {
+    below.ancestors().any(|path| !path.as_os_str().is_empty() && watch.exclude.is_match(path))
 }
 
 /// Calls `each` with every wanted regular file below `root/within` (path below `root`, status), in no particular order.
 /// Symbolic links are not followed. A missing `root` is an error; anything else that cannot be read is a [`Problem`].
-/// `bare`: what earlier walks found of folders without such files.
+/// Nothing is below a folder that is excluded. `bare`: what earlier walks found of folders without such files.
 pub fn walk(
     root: &Path,
     within: &Path,
@@ -56,6 +60,9 @@ pub fn walk(
 ) -> io::Result<Walk> {
     // Also tells a missing root from an empty one.
     let top = rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    if is_excluded(watch, within) {
+        return Ok(Walk::default());
+    }
     // Of a part of it nothing is remembered.
     let mut nothing = BareFolders::default();
     let bare = if within.as_os_str().is_empty() { bare } else { &mut nothing };
@@ -144,8 +151,14 @@ impl Walker<'_> {
                 Err(error) => return Err(error),
             };
             if kind.is_dir() {
-                if watch.recursive && !watch.exclude.is_match(&below) && below.components().count() < DEPTH_MAX {
+                if !watch.recursive || watch.exclude.is_match(&below) {
+                    continue;
+                }
+                if below.components().count() < DEPTH_MAX {
                     subfolders.push(entry.file_name());
+                } else {
+                    let error = format!("it is nested deeper than {DEPTH_MAX} folders; move it up, or exclude it");
+                    walk.problems.push(Problem { path: entry.path(), error: io::Error::other(error) });
                 }
             } else if is_aside(&below) {
                 is_bare = false;
@@ -168,5 +181,58 @@ impl Walker<'_> {
             }
         }
         Ok(is_bare)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn watch(words: &str) -> Watch {
+        let text = format!(
+            "[[dataset]]\nname = 'd'\noutput = 'd.npy'\nshape = [2]\ndtype = 'u1'\n[dataset.watch]\n\
+             folders = ['drop']\ninclude = ['**/*.bin']\n{words}\n[dataset.records]\n"
+        );
+        config::parse(&text, Path::new("/c.toml")).unwrap().datasets[0].watch.clone()
+    }
+
+    fn found(root: &Path, within: &str, watch: &Watch) -> (Vec<String>, Vec<Problem>) {
+        let mut found = Vec::new();
+        let mut each = |below: PathBuf, _| found.push(below.display().to_string());
+        let walked = walk(root, Path::new(within), watch, &mut BareFolders::default(), &mut each).unwrap();
+        found.sort();
+        (found, walked.problems)
+    }
+
+    /// The bug: a folder made below one that is excluded was scanned for itself, and its files were taken.
+    #[test]
+    fn nothing_below_an_excluded_folder_is_found() {
+        let root = tempfile::tempdir().unwrap();
+        for folder in [".hidden/sub", "skip/sub/deep", "open"] {
+            fs::create_dir_all(root.path().join(folder)).unwrap();
+            fs::write(root.path().join(folder).join("x.bin"), "xx").unwrap();
+        }
+        let watch = watch("exclude = ['**/.*', 'skip']");
+        for within in [".hidden/sub", "skip/sub", "skip/sub/deep"] {
+            assert!(is_excluded(&watch, Path::new(within)));
+            assert_eq!(found(root.path(), within, &watch).0, [""; 0], "{within}");
+        }
+        assert_eq!(found(root.path(), "", &watch).0, ["open/x.bin"]);
+        assert_eq!(found(root.path(), "open", &watch).0, ["open/x.bin"]);
+    }
+
+    /// The bug: what was nested too deeply was passed over without a word.
+    #[test]
+    fn folders_that_are_nested_too_deeply_are_told_of() {
+        let root = tempfile::tempdir().unwrap();
+        let deep: PathBuf = std::iter::repeat_n("d", DEPTH_MAX).collect();
+        fs::create_dir_all(root.path().join(&deep)).unwrap();
+        fs::write(root.path().join(&deep).join("x.bin"), "xx").unwrap();
+        let (files, problems) = found(root.path(), "", &watch(""));
+        assert_eq!(files, [""; 0]);
+        assert_eq!(problems[0].path, root.path().join(&deep));
+        assert!(problems[0].error.to_string().contains("deeper than 128 folders"));
+        assert!(found(root.path(), "", &watch("exclude = ['d/d']")).1.is_empty());
     }
 }

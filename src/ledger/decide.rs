@@ -3,15 +3,16 @@
 //! Asked twice: by the intake, which has not read the file ([`first_look`]), and by the writer, which knows the hash of
 //! the bytes that were decoded ([`last_look`]). Both go by the same rules:
 //!
-//! * Same path and same identity: known.
+//! * Same path and same identity: known, where sources stay after their commit. Where they are moved or deleted the content
+//!   decides: a filesystem gives the inode of a file that is gone to the next one, which may have its size and time as well.
 //! * Same path, same content: known, however its time stamp or inode changed; where sources stay after their commit.
 //! * Where sources are moved or deleted after their commit, a file that comes back under the same path with the same
 //!   size and time is the same delivery again if its content is equal; anything else is a new source.
-//! * What was rejected under a path does not count where its earlier content comes back.
+//! * What was rejected under a path does not count where its earlier content comes back, or once it was moved away.
 //! * Same path, other content: a rejected source that was mended is tried again; a committed one by `changed`.
 //! * Another path, same inode, size and time, and the old path names something else or nothing: it was renamed, if its
-//!   content is equal and sources stay after their commit. That comes before `changed`: a log that is rotated onto the name
-//!   of an older one is the log that it was, not a changed older one.
+//!   content is equal and the ledger does not say that it was moved or deleted after its commit. That comes before `changed`:
+//!   a log that is rotated onto the name of an older one is the log that it was, not a changed older one.
 //! * Another path, same content: by `duplicates`.
 
 use std::path::Path;
@@ -33,7 +34,9 @@ pub struct Rules {
 /// What both looks ask.
 pub trait Known {
     fn at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError>;
-    fn with_identity(&self, identity: Identity) -> Result<Option<Entry>, LedgerError>;
+    /// The entries with this inode, size and modification time, the newest first: files with several names, or that had the
+    /// inode one after the other.
+    fn with_identity(&self, identity: Identity) -> Result<Vec<Entry>, LedgerError>;
     /// Whether the entry's path still names the file that it named, and is not just `path` spelled in another way.
     fn is_elsewhere(&self, entry: &Entry, path: &Path) -> bool;
 }
@@ -72,12 +75,12 @@ pub enum LastLook {
 pub fn first_look(known: &impl Known, rules: Rules, path: &Path, identity: Identity) -> Result<FirstLook, LedgerError> {
     let at_path = known.at_path(path)?;
     if let Some(entry) = at_path.as_ref().filter(|entry| entry.identity == identity) {
-        return Ok(FirstLook::Known(Box::new(entry.clone())));
+        return Ok(untouched(rules, entry.clone()));
     }
-    if let Some(entry) = moved_here(known, rules, path, identity)? {
+    if let Some(entry) = moved_here(known, rules, path, identity, None)? {
         // Under this very path: a newer entry is there as well, of the file that had the name before.
         if entry.path == path {
-            return Ok(FirstLook::Known(Box::new(entry)));
+            return Ok(untouched(rules, entry));
         }
         return Ok(FirstLook::Read { known_hash: entry.hash });
     }
@@ -93,12 +96,35 @@ pub fn first_look(known: &impl Known, rules: Rules, path: &Path, identity: Ident
     Ok(FirstLook::Read { known_hash: None })
 }
 
+/// A file under the path and with the identity of this entry. What would be deleted or moved for it is read before.
+fn untouched(rules: Rules, entry: Entry) -> FirstLook {
+    match entry.fate {
+        Fate::Committed(_) if !rules.keeps => FirstLook::Read { known_hash: entry.hash },
+        // The rejected file went away, and another one has its name and its inode.
+        Fate::Rejected { .. } if entry.moved_to.is_some() => FirstLook::Read { known_hash: None },
+        _ => FirstLook::Known(Box::new(entry)),
+    }
+}
+
 /// The committed source that this file is, if its content is equal: of this very path, though a newer file had the name
 /// since; or of another path. What was moved or deleted after its commit cannot have been renamed: its inode is free for
 /// others.
-fn moved_here(known: &impl Known, rules: Rules, path: &Path, identity: Identity) -> Result<Option<Entry>, LedgerError> {
-    let found = known.with_identity(identity)?.filter(|entry| matches!(entry.fate, Fate::Committed(_)));
-    Ok(found.filter(|entry| entry.path == path || (rules.keeps && !known.is_elsewhere(entry, path))))
+fn moved_here(
+    known: &impl Known,
+    rules: Rules,
+    path: &Path,
+    identity: Identity,
+    hash: Option<&Hash>,
+) -> Result<Option<Entry>, LedgerError> {
+    let mut entries = known.with_identity(identity)?;
+    entries.retain(|entry| {
+        matches!(entry.fate, Fate::Committed(_)) && hash.is_none_or(|hash| entry.hash.as_ref() == Some(hash))
+    });
+    if let Some(place) = entries.iter().position(|entry| entry.path == path) {
+        return Ok(Some(entries.swap_remove(place)));
+    }
+    let is_left = |entry: &Entry| rules.keeps || entry.moved_to.is_none();
+    Ok(entries.into_iter().find(|entry| is_left(entry) && !known.is_elsewhere(entry, path)))
 }
 
 /// What the file that was read is.
@@ -115,7 +141,7 @@ pub fn last_look(
     {
         return Ok(LastLook::Same(Box::new(entry.clone())));
     }
-    if let Some(entry) = moved_here(known, rules, path, identity)?.filter(|entry| entry.hash.as_ref() == Some(hash)) {
+    if let Some(entry) = moved_here(known, rules, path, identity, Some(hash))? {
         return Ok(LastLook::Same(Box::new(entry)));
     }
     if at_path.is_some_and(|entry| entry.hash.as_ref() != Some(hash)) && rules.keeps && !rules.append_changed {
@@ -137,6 +163,7 @@ fn same_delivery(was: Identity, is: Identity) -> bool {
 mod tests {
     use super::*;
     use crate::ledger::Committed;
+    use std::path::PathBuf;
 
     struct Table {
         entries: Vec<Entry>,
@@ -147,8 +174,8 @@ mod tests {
         fn at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError> {
             Ok(self.entries.iter().rev().find(|entry| entry.path == path).cloned())
         }
-        fn with_identity(&self, identity: Identity) -> Result<Option<Entry>, LedgerError> {
-            Ok(self.entries.iter().rev().find(|entry| entry.identity == identity).cloned())
+        fn with_identity(&self, identity: Identity) -> Result<Vec<Entry>, LedgerError> {
+            Ok(self.entries.iter().rev().filter(|entry| entry.identity == identity).cloned().collect())
         }
         fn is_elsewhere(&self, entry: &Entry, path: &Path) -> bool {
             entry.path != path && !self.gone.iter().any(|gone| entry.path == Path::new(gone))
@@ -302,7 +329,52 @@ mod tests {
         table.entries.push(newer);
         let delete = Rules { keeps: false, ..KEEP };
         let (first, last) = both(&table, delete, "good", identity(10, 100, 1), "good");
-        assert!(matches!(first, FirstLook::Known(entry) if entry.id == 1));
+        assert_eq!(first, read(Some("good")));
+        assert!(matches!(last, LastLook::Same(entry) if entry.id == 1));
+    }
+
+    /// The bug: the next file with a fixed time and size got the inode of a deleted one, and was deleted unread.
+    #[test]
+    fn what_would_be_deleted_is_known_by_its_content_only() {
+        let delete = Rules { keeps: false, ..KEEP };
+        let (first, last) = both(&table(&[]), delete, "good", identity(10, 100, 1), "next");
+        assert_eq!((first, last), (read(Some("good")), LastLook::New));
+        let (first, last) = both(&table(&[]), delete, "good", identity(10, 100, 1), "good");
+        assert_eq!(first, read(Some("good")));
+        assert!(matches!(last, LastLook::Same(entry) if entry.id == 1), "a leftover of a crash");
+    }
+
+    /// The bug: the next file with the inode of a rejected one that was moved away was moved unread, for the same reason.
+    #[test]
+    fn a_rejected_source_that_was_moved_away_is_another_file() {
+        let mut table = table(&[]);
+        table.entries[1].moved_to = Some("/failed/bad".into());
+        let (first, last) = both(&table, KEEP, "bad", identity(10, 100, 2), "next");
+        assert_eq!((first, last), (read(None), LastLook::New));
+    }
+
+    /// The bug: a source that was renamed before it could be deleted gave its rows again.
+    #[test]
+    fn a_source_that_is_not_disposed_of_yet_can_be_renamed() {
+        let delete = Rules { keeps: false, ..KEEP };
+        let mut table = table(&["good"]);
+        let (first, last) = both(&table, delete, "renamed", identity(10, 100, 1), "good");
+        assert_eq!(first, read(Some("good")));
+        assert!(matches!(last, LastLook::Same(entry) if entry.id == 1));
+        // Once it is deleted, its inode is free for others.
+        table.entries[0].moved_to = Some(PathBuf::new());
+        let (first, last) = both(&table, delete, "next", identity(10, 100, 1), "good");
+        assert_eq!((first, last), (read(None), LastLook::New));
+    }
+
+    /// The bug: of two names of one file the first was renamed, and its rows came a third time.
+    #[test]
+    fn of_several_names_of_a_file_each_can_be_renamed() {
+        let mut table = table(&["good"]);
+        let link = Entry { id: 3, path: "link".into(), ..table.entries[0].clone() };
+        table.entries.push(link);
+        let (first, last) = both(&table, KEEP, "renamed", identity(10, 100, 1), "good");
+        assert_eq!(first, read(Some("good")));
         assert!(matches!(last, LastLook::Same(entry) if entry.id == 1));
     }
 

@@ -62,6 +62,11 @@ impl Tables {
         self.entries.iter().rev().find(|entry| wanted(entry)).map(|entry| (**entry).clone())
     }
 
+    fn with_identity(&self, identity: Identity) -> Vec<Entry> {
+        let entries = self.entries.iter().rev().filter(|entry| entry.identity == identity);
+        entries.map(|entry| (**entry).clone()).collect()
+    }
+
     /// The intake's look at a file. `is_elsewhere`: see [`Known`].
     pub fn first_look(
         &self,
@@ -84,8 +89,8 @@ impl Known for Look<'_> {
         Ok(self.tables.newest(|entry| entry.path == path))
     }
 
-    fn with_identity(&self, identity: Identity) -> Result<Option<Entry>, LedgerError> {
-        Ok(self.tables.newest(|entry| entry.identity == identity))
+    fn with_identity(&self, identity: Identity) -> Result<Vec<Entry>, LedgerError> {
+        Ok(self.tables.with_identity(identity))
     }
 
     fn is_elsewhere(&self, entry: &Entry, path: &Path) -> bool {
@@ -216,8 +221,8 @@ impl Ledger for MemoryLedger {
         Ok(self.read()?.newest(|entry| entry.path == path && entry.id < below))
     }
 
-    fn with_identity(&self, identity: Identity) -> Result<Option<Entry>, LedgerError> {
-        Ok(self.read()?.newest(|entry| entry.identity == identity))
+    fn with_identity(&self, identity: Identity) -> Result<Vec<Entry>, LedgerError> {
+        Ok(self.read()?.with_identity(identity))
     }
 
     fn with_hash(&self, hash: &Hash) -> Result<Option<Entry>, LedgerError> {
@@ -269,6 +274,7 @@ impl Ledger for MemoryLedger {
                 let entry = Arc::make_mut(entry);
                 entry.path.clone_from(&found.path);
                 entry.identity = found.identity;
+                entry.moved_to = None;
             }
         }
         for extended in new.extended {

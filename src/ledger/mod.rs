@@ -32,7 +32,7 @@ pub struct Entry {
     /// Content. `None` for a rejected source that could not be read.
     pub hash: Option<Hash>,
     pub fate: Fate,
-    /// Where it was moved to, where it was.
+    /// Where it was moved to, where it was. Empty: it was deleted.
     pub moved_to: Option<PathBuf>,
     /// Set for a part of a log that is followed. Its `hash` is that of these bytes.
     pub part: Option<Part>,
@@ -160,8 +160,8 @@ pub trait Ledger: Send {
     fn labels(&self) -> &[String];
     /// The newest entry under this path with an id below this one.
     fn newest_at(&self, path: &Path, below: u64) -> Result<Option<Entry>, LedgerError>;
-    /// The newest entry with this inode, size and modification time.
-    fn with_identity(&self, identity: Identity) -> Result<Option<Entry>, LedgerError>;
+    /// The newest entries with this inode, size and modification time, the newest first.
+    fn with_identity(&self, identity: Identity) -> Result<Vec<Entry>, LedgerError>;
     /// The oldest committed entry with rows and this content.
     fn with_hash(&self, hash: &Hash) -> Result<Option<Entry>, LedgerError>;
     /// The newest part of the log that has this inode; a log that went on in another file has that one's.
@@ -172,7 +172,7 @@ pub trait Ledger: Send {
     fn committed_from(&self, row: u64, limit: usize) -> Result<Vec<Entry>, LedgerError>;
     /// All or nothing, durable on return. Replaces rejected entries under the paths of `transaction.sources`.
     fn commit(&mut self, transaction: &Transaction<'_>) -> Result<(), CommitError>;
-    /// Notes where disposed-of sources went. Not needed for correctness.
+    /// Notes where disposed-of sources went; an empty path: deleted. Their inodes are free for others.
     fn note_moved(&mut self, moved: &[(u64, PathBuf)]) -> Result<(), LedgerError>;
     /// Notes that all rows below `rows` are verified. Not needed for correctness.
     fn mark_clean(&mut self, rows: u64) -> Result<(), LedgerError>;

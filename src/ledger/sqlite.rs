@@ -55,7 +55,7 @@ CREATE TABLE sources (
     checksum         TEXT,                 -- BLAKE3 of the rows' bytes
     columns_checksum TEXT,                 -- BLAKE3 of the rows' bytes in the column files, in their order
     committed_at     TEXT NOT NULL,        -- UTC, ISO 8601
-    moved_to,                              -- TEXT or BLOB: where the source went after its commit
+    moved_to,                              -- TEXT or BLOB: where the source went after its commit; empty: deleted
     log              INTEGER,              -- for a part of a log that is followed: the id of the log's first part
     log_index        INTEGER,              -- rows of the log before this part
     log_begin        INTEGER,              -- the bytes of the file that this part is
@@ -198,8 +198,8 @@ impl Ledger for SqliteLedger {
         self.find(Lookup::Path(path, below))
     }
 
-    fn with_identity(&self, identity: Identity) -> Result<Option<Entry>, LedgerError> {
-        self.find(Lookup::Identity(identity))
+    fn with_identity(&self, identity: Identity) -> Result<Vec<Entry>, LedgerError> {
+        view::with_identity(&self.connection, identity).map_err(at(&self.path, "looking up a source"))
     }
 
     fn with_hash(&self, hash: &Hash) -> Result<Option<Entry>, LedgerError> {
@@ -296,7 +296,7 @@ impl Ledger for SqliteLedger {
                     ])?;
                 }
                 let mut rename = transaction.prepare_cached(
-                    "UPDATE sources SET path = ?2, size = ?3, mtime_ns = ?4, inode = ?5 WHERE id = ?1",
+                    "UPDATE sources SET path = ?2, size = ?3, mtime_ns = ?4, inode = ?5, moved_to = NULL WHERE id = ?1",
                 )?;
                 for found in new.found_again {
                     forget.execute(params![path_value(&found.path)])?;
@@ -406,7 +406,7 @@ mod tests {
         assert_eq!(ledger.newest_at(Path::new("cat/a"), u64::MAX).unwrap().as_ref(), Some(&sources[0]));
         assert_eq!(ledger.newest_at(Path::new("b"), u64::MAX).unwrap().as_ref(), Some(&sources[1]));
         assert_eq!(ledger.newest_at(Path::new("c"), u64::MAX).unwrap(), None);
-        assert_eq!(ledger.with_identity(sources[0].identity).unwrap().as_ref(), Some(&sources[0]));
+        assert_eq!(ledger.with_identity(sources[0].identity).unwrap(), sources[..1]);
         assert_eq!(ledger.with_hash(&blake3::hash(b"cat/a")).unwrap().as_ref(), Some(&sources[0]));
         assert_eq!(ledger.with_hash(&blake3::hash(b"b")).unwrap(), None, "a rejected source has no rows to share");
         assert_eq!(ledger.committed_from(2, 10).unwrap(), sources[..1]);

@@ -15,11 +15,13 @@ use crate::source::{Hash, Identity, Part};
 const FIELDS: &str = "id, path, size, mtime_ns, inode, hash, status, reason, first_row, rows, checksum, \
                       columns_checksum, moved_to, log, log_index, log_begin, log_end, log_head_at, log_head, log_tail";
 
+/// So many entries of one identity are looked at: names of one file, or files that had the inode one after the other.
+const NAMES_MAX: u32 = 64;
+
 /// What to look for.
 pub(super) enum Lookup<'a> {
     /// The newest entry with an id below this one.
     Path(&'a Path, u64),
-    Identity(Identity),
     Hash(&'a Hash),
     /// The newest part of the log that has this inode.
     PartOfInode(u64),
@@ -105,12 +107,6 @@ pub(super) fn find(connection: &Connection, lookup: Lookup<'_>) -> rusqlite::Res
             ))?
             .query_row(params![path_value(path), i64::try_from(below).unwrap_or(i64::MAX)], entry)
             .optional(),
-        Lookup::Identity(identity) => connection
-            .prepare_cached(&format!(
-                "SELECT {FIELDS} FROM sources WHERE inode = ?1 AND size = ?2 AND mtime_ns = ?3 ORDER BY id DESC LIMIT 1"
-            ))?
-            .query_row(params![identity.inode.cast_signed(), identity.size.cast_signed(), identity.mtime_ns], entry)
-            .optional(),
         Lookup::Hash(hash) => connection
             .prepare_cached(&format!("SELECT {FIELDS} FROM sources WHERE hash = ?1 AND rows > 0 ORDER BY id LIMIT 1"))?
             .query_row(params![hash.to_hex().as_str()], entry)
@@ -128,6 +124,17 @@ pub(super) fn find(connection: &Connection, lookup: Lookup<'_>) -> rusqlite::Res
             .query_row(params![log.cast_signed()], entry)
             .optional(),
     }
+}
+
+/// The newest entries with this identity, the newest first.
+pub(super) fn with_identity(connection: &Connection, identity: Identity) -> rusqlite::Result<Vec<Entry>> {
+    connection
+        .prepare_cached(&format!(
+            "SELECT {FIELDS} FROM sources WHERE inode = ?1 AND size = ?2 AND mtime_ns = ?3 ORDER BY id DESC
+             LIMIT {NAMES_MAX}"
+        ))?
+        .query_map(params![identity.inode.cast_signed(), identity.size.cast_signed(), identity.mtime_ns], entry)?
+        .collect()
 }
 
 pub(super) fn committed_from(connection: &Connection, row: u64, limit: usize) -> rusqlite::Result<Vec<Entry>> {
@@ -272,9 +279,9 @@ impl LedgerView {
         self.read("looking up a source", |connection| find(connection, Lookup::Path(path, u64::MAX)))
     }
 
-    /// The newest entry with this inode, size and modification time.
-    pub fn with_identity(&self, identity: Identity) -> Result<Option<Entry>, LedgerError> {
-        self.read("looking up a source", |connection| find(connection, Lookup::Identity(identity)))
+    /// The newest entries with this inode, size and modification time, the newest first.
+    pub fn with_identity(&self, identity: Identity) -> Result<Vec<Entry>, LedgerError> {
+        self.read("looking up a source", |connection| with_identity(connection, identity))
     }
 
     /// The newest part of the log that has this inode.

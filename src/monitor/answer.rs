@@ -184,6 +184,10 @@ fn health(run: Option<&Run>) -> (bool, String) {
         } else if let Some(reason) = lane.tally.paused() {
             words.push_str(&format!("paused: {}: {reason}\n", lane.options.name));
         }
+        for folder in lane.tally.missing() {
+            let name = &lane.options.name;
+            words.push_str(&format!("missing: {name}: the watched folder {} cannot be read\n", folder.display()));
+        }
     }
     if words.is_empty() { (true, "ok\n".to_owned()) } else { (is_well, words) }
 }

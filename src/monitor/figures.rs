@@ -115,6 +115,12 @@ impl Figures {
         if waiting.is_incomplete.load(Ordering::Relaxed) {
             problems.push("more files wait than are tracked at a time: the backlog is larger than it says".to_owned());
         }
+        let missing = tally.missing();
+        problems.extend(missing.iter().map(|folder| format!("the watched folder {} cannot be read", folder.display())));
+        let ignored = tally.ignored.load(Ordering::Relaxed);
+        if ignored > 0 {
+            problems.push(ignored_text(ignored));
+        }
         Ok(Self {
             backlog: settling + ready + in_flight,
             backlog_bytes,
@@ -127,6 +133,12 @@ impl Figures {
             ..Self::of_files(&lane.options)?
         })
     }
+}
+
+/// What is said of files whose names were used before.
+pub fn ignored_text(files: u64) -> String {
+    let were = if files == 1 { "file was" } else { "files were" };
+    format!("{files} {were} not taken, as the name was used before; changed = \"append\" would take it as a new source")
 }
 
 /// Seconds since the oldest source that waits came.

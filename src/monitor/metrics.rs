@@ -49,6 +49,9 @@ const FAMILIES: &[Family] = &[
         load(&lane.tally.source_bytes)
     }),
     ("sources_known_total", "counter", "Files that were known already.", |lane| load(&lane.tally.known)),
+    ("sources_ignored_total", "counter", "Files not taken, as others were committed under their names.", |lane| {
+        load(&lane.tally.ignored)
+    }),
     ("commits_total", "counter", "Commits.", |lane| load(&lane.tally.commits)),
     ("waiting_bytes", "gauge", "Bytes of the sources that are finished and not committed yet.", |lane| {
         load(&lane.tally.waiting.bytes)
@@ -63,8 +66,11 @@ const FAMILIES: &[Family] = &[
     ("event_overflows_total", "counter", "How often events were lost, and all was scanned for it.", |lane| {
         load(&lane.tally.overflows)
     }),
-    ("dataset_paused", "gauge", "1 while the dataset is paused, such as for a full disk.", |lane| {
+    ("dataset_paused", "gauge", "1 while the dataset is paused, such as for a full disk, or not open yet.", |lane| {
         f64::from(u8::from(lane.tally.paused().is_some()))
+    }),
+    ("watched_folders_missing", "gauge", "Watched folders that cannot be read now.", |lane| {
+        lane.tally.missing().len() as f64
     }),
     ("dataset_stopped", "gauge", "1 once the dataset takes nothing more before a restart.", |lane| {
         f64::from(u8::from(lane.tally.failure().is_some()))

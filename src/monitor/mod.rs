@@ -19,7 +19,7 @@ mod page;
 mod server;
 
 pub use client::ask;
-pub use figures::{Answer, Figures};
+pub use figures::{Answer, Figures, ignored_text};
 pub use server::Server;
 
 use std::path::PathBuf;

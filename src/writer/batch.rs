@@ -1,6 +1,6 @@
 //! What is staged for the next transaction.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -23,7 +23,8 @@ pub struct Batch {
     pub since: Option<Instant>,
     by_path: HashMap<PathBuf, usize>,
     by_hash: HashMap<Hash, usize>,
-    by_inode: HashMap<u64, usize>,
+    /// Several names of one file have one inode.
+    by_inode: BTreeSet<(u64, usize)>,
     found_by_path: HashMap<PathBuf, u64>,
     /// Committed entries that parts of this batch extend, as they will be, by id.
     extended: BTreeMap<u64, Entry>,
@@ -40,7 +41,7 @@ impl Batch {
     pub fn push(&mut self, entry: Entry) {
         let place = self.entries.len();
         self.by_path.insert(entry.path.clone(), place);
-        self.by_inode.insert(entry.identity.inode, place);
+        self.by_inode.insert((entry.identity.inode, place));
         if let (Some(hash), Fate::Committed(committed)) = (entry.hash, &entry.fate) {
             self.rows += committed.rows;
             if committed.rows > 0 {
@@ -84,7 +85,7 @@ impl Batch {
                     self.by_path.remove(&staged.path);
                 }
                 self.by_path.insert(entry.path.clone(), place);
-                self.by_inode.insert(entry.identity.inode, place);
+                self.by_inode.insert((entry.identity.inode, place));
                 *staged = entry;
             }
             return;
@@ -111,6 +112,8 @@ pub struct Staged<'a> {
     pub disk: &'a dyn Disk,
     /// Paths in the ledger are relative to this folder, or absolute.
     pub base: &'a Path,
+    /// Sources that were moved or deleted, which the ledger could not note yet.
+    pub unnoted: &'a [(u64, PathBuf)],
 }
 
 impl Staged<'_> {
@@ -161,14 +164,19 @@ impl Known for Staged<'_> {
         self.newest_at(path, |_| true)
     }
 
-    fn with_identity(&self, identity: Identity) -> Result<Option<Entry>, LedgerError> {
-        match self.staged(self.batch.by_inode.get(&identity.inode)).filter(|entry| entry.identity == identity) {
-            Some(entry) => Ok(Some(entry.clone())),
-            None => {
-                let found = self.ledger.with_identity(identity)?;
-                Ok(found.map(|entry| self.batch.found_again.get(&entry.id).cloned().unwrap_or(entry)))
+    fn with_identity(&self, identity: Identity) -> Result<Vec<Entry>, LedgerError> {
+        let places = self.batch.by_inode.range((identity.inode, 0)..=(identity.inode, usize::MAX)).rev();
+        let staged = places.filter_map(|(_, place)| self.staged(Some(place)).cloned());
+        let committed = self.ledger.with_identity(identity)?.into_iter().map(|mut entry| {
+            if let Some(found) = self.batch.found_again.get(&entry.id) {
+                return found.clone();
             }
-        }
+            if let Some((_, moved_to)) = self.unnoted.iter().find(|(id, _)| *id == entry.id) {
+                entry.moved_to = Some(moved_to.clone());
+            }
+            entry
+        });
+        Ok(staged.chain(committed).filter(|entry| entry.identity == identity).collect())
     }
 
     fn is_elsewhere(&self, entry: &Entry, path: &Path) -> bool {

@@ -114,6 +114,8 @@ pub struct DatasetWriter {
     pub(super) open_entry: Option<OpenEntry>,
     /// What the steps of a commit took, until somebody asks.
     times: Vec<(Stage, Duration)>,
+    /// Sources that were moved or deleted, which the ledger could not note yet.
+    unnoted: Vec<(u64, PathBuf)>,
     labels: Labels,
     clean: CleanMark,
 }
@@ -142,6 +144,7 @@ impl DatasetWriter {
             source_start: state.rows,
             next_source_id: state.next_source_id,
             times: Vec::new(),
+            unnoted: Vec::new(),
             labels: Labels::default(),
             clean: CleanMark::default(),
         };
@@ -252,7 +255,7 @@ impl DatasetWriter {
                     return Ok(Finish::Known { id: entry.id });
                 }
                 let id = entry.id;
-                self.batch.push_found_again(Entry { path, identity: source.identity, ..*entry });
+                self.batch.push_found_again(Entry { path, identity: source.identity, moved_to: None, ..*entry });
                 self.batch.since.get_or_insert_with(Instant::now);
                 return Ok(Finish::Staged { id, kind: StagedAs::FoundAgain });
             }
@@ -440,10 +443,12 @@ impl DatasetWriter {
         Ok(())
     }
 
-    /// Notes where disposed-of sources went.
-    pub fn note_moved(&mut self, moved: &[(u64, PathBuf)]) -> Result<(), Fault> {
-        if !moved.is_empty() {
-            self.ledger.note_moved(moved)?;
+    /// Notes where disposed-of sources went; an empty path: deleted. What the ledger does not take is noted with the next.
+    pub fn note_moved(&mut self, moved: impl IntoIterator<Item = (u64, PathBuf)>) -> Result<(), Fault> {
+        self.unnoted.extend(moved);
+        if !self.unnoted.is_empty() {
+            self.ledger.note_moved(&self.unnoted)?;
+            self.unnoted.clear();
         }
         Ok(())
     }
@@ -458,7 +463,8 @@ impl DatasetWriter {
     }
 
     pub(super) fn staged(&self) -> Staged<'_> {
-        Staged { batch: &self.batch, ledger: &*self.ledger, disk: &*self.disk, base: &self.options.base }
+        let Self { batch, ledger, disk, options, unnoted, .. } = self;
+        Staged { batch, ledger: &**ledger, disk: &**disk, base: &options.base, unnoted }
     }
 
     fn push(&mut self, path: PathBuf, identity: Identity, hash: Option<Hash>, fate: Fate, kind: StagedAs) -> Finish {

@@ -153,6 +153,112 @@ def test_sources_are_disposed_of_after_their_commit(project, after):
     assert project.count() == 22 and not (project.drop / "kept.png").exists()
 
 
+RECORDS = {"shape": [8], "decoder": "[dataset.records]\n"}
+
+
+def rows_of(project):
+    return sorted(bytes(row) for row in project.rows())
+
+
+def test_a_file_with_inode_size_and_time_of_a_deleted_one_is_read(project):
+    """The bug: it was deleted unread. A filesystem gives inodes again, and archives and loggers may have fixed times."""
+    project = project(watch='include = ["**/*.bin"]\nafter = "delete"', **RECORDS)
+    kept, dropped = project.folder / "kept", project.drop / "a.bin"
+    with project.service():
+        for number in range(4):
+            kept.write_bytes(b"ROWROW%02d" % number)  # in place: the inode stays
+            os.utime(kept, ns=(0, 0))
+            os.link(kept, dropped)
+            project.wait_for_rows(number + 1)
+            while dropped.exists():
+                time.sleep(0.02)
+    assert rows_of(project) == [b"ROWROW%02d" % number for number in range(4)]
+
+
+@pytest.mark.parametrize("after", ["move", "delete"])
+def test_a_source_that_is_renamed_before_it_is_disposed_of_is_not_taken_again(project, after):
+    keep, away = 'include = ["**/*.bin"]', 'after = "move"\nmove_to = "done"' if after == "move" else 'after = "delete"'
+    project = project(watch=keep, **RECORDS)
+    for name in ["a", "b", "c"]:
+        (project.drop / f"{name}.bin").write_bytes(name.encode() * 8)
+    project.once()
+    (project.drop / "a.bin").rename(project.drop / "renamed.bin")
+    project.configure(watch=f"{keep}\n{away}", **RECORDS)
+    # The same folder, spelled in another way.
+    project.config.write_text(project.config.read_text().replace('["drop"]', f'["{project.drop}"]'))
+    project.once()
+    assert rows_of(project) == [b"a" * 8, b"b" * 8, b"c" * 8]
+    assert [*project.drop.rglob("*.bin")] == []
+
+
+def test_a_source_whose_target_is_blocked_can_be_renamed(project):
+    """It is tried again, and not in every scan; one warning tells of all."""
+    watch = 'include = ["**/*.bin"]\nrescan = "1s"\nafter = "move"\nmove_to = "done"'
+    project = project(watch=watch, **RECORDS)
+    (project.folder / "done").write_text("in the way")
+    with project.service():
+        for name in ["a", "b"]:
+            (project.drop / f"{name}.bin").write_bytes(name.encode() * 8)
+        project.wait_for_rows(2)
+        time.sleep(0.5)
+        (project.drop / "a.bin").rename(project.drop / "renamed.bin")
+        time.sleep(2)
+        (project.folder / "done").unlink()
+        end = time.monotonic() + 30
+        while [*project.drop.rglob("*.bin")]:
+            assert time.monotonic() < end, project.log()
+            time.sleep(0.1)
+    assert rows_of(project) == [b"a" * 8, b"b" * 8]
+    assert (project.folder / "done" / "renamed.bin").exists()
+    assert project.log().count("could not be moved or deleted") == 1, project.log()
+
+
+def test_each_name_of_a_file_can_be_renamed(project):
+    project = project(watch='include = ["**/*.bin"]', **RECORDS)
+    (project.drop / "a.bin").write_bytes(b"a" * 8)
+    os.link(project.drop / "a.bin", project.drop / "b.bin")
+    project.once()
+    (project.drop / "a.bin").rename(project.drop / "c.bin")
+    project.once()
+    (project.drop / "b.bin").rename(project.drop / "d.bin")
+    project.once()
+    assert project.count() == 2
+    assert {path for path, in project.ledger("SELECT path FROM sources")} == {"drop/c.bin", "drop/d.bin"}
+
+
+def test_a_name_that_is_used_again_is_told_of_once(project):
+    project = project(watch='include = ["**/*.bin"]\nrescan = "1s"', **RECORDS)
+    path = project.drop / "a.bin"
+    with project.service():
+        path.write_bytes(b"a" * 8)
+        project.wait_for_rows(1)
+        path.unlink()
+        path.write_bytes(b"b" * 8)
+        time.sleep(3)
+    assert project.count() == 1
+    assert project.log().count("another file of this name was taken before") == 1, project.log()
+    assert "1 file was not taken" in project.command("status", check=0).stdout
+
+
+def test_nothing_below_an_excluded_folder_is_taken(project):
+    """The bug: a folder made below an excluded one was scanned for itself; its files were taken, and deleted."""
+    project = project(watch='include = ["**/*.bin"]\nexclude = ["**/.*", "skip"]\nafter = "delete"', **RECORDS)
+    left = [project.drop / ".hidden" / "sub" / "x.bin", project.drop / "skip" / "sub" / "deep" / "x.bin"]
+    for path in left:
+        path.parent.parent.mkdir(parents=True, exist_ok=True)
+    with project.service():
+        (project.drop / "ok.bin").write_bytes(b"okokokok")
+        project.wait_for_rows(1)
+        for path in left:
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"excluded")
+        (project.drop / "last.bin").write_bytes(b"lastlast")
+        project.wait_for_rows(2)
+        time.sleep(1)
+    assert rows_of(project) == [b"lastlast", b"okokokok"]
+    assert all(path.exists() for path in left)
+
+
 def test_links_pipes_and_foreign_files_are_left_alone(project):
     project = project()
     make_pngs(project.drop, 2)

@@ -467,7 +467,7 @@ impl<'a> Service<'a> {
                     return Err(Interruption::Paused(until));
                 }
                 ToIntake::Done { place, end: End::Again, .. } => drop(self.to_be_decoded.insert(place.below)),
-                ToIntake::Opened { .. } | ToIntake::Done { .. } => {}
+                ToIntake::Opened { .. } | ToIntake::Stays { .. } | ToIntake::Done { .. } => {}
             }
         }
         if has_committed && self.in_flight.is_empty() && self.slot.next_due().is_none() {

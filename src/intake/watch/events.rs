@@ -69,8 +69,11 @@ impl Events {
         {
             let mut tree = locked(&self.tree);
             paths.extend(tree.names(event.wd()).iter().map(path_of));
-            if what.contains(ReadFlags::IGNORED) {
+            // With its end, so that the intake, once it hears of that, finds it unwatched.
+            if what.intersects(ReadFlags::IGNORED | ReadFlags::DELETE_SELF | ReadFlags::UNMOUNT) {
                 tree.ended(event.wd());
+            }
+            if what.contains(ReadFlags::IGNORED) {
                 paths.clear();
             }
         }

@@ -103,6 +103,12 @@ impl Watcher {
         watch_below(&self.tree, folder, recursive, true)
     }
 
+    /// Whether the kernel still watches the folder of this name. It ends with the folder, though another one may have its name
+    /// and its inode by now.
+    pub fn is_watched(&self, folder: &Path) -> bool {
+        locked(&self.tree).is_watched(folder)
+    }
+
     /// Takes back a call of [`Self::watch`], whether it was successful or not.
     pub fn forget(&self, folder: &Path, recursive: bool) {
         locked(&self.tree).forget(folder, recursive);

@@ -14,9 +14,10 @@ use super::fault::Fault;
 use super::parts::FinishedPart;
 use crate::config::Durability;
 use crate::decode::RowBlock;
-use crate::lane::{End, Finished, Lane, Outcome, Tally, ToIntake};
-use crate::source::{Candidate, NotFinished, PartRead};
+use crate::lane::{End, Finished, Lane, Outcome, Stays, Tally, ToIntake};
+use crate::source::{Candidate, Identity, NotFinished, PartRead, Place};
 use crate::tally::Stage;
+use settle::NotDisposed;
 
 /// The first wait after a full disk; it doubles with every attempt that fails.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -35,7 +36,7 @@ enum State {
 pub enum First {
     Opened(Box<DatasetWriter>),
     /// The cause may pass: it is tried again.
-    NotYet,
+    NotYet(String),
     Never(String),
 }
 
@@ -61,6 +62,7 @@ pub struct Slot {
     pause: Duration,
     /// A passing fault ends it as well: there is nobody to wait (`--once`).
     never_waits: bool,
+    not_disposed: NotDisposed,
 }
 
 impl Slot {
@@ -75,10 +77,11 @@ impl Slot {
             paused_until: None,
             pause: PAUSE_MIN,
             never_waits,
+            not_disposed: NotDisposed::default(),
         };
         match first {
             First::Opened(writer) => slot.open(*writer),
-            First::NotYet => {}
+            First::NotYet(reason) => slot.lane.tally.pause(Some(reason)),
             First::Never(reason) => slot.stop(&reason),
         }
         slot
@@ -94,6 +97,7 @@ impl Slot {
 
     pub fn open(&mut self, writer: DatasetWriter) {
         self.lane.tally.published_rows.store(writer.published_rows(), Ordering::Relaxed);
+        self.lane.tally.pause(None);
         self.state = State::Open(Box::new(writer));
         self.lane.suspects.load(&self.lane.options.name);
         self.tell(ToIntake::Opened { lane: self.lane.index });
@@ -110,6 +114,10 @@ impl Slot {
     fn tell(&self, message: ToIntake) {
         // The intake may have ended before: then nobody waits for permits.
         drop(self.to_intake.send(message));
+    }
+
+    fn stays(&self, place: &Place, identity: Identity, why: Stays) {
+        self.tell(ToIntake::Stays { lane: self.lane.index, place: place.clone(), identity, why });
     }
 
     fn done(&self, candidate: Candidate, end: End) {
@@ -214,11 +222,11 @@ impl Slot {
             Ok(Finish::Known { id }) => {
                 Tally::add(&lane.tally.known, 1);
                 let moved = self.dispose_of(&candidate.place, candidate.identity, id, &lane.options.watch.after, None);
-                self.note_moved(moved.into_iter().collect());
+                self.note_moved(moved);
                 self.done(candidate, End::Settled);
             }
             Ok(Finish::Ignored) => {
-                Tally::add(&lane.tally.known, 1);
+                self.stays(&candidate.place, candidate.identity, Stays::Ignored);
                 self.done(candidate, End::Settled);
             }
             Ok(Finish::DecodeAgain) => self.done(candidate, End::Again),
@@ -373,7 +381,6 @@ mod tests {
     use crate::config;
     use crate::ledger::SqliteLedgers;
     use crate::recovery;
-    use crate::source::{Identity, Place};
     use crate::storage::{Disk, RealDisk};
     use crossbeam_channel::{Receiver, bounded, unbounded};
 

@@ -1,15 +1,44 @@
 //! What becomes of sources once the ledger has them: figures, disposal, and the word to the intake.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use super::{Settlement, Slot, State};
 use crate::config::Disposal;
-use crate::lane::{End, Tally};
+use crate::lane::{End, Stays, Tally};
 use crate::ledger::{Entry, Fate};
 use crate::pulse;
 use crate::source::{Identity, Place, wall_clock_ns};
 use crate::writer::dataset::StagedAs;
 use crate::writer::dispose::{Disposed, dispose};
+
+/// Of sources that could not be moved or deleted the log tells so often at most.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
+/// Sources that could not be moved or deleted: one warning for many.
+#[derive(Debug, Default)]
+pub(super) struct NotDisposed {
+    told: Option<Instant>,
+    /// Attempts that failed since then.
+    since: u64,
+}
+
+impl NotDisposed {
+    /// Whether it is time for a warning; and what it says of those that came before it and were not told of.
+    fn to_tell(&mut self, now: Instant) -> Option<String> {
+        if self.told.is_some_and(|told| now < told + TELL_EVERY) {
+            self.since += 1;
+            return None;
+        }
+        self.told = Some(now);
+        let others = std::mem::take(&mut self.since);
+        Some(if others == 0 {
+            String::new()
+        } else {
+            format!("; {others} more attempts failed since the last warning")
+        })
+    }
+}
 
 impl Slot {
     /// A source that an earlier run committed and did not get round to dispose of.
@@ -23,7 +52,7 @@ impl Slot {
             Fate::Rejected { reason } => (&lane.options.watch.rejected, Some(reason.as_str())),
         };
         let moved = self.dispose_of(place, identity, entry.id, disposal, reason);
-        self.note_moved(moved.into_iter().collect());
+        self.note_moved(moved);
     }
 
     pub(super) fn settle_batch(&mut self, new_rows: u64, disposes: bool) {
@@ -74,7 +103,7 @@ impl Slot {
     }
 
     pub(super) fn dispose_of(
-        &self,
+        &mut self,
         place: &Place,
         identity: Identity,
         id: u64,
@@ -85,23 +114,26 @@ impl Slot {
         let root = self.lane.options.root(place.folder);
         match dispose(&*writer.disk, root, place, identity, disposal, reason) {
             Ok(Disposed::MovedTo(path)) => Some((id, path)),
-            Ok(Disposed::No | Disposed::Deleted) => None,
+            Ok(Disposed::Deleted) => Some((id, PathBuf::new())),
+            Ok(Disposed::No) => None,
             Err(error) => {
-                let path = self.lane.path_of(place);
-                let dataset = &self.lane.options.name;
-                tracing::warn!(
-                    dataset,
-                    source = ?path,
-                    "its rows are committed, but it could not be moved or deleted: {error}; the next scan tries again"
-                );
+                self.stays(place, identity, Stays::NotDisposed);
+                if let Some(others) = self.not_disposed.to_tell(Instant::now()) {
+                    tracing::warn!(
+                        dataset = self.lane.options.name,
+                        source = ?self.lane.path_of(place),
+                        "the ledger has it, but it could not be moved or deleted: {error}; later scans try again\
+                         {others}"
+                    );
+                }
                 None
             }
         }
     }
 
-    pub(super) fn note_moved(&mut self, moved: Vec<(u64, PathBuf)>) {
+    pub(super) fn note_moved(&mut self, moved: impl IntoIterator<Item = (u64, PathBuf)>) {
         let State::Open(writer) = &mut self.state else { return };
-        if let Err(fault) = writer.note_moved(&moved) {
+        if let Err(fault) = writer.note_moved(moved) {
             tracing::warn!(dataset = self.lane.options.name, "where sources went is not in the ledger: {fault}");
         }
     }

@@ -1,0 +1,172 @@
+//! Files that stay under their names although nothing is to be done with them now: names that were used before, where
+//! `changed = "ignore"`, and sources that could not be moved or deleted. They are remembered, so that scans neither read
+//! them again nor tell of them again.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::dataset::{DatasetIntake, Leftover};
+use crate::config::Disposal;
+use crate::lane::{Stays, Tally};
+use crate::ledger::{Entry, Fate};
+use crate::source::{Identity, Place};
+
+/// So many files of one dataset are remembered. What is beyond it is looked at by each scan as if for the first time.
+const STAYING_MAX: usize = 131_072;
+/// The wait before a second attempt to move or delete a source; it doubles with each that fails.
+const AGAIN_MIN: Duration = Duration::from_secs(1);
+const AGAIN_MAX: Duration = Duration::from_secs(300);
+/// Known sources that wait to be disposed of; the next scan finds the others.
+const LEFTOVERS_MAX: usize = 16_384;
+/// So many files that are not taken are named in the log; the others are counted only.
+const NAMED_MAX: u64 = 100;
+
+#[derive(Debug)]
+enum Why {
+    Ignored,
+    NotDisposed { failures: u32, again: Instant },
+}
+
+/// See the module documentation.
+#[derive(Debug, Default)]
+pub struct Staying {
+    files: HashMap<Place, (Identity, Why)>,
+}
+
+impl Staying {
+    /// Whether the file is left alone for now.
+    pub fn is_left(&self, place: &Place, identity: Identity, now: Instant) -> bool {
+        match self.files.get(place) {
+            Some((known, why)) if *known == identity => match why {
+                Why::Ignored => true,
+                Why::NotDisposed { again, .. } => now < *again,
+            },
+            _ => false,
+        }
+    }
+
+    /// Whether this is news.
+    fn ignore(&mut self, place: Place, identity: Identity) -> bool {
+        if matches!(self.files.get(&place), Some((known, Why::Ignored)) if *known == identity) {
+            return false;
+        }
+        self.keep(place, identity, Why::Ignored, Instant::now());
+        true
+    }
+
+    fn not_disposed(&mut self, place: Place, identity: Identity, now: Instant) {
+        let failures = match self.files.get(&place) {
+            Some((known, Why::NotDisposed { failures, .. })) if *known == identity => failures.saturating_add(1),
+            _ => 0,
+        };
+        let wait = AGAIN_MIN.saturating_mul(1 << failures.min(16)).min(AGAIN_MAX);
+        self.keep(place, identity, Why::NotDisposed { failures, again: now + wait }, now);
+    }
+
+    fn keep(&mut self, place: Place, identity: Identity, why: Why, now: Instant) {
+        if self.files.len() >= STAYING_MAX && !self.files.contains_key(&place) {
+            // Those that were not seen again since their wait was over: they are gone.
+            let is_seen = |why: &Why| !matches!(why, Why::NotDisposed { again, .. } if *again + AGAIN_MAX < now);
+            self.files.retain(|_, (_, why)| is_seen(why));
+            if self.files.len() >= STAYING_MAX {
+                return;
+            }
+        }
+        self.files.insert(place, (identity, why));
+    }
+}
+
+impl DatasetIntake {
+    /// The writer tells of a file that stays.
+    pub fn stays(&mut self, place: Place, identity: Identity, why: Stays, now: Instant) {
+        match why {
+            Stays::Ignored => self.ignored(place, identity),
+            Stays::NotDisposed => self.staying.not_disposed(place, identity, now),
+        }
+    }
+
+    /// A file under a name that a committed source had, with other content, is disregarded; told once.
+    pub(super) fn ignored(&mut self, place: Place, identity: Identity) {
+        let tally = &self.lane.tally;
+        Tally::add(&tally.known, 1);
+        let path = self.lane.path_of(&place);
+        if !self.staying.ignore(place, identity) {
+            return;
+        }
+        let dataset = &self.lane.options.name;
+        match tally.ignored.fetch_add(1, Ordering::Relaxed) {
+            before if before < NAMED_MAX => tracing::warn!(
+                dataset,
+                source = ?path,
+                "not taken: another file of this name was taken before, and `changed` is \"ignore\"; set changed = \"append\" \
+                 to take it as a new source, or give each file a name of its own"
+            ),
+            NAMED_MAX => tracing::warn!(
+                dataset,
+                "more files are not taken as their names were used before: they are counted only"
+            ),
+            _ => {}
+        }
+    }
+
+    /// A file that the ledger has. What the config wants gone is disposed of now, if a crash came before it.
+    pub(super) fn known(&mut self, place: Place, identity: Identity, entry: Box<Entry>, now: Instant) {
+        Tally::add(&self.lane.tally.known, 1);
+        // A crash may have come before it was taken out.
+        self.lane.suspects.forget(identity);
+        let watch = self.watch();
+        let disposal = match entry.fate {
+            Fate::Committed(_) => &watch.after,
+            Fate::Rejected { .. } => &watch.rejected,
+        };
+        if *disposal == Disposal::Keep || self.staying.is_left(&place, identity, now) {
+            return;
+        }
+        if self.leftovers.len() < LEFTOVERS_MAX {
+            self.leftovers.push(Leftover { place, identity, entry });
+        } else {
+            self.tracker.is_incomplete = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: Identity = Identity { size: 1, mtime_ns: 2, inode: 3 };
+    const OTHER: Identity = Identity { size: 1, mtime_ns: 2, inode: 4 };
+
+    fn place(name: &str) -> Place {
+        Place { folder: 0, below: name.into() }
+    }
+
+    /// The bug: sources in a folder that may not be changed were tried again without a pause.
+    #[test]
+    fn what_cannot_be_disposed_of_is_tried_less_and_less_often() {
+        let mut staying = Staying::default();
+        let mut now = Instant::now();
+        let mut waits = Vec::new();
+        for _ in 0..11 {
+            staying.not_disposed(place("a"), ONE, now);
+            let wait = (0..=300).find(|s| !staying.is_left(&place("a"), ONE, now + Duration::from_secs(*s))).unwrap();
+            waits.push(wait);
+            now += Duration::from_secs(wait);
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+        staying.not_disposed(place("a"), ONE, now);
+        assert!(!staying.is_left(&place("a"), OTHER, now), "another file of this name");
+    }
+
+    /// The bug: a replaced file of the same size and time was read again by every scan.
+    #[test]
+    fn what_is_ignored_is_told_once_and_left_until_it_changes() {
+        let mut staying = Staying::default();
+        assert!(staying.ignore(place("a"), ONE));
+        assert!(!staying.ignore(place("a"), ONE));
+        let later = Instant::now() + Duration::from_secs(100_000);
+        assert!(staying.is_left(&place("a"), ONE, later) && !staying.is_left(&place("a"), OTHER, later));
+        assert!(staying.ignore(place("a"), OTHER));
+    }
+}
