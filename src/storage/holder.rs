@@ -16,9 +16,9 @@ pub fn lock_holder(path: &Path) -> Option<u32> {
 fn holder_in(locks: &str, identity: &str) -> Option<u32> {
     locks.lines().find_map(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
-        let kind = fields.next()?;
-        let pid = fields.nth(2)?;
-        (kind == "FLOCK" && fields.next() == Some(identity)).then(|| pid.parse().ok())?
+        let (kind, access) = (fields.next()?, fields.nth(1)?);
+        let pid = fields.next()?;
+        (kind == "FLOCK" && access == "WRITE" && fields.next() == Some(identity)).then(|| pid.parse().ok())?
     })
 }
 
@@ -28,7 +28,8 @@ mod tests {
 
     #[test]
     fn the_holder_is_found_by_device_and_inode() {
-        let locks = "1: POSIX  ADVISORY  WRITE 11 fe:00:7 0 EOF\n2: FLOCK  ADVISORY  WRITE 4242 fe:00:7 0 EOF\n\
+        // The bug: a reader with a shared lock was taken for the service.
+        let locks = "3: FLOCK  ADVISORY  READ 12 fe:00:7 0 EOF\n1: POSIX  ADVISORY  WRITE 11 fe:00:7 0 EOF\n2: FLOCK  ADVISORY  WRITE 4242 fe:00:7 0 EOF\n\
                      2: -> FLOCK  ADVISORY  WRITE 5 fe:00:7 0 EOF\n";
         assert_eq!(holder_in(locks, "fe:00:7"), Some(4242));
         assert_eq!(holder_in(locks, "fe:00:8"), None);
