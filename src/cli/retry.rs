@@ -9,7 +9,7 @@ use crate::config::{Config, Dataset, Disposal};
 use crate::ledger::{Entry, LedgerView};
 use crate::source::Identity;
 use crate::storage::{Disk, RealDisk, lock_holder};
-use crate::writer::{Paths, move_aside, move_beside, numbered, put_back, reason_path};
+use crate::writer::{Paths, move_aside, move_beside, numbered, reason_path};
 
 /// Names that a moved source may have been given, of which so many are looked at.
 const NAMES_MAX: u32 = 100;
@@ -84,7 +84,7 @@ fn bring_back(dataset: &Dataset, view: &LedgerView, entry: &Entry) -> Result<(),
         let _ = move_beside(&RealDisk, &aside, &moved_to);
         return Err(failed(&error));
     }
-    put_back(&RealDisk, &aside).map_err(|error| failed(&error))?;
+    move_beside(&RealDisk, &aside, &home).map_err(|error| failed(&error))?;
     // It tells of the last attempt; that it is gone already is no fault.
     drop(std::fs::remove_file(reason_path(&moved_to)));
     Ok(())

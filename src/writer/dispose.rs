@@ -3,13 +3,11 @@
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
-use super::relocate::{fitting, move_if, numbered, remove_if};
+use super::file_name::{beside, first_free, fitting};
+use super::relocate::{is_taken, make_file, move_if, move_to, remove_if, sync_names};
 use crate::config::Disposal;
 use crate::source::{Identity, Place};
-use crate::storage::{Access, Disk, write_all_at};
-
-/// So many names are looked at for a reason and its source together.
-const NAMES_MAX: u32 = 10_000;
+use crate::storage::{Access, Disk, read_exact_at, write_all_at};
 
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +40,7 @@ pub fn dispose(
         Disposal::Keep => Ok(Disposed::No),
         Disposal::Delete => {
             let is_gone = remove_if(disk, &path, identity)?;
-            disk.sync_folder(folder)?;
+            sync_names(disk, folder)?;
             Ok(if is_gone { Disposed::Deleted } else { Disposed::No })
         }
         Disposal::Move(target) => {
@@ -53,8 +51,8 @@ pub fn dispose(
                 Some(reason) => move_with_reason(disk, &path, &wanted, identity, reason)?,
                 None => move_if(disk, &path, &wanted, identity)?,
             };
-            disk.sync_folder(target_folder)?;
-            disk.sync_folder(folder)?;
+            sync_names(disk, target_folder)?;
+            sync_names(disk, folder)?;
             Ok(moved_to.map_or(Disposed::No, Disposed::MovedTo))
         }
     }
@@ -74,13 +72,13 @@ fn make_folders(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
     }
     disk.create_folders(folder)?;
     for above in made.into_iter().rev().filter_map(Path::parent) {
-        disk.sync_folder(above)?;
+        sync_names(disk, above)?;
     }
     Ok(())
 }
 
-/// Moves a rejected source, with `NAME.reason.txt` beside it. The reason comes first, durably: a crash then leaves a reason
-/// that the next attempt replaces, and never a moved source without one.
+/// Moves a rejected source, with `NAME.reason.txt` beside it, to the first name that is free for both. The reason comes first,
+/// durably: a crash then leaves a reason that the next attempt finds, and never a moved source without one.
 fn move_with_reason(
     disk: &dyn Disk,
     from: &Path,
@@ -88,34 +86,44 @@ fn move_with_reason(
     identity: Identity,
     reason: &str,
 ) -> io::Result<Option<PathBuf>> {
-    let mut target = wanted.to_owned();
-    for number in 1..=NAMES_MAX {
-        if disk.status(&target)?.is_none() {
-            break;
+    first_free(beside(wanted), |target| {
+        if is_taken(disk, from, target)? {
+            return Err(io::ErrorKind::AlreadyExists.into());
         }
-        target = numbered(wanted, number);
-    }
-    write_reason(disk, &target, reason)?;
-    let moved_to = move_if(disk, from, &target, identity)?;
-    if moved_to.as_ref() != Some(&target) {
+        let is_new = write_reason(disk, target, reason)?;
+        let moved = move_to(disk, from, target, identity);
         // It is another file by now, or somebody took the name in between.
-        disk.remove_file(&reason_path(&target))?;
-    }
-    if let Some(moved_to) = moved_to.as_ref().filter(|moved_to| **moved_to != target) {
-        write_reason(disk, moved_to, reason)?;
-    }
-    Ok(moved_to)
+        let is_for_nothing = match &moved {
+            Ok(moved) => moved.is_none(),
+            Err(error) => error.kind() == io::ErrorKind::AlreadyExists,
+        };
+        if is_new && is_for_nothing {
+            disk.remove_file(&reason_path(target))?;
+        }
+        moved
+    })
 }
 
-fn write_reason(disk: &dyn Disk, source: &Path, reason: &str) -> io::Result<()> {
+/// Writes the reason beside a source. `false`: it is there already.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`]: the name is taken by a file that says something else.
+fn write_reason(disk: &dyn Disk, source: &Path, reason: &str) -> io::Result<bool> {
     let path = reason_path(source);
-    if disk.status(&path)?.is_some() {
-        disk.remove_file(&path)?;
+    let text = format!("{reason}\n");
+    let Some(there) = disk.status(&path)? else {
+        make_file(disk, &path, |file, _| write_all_at(file, &mut [IoSlice::new(text.as_bytes())], 0))?;
+        return Ok(true);
+    };
+    if there.is_regular && there.size == text.len() as u64 {
+        let mut found = vec![0; text.len()];
+        read_exact_at(&*disk.open(&path, Access::Read)?, &mut found, 0)?;
+        if found == text.as_bytes() {
+            sync_names(disk, path.parent().unwrap_or(Path::new(".")))?;
+            return Ok(false);
+        }
     }
-    let file = disk.open(&path, Access::CreateNew)?;
-    write_all_at(&*file, &mut [IoSlice::new(reason.as_bytes()), IoSlice::new(b"\n")], 0)?;
-    file.sync_data()?;
-    disk.sync_folder(path.parent().unwrap_or(Path::new(".")))
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 /// Where the reason stands beside a rejected source.
@@ -162,6 +170,27 @@ mod tests {
         let disposal = Disposal::Move(failed.clone());
         dispose(&RealDisk, folder.path(), &place("a.jpg"), identity(&path), &disposal, Some("it is bad")).unwrap();
         assert_eq!(fs::read_to_string(failed.join("a.jpg.reason.txt")).unwrap(), "it is bad\n");
+    }
+
+    /// The bug: it was replaced.
+    #[test]
+    fn a_file_of_the_users_with_the_name_of_a_reason_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, failed) = (folder.path().join("a.csv"), folder.path().join("failed"));
+        fs::create_dir(&failed).unwrap();
+        fs::write(failed.join("a.csv.reason.txt"), "of the user's").unwrap();
+        let disposal = Disposal::Move(failed.clone());
+        for name in ["a.1.csv", "a.2.csv"] {
+            fs::write(&path, "bad").unwrap();
+            let identity = identity(&path);
+            // As a crash leaves it: the reason, and the source not moved yet.
+            assert!(write_reason(&RealDisk, &failed.join(name), "it is bad").unwrap());
+            let moved =
+                dispose(&RealDisk, folder.path(), &place("a.csv"), identity, &disposal, Some("it is bad")).unwrap();
+            assert_eq!(moved, Disposed::MovedTo(failed.join(name)));
+        }
+        assert_eq!(fs::read_to_string(failed.join("a.csv.reason.txt")).unwrap(), "of the user's");
+        assert_eq!(fs::read_dir(&failed).unwrap().count(), 5);
     }
 
     #[test]

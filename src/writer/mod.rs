@@ -13,9 +13,12 @@
 //! | `fault` | why nothing can be written: what may pass, and what needs a restart |
 //! | `dispose` | what becomes of a source after its commit |
 //! | `relocate` | moving and removing files, never another one than is meant |
+//! | `aside` | files that are set aside meanwhile |
+//! | `file_name` | names made from names |
 //! | `slot` | one dataset's sources in their order, and what happens when a disk fails |
 //! | `thread` | [`Writer`]: all datasets, message by message |
 
+mod aside;
 mod batch;
 mod chain;
 mod clean;
@@ -23,6 +26,7 @@ mod column;
 mod dataset;
 mod dispose;
 mod fault;
+mod file_name;
 mod labels;
 mod parts;
 mod paths;
@@ -30,14 +34,16 @@ mod relocate;
 mod slot;
 mod thread;
 
+pub use aside::{home_of, is_aside, put_back_if_free, put_back_if_left};
 pub use batch::{is_elsewhere, rules};
 pub use column::{Column, ColumnKind};
 pub use dataset::{DatasetWriter, Finish, FinishedSource, SourceResult, StagedAs};
 pub use dispose::{Disposed, dispose, reason_path};
 pub use fault::Fault;
+pub use file_name::numbered;
 pub use parts::FinishedPart;
 pub use paths::Paths;
-pub use relocate::{home_of, is_aside, move_aside, move_beside, numbered, put_back, put_back_if_free};
+pub use relocate::{move_aside, move_beside};
 pub use slot::First;
 #[cfg(feature = "simulation")]
 pub use slot::Slot;

@@ -3,24 +3,24 @@
 //! Nothing tells the kernel to remove or move a file only if it is still the one that was looked at. So a file is looked at
 //! once more where nobody else can replace it, and goes back if it is another one. A move within a disk is a single rename,
 //! and the look is at its target: of two renames a power cut might keep only the second. What is to be removed, or copied
-//! to another disk, is set aside first under a name in its own folder that nobody else uses. What a crash leaves aside is
-//! put back by the next scan (`intake`), and looked at like any other file.
+//! to another disk, is set aside first (`aside`).
 
-use std::ffi::{OsStr, OsString};
 use std::io::{self, IoSlice};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::aside::{aside_names, set_aside};
+use super::file_name::{beside, first_free, fitting};
+use crate::pulse;
 use crate::source::Identity;
-use crate::storage::{Access, Disk, write_all_at};
+use crate::storage::{Access, Disk, DiskFile, FileStatus, write_all_at};
 
-/// So many names are tried in the target folder before it is given up.
-const NAMES_MAX: u32 = 10_000;
 const COPY_BYTES: usize = 1 << 20;
-/// What a file is called that is set aside: `.NAME`, this and, where that is taken, a dot and a number.
-const ASIDE: &str = ".npy-ingest-aside";
-/// A name on Linux filesystems.
-const NAME_BYTES_MAX: usize = 255;
+/// After so many bytes of a copy they are made durable: a sign of life, and the last sync does not take minutes.
+const SYNC_BYTES: u64 = 64 << 20;
+/// What a file of ours is called that is not whole yet: `.NAME` and this.
+const TEMPORARY: &str = ".npy-ingest.tmp";
+/// So many of one name may be in use or be left.
+const TEMPORARIES_MAX: u32 = 100;
 
 /// Moves to the wanted name or, where that is taken, to `name.1.jpg`, `name.2.jpg`, and so on.
 pub fn move_beside(disk: &dyn Disk, from: &Path, wanted: &Path) -> io::Result<PathBuf> {
@@ -37,58 +37,50 @@ fn move_to_first_free<Names: Iterator<Item = PathBuf>>(
     from: &Path,
     names: impl Fn() -> Names,
 ) -> io::Result<PathBuf> {
-    match first_free(names(), |target| disk.rename_no_replace(from, target)) {
-        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-            first_free(names(), |target| copy_over(disk, from, target))
-        }
-        moved => moved,
+    match first_free(names(), |target| disk.rename_no_replace(from, target).map(|()| target.to_owned())) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
+        moved => return moved,
     }
-}
-
-/// The wanted name, and those with a number.
-fn beside(wanted: &Path) -> impl Iterator<Item = PathBuf> {
-    std::iter::once(wanted.to_owned()).chain((1..=NAMES_MAX).map(|number| numbered(wanted, number)))
-}
-
-/// The names under which a file can be set aside.
-fn aside_names(path: &Path) -> impl Iterator<Item = PathBuf> {
-    let numbered = (1..=NAMES_MAX).map(|number| fitting(path, ".", &format!("{ASIDE}.{number}")));
-    std::iter::once(fitting(path, ".", ASIDE)).chain(numbered)
-}
-
-/// Tries names until one is free.
-fn first_free(
-    names: impl Iterator<Item = PathBuf>,
-    mut attempt: impl FnMut(&Path) -> io::Result<()>,
-) -> io::Result<PathBuf> {
-    for name in names {
-        match attempt(&name) {
-            Ok(()) => return Ok(name),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{NAMES_MAX} files of this name are there already")))
+    let status = disk.status(from)?.ok_or(io::ErrorKind::NotFound)?;
+    let target = first_free(names(), |target| {
+        copy_over(disk, from, target, Identity::from(&status)).map(|()| target.to_owned())
+    })?;
+    disk.remove_file(from)?;
+    Ok(target)
 }
 
 /// As [`move_beside`], if it is this file. `None`: another file is there by now, and stays.
 pub fn move_if(disk: &dyn Disk, from: &Path, wanted: &Path, identity: Identity) -> io::Result<Option<PathBuf>> {
-    match first_free(beside(wanted), |target| disk.rename_no_replace(from, target)) {
-        Ok(moved_to) if is_file(disk, &moved_to, identity)? => return Ok(Some(moved_to)),
-        Ok(moved_to) => {
-            move_beside(disk, &moved_to, from)?;
+    first_free(beside(wanted), |target| move_to(disk, from, target, identity))
+}
+
+/// As [`move_if`], to this name alone.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`]: it is taken.
+pub fn move_to(disk: &dyn Disk, from: &Path, target: &Path, identity: Identity) -> io::Result<Option<PathBuf>> {
+    match disk.rename_no_replace(from, target) {
+        Ok(()) if is_file(disk, target, identity)? => return Ok(Some(target.to_owned())),
+        Ok(()) => {
+            move_beside(disk, target, from)?;
             return Ok(None);
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound && disk.status(from)?.is_none() => return Ok(None),
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
         Err(error) => return Err(error),
     }
+    if is_taken(disk, from, target)? {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
     let Some(aside) = set_aside(disk, from, identity)? else { return Ok(None) };
-    match first_free(beside(wanted), |target| copy_over(disk, &aside, target)) {
-        Ok(moved_to) => Ok(Some(moved_to)),
+    match copy_over(disk, &aside.path, target, identity) {
+        Ok(()) => {
+            aside.remove(disk, identity)?;
+            Ok(Some(target.to_owned()))
+        }
         Err(error) => {
             // It stays where it was, for another attempt. If not even that, the next scan does it.
-            let _ = put_back(disk, &aside);
+            let _ = aside.put_back(disk);
             Err(error)
         }
     }
@@ -97,117 +89,165 @@ pub fn move_if(disk: &dyn Disk, from: &Path, wanted: &Path, identity: Identity) 
 /// Removes this file. `false`: another file is there by now, and stays.
 pub fn remove_if(disk: &dyn Disk, path: &Path, identity: Identity) -> io::Result<bool> {
     let Some(aside) = set_aside(disk, path, identity)? else { return Ok(false) };
-    disk.remove_file(&aside)?;
+    aside.remove(disk, identity)?;
     Ok(true)
 }
 
-/// Renames the file to a name that nobody else uses, if it is this file. The new path.
-fn set_aside(disk: &dyn Disk, path: &Path, identity: Identity) -> io::Result<Option<PathBuf>> {
-    let aside = match first_free(aside_names(path), |aside| disk.rename_no_replace(path, aside)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        renamed => renamed?,
-    };
-    if is_file(disk, &aside, identity)? {
-        return Ok(Some(aside));
-    }
-    put_back(disk, &aside)?;
-    Ok(None)
-}
-
-fn is_file(disk: &dyn Disk, path: &Path, identity: Identity) -> io::Result<bool> {
+pub fn is_file(disk: &dyn Disk, path: &Path, identity: Identity) -> io::Result<bool> {
     Ok(disk.status(path)?.is_some_and(|status| status.is_regular && Identity::from(&status) == identity))
 }
 
-/// Gives a file that was set aside its name again, or one beside it. Its path.
-pub fn put_back(disk: &dyn Disk, aside: &Path) -> io::Result<PathBuf> {
-    move_beside(disk, aside, &home_of(aside))
-}
-
-/// Gives a file that a crash left aside its name again, under which the ledger may know it. `None`: another file has the name,
-/// and it waits until that has gone its way.
-pub fn put_back_if_free(disk: &dyn Disk, aside: &Path) -> io::Result<Option<PathBuf>> {
-    let home = home_of(aside);
-    match disk.rename_no_replace(aside, &home) {
-        Ok(()) => Ok(Some(home)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
-        Err(error) => Err(error),
+/// Whether another file has this name. A copy of the file that a crash left there is none.
+pub fn is_taken(disk: &dyn Disk, from: &Path, target: &Path) -> io::Result<bool> {
+    match disk.status(target)? {
+        Some(there) => Ok(!is_copy(disk, from, target, &there)?),
+        None => Ok(false),
     }
 }
 
-/// The name of the file before it was set aside, if this is the name of one that was.
-fn name_of_aside(aside: &Path) -> Option<&OsStr> {
-    let name = aside.file_name()?.as_bytes().strip_prefix(b".")?;
-    let digits = name.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
-    let unnumbered = name.get(..name.len() - digits).and_then(|name| name.strip_suffix(b".")).filter(|_| digits > 0);
-    let name = unnumbered.unwrap_or(name).strip_suffix(ASIDE.as_bytes())?;
-    (!name.is_empty()).then(|| OsStr::from_bytes(name))
-}
-
-/// Where the file was before it was set aside. One that was not is at home.
-pub fn home_of(aside: &Path) -> PathBuf {
-    name_of_aside(aside).map_or_else(|| aside.to_owned(), |name| aside.with_file_name(name))
-}
-
-/// Whether a file is called as one that was set aside.
-pub fn is_aside(path: &Path) -> bool {
-    name_of_aside(path).is_some()
-}
-
-/// The file's path with a longer name; a name that would be too long loses its end.
-pub fn fitting(path: &Path, before: &str, after: &str) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().as_bytes();
-    let room = NAME_BYTES_MAX.saturating_sub(before.len() + after.len());
-    let mut fits = OsString::from(before);
-    fits.push(OsStr::from_bytes(name.get(..room).unwrap_or(name)));
-    fits.push(after);
-    path.with_file_name(fits)
-}
-
-/// Moves to another filesystem: a copy under a temporary name, made durable before the original goes.
-fn copy_over(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
-    let folder = to.parent().unwrap_or(Path::new("."));
-    let temporary = fitting(to, ".", ".tmp");
-    if disk.status(&temporary)?.is_some() {
-        disk.remove_file(&temporary)?;
+/// Whether the file was copied to another disk already, and a crash came before it was removed: time, size and content are
+/// the same.
+fn is_copy(disk: &dyn Disk, from: &Path, to: &Path, there: &FileStatus) -> io::Result<bool> {
+    let Some(here) = disk.status(from)? else { return Ok(false) };
+    let is_like = here.is_regular && there.is_regular && (here.size, here.mtime_ns) == (there.size, there.mtime_ns);
+    if !is_like || here.device == there.device {
+        return Ok(false);
     }
-    let source = disk.open(from, Access::Read)?;
-    let target = disk.open(&temporary, Access::CreateNew)?;
-    let mut block = vec![0; COPY_BYTES];
+    let (here, there) = (disk.open(from, Access::Read)?, disk.open(to, Access::Read)?);
+    let (mut one, mut two) = (vec![0; COPY_BYTES], vec![0; COPY_BYTES]);
     let mut at = 0;
     loop {
-        let read = match source.read_at(&mut block, at) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            result => result?,
-        };
-        if read == 0 {
-            break;
+        pulse::beat();
+        let (one, two) = (read_block(&*here, &mut one, at)?, read_block(&*there, &mut two, at)?);
+        if one != two {
+            return Ok(false);
         }
-        let part = block.get(..read).unwrap_or_default();
-        write_all_at(&*target, &mut [IoSlice::new(part)], at)?;
-        at += read as u64;
+        if one.is_empty() {
+            return Ok(true);
+        }
+        at += one.len() as u64;
     }
-    // Not everybody may give files away, and some filesystems know no owners: the content is what counts.
-    let _ = disk.copy_owner_and_mode(from, &temporary);
-    let _ = disk.copy_times(from, &temporary);
-    target.sync_data()?;
-    let renamed = disk.rename_no_replace(&temporary, to);
-    if renamed.is_err() {
-        disk.remove_file(&temporary)?;
-    }
-    renamed?;
-    disk.sync_folder(folder)?;
-    disk.remove_file(from)
 }
 
-/// `a.jpg` with a number: `a.1.jpg`.
-pub fn numbered(path: &Path, number: u32) -> PathBuf {
-    let mut name = path.file_stem().unwrap_or_default().to_owned();
-    name.push(format!(".{number}"));
-    if let Some(extension) = path.extension() {
-        name.push(".");
-        name.push(extension);
+/// Fills the buffer, or as much of it as there is left in the file.
+fn read_block<'a>(file: &dyn DiskFile, buffer: &'a mut [u8], offset: u64) -> io::Result<&'a [u8]> {
+    let mut done = 0;
+    while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + done as u64) {
+            Ok(0) => break,
+            Ok(read) => done += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
-    path.with_file_name(name)
+    Ok(buffer.get(..done).unwrap_or_default())
+}
+
+/// Copies to another filesystem, durably, also under its name. The original stays.
+fn copy_over(disk: &dyn Disk, from: &Path, to: &Path, identity: Identity) -> io::Result<()> {
+    if disk.status(to)?.is_some() {
+        return if is_taken(disk, from, to)? {
+            Err(io::ErrorKind::AlreadyExists.into())
+        } else {
+            sync_names(disk, to.parent().unwrap_or(Path::new(".")))
+        };
+    }
+    make_file(disk, to, |file, temporary| {
+        copy(&*disk.open(from, Access::Read)?, file)?;
+        // Not everybody may give files away, and some filesystems know no owners: the content is what counts. The times come
+        // first, as the mode may take the right to write away.
+        let _ = disk.copy_times(from, temporary);
+        let _ = disk.copy_owner_and_mode(from, temporary);
+        match is_file(disk, from, identity)? {
+            true => Ok(()),
+            false => Err(io::Error::other("it was changed while it was copied")),
+        }
+    })
+}
+
+fn copy(source: &dyn DiskFile, target: &dyn DiskFile) -> io::Result<()> {
+    let mut block = vec![0; COPY_BYTES];
+    let (mut at, mut synced) = (0, 0);
+    loop {
+        pulse::beat();
+        let part = read_block(source, &mut block, at)?;
+        if part.is_empty() {
+            return Ok(());
+        }
+        write_all_at(target, &mut [IoSlice::new(part)], at)?;
+        at += part.len() as u64;
+        if at - synced >= SYNC_BYTES {
+            target.sync_data()?;
+            synced = at;
+        }
+    }
+}
+
+/// Makes a file that is whole and durable before it has its name, also durably.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`]: the name is taken. Whatever it is, nothing is left behind.
+pub fn make_file(
+    disk: &dyn Disk,
+    to: &Path,
+    fill: impl FnOnce(&dyn DiskFile, &Path) -> io::Result<()>,
+) -> io::Result<()> {
+    // The open file has a lock while it is needed.
+    let (temporary, file) = make_temporary(disk, to)?;
+    let made =
+        fill(&*file, &temporary).and_then(|()| file.sync_data()).and_then(|()| disk.rename_no_replace(&temporary, to));
+    if made.is_err() {
+        // The first error is the one to be told of. What stays is removed by the next attempt.
+        let _ = disk.remove_file(&temporary);
+    }
+    made?;
+    sync_names(disk, to.parent().unwrap_or(Path::new(".")))
+}
+
+/// A new file of ours beside the wanted one, locked. One that a crash left is removed; what another process is at work on is
+/// not.
+fn make_temporary(disk: &dyn Disk, to: &Path) -> io::Result<(PathBuf, Box<dyn DiskFile>)> {
+    let numbered = (1..=TEMPORARIES_MAX).map(|number| fitting(to, ".", &format!(".{number}{TEMPORARY}")));
+    let names = std::iter::once(fitting(to, ".", TEMPORARY)).chain(numbered);
+    first_free(names, |path| {
+        let file = match disk.open(path, Access::CreateNew) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                remove_left_over(disk, path)?;
+                disk.open(path, Access::CreateNew)?
+            }
+            opened => opened?,
+        };
+        // Where there are no locks, nobody else is kept from it.
+        let is_locked = file.try_lock().unwrap_or(true);
+        let is_there = disk.status(path)?.is_some_and(|there| file.status().is_ok_and(|own| own.inode == there.inode));
+        match is_locked && is_there {
+            true => Ok((path.to_owned(), file)),
+            false => Err(io::ErrorKind::AlreadyExists.into()),
+        }
+    })
+}
+
+/// Removes a temporary file that nobody is at work on.
+fn remove_left_over(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let is_taken = || io::Error::from(io::ErrorKind::AlreadyExists);
+    let there = disk.status(path)?.filter(|there| there.is_regular).ok_or_else(is_taken)?;
+    let file = disk.open(path, Access::ReadWrite)?;
+    let is_it = file.status()?.inode == there.inode;
+    // Held while the name is removed.
+    if !is_it || !file.try_lock().unwrap_or(false) || disk.status(path)?.is_none_or(|now| now.inode != there.inode) {
+        return Err(is_taken());
+    }
+    disk.remove_file(path)
+}
+
+/// Makes the names in a folder of the user's durable, where its filesystem can.
+pub fn sync_names(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
+    match disk.sync_folder(folder) {
+        // Some network filesystems have no sync of folders, and say so with EINVAL (fsync(2)); PostgreSQL passes over it as well
+        // (`fsync_fname_ext` in `fd.c`). What can be done has been done.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        synced => synced,
+    }
 }
 
 #[cfg(test)]
@@ -245,52 +285,132 @@ mod tests {
         assert_eq!(names(folder.path()), [""; 0]);
     }
 
-    #[test]
-    fn what_was_set_aside_is_put_back_beside_what_took_its_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.jpg");
-        fs::write(&path, "one").unwrap();
-        let aside = set_aside(&RealDisk, &path, identity(&path)).unwrap().unwrap();
-        assert!(is_aside(&aside) && !is_aside(&path) && !is_aside(Path::new(ASIDE)));
-        fs::write(&path, "two").unwrap();
-        assert_eq!(put_back(&RealDisk, &aside).unwrap(), folder.path().join("a.1.jpg"));
-        assert_eq!(names(folder.path()), ["a.1.jpg", "a.jpg"]);
+    /// The real disk, on which `other` is a filesystem of its own that may have no room.
+    struct TwoDisks {
+        other: PathBuf,
+        is_full: bool,
     }
 
-    /// The bug: what a kill had left aside kept the name that the next file of the same name needed to be removed.
-    #[test]
-    fn what_a_kill_left_aside_is_in_nobodys_way() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.jpg");
-        let mut left = Vec::new();
-        for content in ["one", "two", "three"] {
-            fs::write(&path, content).unwrap();
-            left.push(set_aside(&RealDisk, &path, identity(&path)).unwrap().unwrap());
+    struct FullFile(Box<dyn DiskFile>);
+
+    impl DiskFile for FullFile {
+        fn status(&self) -> io::Result<FileStatus> {
+            self.0.status()
         }
-        assert!(left.iter().all(|aside| is_aside(aside)));
-        fs::write(&path, "four").unwrap();
-        assert_eq!(put_back_if_free(&RealDisk, &left[0]).unwrap(), None);
-        assert!(remove_if(&RealDisk, &path, identity(&path)).unwrap());
-        for (aside, content) in left.iter().zip(["one", "two", "three"]) {
-            assert_eq!(put_back_if_free(&RealDisk, aside).unwrap().as_deref(), Some(&*path));
-            assert_eq!(fs::read_to_string(&path).unwrap(), content);
-            assert!(remove_if(&RealDisk, &path, identity(&path)).unwrap());
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+            self.0.read_at(buffer, offset)
         }
-        assert_eq!(names(folder.path()), [""; 0]);
+        fn write_at(&self, _parts: &[IoSlice<'_>], _offset: u64) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        fn set_len(&self, bytes: u64) -> io::Result<()> {
+            self.0.set_len(bytes)
+        }
+        fn sync_data(&self) -> io::Result<()> {
+            self.0.sync_data()
+        }
+        fn try_lock(&self) -> io::Result<bool> {
+            self.0.try_lock()
+        }
     }
 
-    #[test]
-    fn other_names_are_not_those_of_files_set_aside() {
-        let others =
-            [".npy-ingest-aside", "a.npy-ingest-aside", ".a.npy-ingest-aside.", ".a.npy-ingest-aside.x", ".a.7", ".7"];
-        assert_eq!(others.map(|name| is_aside(Path::new(name))), [false; 6]);
+    impl Disk for TwoDisks {
+        fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
+            let file = RealDisk.open(path, access)?;
+            Ok(if self.is_full && path.starts_with(&self.other) { Box::new(FullFile(file)) } else { file })
+        }
+        fn status(&self, path: &Path) -> io::Result<Option<FileStatus>> {
+            let device = u64::from(path.starts_with(&self.other));
+            Ok(RealDisk.status(path)?.map(|status| FileStatus { device, ..status }))
+        }
+        fn rename_no_replace(&self, from: &Path, to: &Path) -> io::Result<()> {
+            match from.starts_with(&self.other) == to.starts_with(&self.other) {
+                true => RealDisk.rename_no_replace(from, to),
+                false => Err(io::ErrorKind::CrossesDevices.into()),
+            }
+        }
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            RealDisk.rename(from, to)
+        }
+        fn remove_file(&self, path: &Path) -> io::Result<()> {
+            RealDisk.remove_file(path)
+        }
+        /// As some network filesystems have it.
+        fn sync_folder(&self, _folder: &Path) -> io::Result<()> {
+            Err(io::Error::from_raw_os_error(libc::EINVAL))
+        }
+        fn create_folders(&self, folder: &Path) -> io::Result<()> {
+            RealDisk.create_folders(folder)
+        }
+        fn copy_owner_and_mode(&self, from: &Path, to: &Path) -> io::Result<()> {
+            RealDisk.copy_owner_and_mode(from, to)
+        }
+        fn copy_times(&self, from: &Path, to: &Path) -> io::Result<()> {
+            RealDisk.copy_times(from, to)
+        }
     }
 
-    #[test]
-    fn the_longest_name_can_be_set_aside() {
+    /// A folder with `a.bin` in it, and the same with another disk in it.
+    fn two_disks() -> (tempfile::TempDir, TwoDisks, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x".repeat(NAME_BYTES_MAX));
-        fs::write(&path, "one").unwrap();
-        assert!(remove_if(&RealDisk, &path, identity(&path)).unwrap());
+        let other = folder.path().join("other");
+        fs::create_dir(&other).unwrap();
+        let path = folder.path().join("a.bin");
+        fs::write(&path, vec![7; 3 * COPY_BYTES / 2]).unwrap();
+        (folder, TwoDisks { other, is_full: false }, path)
+    }
+
+    fn go(disk: &TwoDisks, path: &Path) -> io::Result<Option<PathBuf>> {
+        move_if(disk, path, &disk.other.join("a.bin"), identity(path))
+    }
+
+    /// The bugs: a file of the user's with the name of a temporary one was removed; a sync that the folder does not have was
+    /// taken for a failure.
+    #[test]
+    fn a_move_to_another_disk_replaces_and_removes_nothing() {
+        let (folder, disk, path) = two_disks();
+        for name in [".a.bin.tmp", "a.bin", "a.1.bin"] {
+            fs::write(disk.other.join(name), "the user's").unwrap();
+        }
+        assert_eq!(go(&disk, &path).unwrap(), Some(disk.other.join("a.2.bin")));
+        assert_eq!(names(&disk.other), [".a.bin.tmp", "a.1.bin", "a.2.bin", "a.bin"]);
+        assert_eq!(fs::read(disk.other.join("a.2.bin")).unwrap(), vec![7; 3 * COPY_BYTES / 2]);
+        assert_eq!(names(folder.path()), ["other"]);
+    }
+
+    /// The bug: a crash between the copy and the removal of the original left the file there twice.
+    #[test]
+    fn a_copy_that_a_crash_left_is_not_made_again() {
+        let (folder, disk, path) = two_disks();
+        copy_over(&disk, &path, &disk.other.join("a.bin"), identity(&path)).unwrap();
+        assert_eq!(go(&disk, &path).unwrap(), Some(disk.other.join("a.bin")));
+        assert_eq!((names(&disk.other), names(folder.path())), (vec!["a.bin".to_owned()], vec!["other".to_owned()]));
+        // Another file of the same name and length is another file.
+        fs::write(&path, vec![8; 3 * COPY_BYTES / 2]).unwrap();
+        RealDisk.copy_times(&disk.other.join("a.bin"), &path).unwrap();
+        assert_eq!(go(&disk, &path).unwrap(), Some(disk.other.join("a.1.bin")));
+    }
+
+    /// The bug: a copy for which there was no room was left where it filled the disk.
+    #[test]
+    fn a_copy_that_fails_leaves_nothing_behind() {
+        let (folder, mut disk, path) = two_disks();
+        disk.is_full = true;
+        assert_eq!(go(&disk, &path).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!((names(&disk.other), names(folder.path())), (vec![], vec!["a.bin".to_owned(), "other".to_owned()]));
+    }
+
+    #[test]
+    fn what_a_kill_left_of_a_copy_is_replaced_and_one_at_work_is_not() {
+        let (_folder, disk, path) = two_disks();
+        let target = disk.other.join("a.bin");
+        fs::write(fitting(&target, ".", TEMPORARY), "half").unwrap();
+        let (at_work, lock) = make_temporary(&disk, &target).unwrap();
+        assert_eq!(fs::read(&at_work).unwrap(), b"");
+        let (other, other_lock) = make_temporary(&disk, &target).unwrap();
+        assert_ne!(at_work, other);
+        drop((lock, other_lock));
+        go(&disk, &path).unwrap();
+        assert_eq!(names(&disk.other), [".a.bin.1.npy-ingest.tmp", "a.bin"]);
     }
 }

@@ -7,9 +7,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -138,6 +140,37 @@ def test_pings_stop_when_a_thread_hangs(project, thread, inject):
             os.kill(int(child), signal.SIGTERM)
         process.wait(timeout=60)
         log.close()
+
+
+def test_a_long_move_to_another_disk_is_seen_and_left_alone(project):
+    """A copy of 12 s, in pieces. The bugs: the writer counted as stuck, and a scan gave the source its name again meanwhile, so
+    that it was copied again and again."""
+    if subprocess.run(["strace", "-V"], capture_output=True).returncode != 0:
+        pytest.skip("strace is not here")
+    done = tempfile.mkdtemp(dir="/dev/shm")
+    project = project(shape=[1 << 20], decoder="[dataset.records]\n",
+                      watch=f'include = ["*"]\nmode = "poll"\nrescan = "1s"\nafter = "move"\nmove_to = "{done}"')
+    manager = Manager(project.folder, watchdog_s=3)
+    content = os.urandom(24 << 20)
+    (project.drop / "large").write_bytes(content)
+    process = subprocess.Popen(
+        ["strace", "-f", "-qq", "-o", "/dev/null", "-P", f"{done}/.large.npy-ingest.tmp", "-e", "trace=pwrite64",
+         "-e", "inject=pwrite64:delay_exit=520000", PROGRAM, "--config", project.config],
+        stderr=open(project.folder / "service.log", "ab"), env={**os.environ, **manager.env, "RUST_LOG": "info"})
+    try:
+        project.wait_for_rows(24)
+        assert manager.pings(8) >= 4, project.log()
+        end = time.monotonic() + 30
+        while os.listdir(done) != ["large"] or os.listdir(project.drop):
+            assert time.monotonic() < end, f"{project.log()}\n{os.listdir(done)} {os.listdir(project.drop)}"
+            time.sleep(0.1)
+        assert "is back" not in project.log() and "no more pings" not in project.log(), project.log()
+        assert (Path(done) / "large").read_bytes() == content
+    finally:
+        for child in subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split():
+            os.kill(int(child), signal.SIGTERM)
+        process.wait(timeout=60)
+        shutil.rmtree(done)
 
 
 def test_a_watched_service_sleeps(project):
