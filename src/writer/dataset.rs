@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::checks::LedgerFiles;
 use super::batch::{Batch, Staged, rules};
 use super::chain::Chain;
 use super::clean::CleanMark;
@@ -118,6 +119,7 @@ pub struct DatasetWriter {
     unnoted: Vec<(u64, PathBuf)>,
     labels: Labels,
     clean: CleanMark,
+    ledger_files: LedgerFiles,
 }
 
 impl DatasetWriter {
@@ -132,6 +134,7 @@ impl DatasetWriter {
     ) -> Self {
         let state = ledger.state();
         let mut writer = Self {
+            ledger_files: LedgerFiles::of(&*disk, &paths),
             chain: Chain::new(options.decoder.follows()),
             open_entry: None,
             options,

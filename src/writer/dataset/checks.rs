@@ -1,11 +1,35 @@
 //! What is looked at before anything is written.
 
+use std::path::{Path, PathBuf};
+
 use super::{DatasetWriter, Fault};
+use crate::storage::Disk;
+use crate::writer::paths::Paths;
+
+/// The ledger's files, by device and inode, as they were when it was opened: SQLite writes on into one that was removed.
+/// Empty for a ledger in memory.
+#[derive(Debug, Default)]
+pub(super) struct LedgerFiles(Vec<(PathBuf, (u64, u64))>);
+
+impl LedgerFiles {
+    pub fn of(disk: &dyn Disk, paths: &Paths) -> Self {
+        let mut log = paths.ledger.clone().into_os_string();
+        log.push("-wal");
+        let files = [paths.ledger.clone(), log.into()].into_iter();
+        // One that cannot be looked at now is not compared later.
+        Self(files.filter_map(|path| Some((identity(disk, &path)?, path))).map(|(file, path)| (path, file)).collect())
+    }
+}
+
+/// Device and inode.
+fn identity(disk: &dyn Disk, path: &Path) -> Option<(u64, u64)> {
+    disk.status(path).ok().flatten().map(|status| (status.device, status.inode))
+}
 
 impl DatasetWriter {
     /// Whether the paths still name the open files: rows in a file that nobody can open are lost, and their sources must not
     /// be disposed of.
-    pub(super) fn check_names(&self) -> Result<(), Fault> {
+    pub fn check_names(&self) -> Result<(), Fault> {
         let files = self.columns.iter().map(|column| &column.file).chain([&self.main]);
         for file in files {
             let named = self.disk.status(file.path()).map_err(|error| Fault::io("looking for", file.path(), &error))?;
@@ -14,6 +38,15 @@ impl DatasetWriter {
                     "{} is not there any more, or is another file: it was moved, removed or replaced under the running \
                      service; put it back, or restart to begin with what is there",
                     file.path().display()
+                )));
+            }
+        }
+        for (path, opened) in &self.ledger_files.0 {
+            if identity(&*self.disk, path) != Some(*opened) {
+                return Err(Fault::Passing(format!(
+                    "{} is not there any more, or is another file: a part of the ledger was moved, removed or replaced under \
+                     the running service; put it back, for nothing that is committed without it would be found again",
+                    path.display()
                 )));
             }
         }

@@ -279,6 +279,14 @@ impl Slot {
             {
                 return self.fault(fault);
             }
+            // Nothing may come that tells by its commit.
+            match writer.check_names().and_then(|()| writer.check_room(0)) {
+                Ok(()) => self.lane.tally.pause(None),
+                Err(fault) => {
+                    self.lane.tally.pause(Some(fault.to_string()));
+                    self.paused_until = Some(now + self.pause);
+                }
+            }
         }
         let State::Open(writer) = &mut self.state else { return };
         let nothing_to_come = self.lane.dispatched.load(Ordering::Acquire) == self.next_sequence;
@@ -454,6 +462,40 @@ mod tests {
         slot.commit_if_due(Instant::now());
         assert_eq!(ends(&told), [(2, End::Settled)]);
         assert_eq!(std::fs::metadata(folder.path().join("d.npy")).unwrap().len(), 128 + 3 * ROW as u64);
+    }
+
+    /// The bug: it was shown as paused until the next commit, which may never come.
+    #[test]
+    fn a_pause_whose_cause_has_passed_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut slot, _told) = slot(folder.path());
+        let (output, away) = (folder.path().join("d.npy"), folder.path().join("away.npy"));
+        std::fs::rename(&output, &away).unwrap();
+        slot.finished(finished(0, 1, 1));
+        slot.lane.dispatched.store(1, Ordering::Relaxed);
+        slot.commit_if_due(Instant::now());
+        for (pauses, is_back) in [(1, false), (3, true)] {
+            assert!(slot.lane.tally.paused().is_some(), "{is_back}");
+            if is_back {
+                std::fs::rename(&away, &output).unwrap();
+            }
+            slot.commit_if_due(Instant::now() + pauses * PAUSE_MAX);
+        }
+        assert_eq!((slot.lane.tally.paused(), slot.next_due()), (None, None));
+    }
+
+    /// The bug: rows were committed into a ledger that had no name any more, and their sources deleted.
+    #[test]
+    fn nothing_is_committed_without_the_ledgers_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut slot, told) = slot(folder.path());
+        std::fs::remove_file(folder.path().join("d.ledger.db")).unwrap();
+        slot.finished(finished(0, 1, 1));
+        slot.lane.dispatched.store(1, Ordering::Relaxed);
+        slot.commit_if_due(Instant::now());
+        assert_eq!(ends(&told), [(0, End::Again)]);
+        let reason = slot.lane.tally.paused().unwrap();
+        assert!(reason.contains("d.ledger.db is not there any more"), "{reason}");
     }
 
     #[test]
