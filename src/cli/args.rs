@@ -20,7 +20,8 @@ Read the array while it grows:
   rows = np.load(\"data/frames.npy\", mmap_mode=\"r\")
 
 Exit codes: 0 done; 1 failed; 2 the command line or the config is wrong; 3 --once ended with sources rejected.
-SIGTERM and SIGINT finish what is being decoded, commit, and end. SIGHUP reads the config again. SIGUSR1 scans now.";
+SIGTERM and SIGINT commit what is decoded, and end; a long decode is begun again by the next start. SIGHUP reads the
+config again. SIGUSR1 scans now.";
 
 /// Turns files that are dropped into folders into rows of growing .npy arrays, exactly once each.
 #[derive(Debug, Parser)]

@@ -66,17 +66,18 @@ pub fn run(config: &Config, file: &Path) -> Result<u8, Failure> {
                 return Ok(if failed { FAILED } else { DONE });
             }
             Ended::ToReload(new, new_server) => {
-                if new.service.listen != config.service.listen {
-                    // The old one closes its door.
-                    drop(std::mem::replace(&mut server, new_server));
-                }
                 running = match daemon::start(&new, Mode::Service) {
                     Ok(running) => {
+                        if new.service.listen != config.service.listen {
+                            // The old one closes its door.
+                            drop(std::mem::replace(&mut server, new_server));
+                        }
                         config = new;
                         running
                     }
                     Err(error) => {
                         tracing::error!("the new config is refused, the old one goes on: {error}");
+                        drop(new_server);
                         daemon::start(&config, Mode::Service)?
                     }
                 };
@@ -147,7 +148,7 @@ fn follow(
                 }
                 Ok(SIGUSR1) => running.rescan(),
                 Ok(_) | Err(_) => {
-                    tracing::info!("stopping: finishing what is being decoded");
+                    tracing::info!("stopping: what is decoded is committed, the rest is left to the next start");
                     return Ended::BySignal;
                 }
             },

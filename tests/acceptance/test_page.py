@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -280,3 +281,20 @@ def test_in_chromium_the_figures_agree_while_rows_arrive(page):
             assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
         assert browser.complaints() == []
         assert all(url.startswith((project.url, "data:,", "about:")) for url in browser.requested()), "nothing from elsewhere"
+
+
+def test_a_refused_reload_leaves_the_page_where_it_was(page):
+    """The bug: the old config went on, and its page was at the address of the refused one."""
+    project = page()
+    with project.service() as service:
+        project.wait_for_page()
+        other = free_port()
+        text = project.config.read_text()
+        make_pngs(project.drop, 1)
+        project.wait_for_rows(1)
+        # A dataset that is there has another shape.
+        project.config.write_text(text.replace(str(project.port), str(other)).replace("[32, 32, 3]", "[16, 16, 3]"))
+        service.send_signal(signal.SIGHUP)
+        wait_for(lambda: "the old one goes on" in project.log())
+        project.wait_for_page()
+        assert get(f"http://127.0.0.1:{other}/healthz")[0] == 0
