@@ -32,6 +32,10 @@ const BLOCK_ROWS: usize = 256;
 /// Names that a reason lists.
 const LISTED_MAX: usize = 20;
 
+/// The places of the wanted columns, in the order of the row's values, and how many fields a line has, where that is known
+/// before the first one.
+type Places = (Vec<usize>, Option<usize>);
+
 /// The csv decoder of one dataset.
 pub struct CsvDecoder {
     options: Arc<CsvOptions>,
@@ -43,9 +47,8 @@ impl CsvDecoder {
         Self { options: Arc::new(options.clone()), texts: Arc::new(Texts::new(options)) }
     }
 
-    /// The places of the wanted columns, in the order of the row's values, and how many fields a line has, where that is
-    /// known before the first one. `None`: there is no line with their names.
-    fn places(&self, lines: &mut Lines<'_, '_>) -> Result<Option<(Vec<usize>, Option<usize>)>, DecodeError> {
+    /// `None`: there is no line with the names of the columns.
+    fn places(&self, lines: &mut Lines<'_, '_>) -> Result<Option<Places>, DecodeError> {
         let columns = &self.options.columns;
         let header = match self.options.header {
             true => match lines.next()? {

@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn large_fields_are_one_run() {
         let large = dtype("[('image', '<u2', (4096, 512))]");
-        let mut bytes = vec![1, 2].repeat(4096 * 512);
+        let mut bytes = [1, 2].repeat(4096 * 512);
         turn(&large, &mut bytes);
         assert!(bytes.chunks(2).all(|number| number == [2, 1]));
         assert!(is_turned(&large, &dtype("[('image', '>u2', (4096, 512))]")));

@@ -25,7 +25,7 @@ pub(super) struct NotDisposed {
 
 impl NotDisposed {
     /// Whether it is time for a warning; and what it says of those that came before it and were not told of.
-    fn to_tell(&mut self, now: Instant) -> Option<String> {
+    fn tell(&mut self, now: Instant) -> Option<String> {
         if self.told.is_some_and(|told| now < told + TELL_EVERY) {
             self.since += 1;
             return None;
@@ -118,7 +118,7 @@ impl Slot {
             Ok(Disposed::No) => None,
             Err(error) => {
                 self.stays(place, identity, Stays::NotDisposed);
-                if let Some(others) = self.not_disposed.to_tell(Instant::now()) {
+                if let Some(others) = self.not_disposed.tell(Instant::now()) {
                     tracing::warn!(
                         dataset = self.lane.options.name,
                         source = ?self.lane.path_of(place),
