@@ -108,7 +108,7 @@ pub(super) fn follow<'a>(
         Start::Copy { head_at, end, note } => return copy(&source, head_at, end, note).map_err(unreadable),
     };
     let started = std::time::Instant::now();
-    let mut reader = SourceReader::at(&source, begin.unwrap_or(0));
+    let mut reader = SourceReader::at(&source, begin.unwrap_or(0)).unless(&lane.interrupted);
     let mut rows = rows();
     rows.has_other_checksum();
     let decoded = decoder.follow(&mut reader, begin, about, &mut rows);

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::ahead::Ahead;
 use super::open::{OpenFailure, SourceFile};
@@ -25,6 +26,8 @@ pub struct SourceReader<'a> {
     /// `None` where not all of it is read.
     hasher: Option<TreeHasher>,
     position: u64,
+    /// Set while decodes are for nothing.
+    interrupted: Option<&'a AtomicBool>,
 }
 
 impl<'a> SourceReader<'a> {
@@ -36,7 +39,13 @@ impl<'a> SourceReader<'a> {
     pub(super) fn at(source: &'a SourceFile, position: u64) -> Self {
         // Only advice: the kernel reads ahead further. That a filesystem does not take it changes nothing.
         let _ = rustix::fs::fadvise(source.file(), 0, None, rustix::fs::Advice::Sequential);
-        Self { source, hasher: None, position }
+        Self { source, hasher: None, position, interrupted: None }
+    }
+
+    /// No more segments are read once this is set.
+    #[cfg_attr(not(feature = "program"), allow(dead_code, reason = "the pool interrupts"))]
+    pub(super) fn unless(self, interrupted: &'a AtomicBool) -> Self {
+        Self { interrupted: Some(interrupted), ..self }
     }
 
     /// Goes on from another place in the file, of which nothing is hashed any more.
@@ -83,11 +92,12 @@ impl<'a> SourceReader<'a> {
         end: u64,
         segment_bytes: u64,
         work: impl Fn(&mut Span, Vec<u8>) -> Out + Send + Sync + 'static,
-    ) -> Segments<Out> {
+    ) -> Segments<'a, Out> {
         let ahead = Ahead::new(move |ask: Ask| ask.answer(&work));
         let hash_from = self.hasher.as_ref().filter(|_| self.remaining() >= TREE_BYTES_MIN).map(TreeHasher::begin);
         let (file, next, size) = (self.source.shared(), self.position, self.size());
-        Segments { ahead, file, next, end, size, segment_bytes, hash_from, spare: Vec::new() }
+        let interrupted = self.interrupted;
+        Segments { ahead, file, next, end, size, segment_bytes, hash_from, spare: Vec::new(), interrupted }
     }
 
     /// Moves on behind a segment, the next one that its [`Segments`] gave.
@@ -141,7 +151,7 @@ impl Read for SourceReader<'_> {
 }
 
 /// Consecutive segments of a source, in their order.
-pub(super) struct Segments<Out> {
+pub(super) struct Segments<'a, Out> {
     ahead: Ahead<Ask, io::Result<Segment<Out>>>,
     file: Arc<File>,
     /// Where the next one begins that is asked for.
@@ -153,6 +163,7 @@ pub(super) struct Segments<Out> {
     /// What is not hashed yet begins here. `None`: those who read segments do not hash them.
     hash_from: Option<u64>,
     spare: Vec<(Vec<u8>, Vec<u8>)>,
+    interrupted: Option<&'a AtomicBool>,
 }
 
 /// One segment, and what was made of it.
@@ -215,9 +226,13 @@ impl Ask {
     }
 }
 
-impl<Out: Send + 'static> Segments<Out> {
+impl<Out: Send + 'static> Segments<'_, Out> {
     /// `None` behind the last one.
     pub(super) fn next(&mut self) -> Result<Option<Segment<Out>>, DecodeError> {
+        // The sink sees to it where there are rows, and there may be none: all lines are bad, and left out.
+        if self.interrupted.is_some_and(|interrupted| interrupted.load(Ordering::Relaxed)) {
+            return Err(DecodeError::Interrupted);
+        }
         while self.next < self.end && !self.ahead.is_full() {
             self.ask();
         }
@@ -296,6 +311,19 @@ mod tests {
             assert!(found == bytes[..found.len()], "round {round}, {of_segments} segments");
             assert_eq!(reader.finish(|| false).unwrap(), Some(blake3::hash(&bytes[..size])), "round {round}");
         }
+    }
+
+    /// Only the sink was asked, and only behind the first row: a stop waited for all bad lines.
+    #[test]
+    fn segments_end_where_nobody_wants_them() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(3 << 20).unwrap();
+        let (source, interrupted) = (SourceFile::of(file).unwrap(), AtomicBool::new(false));
+        let reader = SourceReader::new(&source).unless(&interrupted);
+        let mut segments = reader.segments(3 << 20, 1 << 20, |_: &mut Span, _| ());
+        assert!(segments.next().unwrap().is_some());
+        interrupted.store(true, Ordering::Relaxed);
+        assert!(matches!(segments.next(), Err(DecodeError::Interrupted)));
     }
 
     #[test]

@@ -140,7 +140,7 @@ fn stream<'a>(
         }
     }
     let started = Instant::now();
-    let mut reader = SourceReader::new(source);
+    let mut reader = SourceReader::new(source).unless(&lane.interrupted);
     let mut rows = rows();
     let decoded = decode(&mut reader, &mut rows);
     lane.tally.spend(Stage::Decode, started.elapsed());

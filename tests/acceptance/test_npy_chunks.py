@@ -1,7 +1,15 @@
 """`npy`: arrays that NumPy itself has saved."""
 
+import io
+import os
 import struct
+import subprocess
+import zipfile
+
 import numpy as np
+import pytest
+
+from harness import PROGRAM
 
 SHAPE = (3, 4, 2)
 
@@ -95,3 +103,60 @@ def test_what_differs_is_refused_with_both_sides(project):
     assert "not an .npz archive" in reasons["zip.npz"]
     assert "again and again" in reasons["ends.npz"]
     assert "damaged" in reasons["bent.npz"] or "not an .npz" in reasons["bent.npz"], reasons["bent.npz"]
+
+
+def test_what_lies_beside_the_array_of_an_archive_is_none(project):
+    """They counted as arrays: `dir/`, `meta.json`."""
+    project = project(shape=SHAPE, dtype="<f4", decoder="[dataset.npy]", watch='order = "name"')
+    saved = io.BytesIO()
+    np.save(saved, array(10))
+    for name, members in [
+        ("a.npz", {"dir/": b"", "dir/a.npy": saved.getvalue()}),
+        ("b.npz", {"meta.json": b"{}", "a.npy": saved.getvalue()}),
+        ("c.npz", {"a": saved.getvalue(), "dir/": b""}),
+        ("two.npz", {"meta.json": b"{}", "a.npy": saved.getvalue(), "b.npy": saved.getvalue()}),
+        ("none.npz", {"dir/": b""}),
+    ]:
+        with zipfile.ZipFile(project.drop / name, "w") as archive:
+            for member, content in members.items():
+                archive.writestr(member, content)
+    project.once(check=3)
+    assert np.array_equal(project.rows(), np.concatenate([array(10)] * 3))
+    assert project.rejected() == {
+        "two.npz": "the archive has 2 arrays: a, b; name one with `member`",
+        "none.npz": "the archive is empty",
+    }
+
+
+def test_a_reason_names_both_dtypes_however_long_they_are(project):
+    """What was found took all the room."""
+    project = project(shape=None, dtype=[["a", "<f4"]], decoder='[dataset.npy]\nbyte_order = "convert"')
+    np.save(project.drop / "long.npy", np.zeros(3, [(f"field_{number}", "<f4") for number in range(1000)]))
+    # This name was taken for the other: the `<` in it looked like a byte order.
+    np.save(project.drop / "name.npy", np.zeros(3, [("<a", ">f4")]))
+    project.once(check=3)
+    reasons = project.rejected()
+    assert reasons["long.npy"].startswith("the array has dtype [('field_0', '<f4'), ('field_1', '<f4')")
+    assert reasons["long.npy"].endswith("…, expected [('a', '<f4')]")
+    assert reasons["name.npy"] == "the array has dtype [('<a', '>f4')], expected [('a', '<f4')]"
+
+
+@pytest.mark.parametrize("kind", ["fortran", "field"])
+def test_large_rows_take_their_bytes(project, kind):
+    """A row's elements had a table of places, and numbers a step each, of many times their bytes."""
+    random = np.random.default_rng(1)
+    if kind == "fortran":
+        shape, dtype, rows = (3000, 3000, 3), "u1", random.integers(0, 256, (1, 3000, 3000, 3), dtype="u1")
+        rows = np.asfortranarray(rows)
+    else:
+        shape, dtype = None, [["image", "<u2", [4096, 4096]]]
+        rows = np.zeros(1, [("image", ">u2", (4096, 4096))])
+        rows["image"] = random.integers(0, 2**16, (4096, 4096), dtype="u2")
+    project = project(shape=shape, dtype=dtype, decoder='[dataset.npy]\nbyte_order = "convert"')
+    np.save(project.drop / "a.npy", rows)
+    process = subprocess.Popen([PROGRAM, "--config", project.config, "--once"])
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    assert np.array_equal(project.rows(), rows.astype(project.rows().dtype))
+    assert usage.ru_maxrss < 200 * 1024, usage.ru_maxrss

@@ -2,6 +2,7 @@
 
 import binascii
 import os
+import resource
 import shutil
 import zlib
 
@@ -104,6 +105,64 @@ fields = [
     assert np.array_equal(rows["when"], data["c"].astype("M8[s]").astype("M8[ns]"))
 
 
+def test_whole_numbers_stay_exact(project):
+    """Beyond 2^53 `scale` and `add` went through `f8`, all 64 bits of a `u8` were -1, and sums beyond 2^63 were refused."""
+    start = 1_714_564_800_000_000_000
+    dtype = [["a", "<M8[ns]"], ["b", "<M8[ns]"], ["c", "<i8"], ["d", "<u8"], ["e", "<f8"], ["f", "<u8"], ["g", "<u8"]]
+    project = project(shape=None, dtype=dtype, decoder=f"""[dataset.records]
+length = 12
+fields = [
+  {{ name = "a", offset = 0, dtype = "<u4", add = {start} }},
+  {{ name = "b", offset = 0, dtype = "<u4", scale = 1_000_000, add = {start} }},
+  {{ name = "c", offset = 0, dtype = "<u4", add = 9007199254740993 }},
+  {{ name = "d", offset = 4, dtype = "<u8", bits = [0, 64] }},
+  {{ name = "e", offset = 4, dtype = "<u8", bits = [0, 64] }},
+  {{ name = "f", offset = 4, dtype = "<u8", add = -1 }},
+  {{ name = "g", offset = 0, dtype = "<u4", scale = 4_000_000_000 }},
+]""")
+    raw = np.zeros(1000, [("x", "<u4"), ("y", "<u8")])
+    random = np.random.default_rng(4)
+    raw["x"], raw["y"] = random.integers(0, 2**32, 1000), random.integers(1, 2**64, 1000, dtype="u8")
+    raw["x"][:4], raw["y"][:2] = [1, 100, 200, 300], [2**64 - 1, 2**63 + 5]
+    (project.drop / "a.bin").write_bytes(raw.tobytes())
+    project.once()
+    rows = project.rows()
+    x, y = raw["x"].astype("i8"), raw["y"]
+    assert np.array_equal(rows["a"].astype("i8"), start + x)
+    assert np.array_equal(rows["b"].astype("i8"), start + x * 1_000_000)
+    assert np.array_equal(rows["c"], x + 9007199254740993)
+    assert np.array_equal(rows["d"], y) and np.array_equal(rows["e"], y.astype("f8"))
+    assert np.array_equal(rows["f"], y - np.uint64(1))
+    assert np.array_equal(rows["g"], x.astype("u8") * np.uint64(4_000_000_000))
+    assert rows["d"][0] == 2**64 - 1 and rows["f"][1] == 2**63 + 4
+
+
+def test_floats_are_rounded_as_numpy_does_and_stay_finite(project):
+    """Large ones became infinite without a word, and halves were rounded twice."""
+    dtype = [["single", "<f4"], ["half", "<f2"]]
+    project = project(shape=None, dtype=dtype, decoder="""[dataset.records]
+length = 16
+fields = [{ name = "single", dtype = "<f8" }, { name = "half", dtype = "<f8" }]""")
+    random = np.random.default_rng(5)
+    values = np.zeros((4000, 2))
+    values[:, 0] = random.standard_normal(4000) * 10.0 ** random.integers(-50, 38, 4000)
+    halves = np.arange(0x7BFF, dtype="u2").view("f2").astype("f8")[random.integers(0, 0x7BFE, 4000)]
+    between = (halves + np.nextafter(halves.astype("f2"), np.float16(np.inf)).astype("f8")) / 2
+    values[:, 1] = between + random.integers(-1, 2, 4000) * 2.0**-40 * between
+    values[:4] = [[np.inf, -np.inf], [np.nan, np.nan], [3.4e38, 65504], [0, 1 + 2**-11 + 2**-30]]
+    (project.drop / "a.bin").write_bytes(values.tobytes())
+    for name, bad in [("single.bin", [1e39, 0]), ("half.bin", [0, -70000])]:
+        (project.drop / name).write_bytes(np.vstack([values[:7], [bad]]).tobytes())
+    project.once(check=3)
+    rows = project.rows()
+    with np.errstate(all="ignore"):
+        assert np.array_equal(rows["single"], values[:, 0].astype("f4"), equal_nan=True)
+        assert np.array_equal(rows["half"], values[:, 1].astype("f2"), equal_nan=True)
+    reasons = project.rejected()
+    assert reasons["single.bin"] == 'the record at byte 112: "single" is 1e39, which f4 does not hold'
+    assert reasons["half.bin"] == 'the record at byte 112: "half" is -70000, which f2 does not hold'
+
+
 def test_plain_rows_of_one_dtype(project):
     project = project(shape=(2, 2), dtype="<f4", decoder="""[dataset.records]
 length = 10
@@ -157,6 +216,39 @@ fields = [{{ offset = 2, dtype = "<u4", count = 3 }}]""")
     (note,), = project.ledger("SELECT reason FROM sources WHERE status = 'committed'")
     assert note.startswith(f"left out {left_out} bytes in "), (note, left_out)
     assert note in project.command("sources").stdout
+
+
+@pytest.mark.parametrize("kind", ["crc32", "crc16-kermit", "crc16-ccitt", "sum16"])
+def test_long_records_full_of_markers_take_no_longer_than_others(project, kind):
+    """Each marker had its record summed up: a minute for these two megabytes."""
+    project = project(shape=(65536,), dtype="u1", decoder=f"""[dataset.records]
+length = 65536
+sync = "FF"
+checksum = {{ kind = "{kind}", offset = 65532 }}""")
+    random = np.random.default_rng(6)
+
+    def record():
+        body = b"\xff" + random.bytes(65531)
+        if kind == "crc32":
+            return body + zlib.crc32(body).to_bytes(4, "little")
+        if kind == "sum16":
+            return body + (sum(body) & 0xFFFF).to_bytes(2, "little") + b"\xff\xff"
+        value = binascii.crc_hqx(body, 0xFFFF)
+        if kind == "crc16-kermit":  # the same polynomial, but reflected, and from 0
+            turned = bytes(int(f"{byte:08b}"[::-1], 2) for byte in body)
+            value = int(f"{binascii.crc_hqx(turned, 0):016b}"[::-1], 2)
+        return body + value.to_bytes(2, "little") + b"\xff\xff"
+
+    good = [record() for _ in range(4)]
+    lost = b"\xff" * (1 << 20)
+    (project.drop / "a.bin").write_bytes(good[0] + lost + good[1] + good[2] + random.bytes(777) + good[3] + lost)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    project.once()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert [row.tobytes() for row in project.rows()] == good
+    (note,), = project.ledger("SELECT reason FROM sources")
+    assert note == f"left out {2 * len(lost) + 777} bytes in 3 places, the first at byte 65536"
+    assert after.ru_utime - before.ru_utime < 10
 
 
 def test_a_bad_record_rejects_with_its_place(project):

@@ -13,11 +13,12 @@
 //! - The source ends between two records, else it was cut short: rejected, or its end is left out.
 
 mod checksum;
+mod rolling;
 
 use std::io;
 use std::sync::Arc;
 
-use self::checksum::Checksum;
+use self::checksum::{Checksum, Rolling};
 use super::reader::{Span, shrank};
 use super::tree::{Branches, Tree, UNIT_BYTES};
 use super::values::{BadValue, Plan, Value};
@@ -168,6 +169,7 @@ impl RecordsDecoder {
         &self,
         reader: &mut SourceReader<'_>,
         goes_on: bool,
+        about: About<'_>,
         sink: &mut dyn RowSink,
     ) -> Result<(u64, Option<DecodeError>), DecodeError> {
         let mut buffer = vec![0; BUFFER_BYTES.max(4 * self.options.length)];
@@ -209,6 +211,10 @@ impl RecordsDecoder {
             if read == 0 {
                 return Err(shrank());
             }
+            // The sink sees to it where there are rows.
+            if about.is_interrupted() {
+                return Err(DecodeError::Interrupted);
+            }
             buffer.copy_within(taken..held, 0);
             held -= taken;
         };
@@ -225,7 +231,12 @@ impl RecordsDecoder {
 }
 
 impl StreamDecoder for RecordsDecoder {
-    fn decode(&self, reader: &mut SourceReader<'_>, _: About<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
+    fn decode(
+        &self,
+        reader: &mut SourceReader<'_>,
+        about: About<'_>,
+        sink: &mut dyn RowSink,
+    ) -> Result<(), DecodeError> {
         let RecordsOptions { skip, length, sync, on_error, .. } = &self.options;
         if reader.size() < *skip {
             let size = reader.size();
@@ -251,7 +262,7 @@ impl StreamDecoder for RecordsDecoder {
             return self.move_records(reader, sink);
         }
         let converted =
-            if is_plain { self.convert_plain(reader, sink) } else { self.convert_records(reader, false, sink) };
+            if is_plain { self.convert_plain(reader, sink) } else { self.convert_records(reader, false, about, sink) };
         match converted? {
             (_, Some(error)) => Err(error),
             _ => Ok(()),
@@ -264,7 +275,7 @@ impl LogDecoder for RecordsDecoder {
         &self,
         reader: &mut SourceReader<'_>,
         begin: Option<u64>,
-        _: About<'_>,
+        about: About<'_>,
         sink: &mut dyn RowSink,
     ) -> Result<Taken, DecodeError> {
         let first = self.options.skip;
@@ -277,8 +288,11 @@ impl LogDecoder for RecordsDecoder {
             self.move_records(reader, sink)?;
             return Ok(Taken { first, end: reader.position(), stopped: None });
         }
-        let (end, bad) =
-            if self.is_plain() { self.convert_plain(reader, sink)? } else { self.convert_records(reader, true, sink)? };
+        let (end, bad) = if self.is_plain() {
+            self.convert_plain(reader, sink)?
+        } else {
+            self.convert_records(reader, true, about, sink)?
+        };
         Taken::stopped_at(first, end, bad)
     }
 
@@ -307,6 +321,7 @@ impl Walk<'_> {
     fn run(&mut self, sink: &mut dyn RowSink) -> Result<usize, DecodeError> {
         let RecordsOptions { length, sync, .. } = &self.decoder.options;
         let (mut at, mut run) = (0, 0);
+        let mut rolling = self.decoder.checksum.as_ref().map(|checksum| Rolling::new(checksum, self.data));
         loop {
             if self.lost.is_some() {
                 match self.find_marker(at) {
@@ -331,16 +346,22 @@ impl Walk<'_> {
                 }
                 return Ok(at);
             };
-            if self.lost.is_some() && self.decoder.checksum.is_none() {
-                match self.is_confirmed(at + length) {
-                    None => return Ok(at),
-                    Some(false) => {
-                        self.leave_out(at, at + 1);
-                        at += 1;
-                        continue;
-                    }
-                    Some(true) => {}
+            if self.lost.is_some() {
+                let is_good = match &mut rolling {
+                    Some(rolling) => rolling.is_right(at),
+                    None => match self.is_confirmed(at + length) {
+                        Some(is_confirmed) => is_confirmed,
+                        None => return Ok(at),
+                    },
+                };
+                if is_good {
+                    *self.lost = None;
+                    at += length;
+                } else {
+                    self.leave_out(at, at + 1);
+                    at += 1;
                 }
+                continue;
             }
             if let Err(reason) = self.decoder.check(record) {
                 self.emit(run, at, sink)?;
@@ -350,7 +371,7 @@ impl Walk<'_> {
                     return Err(rejected(format!("the record at byte {place}: {reason}")));
                 }
                 let step = if sync.is_empty() { *length } else { 1 };
-                if !sync.is_empty() && self.lost.is_none() {
+                if !sync.is_empty() {
                     *self.lost = Some((self.begin + at as u64, *self.loss));
                 }
                 self.leave_out(at, at + step);
@@ -358,7 +379,6 @@ impl Walk<'_> {
                 run = at;
                 continue;
             }
-            *self.lost = None;
             at += length;
         }
     }
