@@ -218,26 +218,17 @@ fields = [{{ offset = 2, dtype = "<u4", count = 3 }}]""")
     assert note in project.command("sources").stdout
 
 
-@pytest.mark.parametrize("kind", ["crc32", "crc16-kermit", "crc16-ccitt", "sum16"])
-def test_long_records_full_of_markers_take_no_longer_than_others(project, kind):
+def test_long_records_full_of_markers_take_no_longer_than_others(project):
     """Each marker had its record summed up: a minute for these two megabytes."""
-    project = project(shape=(65536,), dtype="u1", decoder=f"""[dataset.records]
+    project = project(shape=(65536,), dtype="u1", decoder="""[dataset.records]
 length = 65536
 sync = "FF"
-checksum = {{ kind = "{kind}", offset = 65532 }}""")
+checksum = { kind = "crc32", offset = 65532 }""")
     random = np.random.default_rng(6)
 
     def record():
         body = b"\xff" + random.bytes(65531)
-        if kind == "crc32":
-            return body + zlib.crc32(body).to_bytes(4, "little")
-        if kind == "sum16":
-            return body + (sum(body) & 0xFFFF).to_bytes(2, "little") + b"\xff\xff"
-        value = binascii.crc_hqx(body, 0xFFFF)
-        if kind == "crc16-kermit":  # the same polynomial, but reflected, and from 0
-            turned = bytes(int(f"{byte:08b}"[::-1], 2) for byte in body)
-            value = int(f"{binascii.crc_hqx(turned, 0):016b}"[::-1], 2)
-        return body + value.to_bytes(2, "little") + b"\xff\xff"
+        return body + zlib.crc32(body).to_bytes(4, "little")
 
     good = [record() for _ in range(4)]
     lost = b"\xff" * (1 << 20)
