@@ -144,7 +144,8 @@ mod tests {
                 let mut data = data.clone();
                 let checksum = Checksum::new(&RecordChecksum { kind, offset: to, big_endian: true, from: 2, to });
                 let right: Vec<usize> = (0..6).map(|place| 100 + place * 301).collect();
-                for at in right.iter().rev() {
+                // The next records have it among their bytes.
+                for at in &right {
                     let sum = checksum.cut(checksum.sum(&data[at + 2..at + to])).to_be_bytes();
                     data[at + to..][..kind.bytes()].copy_from_slice(&sum[4 - kind.bytes()..]);
                 }
