@@ -7,8 +7,8 @@ use crate::source::wall_clock_ns;
 use crate::storage::{Disk, FileStatus, RealDisk};
 use crate::writer::put_back_if_left;
 
-/// Another program of ours sets files aside for an instant (`retry`). Any that are older were left so, and any that are so much
-/// younger than now: the clock was set back.
+/// Another program of ours sets files aside for an instant (`retry`). Any that are older were left so, and any that are
+/// so much younger than now: the clock was set back.
 const LONGEST_NS: u64 = 10_000_000_000;
 
 /// Gives files that were left aside their names again. Path and status of those that have them, to be looked at like any

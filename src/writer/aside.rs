@@ -1,5 +1,5 @@
-//! Files that are set aside, under names in their own folder that nobody else uses: what is to be removed, or copied to another
-//! disk, can then be looked at where nobody replaces it.
+//! Files that are set aside, under names in their own folder that nobody else uses: what is to be removed, or copied to
+//! another disk, can then be looked at where nobody replaces it.
 //!
 //! What a crash leaves aside is put back by the next scan (`intake`), and looked at like any other file.
 
@@ -97,8 +97,8 @@ pub fn aside_names(home: &Path) -> impl Iterator<Item = PathBuf> {
     std::iter::once(fitting(home, ".", ASIDE)).chain(numbered)
 }
 
-/// Gives a file that a crash left aside its name again, under which the ledger may know it. `None`: another file has the name,
-/// and it waits until that has gone its way.
+/// Gives a file that a crash left aside its name again, under which the ledger may know it. `None`: another file has the
+/// name, and it waits until that has gone its way.
 pub fn put_back_if_free(disk: &dyn Disk, aside: &Path) -> io::Result<Option<PathBuf>> {
     let home = home_of(aside);
     match disk.rename_no_replace(aside, &home) {

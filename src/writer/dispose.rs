@@ -77,8 +77,8 @@ fn make_folders(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Moves a rejected source, with `NAME.reason.txt` beside it, to the first name that is free for both. The reason comes first,
-/// durably: a crash then leaves a reason that the next attempt finds, and never a moved source without one.
+/// Moves a rejected source, with `NAME.reason.txt` beside it, to the first name that is free for both. The reason comes
+/// first, durably: a crash then leaves a reason that the next attempt finds, and never a moved source without one.
 fn move_with_reason(
     disk: &dyn Disk,
     from: &Path,

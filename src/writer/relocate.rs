@@ -243,8 +243,8 @@ fn remove_left_over(disk: &dyn Disk, path: &Path) -> io::Result<()> {
 /// Makes the names in a folder of the user's durable, where its filesystem can.
 pub fn sync_names(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
     match disk.sync_folder(folder) {
-        // Some network filesystems have no sync of folders, and say so with EINVAL (fsync(2)); PostgreSQL passes over it as well
-        // (`fsync_fname_ext` in `fd.c`). What can be done has been done.
+        // Some network filesystems have no sync of folders, and say so with EINVAL (fsync(2)); PostgreSQL passes over it as
+        // well (`fsync_fname_ext` in `fd.c`). What can be done has been done.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
         synced => synced,
     }

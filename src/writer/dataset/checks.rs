@@ -44,8 +44,8 @@ impl DatasetWriter {
         for (path, opened) in &self.ledger_files.0 {
             if identity(&*self.disk, path) != Some(*opened) {
                 return Err(Fault::Passing(format!(
-                    "{} is not there any more, or is another file: a part of the ledger was moved, removed or replaced under \
-                     the running service; put it back, for nothing that is committed without it would be found again",
+                    "{} is not there any more, or is another file: a part of the ledger was moved, removed or replaced \
+                     under the running service; put it back, for nothing that is committed without it would be found again",
                     path.display()
                 )));
             }
