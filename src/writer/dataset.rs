@@ -434,18 +434,6 @@ impl DatasetWriter {
         self.mark_clean()
     }
 
-    /// Notes in the ledger that all committed rows are known to be sound, so that the next start need not check them.
-    pub fn mark_clean(&mut self) -> Result<(), Fault> {
-        if self.options.commit.durability == Durability::None {
-            return Ok(());
-        }
-        let state = self.ledger.state();
-        if state.clean_rows != state.rows {
-            self.ledger.mark_clean(state.rows)?;
-        }
-        Ok(())
-    }
-
     /// Notes where disposed-of sources went; an empty path: deleted. What the ledger does not take is noted with the next.
     pub fn note_moved(&mut self, moved: impl IntoIterator<Item = (u64, PathBuf)>) -> Result<(), Fault> {
         self.unnoted.extend(moved);

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{DatasetWriter, Fault};
+use crate::config::Durability;
 use crate::storage::Disk;
 use crate::writer::paths::Paths;
 
@@ -27,6 +28,18 @@ fn identity(disk: &dyn Disk, path: &Path) -> Option<(u64, u64)> {
 }
 
 impl DatasetWriter {
+    /// Notes in the ledger that all committed rows are known to be sound, so that the next start need not check them.
+    pub fn mark_clean(&mut self) -> Result<(), Fault> {
+        if self.options.commit.durability == Durability::None {
+            return Ok(());
+        }
+        let state = self.ledger.state();
+        if state.clean_rows != state.rows {
+            self.ledger.mark_clean(state.rows)?;
+        }
+        Ok(())
+    }
+
     /// Whether the paths still name the open files: rows in a file that nobody can open are lost, and their sources must not
     /// be disposed of.
     pub fn check_names(&self) -> Result<(), Fault> {
