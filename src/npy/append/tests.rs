@@ -2,8 +2,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::super::header::Version;
 use super::super::header::tests::wrap;
+use super::super::header::{MAGIC, Version};
 use super::super::inspect::{Tail, inspect};
 use super::super::{Array, RecoverOptions, recover};
 use super::*;
@@ -161,14 +161,28 @@ fn what_cannot_be_appended_to_is_refused_with_words() {
     let mut tight = wrap(Version::V1_0, &text(&"n".repeat(116 - text("").len())));
     assert_eq!(tight.len(), 128);
     tight.resize(128 + 99 * 4, 0);
-    let (_folder, path) = in_folder(&tight);
-    let appender = Appender::open(&path, AppendOptions::default()).unwrap();
-    let room = appender.rows_max();
-    assert_eq!(room, 999);
-    let rows = vec![0; usize::try_from((room + 1 - 99) * 4).unwrap()];
-    let text = appender.append_bytes(&rows).unwrap_err().to_string();
-    assert!(text.contains("ensure-appendable"), "{text}");
+    // Room for a digit more, and not for a window.
+    let text = says(&tight);
+    assert!(text.contains("has no room") && text.contains("ensure-appendable"), "{text}");
     assert!(matches!(Appender::open("/dev/null", AppendOptions::default()), Err(AppendError::NotAFile { .. })));
+}
+
+#[test]
+fn more_rows_than_the_header_has_digits_for_are_refused() {
+    const ROWS: u64 = 99_999_999_999;
+    let text = |name: &str| format!("{{'descr': [('{name}', '|u1')], 'fortran_order': False, 'shape': ({ROWS},), }}");
+    // No padding: the count has a block of its own where the name is of the right length.
+    let full = (0..16).map(|length| "n".repeat(length + 1)).find_map(|name| {
+        let text = text(&name);
+        let header = [&MAGIC[..], &[1, 0, (text.len() + 1) as u8, 0], text.as_bytes(), b"\n"].concat();
+        let (folder, path) = in_folder(&header);
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(header.len() as u64 + ROWS).unwrap();
+        Appender::open(&path, AppendOptions::default()).ok().map(|appender| (folder, appender))
+    });
+    let (_folder, appender) = full.unwrap();
+    assert_eq!((appender.rows(), appender.rows_max()), (ROWS, ROWS));
+    let text = appender.append_bytes(&[1]).unwrap_err().to_string();
+    assert!(text.contains("would have 100000000000 rows") && text.contains("ensure-appendable"), "{text}");
 }
 
 #[test]
