@@ -362,7 +362,7 @@ def test_a_full_disk_takes_nothing_away(tmp_path):
         assert "no room on the disk" in said(done) and str(path) in said(done)
         same(np.load(path), array)
         assert len(path.read_bytes()) == len(before)
-        wide = tight(disk / "t.npy", np.zeros(500 << 10, "u1"))
+        wide = tight(disk / "t.npy", np.ones(500 << 10, "u1"))
         content = wide.read_bytes()
         for words in [[], ["--in-place"]]:
             assert "No space left" in said(run("ensure-appendable", wide, *words, check=1))

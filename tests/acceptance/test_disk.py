@@ -244,7 +244,7 @@ def test_a_source_that_cannot_be_disposed_of_is_tried_again(tmp_path, after, fau
             project.drop_more(1)
             project.wait_for_rows(3)
             if "EXDEV" not in fault:
-                project.wait_for_log("the next scan tries again")
+                project.wait_for_log("later scans try again")
         project.drop_more(3)
         project.wait_for_rows(6)
         end = time.monotonic() + 10
