@@ -113,7 +113,9 @@ pub fn open(disk: &Arc<dyn Disk>, ledgers: &dyn Ledgers, options: &Arc<Dataset>)
     // The names, too: a crash may have come between a creation's rename and its sync of the folder.
     disk.sync_folder(paths.folder()).map_err(io_error("syncing", paths.folder()))?;
 
-    let mut writer = DatasetWriter::new(options.clone(), disk.clone(), ledger, paths, main, columns);
+    let ledger_path = paths.ledger.clone();
+    let writer = DatasetWriter::new(options.clone(), disk.clone(), ledger, paths, main, columns);
+    let mut writer = writer.map_err(io_error("looking at", &ledger_path))?;
     // The class names before the counts, as in every commit: no reader finds a label without its name.
     if options.columns.label {
         let path = writer.paths.labels.clone();

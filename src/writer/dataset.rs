@@ -131,10 +131,10 @@ impl DatasetWriter {
         paths: Paths,
         main: GrowingFile,
         columns: Vec<Column>,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let state = ledger.state();
         let mut writer = Self {
-            ledger_files: LedgerFiles::of(&*disk, &paths),
+            ledger_files: LedgerFiles::of(&*disk, &paths)?,
             chain: Chain::new(options.decoder.follows()),
             open_entry: None,
             options,
@@ -156,7 +156,7 @@ impl DatasetWriter {
             files.for_each(GrowingFile::write_back);
         }
         writer.labels.reset(writer.ledger.labels());
-        writer
+        Ok(writer)
     }
 
     pub fn options(&self) -> &Dataset {

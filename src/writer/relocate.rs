@@ -217,14 +217,23 @@ fn make_temporary(disk: &dyn Disk, to: &Path) -> io::Result<(PathBuf, Box<dyn Di
             }
             opened => opened?,
         };
-        // Where there are no locks, nobody else is kept from it.
-        let is_locked = file.try_lock().unwrap_or(true);
+        let is_locked = try_lock(&*file)?;
         let is_there = disk.status(path)?.is_some_and(|there| file.status().is_ok_and(|own| own.inode == there.inode));
         match is_locked && is_there {
             true => Ok((path.to_owned(), file)),
             false => Err(io::ErrorKind::AlreadyExists.into()),
         }
     })
+}
+
+/// Where there are no locks, nobody else is kept from it.
+fn try_lock(file: &dyn DiskFile) -> io::Result<bool> {
+    use rustix::io::Errno;
+    let without = [Errno::NOLCK, Errno::NOTSUP, Errno::NOSYS].map(|errno| Some(errno.raw_os_error()));
+    match file.try_lock() {
+        Err(error) if without.contains(&error.raw_os_error()) => Ok(true),
+        locked => locked,
+    }
 }
 
 /// Removes a temporary file that nobody is at work on.
@@ -234,7 +243,7 @@ fn remove_left_over(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     let file = disk.open(path, Access::ReadWrite)?;
     let is_it = file.status()?.inode == there.inode;
     // Held while the name is removed.
-    if !is_it || !file.try_lock().unwrap_or(false) || disk.status(path)?.is_none_or(|now| now.inode != there.inode) {
+    if !is_it || !try_lock(&*file)? || disk.status(path)?.is_none_or(|now| now.inode != there.inode) {
         return Err(is_taken());
     }
     disk.remove_file(path)

@@ -56,6 +56,11 @@ fn has_end(path: &Path, end: &str) -> bool {
     path.as_os_str().as_encoded_bytes().ends_with(end.as_bytes())
 }
 
+/// Before it has its name.
+fn is_reason(path: &Path) -> bool {
+    has_end(path, ".reason.txt.npy-ingest.tmp")
+}
+
 fn is_main(path: &Path) -> bool {
     has_end(path, "/frames.npy")
 }
@@ -255,6 +260,7 @@ pub static MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "the drop folder is not synced after a move or a deletion",
         treatment: |seen| left_out(seen.syncs_below(DROP)),
+        not_needed: Some("a source that is back is read again, known by its content, and moved or deleted then"),
         ..NONE
     },
     Mutation {
@@ -269,14 +275,14 @@ pub static MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "the reason beside a rejected source is not synced",
-        treatment: |seen| left_out(seen.syncs() && has_end(seen.path, ".reason.txt")),
+        treatment: |seen| left_out(seen.syncs() && is_reason(seen.path)),
         ..NONE
     },
     Mutation {
         name: "its folder is not synced before the source is moved",
         treatment: |seen| {
-            let is_reason = seen.came_after(Operation::Sync, |path| has_end(path, ".reason.txt"));
-            left_out(is_reason && seen.syncs_below(FAILED))
+            let has_its_name = seen.came_after(Operation::Rename, |path| has_end(path, ".reason.txt"));
+            left_out(has_its_name && seen.syncs_below(FAILED))
         },
         ..NONE
     },

@@ -2,7 +2,7 @@
 //! side is the real code: `recovery::open`, and the `Slot` that the writer's thread runs, with its order, its commits, its
 //! disposals, its pauses and its end.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,6 +28,8 @@ use crate::world::{Plan, World};
 
 /// A service that scans so often without coming to an end never does.
 const SCANS_MAX: u32 = 12;
+/// A source that could not be moved or deleted so often is left alone: the service waits longer each time.
+const ATTEMPTS_MAX: u32 = 3;
 const STARTS_MAX: u32 = 6;
 
 /// How a run of the service ended.
@@ -145,6 +147,8 @@ struct Service<'a> {
     case: &'a Case,
     workload: &'a Workload,
     disposes_early: bool,
+    /// How often a source could not be moved or deleted.
+    stays: HashMap<(PathBuf, Identity), u32>,
     slot: Slot,
     lane: Arc<Lane>,
     told: Receiver<ToIntake>,
@@ -226,6 +230,7 @@ impl<'a> Service<'a> {
             case,
             workload: &case.workload,
             disposes_early: plan.mutation.is_some_and(|mutation| mutation.disposes_early),
+            stays: HashMap::new(),
             slot: Slot::new(lane.clone(), First::Opened(Box::new(writer)), to_intake, false),
             lane,
             told,
@@ -290,6 +295,7 @@ impl<'a> Service<'a> {
             }
             let look = tables.first_look(rules(options), &options.ledger_path(&place), identity, &is_elsewhere);
             match look.unwrap() {
+                FirstLook::Read { .. } if self.stays.get(&(place.below.clone(), identity)) >= Some(&ATTEMPTS_MAX) => {}
                 FirstLook::Read { known_hash } => found.push(Found { place, identity, known_hash, follow: None }),
                 FirstLook::Known(entry) => self.slot.dispose_leftover(&place, identity, &entry),
                 FirstLook::Ignored => {}
@@ -467,7 +473,10 @@ impl<'a> Service<'a> {
                     return Err(Interruption::Paused(until));
                 }
                 ToIntake::Done { place, end: End::Again, .. } => drop(self.to_be_decoded.insert(place.below)),
-                ToIntake::Opened { .. } | ToIntake::Stays { .. } | ToIntake::Done { .. } => {}
+                ToIntake::Stays { place, identity, .. } => {
+                    *self.stays.entry((place.below, identity)).or_default() += 1;
+                }
+                ToIntake::Opened { .. } | ToIntake::Done { .. } => {}
             }
         }
         if has_committed && self.in_flight.is_empty() && self.slot.next_due().is_none() {

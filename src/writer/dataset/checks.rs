@@ -1,5 +1,6 @@
 //! What is looked at before anything is written.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{DatasetWriter, Fault};
@@ -13,18 +14,22 @@ use crate::writer::paths::Paths;
 pub(super) struct LedgerFiles(Vec<(PathBuf, (u64, u64))>);
 
 impl LedgerFiles {
-    pub fn of(disk: &dyn Disk, paths: &Paths) -> Self {
+    pub fn of(disk: &dyn Disk, paths: &Paths) -> io::Result<Self> {
         let mut log = paths.ledger.clone().into_os_string();
         log.push("-wal");
-        let files = [paths.ledger.clone(), log.into()].into_iter();
-        // One that cannot be looked at now is not compared later.
-        Self(files.filter_map(|path| Some((identity(disk, &path)?, path))).map(|(file, path)| (path, file)).collect())
+        let mut files = Vec::new();
+        for path in [paths.ledger.clone(), log.into()] {
+            if let Some(file) = identity(disk, &path)? {
+                files.push((path, file));
+            }
+        }
+        Ok(Self(files))
     }
 }
 
 /// Device and inode.
-fn identity(disk: &dyn Disk, path: &Path) -> Option<(u64, u64)> {
-    disk.status(path).ok().flatten().map(|status| (status.device, status.inode))
+fn identity(disk: &dyn Disk, path: &Path) -> io::Result<Option<(u64, u64)>> {
+    Ok(disk.status(path)?.map(|status| (status.device, status.inode)))
 }
 
 impl DatasetWriter {
@@ -55,7 +60,8 @@ impl DatasetWriter {
             }
         }
         for (path, opened) in &self.ledger_files.0 {
-            if identity(&*self.disk, path) != Some(*opened) {
+            let named = identity(&*self.disk, path).map_err(|error| Fault::io("looking for", path, &error))?;
+            if named != Some(*opened) {
                 return Err(Fault::Passing(format!(
                     "{} is not there any more, or is another file: a part of the ledger was moved, removed or replaced \
                      under the running service; put it back, for nothing that is committed without it would be found again",
