@@ -6,13 +6,13 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+use crossbeam_channel::{Receiver, bounded, never, select};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use super::args::{AppendArguments, AppendDurability};
 use super::failure::Failure;
+use super::signals::listen;
 use super::{DONE, array_file, print, print_json, text};
 use crate::npy::{
     AppendError, AppendOptions, Appender, ArrayInput, BatchLimits, Dtype, Durability, Header, Layout, WriteBack,
@@ -238,7 +238,7 @@ fn append_all<'a>(arguments: &AppendArguments, opened: &mut Opened<'a>) -> Resul
 fn append_raw(arguments: &AppendArguments, appender: &Appender) -> Result<(), Failure> {
     let from = check_raw(arguments, appender)?;
     let row_bytes = usize::try_from(appender.row_bytes()).unwrap_or(usize::MAX);
-    let (pieces, signals) = (read_in_thread()?, listen()?);
+    let (pieces, signals) = (read_in_thread()?, listen(&[SIGTERM, SIGINT])?);
     let mut partial: Vec<u8> = Vec::new();
     let commits_each = arguments.durability != AppendDurability::Batch;
     let mut waits_since = None;
@@ -282,23 +282,6 @@ fn append_raw(arguments: &AppendArguments, appender: &Appender) -> Result<(), Fa
         0 => Ok(()),
         bytes => Err(Failure::failed(format!("{STDIN} ended within a row: {bytes} of {row_bytes} bytes"))),
     }
-}
-
-/// What is to end this command.
-fn listen() -> Result<Receiver<i32>, Failure> {
-    let failed = |error| Failure::failed(format!("listening for signals: {error}"));
-    let (sender, receiver): (Sender<i32>, _) = bounded(1);
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failed)?;
-    let tell = move || {
-        for signal in signals.forever() {
-            // The first one is enough, and nobody asks any more once all is appended.
-            if sender.send(signal).is_err() {
-                return;
-            }
-        }
-    };
-    std::thread::Builder::new().name("npy-signals".to_owned()).spawn(tell).map_err(failed)?;
-    Ok(receiver)
 }
 
 fn read_in_thread() -> Result<Receiver<io::Result<Vec<u8>>>, Failure> {

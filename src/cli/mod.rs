@@ -14,6 +14,7 @@ mod preview;
 mod recover;
 mod retry;
 mod serve;
+mod signals;
 mod sources;
 mod status;
 mod systemd;

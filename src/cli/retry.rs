@@ -8,11 +8,12 @@ use super::{DONE, FAILED, print, text};
 use crate::config::{Config, Dataset, Disposal};
 use crate::ledger::{Entry, LedgerView};
 use crate::source::Identity;
+use crate::storage::file_name::beside;
 use crate::storage::{Disk, RealDisk, lock_holder};
-use crate::writer::{Paths, move_aside, move_beside, numbered, reason_path};
+use crate::writer::{Paths, move_aside, move_beside, reason_path};
 
 /// Names that a moved source may have been given, of which so many are looked at.
-const NAMES_MAX: u32 = 100;
+const NAMES_MAX: usize = 100;
 
 pub fn run(config: &Config, options: &RetryOptions) -> Result<u8, Failure> {
     let mut forgotten = 0;
@@ -100,8 +101,7 @@ fn where_it_is(dataset: &Dataset, entry: &Entry) -> Option<PathBuf> {
     let home = dataset.base.join(&entry.path);
     let below = dataset.watch.folders.iter().find_map(|folder| home.strip_prefix(folder).ok())?;
     let wanted = target.join(below);
-    let names = std::iter::once(wanted.clone()).chain((1..NAMES_MAX).map(|number| numbered(&wanted, number)));
-    names.into_iter().find(|path| {
+    beside(&wanted).take(NAMES_MAX).find(|path| {
         let Ok(Some(status)) = RealDisk.status(path) else { return false };
         let is_read = || std::fs::read(path).is_ok_and(|bytes| Some(blake3::hash(&bytes)) == entry.hash);
         Identity::from(&status) == entry.identity || (status.size == entry.identity.size && is_read())

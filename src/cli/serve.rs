@@ -3,13 +3,12 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::Builder;
 
-use crossbeam_channel::{Receiver, bounded, select};
+use crossbeam_channel::{Receiver, select};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::iterator::Signals;
 
 use super::failure::Failure;
+use super::signals::listen;
 use super::systemd::Manager;
 use super::watchdog::Watchdog;
 use super::{DONE, FAILED};
@@ -26,7 +25,7 @@ enum Ended {
 }
 
 pub fn run(config: &Config, file: &Path) -> Result<u8, Failure> {
-    let signals = listen()?;
+    let signals = listen(&[SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
     let manager = Arc::new(Manager::of_this_process());
     let board = Arc::new(Board::default());
     let _watchdog = Watchdog::start(&manager, &board)
@@ -97,23 +96,6 @@ fn serve(address: Option<SocketAddr>, board: &Arc<Board>) -> Result<Option<Serve
         tracing::warn!("whoever reaches {address} sees the names and pictures of the status page");
     }
     Ok(Some(server))
-}
-
-fn listen() -> Result<Receiver<i32>, Failure> {
-    let failure = |error| Failure::failed(format!("listening for signals: {error}"));
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(failure)?;
-    let (tell, told) = bounded(16);
-    Builder::new()
-        .name("npy-signals".to_owned())
-        .spawn(move || {
-            for signal in signals.forever() {
-                if tell.send(signal).is_err() {
-                    return;
-                }
-            }
-        })
-        .map_err(failure)?;
-    Ok(told)
 }
 
 /// The new config, and the server that it needs. Whatever is wrong shows before anything is stopped.

@@ -5,10 +5,10 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::growth::{Growth, NoGrowth, WINDOW_BYTES_MIN};
+use super::growth::{Growth, NoGrowth};
 use super::header::{Header, HeaderError};
 use super::layout::Layout;
-use super::window::CountBlock;
+use super::window::{CountBlock, digits};
 use crate::storage::DiskFile;
 
 /// Enough for nearly every header in one read.
@@ -123,13 +123,11 @@ fn growth_of(header: &Header, header_bytes: &[u8]) -> (Growth, Option<u64>) {
         return (growth, header.rows_max_in_place());
     };
     // Not all of the room can be used: a window lies within one block of 16 bytes.
-    let made = CountBlock::make(header, header_bytes);
-    let Some((block, _)) = made.filter(|(block, _)| block.width() >= WINDOW_BYTES_MIN) else {
+    let Some((block, _)) = CountBlock::wide(header, header_bytes) else {
         return (Growth::None(NoGrowth::NoRoom), None);
     };
-    let digits = rows.checked_ilog10().map_or(1, |digits| digits as usize + 1);
     let rows_max = header.rows_max_in_place().map(|rows_max| rows_max.min(block.rows_max()));
-    (Growth::Room { spare_bytes: block.width().saturating_sub(digits) }, rows_max)
+    (Growth::Room { spare_bytes: block.width().saturating_sub(digits(rows)) }, rows_max)
 }
 
 /// Reads the header until two reads agree: a writer may be changing it, and a single read can see half of a change.

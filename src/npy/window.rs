@@ -7,7 +7,7 @@
 //! Other programs leave their spaces at the end of the header. [`CountBlock::make`] moves them in front of the count, once,
 //! with the header as long as before: from `(12, 3), }.......\n` to `(.........12, 3), }\n`.
 
-use super::growth::WINDOW_BYTES;
+use super::growth::{WINDOW_BYTES, WINDOW_BYTES_MIN};
 use super::header::{Header, MAGIC, Version};
 use super::layout::Layout;
 use super::text::HeaderText;
@@ -53,6 +53,11 @@ impl CountBlock {
             && read.data_start == header.data_start;
         let block = Self::at(&bytes, start, end).filter(|_| is_same)?;
         Some((block, (bytes != header_bytes).then_some(bytes)))
+    }
+
+    /// As [`Self::make`], if the window is wide enough to append: see [`WINDOW_BYTES_MIN`].
+    pub fn wide(header: &Header, header_bytes: &[u8]) -> Option<(Self, Option<Vec<u8>>)> {
+        Self::make(header, header_bytes).filter(|(block, _)| block.width() >= WINDOW_BYTES_MIN)
     }
 
     /// Whether the header is byte for byte what an appender writes: laid out by us, or rearranged.
@@ -107,6 +112,11 @@ pub(super) fn write_digits(window: &mut [u8], number: u64) -> bool {
     rest == 0 && !is_empty
 }
 
+/// So many digits a number has.
+pub(super) fn digits(number: u64) -> usize {
+    number.checked_ilog10().map_or(1, |digits| digits as usize + 1)
+}
+
 /// The header with the widest window that there is room for, and where the window begins and ends.
 fn arrange(header: &Header, text: &HeaderText, version: Version) -> Option<(Vec<u8>, usize, usize)> {
     let rows = header.rows()?;
@@ -118,7 +128,7 @@ fn arrange(header: &Header, text: &HeaderText, version: Version) -> Option<(Vec<
     for piece in [&text.descr, &text.order, &text.shape] {
         HeaderText::encode(version, piece, &mut before);
     }
-    let digits = usize::try_from(rows.checked_ilog10().unwrap_or(0)).ok()?.saturating_add(1);
+    let digits = digits(rows);
     for width in (digits..=WINDOW_BYTES).rev() {
         let first = before.len();
         let block_end = first.checked_add(1)?.next_multiple_of(WINDOW_BYTES);

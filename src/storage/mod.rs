@@ -11,6 +11,7 @@
 //!   Callers never retry one.
 //! * One write within an aligned block of 16 bytes is seen by readers in two halves of eight bytes at worst, each whole.
 
+pub mod file_name;
 mod holder;
 pub mod last_words;
 pub mod lease;
@@ -156,6 +157,16 @@ pub fn read_exact_at(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io:
         }
     }
     Ok(())
+}
+
+/// Makes the names in a folder of the user's durable, where its filesystem can.
+pub fn sync_names(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
+    match disk.sync_folder(folder) {
+        // Some network filesystems have no sync of folders, and say so with EINVAL (fsync(2)); PostgreSQL passes over it as
+        // well (`fsync_fname_ext` in `fd.c`). What can be done has been done.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        synced => synced,
+    }
 }
 
 /// Whether an error says that there is no room: the one storage error that passes by itself.

@@ -9,10 +9,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::file_name::{NAME_BYTES_MAX, NAMES_MAX, first_free, fitting};
 use super::relocate::{is_file, move_beside};
 use crate::source::Identity;
 use crate::storage::Disk;
+use crate::storage::file_name::{NAME_BYTES_MAX, NAMES_MAX, first_free, fitting};
 
 /// What a file is called that is set aside: `.NAME`, this and, where that is taken, a dot and a number.
 const ASIDE: &str = ".npy-ingest-aside";
@@ -145,18 +145,8 @@ mod tests {
     use super::*;
     use crate::storage::RealDisk;
     use crate::writer::relocate::remove_if;
+    use crate::writer::relocate::tests::{identity, names};
     use std::fs;
-
-    fn identity(path: &Path) -> Identity {
-        Identity::from(&RealDisk.status(path).unwrap().unwrap())
-    }
-
-    fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<String> =
-            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
 
     /// Sets the file aside as a run that is then killed.
     fn leave_aside(path: &Path) -> PathBuf {

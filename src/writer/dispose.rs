@@ -3,11 +3,11 @@
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
-use super::file_name::{beside, first_free, fitting};
-use super::relocate::{is_taken, make_file, move_if, move_to, remove_if, sync_names};
+use super::relocate::{is_taken, make_file, move_if, move_to, remove_if};
 use crate::config::Disposal;
 use crate::source::{Identity, Place};
-use crate::storage::{Access, Disk, read_exact_at, write_all_at};
+use crate::storage::file_name::{beside, first_free, fitting};
+use crate::storage::{Access, Disk, read_exact_at, sync_names, write_all_at};
 
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,11 +135,8 @@ pub fn reason_path(source: &Path) -> PathBuf {
 mod tests {
     use super::*;
     use crate::storage::RealDisk;
+    use crate::writer::relocate::tests::identity;
     use std::fs;
-
-    fn identity(path: &Path) -> Identity {
-        Identity::from(&RealDisk.status(path).unwrap().unwrap())
-    }
 
     fn place(below: &str) -> Place {
         Place { folder: 0, below: below.into() }

@@ -9,10 +9,10 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
 use super::aside::{aside_names, set_aside};
-use super::file_name::{beside, first_free, fitting};
 use crate::pulse;
 use crate::source::Identity;
-use crate::storage::{Access, Disk, DiskFile, FileStatus, write_all_at};
+use crate::storage::file_name::{beside, first_free, fitting};
+use crate::storage::{Access, Disk, DiskFile, FileStatus, sync_names, write_all_at};
 
 const COPY_BYTES: usize = 1 << 20;
 /// After so many bytes of a copy they are made durable: a sign of life, and the last sync does not take minutes.
@@ -249,27 +249,17 @@ fn remove_left_over(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     disk.remove_file(path)
 }
 
-/// Makes the names in a folder of the user's durable, where its filesystem can.
-pub fn sync_names(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
-    match disk.sync_folder(folder) {
-        // Some network filesystems have no sync of folders, and say so with EINVAL (fsync(2)); PostgreSQL passes over it as
-        // well (`fsync_fname_ext` in `fd.c`). What can be done has been done.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-        synced => synced,
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::storage::RealDisk;
     use std::fs;
 
-    fn identity(path: &Path) -> Identity {
+    pub fn identity(path: &Path) -> Identity {
         Identity::from(&RealDisk.status(path).unwrap().unwrap())
     }
 
-    fn names(folder: &Path) -> Vec<String> {
+    pub fn names(folder: &Path) -> Vec<String> {
         let mut names: Vec<String> =
             fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();

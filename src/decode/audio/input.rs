@@ -1,6 +1,7 @@
 //! The file as the library of containers reads it: any place, any number of times, never beyond its size.
 
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +10,6 @@ use symphonia::core::io::MediaSource;
 
 use super::super::metered::spend;
 use super::super::{DecodeError, SourceFile};
-use super::movie;
 
 /// What kept the file from being read, as far as it is no fault of its content.
 #[derive(Debug, Default)]
@@ -101,15 +101,17 @@ pub(super) struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
+    /// `part`: what the library is told of. `tracks`: names in it that it is not.
     pub(super) fn new(
         file: &'a SourceFile,
-        begin: u64,
-        end: u64,
+        part: Range<u64>,
+        tracks: Vec<u64>,
         interrupted: &'a AtomicBool,
         trouble: &'a Trouble,
     ) -> Self {
+        let Range { start: begin, end } = part;
         let mut hidden = tag_chunks(file, begin);
-        hidden.extend(movie::picture_tracks(file));
+        hidden.extend(tracks);
         Self { file, begin, hidden, position: begin, end, interrupted, trouble }
     }
 }
@@ -214,7 +216,7 @@ mod tests {
         let source = source(&file);
         let (trouble, interrupted) = (Trouble::default(), AtomicBool::new(false));
         for size in [1, 2, 3, 5, 100] {
-            let mut input = Input::new(&source, 0, file.len() as u64, &interrupted, &trouble);
+            let mut input = Input::new(&source, 0..file.len() as u64, Vec::new(), &interrupted, &trouble);
             let (mut found, mut piece) = (Vec::new(), vec![0; size]);
             while let read @ 1.. = input.read(&mut piece).unwrap() {
                 found.extend_from_slice(&piece[..read]);
@@ -227,7 +229,7 @@ mod tests {
     fn the_library_sees_what_is_behind_and_no_more_than_is_allowed() {
         let file = source(b"0123456789");
         let (trouble, interrupted) = (Trouble::default(), AtomicBool::new(false));
-        let mut input = Input::new(&file, 4, 10, &interrupted, &trouble);
+        let mut input = Input::new(&file, 4..10, Vec::new(), &interrupted, &trouble);
         let mut found = Vec::new();
         input.read_to_end(&mut found).unwrap();
         assert_eq!((found.as_slice(), input.byte_len()), (&b"456789"[..], Some(6)));

@@ -75,13 +75,17 @@ struct Claims {
     /// Of the tracks that the library is told of: runs of samples of one length, and samples.
     runs: u64,
     packets: u64,
+    /// Where the names of the others stand.
+    silent: Vec<u64>,
 }
 
 /// Refuses fragments that claim more samples than the file has bytes, and more fragments than are good for its tracks: the
 /// library goes through all of the former before it reads any, and through all of the latter for each packet of each track. For
 /// each packet it also goes through the times of all tracks, up to those that it looks for.
-pub(super) fn check(file: &SourceFile) -> Result<(), DecodeError> {
-    let Some(from) = begin_of(file) else { return Ok(()) };
+///
+/// Where the names of tracks stand that it need not be told of.
+pub(super) fn check(file: &SourceFile) -> Result<Vec<u64>, DecodeError> {
+    let Some(from) = begin_of(file) else { return Ok(Vec::new()) };
     let whole = Contents { kind: *b"file", at: 0, from, to: file.size() };
     let mut left = FRAGMENT_BOXES_MAX;
     let mut claims = Claims::default();
@@ -92,7 +96,7 @@ pub(super) fn check(file: &SourceFile) -> Result<(), DecodeError> {
             _ => {}
         }
     }
-    let Claims { tracks, fragments, samples, .. } = claims;
+    let Claims { tracks, fragments, samples, runs, .. } = claims;
     if left == 0 {
         return Err(rejected(format!("it has more than {FRAGMENT_BOXES_MAX} boxes: it is damaged")));
     }
@@ -105,14 +109,14 @@ pub(super) fn check(file: &SourceFile) -> Result<(), DecodeError> {
         )));
     }
     // More of them than the file has bytes are not read.
-    let (runs, packets) = (claims.runs, claims.packets.min(file.size()));
+    let packets = claims.packets.min(file.size());
     if runs.saturating_mul(packets).saturating_add(claims.steps) > TIME_STEPS_MAX {
         return Err(rejected(format!(
             "its tables of times have {runs} runs for {packets} packets, and its {fragments} fragments {samples} samples: they take \
              too long. It is damaged, or too long to be decoded: save its sound anew, or in parts"
         )));
     }
-    Ok(())
+    Ok(claims.silent)
 }
 
 impl Claims {
@@ -121,6 +125,8 @@ impl Claims {
         for track in all(file, movie, left).into_iter().filter(|found| found.kind == *b"trak") {
             self.tracks += 1;
             if silent.iter().any(|other| other.at == track.at) {
+                // The size of a box stands before its name.
+                self.silent.push(track.at + 4);
                 continue;
             }
             let within = |around: Option<Contents>, kind, left: &mut usize| child(file, around?, kind, left);
@@ -151,19 +157,8 @@ impl Claims {
     }
 }
 
-/// Where the names of those tracks stand that hold pictures, in a movie that has sound as well: the library would read all of
-/// them, and go through their times for each packet of sound. Not where there are fragments, whose tracks it counts.
-pub(super) fn picture_tracks(file: &SourceFile) -> Vec<u64> {
-    let Some(from) = begin_of(file) else { return Vec::new() };
-    let whole = Contents { kind: *b"file", at: 0, from, to: file.size() };
-    let mut left = BOXES_MAX;
-    let movies = all(file, whole, &mut left).into_iter().filter(|found| found.kind == *b"moov");
-    let tracks = movies.flat_map(|movie| silent_tracks(file, movie, &mut left));
-    // The size of a box stands before its name.
-    tracks.map(|track| track.at + 4).collect()
-}
-
-/// See [`picture_tracks`].
+/// Those that hold pictures, in a movie that has sound as well: the library would read all of them, and go through their times
+/// for each packet of sound. Not where there are fragments, whose tracks it counts.
 fn silent_tracks(file: &SourceFile, movie: Contents, left: &mut usize) -> Vec<Contents> {
     let boxes = all(file, movie, left);
     if boxes.iter().any(|found| found.kind == *b"mvex") {
@@ -443,13 +438,14 @@ mod tests {
     fn pictures_are_hidden_beside_sound() {
         let start = boxed(b"ftyp", b"M4A ");
         let file = |boxes: &[Vec<u8>]| source(&[start.clone(), boxed(b"moov", &boxes.concat())].concat());
+        let hidden = |file: &SourceFile| check(file).unwrap();
         let (sound, pictures) = (handled(b"soun", 1, 1), handled(b"vide", 1, 1));
         let begin = start.len() as u64 + 8;
         let second = begin + sound.len() as u64;
-        assert_eq!(picture_tracks(&file(&[sound.clone(), pictures.clone()])), [second + 4]);
-        assert_eq!(picture_tracks(&file(&[sound.clone(), sound.clone()])), [0; 0]);
-        assert_eq!(picture_tracks(&file(&[pictures.clone(), pictures.clone()])), [0; 0]);
-        assert_eq!(picture_tracks(&file(&[sound, pictures, boxed(b"mvex", b"")])), [0; 0]);
+        assert_eq!(hidden(&file(&[sound.clone(), pictures.clone()])), [second + 4]);
+        assert_eq!(hidden(&file(&[sound.clone(), sound.clone()])), [0; 0]);
+        assert_eq!(hidden(&file(&[pictures.clone(), pictures.clone()])), [0; 0]);
+        assert_eq!(hidden(&file(&[sound, pictures, boxed(b"mvex", b"")])), [0; 0]);
     }
 
     #[test]

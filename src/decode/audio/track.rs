@@ -368,10 +368,10 @@ fn probe<'a>(
     about: About<'a>,
     trouble: &'a Trouble,
 ) -> Result<Box<dyn FormatReader + 'a>, DecodeError> {
-    movie::check(file)?;
+    let hidden = movie::check(file)?;
     let end = movie::end_of_cut(file).unwrap_or(file.size());
     trouble.limit_reads(Some(file.size().saturating_mul(PROBE_READS_MAX).saturating_add(PROBE_BYTES_MAX)));
-    let input = Input::new(file, input::behind_tags(file), end, about.interrupted, trouble);
+    let input = Input::new(file, input::behind_tags(file)..end, hidden, about.interrupted, trouble);
     let stream = MediaSourceStream::new(Box::new(input), MediaSourceStreamOptions::default());
     let mut hint = Hint::new();
     if let Some(extension) = about.extension {

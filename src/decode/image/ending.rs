@@ -104,7 +104,7 @@ fn png_chunk(bytes: &[u8]) -> Option<(&[u8; 4], usize, &[u8])> {
     Some((name, u32::from_be_bytes(*length) as usize, after))
 }
 
-fn two_numbers([a, b, c, d, e, f, g, h]: [u8; 8]) -> (u32, u32) {
+pub(super) fn two_numbers([a, b, c, d, e, f, g, h]: [u8; 8]) -> (u32, u32) {
     (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]))
 }
 

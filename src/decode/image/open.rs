@@ -3,6 +3,7 @@
 use image::{ImageDecoder, ImageError, ImageFormat, ImageReader};
 
 use super::Limits;
+use super::ending::two_numbers;
 use super::pixels::Raster;
 use crate::decode::Rejection;
 use crate::decode::metered::Metered;
@@ -120,8 +121,7 @@ pub(super) fn library_limits(format: ImageFormat, bytes: &[u8], limits: &Limits)
 
 /// Width and height in the first chunk of a PNG.
 fn png_size(bytes: &[u8]) -> Option<(u32, u32)> {
-    let [w0, w1, w2, w3, h0, h1, h2, h3] = *bytes.get(16..)?.first_chunk()?;
-    Some((u32::from_be_bytes([w0, w1, w2, w3]), u32::from_be_bytes([h0, h1, h2, h3])))
+    bytes.get(16..)?.first_chunk().map(|size| two_numbers(*size))
 }
 
 /// Refuses an image that is empty or too large. `further_bytes`: what decoding holds besides the pixels.

@@ -42,11 +42,11 @@ use std::thread::JoinHandle;
 
 use super::dtype::Dtype;
 use super::growing::GrowingFile;
-use super::growth::{Growth, WINDOW_BYTES_MIN};
+use super::growth::Growth;
 use super::layout::Layout;
 use super::widen;
 use super::window::CountBlock;
-use crate::storage::{Disk, RealDisk};
+use crate::storage::{Disk, RealDisk, sync_names};
 use shared::Shared;
 
 pub use element::Element;
@@ -104,8 +104,7 @@ impl Appender {
         };
         let bytes_cut = opened.unfinished_bytes()?;
         // In a narrower window rows that are not counted yet could not be told from those of another program, after a crash.
-        let made = CountBlock::make(header, &opened.header_bytes);
-        let Some((block, mut rearranged)) = made.filter(|(block, _)| block.width() >= WINDOW_BYTES_MIN) else {
+        let Some((block, mut rearranged)) = CountBlock::wide(header, &opened.header_bytes) else {
             return Err(AppendError::NoRoom { path });
         };
         if options.durability != Durability::None {
@@ -337,7 +336,7 @@ impl Appender {
 
 /// Makes the name of a file durable: whoever gave it to the file may have been killed before.
 fn sync_name(disk: &dyn Disk, path: &Path) -> Result<(), AppendError> {
-    match disk.sync_folder(widen::folder(path)) {
+    match sync_names(disk, widen::folder(path)) {
         // A folder that may be searched and not be read cannot be synced either.
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
         synced => synced.map_err(AppendError::disk("syncing the folder of", path)),

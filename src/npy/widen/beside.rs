@@ -12,7 +12,7 @@ use crate::storage::{Access, Disk, write_all_at};
 const PIECE_BYTES: u64 = 1 << 20;
 
 pub(super) fn copy(disk: &dyn Disk, opened: &Opened, header: &[u8]) -> Result<(), AppendError> {
-    let temporary = beside(&opened.path, "wider.tmp");
+    let temporary = beside(&opened.path, ".wider.tmp");
     let result = write(disk, opened, header, &temporary);
     if result.is_err() && matches!(disk.status(&temporary), Ok(Some(_))) {
         // Nothing refers to it; that it could not be removed either adds nothing to the first error.
@@ -23,7 +23,7 @@ pub(super) fn copy(disk: &dyn Disk, opened: &Opened, header: &[u8]) -> Result<()
 
 /// What a crash left of a copy: the lock, which the caller has, says that nobody is at work on it.
 pub(super) fn remove_copy(disk: &dyn Disk, path: &Path) -> io::Result<()> {
-    let temporary = beside(path, "wider.tmp");
+    let temporary = beside(path, ".wider.tmp");
     match disk.status(&temporary)? {
         Some(_) => disk.remove_file(&temporary),
         None => Ok(()),

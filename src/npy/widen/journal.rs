@@ -45,7 +45,7 @@ const PLAN_BYTES_MAX: u64 = 4 << 20;
 
 /// The file beside an array whose rows are being moved. It is there only while they are, or after that was cut off.
 pub fn journal_path(path: &Path) -> PathBuf {
-    beside(path, "moving")
+    beside(path, ".moving")
 }
 
 struct Plan {
@@ -95,10 +95,6 @@ impl Plan {
 
     /// By its first bytes.
     fn stage(&self, start: &[u8]) -> Stage {
-        let sectors = |header: &[u8]| {
-            let found = start.chunks(SECTOR_BYTES).zip(header.chunks(SECTOR_BYTES));
-            found.map(|(found, wanted)| found == wanted).collect::<Vec<_>>()
-        };
         if start.starts_with(&self.old_header) {
             Stage::Before
         } else if start.starts_with(&self.new_header) {
@@ -106,8 +102,11 @@ impl Plan {
         } else if self.shift() > 0 {
             if start.starts_with(&self.mark()) { Stage::Within } else { Stage::Other }
         } else {
-            let each = sectors(&self.old_header).into_iter().zip(sectors(&self.new_header));
-            let is_mixed = start.len() == self.new_header.len() && each.into_iter().all(|(old, new)| old || new);
+            let [found, old, new] =
+                [start, &self.old_header, &self.new_header].map(|header| header.chunks(SECTOR_BYTES));
+            let mut each = found.zip(old.zip(new));
+            let is_mixed =
+                start.len() == self.new_header.len() && each.all(|(found, (old, new))| found == old || found == new);
             if is_mixed { Stage::Within } else { Stage::Other }
         }
     }

@@ -7,15 +7,14 @@
 mod beside;
 mod journal;
 
-use std::ffi::OsString;
 use std::io::{self, IoSlice};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::append::{AppendError, Opened};
-use super::growth::{Growth, WINDOW_BYTES_MIN};
+use super::growth::Growth;
 use super::layout::Layout;
 use super::window::CountBlock;
+use crate::storage::file_name::fitting;
 use crate::storage::{Disk, DiskFile, RealDisk, write_all_at};
 
 pub(super) use journal::finish;
@@ -23,8 +22,6 @@ pub use journal::journal_path;
 
 /// A drive writes so many bytes as a whole or not at all.
 const SECTOR_BYTES: usize = 512;
-/// The longest name of a file on nearly all filesystems.
-const NAME_BYTES_MAX: usize = 255;
 
 /// How to make room.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -70,13 +67,13 @@ pub fn ensure_appendable_on(disk: &dyn Disk, path: &Path, options: WidenOptions)
     }
     // With room in its header, rows that it does not count would look like those of an appender that died.
     opened.unfinished_bytes()?;
-    match CountBlock::make(header, &opened.header_bytes) {
-        Some((block, None)) if block.width() >= WINDOW_BYTES_MIN => return Ok(Widened::NotNeeded),
-        Some((block, Some(new))) if block.width() >= WINDOW_BYTES_MIN => {
+    match CountBlock::wide(header, &opened.header_bytes) {
+        Some((_, None)) => return Ok(Widened::NotNeeded),
+        Some((_, Some(new))) => {
             replace_header(disk, &opened, &new)?;
             return Ok(Widened::Rearranged);
         }
-        _ => {}
+        None => {}
     }
     let layout = Layout::for_array(header)?;
     let new = layout.header(header.rows().ok_or(AppendError::NoDimensions)?)?;
@@ -110,17 +107,9 @@ pub(super) fn is_torn_by_a_crash(old: &[u8], new: &[u8]) -> bool {
     first.map(|at| at / SECTOR_BYTES) != last.map(|at| at / SECTOR_BYTES)
 }
 
-/// A hidden name beside the file, no other file's. Of a name that leaves no room for it, its hash.
+/// A hidden name beside the file, no other file's.
 fn beside(path: &Path, extension: &str) -> PathBuf {
-    let name = path.file_name().unwrap_or_default();
-    let mut hidden = OsString::from(".");
-    hidden.push(name);
-    hidden.push(".");
-    hidden.push(extension);
-    if hidden.len() > NAME_BYTES_MAX {
-        hidden = format!(".{}.{extension}", blake3::hash(name.as_bytes()).to_hex()).into();
-    }
-    folder(path).join(hidden)
+    fitting(path, ".", extension)
 }
 
 pub(super) fn folder(path: &Path) -> &Path {

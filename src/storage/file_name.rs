@@ -18,7 +18,7 @@ pub fn beside(wanted: &Path) -> impl Iterator<Item = PathBuf> {
 }
 
 /// `a.jpg` with a number: `a.1.jpg`. A name that would be too long loses the end of its stem.
-pub fn numbered(path: &Path, number: u32) -> PathBuf {
+fn numbered(path: &Path, number: u32) -> PathBuf {
     let mut stem = path.file_stem().unwrap_or_default();
     let mut end = OsString::from(format!(".{number}"));
     if let Some(extension) = path.extension() {
