@@ -241,6 +241,14 @@ fn row_shape(shape: &[u64], fortran_order: bool) -> &[u64] {
     rest.map_or(&[], |(_, rest)| rest)
 }
 
+/// How many bytes of a file its header takes, with nothing of its text read.
+///
+/// # Errors
+/// As [`Header::parse`], for what stands before the text.
+pub(super) fn measure(bytes: &[u8]) -> Result<usize, HeaderError> {
+    split(bytes).map(|(version, text)| version.prefix_bytes().saturating_add(text.len()))
+}
+
 /// The version and the bytes of the text.
 fn split(bytes: &[u8]) -> Result<(Version, &[u8]), HeaderError> {
     let start = bytes.get(..MAGIC.len()).unwrap_or(bytes);

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::growth::{Growth, NoGrowth};
-use super::header::{Header, HeaderError};
+use super::header::{self, Header, HeaderError};
 use super::layout::Layout;
 use super::window::{CountBlock, digits};
 use crate::storage::DiskFile;
@@ -145,22 +145,23 @@ fn read_settled(
     let mut wanted = FIRST_READ_BYTES;
     for _ in 0..READS_MAX {
         let mut bytes = read_start(wanted)?;
-        let parsed = Header::parse(&bytes);
-        if let Err(HeaderError::Incomplete { needed }) = parsed {
-            let needed_bytes = usize::try_from(needed).unwrap_or(usize::MAX);
-            if needed_bytes > wanted {
-                wanted = needed_bytes;
-                continue;
+        // Only the header is compared, as the rows behind it may be on their way; and it is understood only after it is
+        // compared, as a writer publishes many times while a text is being understood.
+        match header::measure(&bytes) {
+            Ok(header_bytes) => bytes.truncate(header_bytes),
+            Err(HeaderError::Incomplete { needed }) => {
+                let needed_bytes = usize::try_from(needed).unwrap_or(usize::MAX);
+                if needed_bytes > wanted {
+                    wanted = needed_bytes;
+                    continue;
+                }
             }
-        }
-        // Only the header is compared: the rows behind it may be on their way.
-        if let Ok(header) = &parsed {
-            bytes.truncate(usize::try_from(header.data_start).unwrap_or(usize::MAX));
+            Err(_) => {}
         }
         if read_start(bytes.len())? != bytes {
             continue;
         }
-        return match parsed {
+        return match Header::parse(&bytes) {
             Ok(header) => Ok((header, bytes)),
             Err(HeaderError::Incomplete { needed }) => {
                 let found = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
