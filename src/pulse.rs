@@ -41,7 +41,7 @@ struct Known {
     beats: u64,
     /// When it was last seen to be well.
     well: Instant,
-    /// When it was first seen not to be since, and the processor time that it had taken by then.
+    /// When it was first seen not to be since, and the processor time that it had wanted by then.
     unwell: Option<(Instant, Duration)>,
 }
 
@@ -51,7 +51,8 @@ pub struct Stuck {
     pub name: String,
     /// The kernel's number.
     pub thread: i32,
-    /// It took the processor for more than half of that time: it waits for nothing, neither disk nor network.
+    /// It had the processor, or stood in line for it, for more than half of that time: it waits for nothing else, neither
+    /// disk nor network.
     pub is_busy: bool,
 }
 
@@ -85,10 +86,10 @@ impl Pulses {
                 continue;
             }
             let thread = pulse.thread.load(Ordering::Relaxed);
-            let taken = processor_time(thread);
-            let (since, before) = *unwell.get_or_insert((now, taken));
+            let wanted = processor_time_wanted(thread);
+            let (since, before) = *unwell.get_or_insert((now, wanted));
             if now - *well > limit {
-                let is_busy = since < now && taken.saturating_sub(before) > (now - since) / 2;
+                let is_busy = since < now && wanted.saturating_sub(before) > (now - since) / 2;
                 stuck.get_or_insert_with(|| Stuck { name: pulse.name.clone(), thread, is_busy });
             }
         }
@@ -96,11 +97,12 @@ impl Pulses {
     }
 }
 
-/// What a thread of this process has taken; none where that is not known.
-fn processor_time(thread: i32) -> Duration {
-    // Nanoseconds on a processor, and two other numbers: the kernel's Documentation/scheduler/sched-stats.rst.
+/// How long a thread of this process was on a processor or ready to be, while others had it; none where that is not known.
+fn processor_time_wanted(thread: i32) -> Duration {
+    // Nanoseconds on a processor, nanoseconds in line for one, and a third number: the kernel's
+    // Documentation/scheduler/sched-stats.rst.
     let text = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).unwrap_or_default();
-    Duration::from_nanos(text.split(' ').next().and_then(|taken| taken.parse().ok()).unwrap_or(0))
+    Duration::from_nanos(text.split(' ').take(2).filter_map(|part| part.parse::<u64>().ok()).sum())
 }
 
 /// The pulse is this thread's from now on. A thread has one for good.
@@ -193,7 +195,7 @@ mod tests {
         assert_eq!(found(act), idle());
     }
 
-    /// By its own processor time, however long that takes on a machine that is busy with others.
+    /// On a machine that is busy with others as well: standing in line counts.
     #[test]
     fn a_thread_that_works_without_an_end_is_busy() {
         let pulses = Pulses::default();
