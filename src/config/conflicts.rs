@@ -87,9 +87,10 @@ fn shared_folders(dataset: &DatasetDraft<'_>, other: &DatasetDraft<'_>) {
     }
     for folder in &dataset.watch.folders {
         let shared = |first: &&Located<'_, PathBuf>| {
-            folder.value == first.value
-                || sees_below(&first.value, &other.watch.watch, &folder.value)
-                || sees_below(&folder.value, &dataset.watch.watch, &first.value)
+            let (folder, first) = (real(&folder.value), real(&first.value));
+            folder == first
+                || sees_below(&first, &other.watch.watch, &folder)
+                || sees_below(&folder, &dataset.watch.watch, &first)
         };
         let Some(first) = other.watch.folders.iter().find(shared) else { continue };
         folder.item.fault_with_help(
@@ -105,6 +106,16 @@ fn shared_folders(dataset: &DatasetDraft<'_>, other: &DatasetDraft<'_>) {
     }
 }
 
+/// The path without symbolic links, as far as it is there.
+fn real(path: &Path) -> PathBuf {
+    for there in path.ancestors() {
+        if let (Ok(real), Ok(below)) = (std::fs::canonicalize(there), path.strip_prefix(there)) {
+            return real.join(below);
+        }
+    }
+    path.to_owned()
+}
+
 /// Whether a watch of `folder` looks into `below`, another folder.
 fn sees_below(folder: &Path, watch: &Watch, below: &Path) -> bool {
     watch.recursive && below != folder && below.starts_with(folder)
@@ -112,7 +123,8 @@ fn sees_below(folder: &Path, watch: &Watch, below: &Path) -> bool {
 
 /// Whether the watch takes a file at `path` for a source.
 fn takes(watch: &Watch, path: &Path) -> bool {
-    watch.folders.iter().filter_map(|folder| path.strip_prefix(folder).ok()).any(|below| {
+    let path = real(path);
+    watch.folders.iter().filter_map(|folder| path.strip_prefix(real(folder)).ok()).any(|below| {
         let in_reach = watch.recursive || below.components().count() == 1;
         in_reach && watch.include.is_match(below) && !watch.exclude.is_match(below)
     })
@@ -134,14 +146,17 @@ fn output_is_source(dataset: &DatasetDraft<'_>, watcher: &DatasetDraft<'_>) {
 /// A source that is moved to where it is found again would be taken again.
 fn moved_is_source(dataset: &DatasetDraft<'_>, watcher: &DatasetDraft<'_>) {
     for target in &dataset.watch.move_targets {
+        let real_target = real(&target.value);
         let sees = |folder: &&Located<'_, PathBuf>| {
-            folder.value == target.value
-                || sees_below(&folder.value, &watcher.watch.watch, &target.value)
+            let folder = real(&folder.value);
+            folder == real_target
+                || sees_below(&folder, &watcher.watch.watch, &real_target)
                 // Files keep their path below the target, so they may come to lie in a folder that is watched there.
-                || sees_below(&target.value, &dataset.watch.watch, &folder.value)
+                || sees_below(&real_target, &dataset.watch.watch, &folder)
         };
         let Some(folder) = watcher.watch.folders.iter().find(sees) else { continue };
-        let how = match (folder.value == target.value, target.value.starts_with(&folder.value)) {
+        let real_folder = real(&folder.value);
+        let how = match (real_folder == real_target, real_target.starts_with(&real_folder)) {
             (true, _) => "which is a watched folder",
             (false, true) => "which is inside a watched folder",
             (false, false) => "which is around a watched folder",

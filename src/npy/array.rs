@@ -45,12 +45,14 @@ impl Array {
     /// The file cannot be read, is no `.npy` file, or is shorter than its header says.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, AppendError> {
         let path = path.as_ref().to_owned();
-        let failed = |source| AppendError::Header { path: path.clone(), source };
-        let open_failed = |source| failed(InspectError::Open { path: path.clone(), source });
+        let open_failed = |source| {
+            let source = InspectError::Open { path: path.clone(), source };
+            AppendError::Header { path: path.clone(), source }
+        };
         if !std::fs::metadata(&path).map_err(open_failed)?.is_file() {
             return Err(AppendError::NotAFile { path });
         }
-        let file = File::open(&path).map_err(|source| failed(InspectError::Open { path: path.clone(), source }))?;
+        let file = File::open(&path).map_err(open_failed)?;
         let (header, map) = map(&path, &file)?;
         Ok(Self { path, file, header, map })
     }

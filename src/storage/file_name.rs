@@ -64,13 +64,15 @@ pub fn first_free<T>(
     names: impl Iterator<Item = PathBuf>,
     mut attempt: impl FnMut(&Path) -> io::Result<T>,
 ) -> io::Result<T> {
+    let mut tried = 0_u32;
     for name in names {
+        tried += 1;
         match attempt(&name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             ended => return ended,
         }
     }
-    Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{NAMES_MAX} files of this name are there already")))
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{tried} files of this name are there already")))
 }
 
 #[cfg(test)]

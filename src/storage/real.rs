@@ -71,7 +71,11 @@ impl Disk for RealDisk {
             // NFS and some FUSE filesystems have no such rename: a hard link refuses an existing target as well.
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
                 fs::hard_link(from, to)?;
-                fs::remove_file(from)
+                // Another file that has its name by now stays.
+                match (fs::symlink_metadata(from), fs::symlink_metadata(to)) {
+                    (Ok(old), Ok(new)) if (old.dev(), old.ino()) != (new.dev(), new.ino()) => Ok(()),
+                    _ => fs::remove_file(from),
+                }
             }
             Err(error) => Err(error.into()),
         }
