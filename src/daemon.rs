@@ -25,7 +25,7 @@ use crate::ledger::SqliteLedgers;
 use crate::pulse::{self, Pulses};
 use crate::recovery::{self, OpenError};
 use crate::storage::{Disk, RealDisk, last_words, lease};
-use crate::writer::{First, Opener, Opening, Writer};
+use crate::writer::{Disposer, First, Opener, Opening, Writer};
 
 /// Sources in flight, for all datasets together, whatever their size.
 const SOURCES_IN_FLIGHT_MAX: usize = 4096;
@@ -133,7 +133,8 @@ pub fn start(config: &Config, mode: Mode) -> Result<Running, StartError> {
             });
         })
     };
-    let writer = Writer::new(datasets, messages, &to_intake, opener(disk), mode == Mode::Once);
+    let disposer = Disposer::start(disk.clone())?;
+    let writer = Writer::new(datasets, messages, &to_intake, opener(disk), disposer, mode == Mode::Once);
     drop(to_intake);
     let permits = Permits { memory_bytes: config.service.memory_bytes, sources_max: SOURCES_IN_FLIGHT_MAX };
     let doors = Doors { from_writer, to_writer, control: words, spawn };

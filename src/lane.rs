@@ -4,9 +4,10 @@
 //! intake --Candidate--> pool --ToWriter--> writer --ToIntake--> intake (permits come back)
 //! ```
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -38,6 +39,7 @@ pub struct Lane {
     pub accept_from: AtomicU64,
     pub turn: Turn,
     pub buffers: Buffers,
+    pub leaving: LeavingFiles,
     /// Of logs that are followed.
     pub running: RunningHashes,
     /// Sources that ended the program before; read when the dataset is opened.
@@ -111,6 +113,8 @@ pub enum ToIntake {
     Done { lane: usize, place: Place, sequence: u64, permit_bytes: u64, end: End },
     /// The ledger has a file, or disregards it, and it is still there.
     Stays { lane: usize, place: Place, identity: Identity, why: Stays },
+    /// A committed source that the ledger had under this path has another name.
+    Renamed { lane: usize, old: PathBuf },
     /// The dataset takes nothing until then.
     Paused { lane: usize, until: Instant },
     /// The dataset takes nothing before a restart.
@@ -163,6 +167,34 @@ impl Turn {
     }
 }
 
+/// Sources that are about to be moved or deleted, or whose way the ledger does not have yet. Scans leave them alone.
+#[derive(Debug, Default)]
+pub struct LeavingFiles(Mutex<HashSet<(Place, Identity)>>);
+
+impl LeavingFiles {
+    fn files(&self) -> MutexGuard<'_, HashSet<(Place, Identity)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it was not among them.
+    pub fn add(&self, place: &Place, identity: Identity) -> bool {
+        self.files().insert((place.clone(), identity))
+    }
+
+    pub fn remove(&self, place: &Place, identity: Identity) {
+        self.files().remove(&(place.clone(), identity));
+    }
+
+    pub fn has(&self, place: &Place, identity: Identity) -> bool {
+        let files = self.files();
+        !files.is_empty() && files.contains(&(place.clone(), identity))
+    }
+
+    pub fn count(&self) -> usize {
+        self.files().len()
+    }
+}
+
 /// Row buffers on their way back from the writer to the pool.
 pub struct Buffers {
     give: Sender<Vec<u8>>,
@@ -201,6 +233,7 @@ impl Lane {
             interrupted: AtomicBool::new(false),
             accept_from: AtomicU64::new(0),
             turn: Turn::default(),
+            leaving: LeavingFiles::default(),
             buffers: Buffers::new(spare_bytes / options_row_bytes),
             running: RunningHashes::default(),
             suspects,

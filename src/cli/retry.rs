@@ -1,6 +1,8 @@
 //! `npy-ingest retry`: another chance for rejected sources.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use super::args::{RetryOptions, chosen};
 use super::failure::Failure;
@@ -9,11 +11,8 @@ use crate::config::{Config, Dataset, Disposal};
 use crate::ledger::{Entry, LedgerView};
 use crate::source::Identity;
 use crate::storage::file_name::beside;
-use crate::storage::{Disk, RealDisk, lock_holder};
+use crate::storage::{Disk, FileStatus, RealDisk, lock_holder};
 use crate::writer::{Paths, move_aside, move_beside, reason_path};
-
-/// Names that a moved source may have been given, of which so many are looked at.
-const NAMES_MAX: usize = 100;
 
 pub fn run(config: &Config, options: &RetryOptions) -> Result<u8, Failure> {
     let mut forgotten = 0;
@@ -22,15 +21,22 @@ pub fn run(config: &Config, options: &RetryOptions) -> Result<u8, Failure> {
         let paths = Paths::new(&dataset.output);
         let Some(view) = LedgerView::open(&paths.ledger)? else { continue };
         let names = (!options.paths.is_empty()).then(|| names_in_ledger(dataset, &options.paths));
-        let (away, here): (Vec<Entry>, Vec<Entry>) =
-            view.rejected(names.as_deref())?.into_iter().partition(|entry| !dataset.base.join(&entry.path).exists());
+        // What was moved away is where it went, whatever has its name by now.
+        let is_here = |entry: &Entry| entry.moved_to.is_none() && dataset.base.join(&entry.path).exists();
+        let (here, away): (Vec<Entry>, Vec<Entry>) =
+            view.rejected(names.as_deref())?.into_iter().partition(|entry| is_here(entry));
         // One by one: each is forgotten while its file is back and not yet under its name, so that a running daemon neither
         // takes it for the rejected one, nor is there an instant at which nobody knows of it.
         let mut entries = here;
         view.forget_rejected(&entries)?;
         for entry in away {
             match bring_back(dataset, &view, &entry) {
-                Ok(()) => entries.push(entry),
+                Ok(true) => entries.push(entry),
+                Ok(false) => {
+                    forgotten += 1;
+                    let path = text::path(&entry.path);
+                    print(&format!("{}  {path}  is gone: it is not listed any more\n", dataset.name))?;
+                }
                 Err(text) => {
                     failed = true;
                     eprintln!("npy-ingest: {text}");
@@ -69,11 +75,14 @@ fn names_in_ledger(dataset: &Dataset, paths: &[PathBuf]) -> Vec<PathBuf> {
     names
 }
 
-/// Moves a source back that was moved away when it was rejected, and forgets that it was. One that is nowhere is forgotten.
-fn bring_back(dataset: &Dataset, view: &LedgerView, entry: &Entry) -> Result<(), String> {
+/// Moves a source back that was moved away when it was rejected, and forgets that it was. One that is nowhere is forgotten,
+/// too: `false`.
+fn bring_back(dataset: &Dataset, view: &LedgerView, entry: &Entry) -> Result<bool, String> {
     let home = dataset.base.join(&entry.path);
-    let Some(moved_to) = where_it_is(dataset, entry) else {
-        return view.forget_rejected(std::slice::from_ref(entry)).map_err(|error| error.to_string());
+    let found = where_it_is(dataset, entry);
+    let Some(moved_to) = found.map_err(|error| format!("looking for {}: {error}", text::path(&home)))? else {
+        let forgotten = view.forget_rejected(std::slice::from_ref(entry));
+        return forgotten.map(|()| false).map_err(|error| error.to_string());
     };
     let failed = |error: &dyn std::fmt::Display| {
         let (home, moved_to) = (text::path(&home), text::path(&moved_to));
@@ -88,24 +97,40 @@ fn bring_back(dataset: &Dataset, view: &LedgerView, entry: &Entry) -> Result<(),
     move_beside(&RealDisk, &aside, &home).map_err(|error| failed(&error))?;
     // It tells of the last attempt; that it is gone already is no fault.
     drop(std::fs::remove_file(reason_path(&moved_to)));
-    Ok(())
+    Ok(true)
 }
 
 /// Where a rejected source went: as the ledger has it or, where a crash came before it was noted, under the names that it can
 /// have been given. Among those it is known by its inode or by its content.
-fn where_it_is(dataset: &Dataset, entry: &Entry) -> Option<PathBuf> {
+fn where_it_is(dataset: &Dataset, entry: &Entry) -> io::Result<Option<PathBuf>> {
     if let Some(moved_to) = entry.moved_to.clone().filter(|path| path.exists()) {
-        return Some(moved_to);
+        return Ok(Some(moved_to));
     }
-    let Disposal::Move(target) = &dataset.watch.rejected else { return None };
+    let Disposal::Move(target) = &dataset.watch.rejected else { return Ok(None) };
     let home = dataset.base.join(&entry.path);
-    let below = dataset.watch.folders.iter().find_map(|folder| home.strip_prefix(folder).ok())?;
-    let wanted = target.join(below);
-    beside(&wanted).take(NAMES_MAX).find(|path| {
-        let Ok(Some(status)) = RealDisk.status(path) else { return false };
-        let is_read = || std::fs::read(path).is_ok_and(|bytes| Some(blake3::hash(&bytes)) == entry.hash);
-        Identity::from(&status) == entry.identity || (status.size == entry.identity.size && is_read())
-    })
+    let Some(below) = dataset.watch.folders.iter().find_map(|folder| home.strip_prefix(folder).ok()) else {
+        return Ok(None);
+    };
+    for path in beside(&target.join(below)) {
+        match RealDisk.status(&path)? {
+            Some(status) if status.is_regular && is_it(&path, &status, entry)? => return Ok(Some(path)),
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the file has the entry's inode, or its content.
+fn is_it(path: &Path, status: &FileStatus, entry: &Entry) -> io::Result<bool> {
+    if Identity::from(status) == entry.identity {
+        return Ok(true);
+    }
+    if status.size != entry.identity.size {
+        return Ok(false);
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path)?)?;
+    Ok(Some(hasher.finalize()) == entry.hash)
 }
 
 /// Asks a running daemon to scan now.
@@ -113,10 +138,8 @@ fn wake(dataset: &Dataset, paths: &Paths) -> Result<(), Failure> {
     let Some(pid) = lock_holder(&paths.main) else { return Ok(()) };
     // Somebody else may hold a lock on the file, and would die of the signal.
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    if name.trim_end() != "npy-ingest" {
-        return Ok(());
-    }
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = pid.filter(|_| name.trim_end() == "npy-ingest");
     let woken = pid.is_some_and(|pid| rustix::process::kill_process(pid, rustix::process::Signal::USR1).is_ok());
     if woken {
         return Ok(());

@@ -5,19 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::aside::give_back;
+use super::find::{Found, sort};
 use super::folders::{Change, Folder};
 use super::logs::Logs;
 use super::look::Look;
-use super::scan::{Problem, walk};
+use super::scan::Problem;
 use super::stay::Staying;
-use super::tracker::{Due, Tracker};
+use super::tracker::Tracker;
 use super::watch::Watcher;
-use crate::config::{Order, Watch};
+use crate::config::Watch;
 use crate::lane::{Lane, Tally};
-use crate::ledger::{Entry, FirstLook, LedgerError};
-use crate::source::{Follow, Hash, Identity, NotFinished, Place, wall_clock_ns};
-use crate::storage::FileStatus;
+use crate::ledger::Entry;
+use crate::source::{Identity, NotFinished, Place, wall_clock_ns};
 
 /// More new folders at a time than this are found by a scan of everything.
 const NEW_FOLDERS_MAX: usize = 64;
@@ -62,12 +61,10 @@ pub struct DatasetIntake {
     /// Files that were still being written; for `--once`.
     pub unfinished_since: Option<Instant>,
     /// By the wall clock, when the dataset's writer had not begun yet.
-    made_ns: i64,
+    pub(super) made_ns: i64,
     pub(super) logs: Logs,
 }
 
-/// So many look-ups of a scan see the ledger as it was at the first of them.
-const SNAPSHOT_LOOKS: u32 = 1024;
 /// When they did not fit into the writer's queue, they are offered again after this time.
 const LEFTOVER_WAIT: Duration = Duration::from_millis(20);
 /// A ledger that cannot be read is tried again after this time.
@@ -78,16 +75,6 @@ const WAITS_MAX: u32 = 5;
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// A file on a network filesystem counts as quiet at first sight if it is older than this by our clock.
 const OLD_ANYWHERE: Duration = Duration::from_secs(3600);
-
-pub(super) struct Found {
-    pub(super) place: Place,
-    pub(super) status: FileStatus,
-    pub(super) known_hash: Option<Hash>,
-    /// For a log that is followed.
-    pub(super) follow: Option<Box<Follow>>,
-    /// Set for a file that was tracked.
-    pub(super) due: Option<Due>,
-}
 
 impl DatasetIntake {
     pub fn new(lane: Arc<Lane>, once: bool, now: Instant) -> Self {
@@ -179,10 +166,14 @@ impl DatasetIntake {
         }
         self.scan_due_folders(now, watcher);
         self.scan_new_folders(now);
-        let mut found = Vec::new();
+        let (mut found, mut disregarded) = (Vec::new(), Vec::new());
         while let Some(due) = self.tracker.pop_due(now) {
-            found.extend(if self.follows() { self.look_at_log(due, now) } else { self.look_at(due, now) });
+            found.extend(match self.follows() {
+                true => self.look_at_log(due, now),
+                false => self.look_at(due, now, &mut disregarded),
+            });
         }
+        self.disregard(disregarded, &found);
         sort(&mut found, self.watch().order);
         for Found { status, known_hash, follow, due, place } in found {
             if let Some(due) = due {
@@ -302,112 +293,6 @@ impl DatasetIntake {
         i64::try_from(quiet.as_nanos()).unwrap_or(i64::MAX)
     }
 
-    /// The files that are new, in order, as many as can be tracked.
-    fn find(&mut self, targets: &[(usize, PathBuf)], look: &Look, now: Instant) -> Result<Vec<Found>, LedgerError> {
-        let lane = self.lane.clone();
-        let (watch, made_ns) = (&lane.options.watch, self.made_ns);
-        let room = self.tracker.room();
-        let mut found: Vec<Found> = Vec::new();
-        let mut failure = None;
-        // What is committed meanwhile is tracked until this scan is over, so a look at what was is enough.
-        let mut snapshot = Some(look.snapshot()?);
-        let mut looks = 0u32;
-        for (folder, within) in targets {
-            let mut bare =
-                self.folders.get_mut(*folder).map(|folder| std::mem::take(&mut folder.bare)).unwrap_or_default();
-            let mut consider = |below, status| {
-                let place = Place { folder: *folder, below };
-                if failure.is_some() || self.tracker.contains(&place) {
-                    return;
-                }
-                let identity = Identity::from(&status);
-                looks = looks.wrapping_add(1);
-                if looks.is_multiple_of(SNAPSHOT_LOOKS) {
-                    snapshot = None;
-                    match look.snapshot() {
-                        Ok(next) => snapshot = Some(next),
-                        Err(error) => failure = Some(error),
-                    }
-                }
-                match look.at(&place, identity) {
-                    Ok(FirstLook::Read { .. }) if self.staying.is_left(&place, identity, now) => {
-                        Tally::add(&lane.tally.known, 1);
-                    }
-                    Ok(FirstLook::Read { known_hash }) => {
-                        found.push(Found { place, status, known_hash, follow: None, due: None });
-                        if found.len() > room.saturating_mul(2).max(1024) {
-                            // More than can be tracked: the first in order stay, the next scan finds the others.
-                            self.tracker.is_incomplete = true;
-                            sort(&mut found, watch.order);
-                            found.truncate(room);
-                        }
-                    }
-                    Ok(FirstLook::Known(entry)) => self.known(place, identity, entry, now),
-                    Ok(FirstLook::Ignored) => self.ignored(place, identity),
-                    Err(error) => failure = Some(error),
-                }
-            };
-            let root = lane.options.root(*folder);
-            let problems = match walk(root, within, watch, &mut bare, &mut consider) {
-                Ok(walked) => {
-                    for (below, status) in give_back(&lane, root, &walked.aside, made_ns) {
-                        consider(below, status);
-                    }
-                    walked.problems
-                }
-                Err(error) => vec![Problem { path: root.to_owned(), error }],
-            };
-            if let Some(folder) = self.folders.get_mut(*folder) {
-                folder.bare = bare;
-            }
-            self.note_not_scanned(problems);
-        }
-        drop(snapshot);
-        if let Some(error) = failure {
-            return Err(error);
-        }
-        sort(&mut found, watch.order);
-        if found.len() > room {
-            found.truncate(room);
-            self.tracker.is_incomplete = true;
-        }
-        Ok(found)
-    }
-
-    /// A file's quiet time is over: is it still as it was, and does the ledger lack it?
-    fn look_at(&mut self, due: Due, now: Instant) -> Option<Found> {
-        // A file that is gone needs nothing.
-        let metadata = std::fs::symlink_metadata(self.lane.path_of(&due.place)).ok()?;
-        let status = FileStatus::from(&metadata);
-        if !status.is_regular {
-            return None;
-        }
-        let identity = Identity::from(&status);
-        if due.seen.is_some_and(|seen| seen != identity) {
-            let settle = self.watch().settle;
-            self.tracker.wait_on(due, now + settle, identity);
-            return None;
-        }
-        match self.look.as_ref()?.at(&due.place, identity) {
-            Ok(FirstLook::Read { .. }) if self.staying.is_left(&due.place, identity, now) => {
-                Tally::add(&self.lane.tally.known, 1);
-            }
-            Ok(FirstLook::Read { known_hash }) => {
-                if due.seen.is_none() {
-                    Tally::add(&self.lane.tally.found, 1);
-                }
-                return Some(Found { place: due.place.clone(), status, known_hash, follow: None, due: Some(due) });
-            }
-            Ok(FirstLook::Known(entry)) => self.known(due.place, identity, entry, now),
-            Ok(FirstLook::Ignored) => self.ignored(due.place, identity),
-            Err(error) => {
-                tracing::error!(dataset = self.lane.options.name, "{error}");
-                self.tracker.wait_on(due, now + Duration::from_secs(1), identity);
-            }
-        }
-        None
-    }
-
     pub(super) fn note_not_scanned(&mut self, problems: Vec<Problem>) {
         for Problem { path, error } in problems {
             tracing::warn!(dataset = self.lane.options.name, "not scanned: {}: {error}", path.display());
@@ -472,17 +357,5 @@ impl DatasetIntake {
     /// The files that are still on their way.
     pub fn still_waiting(&self) -> Vec<String> {
         self.tracker.places().map(|place| self.lane.path_of(place).display().to_string()).collect()
-    }
-}
-
-fn sort(found: &mut [Found], order: Order) {
-    match order {
-        Order::Name => found.sort_unstable_by(|a, b| a.place.cmp(&b.place)),
-        Order::Arrival => {
-            found.sort_unstable_by(|a, b| (a.status.ctime_ns, &a.place).cmp(&(b.status.ctime_ns, &b.place)))
-        }
-        Order::Mtime => {
-            found.sort_unstable_by(|a, b| (a.status.mtime_ns, &a.place).cmp(&(b.status.mtime_ns, &b.place)))
-        }
     }
 }

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::bare::BareFolders;
-use super::dataset::{DatasetIntake, Found};
+use super::dataset::DatasetIntake;
+use super::find::Found;
 use super::folders::Folder;
 use super::look::{LogLook, Look};
 use super::scan::{Problem, is_wanted, walk};

@@ -6,6 +6,7 @@
 mod aside;
 mod bare;
 mod dataset;
+mod find;
 mod folders;
 mod hints;
 mod logs;
@@ -217,6 +218,7 @@ impl Intake {
         let (ToIntake::Done { lane, .. }
         | ToIntake::Paused { lane, .. }
         | ToIntake::Stays { lane, .. }
+        | ToIntake::Renamed { lane, .. }
         | ToIntake::Stopped { lane }
         | ToIntake::Opened { lane }) = message;
         let Some(dataset) = self.datasets.get_mut(lane) else { return };
@@ -230,6 +232,7 @@ impl Intake {
             }
             ToIntake::Stopped { .. } => dataset.is_stopped = true,
             ToIntake::Stays { place, identity, why, .. } => dataset.stays(place, identity, why, now),
+            ToIntake::Renamed { old, .. } => dataset.renamed(&old, now),
             ToIntake::Done { place, permit_bytes, end, sequence, .. } => {
                 self.used_bytes -= permit_bytes;
                 self.in_flight -= 1;

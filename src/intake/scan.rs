@@ -12,7 +12,7 @@ use super::bare::{BareFolders, Recall, Version};
 use crate::config::Watch;
 use crate::pulse;
 use crate::storage::FileStatus;
-use crate::writer::is_aside;
+use crate::writer::{is_aside, is_temporary};
 
 /// Folders nested deeper than this are not entered.
 const DEPTH_MAX: usize = 128;
@@ -39,8 +39,13 @@ pub struct Walk {
 pub fn is_wanted(watch: &Watch, below: &Path) -> bool {
     !is_aside(below)
         && (watch.recursive || below.components().count() == 1)
-        && watch.include.is_match(below)
+        && is_included(watch, below)
         && !is_excluded(watch, below)
+}
+
+/// Half a file of our own is never a source: `retry` copies back from another disk, and may be killed meanwhile.
+fn is_included(watch: &Watch, below: &Path) -> bool {
+    watch.include.is_match(below) && !is_temporary(below)
 }
 
 /// Whether a path below a watched folder, or a folder above it, is excluded.
@@ -166,7 +171,7 @@ impl Walker<'_> {
                 if let Ok(metadata) = entry.metadata() {
                     walk.aside.push((below, FileStatus::from(&metadata)));
                 }
-            } else if watch.include.is_match(&below) && !watch.exclude.is_match(&below) {
+            } else if is_included(watch, &below) && !watch.exclude.is_match(&below) {
                 is_bare = false;
                 if kind.is_symlink() {
                     walk.links += 1;

@@ -2,15 +2,17 @@
 //! `changed = "ignore"`, and sources that could not be moved or deleted. They are remembered, so that scans neither read
 //! them again nor tell of them again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::dataset::{DatasetIntake, Leftover};
+use super::find::Found;
 use crate::config::Disposal;
 use crate::lane::{Stays, Tally};
 use crate::ledger::{Entry, Fate};
-use crate::source::{Identity, Place};
+use crate::source::{Hash, Identity, Place};
 
 /// So many files of one dataset are remembered. What is beyond it is looked at by each scan as if for the first time.
 const STAYING_MAX: usize = 131_072;
@@ -28,6 +30,14 @@ enum Why {
     NotDisposed { failures: u32, again: Instant },
 }
 
+/// A file under a name that a committed source had.
+pub(super) struct Disregarded {
+    pub place: Place,
+    pub identity: Identity,
+    /// What the committed source was.
+    pub committed: Identity,
+}
+
 /// See the module documentation.
 #[derive(Debug, Default)]
 pub struct Staying {
@@ -35,6 +45,12 @@ pub struct Staying {
 }
 
 impl Staying {
+    /// Whether a file that is to be read is left alone: one that may be the same that was disregarded (its content has to
+    /// be known, `known_hash`), or that could not be disposed of.
+    pub fn is_not_read(&self, place: &Place, identity: Identity, known_hash: Option<&Hash>, now: Instant) -> bool {
+        known_hash.is_some() && self.is_left(place, identity, now)
+    }
+
     /// Whether the file is left alone for now.
     pub fn is_left(&self, place: &Place, identity: Identity, now: Instant) -> bool {
         match self.files.get(place) {
@@ -53,6 +69,10 @@ impl Staying {
         }
         self.keep(place, identity, Why::Ignored, Instant::now());
         true
+    }
+
+    pub fn has(&self, place: &Place, identity: Identity) -> bool {
+        self.files.get(place).is_some_and(|(known, _)| *known == identity)
     }
 
     fn not_disposed(&mut self, place: Place, identity: Identity, now: Instant) {
@@ -84,6 +104,28 @@ impl DatasetIntake {
             Stays::Ignored => self.ignored(place, identity),
             Stays::NotDisposed => self.staying.not_disposed(place, identity, now),
         }
+    }
+
+    /// Files under names that committed sources had. Not disregarded: where the committed one is among those that were
+    /// found, under another name. Once the ledger has that name, the writer tells of it.
+    pub(super) fn disregard(&mut self, disregarded: Vec<Disregarded>, found: &[Found]) {
+        if disregarded.is_empty() {
+            return;
+        }
+        let renamed: HashSet<Identity> = found.iter().map(|found| Identity::from(&found.status)).collect();
+        for Disregarded { place, identity, committed } in disregarded {
+            if !renamed.contains(&committed) {
+                self.ignored(place, identity);
+            }
+        }
+    }
+
+    /// A committed source has another name: what has its old one is another file.
+    pub fn renamed(&mut self, old: &Path, now: Instant) {
+        let Some(place) = self.place_of(&self.lane.options.base.join(old)) else { return };
+        self.staying.files.remove(&place);
+        let settle = self.watch().settle;
+        self.tracker.touch(place, now + settle, None, None);
     }
 
     /// A file under a name that a committed source had, with other content, is disregarded; told once.
@@ -120,7 +162,8 @@ impl DatasetIntake {
             Fate::Committed(_) => &watch.after,
             Fate::Rejected { .. } => &watch.rejected,
         };
-        if *disposal == Disposal::Keep || self.staying.is_left(&place, identity, now) {
+        let is_left = self.staying.is_left(&place, identity, now) || self.lane.leaving.has(&place, identity);
+        if *disposal == Disposal::Keep || is_left {
             return;
         }
         if self.leftovers.len() < LEFTOVERS_MAX {

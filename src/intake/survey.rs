@@ -70,7 +70,7 @@ pub fn survey(options: &Arc<Dataset>) -> Result<Survey, LedgerError> {
                     Fate::Committed(_) => survey.committed += 1,
                     Fate::Rejected { .. } => survey.rejected += 1,
                 },
-                Ok(FirstLook::Ignored) => survey.ignored += 1,
+                Ok(FirstLook::Ignored(_)) => survey.ignored += 1,
                 Err(error) => failure = Some(error),
             }
         });

@@ -55,8 +55,9 @@ pub enum FirstLook {
     Read { known_hash: Option<Hash> },
     /// Committed, or found to be rejected, and not touched since.
     Known(Box<Entry>),
-    /// Committed and overwritten since, which `changed = "ignore"` disregards.
-    Ignored,
+    /// Committed and overwritten since, which `changed = "ignore"` disregards. What was committed had this identity: where
+    /// that file has another name by now, the ledger does not have yet that this is another one.
+    Ignored(Identity),
 }
 
 /// The answer once the content's hash is known.
@@ -90,7 +91,7 @@ pub fn first_look(known: &impl Known, rules: Rules, path: &Path, identity: Ident
             Fate::Committed(_) if same_delivery(entry.identity, identity) => FirstLook::Read { known_hash: entry.hash },
             Fate::Committed(_) if !rules.keeps => FirstLook::Read { known_hash: None },
             Fate::Committed(_) if rules.append_changed => FirstLook::Read { known_hash: entry.hash },
-            Fate::Committed(_) => FirstLook::Ignored,
+            Fate::Committed(_) => FirstLook::Ignored(entry.identity),
         });
     }
     Ok(FirstLook::Read { known_hash: None })
@@ -262,7 +263,7 @@ mod tests {
     #[test]
     fn an_overwritten_source_goes_by_changed() {
         let (first, last) = both(&table(&[]), KEEP, "good", identity(11, 200, 1), "other");
-        assert_eq!((first, last), (FirstLook::Ignored, LastLook::Ignored));
+        assert_eq!((first, last), (FirstLook::Ignored(identity(10, 100, 1)), LastLook::Ignored));
         let append = Rules { append_changed: true, ..KEEP };
         let (first, last) = both(&table(&[]), append, "good", identity(11, 200, 1), "other");
         assert_eq!((first, last), (read(Some("good")), LastLook::New));

@@ -246,6 +246,13 @@ impl Ledger for MemoryLedger {
         Ok(self.read()?.newest(|entry| entry.part.as_ref().is_some_and(|part| part.log == log)))
     }
 
+    fn rejected_at(&self, path: &Path) -> Result<Vec<(u64, Option<PathBuf>)>, LedgerError> {
+        let tables = self.read()?;
+        let entries = tables.entries.iter().filter(|entry| entry.path == path);
+        let rejected = entries.filter(|entry| matches!(entry.fate, Fate::Rejected { .. }));
+        Ok(rejected.map(|entry| (entry.id, entry.moved_to.clone())).collect())
+    }
+
     fn committed_from(&self, row: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
         let tables = self.read()?;
         let has_rows_from = |entry: &Entry| matches!(&entry.fate, Fate::Committed(Committed { first_row, rows, .. }) if *rows > 0 && first_row + rows > row);
@@ -261,15 +268,8 @@ impl Ledger for MemoryLedger {
     fn commit(&mut self, new: &Transaction<'_>) -> Result<(), CommitError> {
         let mut tables = self.tables.clone();
         let entries = Arc::make_mut(&mut tables.entries);
-        let forget = |entries: &mut Vec<Arc<Entry>>, path: &Path| {
-            entries.retain(|entry| entry.path != path || matches!(entry.fate, Fate::Committed(_)));
-        };
-        for entry in new.sources {
-            forget(entries, &entry.path);
-            entries.push(Arc::new(entry.clone()));
-        }
+        entries.extend(new.sources.iter().cloned().map(Arc::new));
         for found in new.found_again {
-            forget(entries, &found.path);
             for entry in entries.iter_mut().filter(|entry| entry.id == found.id) {
                 let entry = Arc::make_mut(entry);
                 entry.path.clone_from(&found.path);
@@ -282,6 +282,7 @@ impl Ledger for MemoryLedger {
                 *entry = Arc::new(extended.clone());
             }
         }
+        entries.retain(|entry| matches!(entry.fate, Fate::Committed(_)) || !new.forgotten.contains(&entry.id));
         Arc::make_mut(&mut tables.labels).extend_from_slice(new.new_labels);
         tables.state = new.state;
         tables.revision += 1;

@@ -9,6 +9,7 @@ mod decide;
 pub mod memory;
 mod schema;
 mod sqlite;
+mod statements;
 mod view;
 
 pub use decide::{FirstLook, Known, KnownContent, LastLook, Rules, first_look, last_look};
@@ -93,6 +94,8 @@ pub struct Transaction<'a> {
     pub found_again: &'a [FoundAgain],
     /// Committed parts of logs that go on, as they will be.
     pub extended: &'a [Entry],
+    /// Rejected sources that are to be listed no longer.
+    pub forgotten: &'a [u64],
     /// Class names that the ledger does not have yet, with ids that go on from those it has.
     pub new_labels: &'a [String],
 }
@@ -168,9 +171,11 @@ pub trait Ledger: Send {
     fn newest_part_of_inode(&self, inode: u64) -> Result<Option<Entry>, LedgerError>;
     /// The newest part of this log.
     fn newest_part(&self, log: u64) -> Result<Option<Entry>, LedgerError>;
+    /// The rejected sources that had this path, and where they were moved to.
+    fn rejected_at(&self, path: &Path) -> Result<Vec<(u64, Option<PathBuf>)>, LedgerError>;
     /// The committed sources that have rows at or after `row`, in row order, at most `limit`.
     fn committed_from(&self, row: u64, limit: usize) -> Result<Vec<Entry>, LedgerError>;
-    /// All or nothing, durable on return. Replaces rejected entries under the paths of `transaction.sources`.
+    /// All or nothing, durable on return.
     fn commit(&mut self, transaction: &Transaction<'_>) -> Result<(), CommitError>;
     /// Notes where disposed-of sources went; an empty path: deleted. Their inodes are free for others.
     fn note_moved(&mut self, moved: &[(u64, PathBuf)]) -> Result<(), LedgerError>;

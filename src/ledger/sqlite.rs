@@ -11,7 +11,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
 use super::view::{self, Lookup, path_value};
-use super::{CommitError, Committed, Entry, Fate, Ledger, LedgerError, LedgerSchema, Ledgers, State, Transaction};
+use super::{CommitError, Entry, Ledger, LedgerError, LedgerSchema, Ledgers, State, Transaction, statements};
 use crate::source::{Hash, Identity};
 
 /// `PRAGMA application_id`: "npyi".
@@ -77,12 +77,8 @@ pub struct SqliteLedgers;
 
 impl Ledgers for SqliteLedgers {
     fn open(&self, path: &Path, durable: bool) -> Result<Option<Box<dyn Ledger>>, LedgerError> {
-        // An empty file is what a crash in the middle of a creation leaves.
-        match std::fs::metadata(path) {
-            Ok(metadata) if metadata.len() > 0 => {}
-            Ok(_) => return Ok(None),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(LedgerError::Io { path: path.into(), operation: "looking for it", source }),
+        if !view::is_there(path)? {
+            return Ok(None);
         }
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, durable)?;
         if view::is_unborn(&connection).map_err(at(path, "reading it"))? {
@@ -94,7 +90,7 @@ impl Ledgers for SqliteLedgers {
     fn create(&self, path: &Path, schema: &LedgerSchema, durable: bool) -> Result<Box<dyn Ledger>, LedgerError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let mut connection = connect(path, flags, durable)?;
-        let columns = serde_json::to_string(&schema.columns).unwrap_or_default();
+        let columns = serde_json::Value::from(schema.columns.as_slice()).to_string();
         let fill = |connection: &mut Connection| -> rusqlite::Result<()> {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             transaction.execute_batch(CREATE)?;
@@ -221,111 +217,29 @@ impl Ledger for SqliteLedger {
         self.find(Lookup::Part(log))
     }
 
+    fn rejected_at(&self, path: &Path) -> Result<Vec<(u64, Option<PathBuf>)>, LedgerError> {
+        view::rejected_at(&self.connection, path).map_err(at(&self.path, "looking up rejected sources"))
+    }
+
     fn committed_from(&self, row: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
         view::committed_from(&self.connection, row, limit).map_err(at(&self.path, "reading the committed sources"))
     }
 
     fn commit(&mut self, new: &Transaction<'_>) -> Result<(), CommitError> {
-        let fill = |connection: &mut Connection, committing: &mut bool| -> rusqlite::Result<()> {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            {
-                let mut forget =
-                    transaction.prepare_cached("DELETE FROM sources WHERE path = ?1 AND status = 'rejected'")?;
-                let mut insert = transaction.prepare_cached(
-                    "INSERT INTO sources (id, path, size, mtime_ns, inode, hash, status, reason, first_row, rows,
-                                          checksum, columns_checksum, log, log_index, log_begin, log_end, log_head_at,
-                                          log_head, log_tail, committed_at)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-                             strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))",
-                )?;
-                for entry in new.sources {
-                    forget.execute(params![path_value(&entry.path)])?;
-                    let (status, reason, rows) = match &entry.fate {
-                        Fate::Committed(Committed { note, .. }) => ("committed", note.as_deref(), None),
-                        Fate::Rejected { reason } => ("rejected", Some(reason.as_str()), Some(())),
-                    };
-                    let committed = match (&entry.fate, rows) {
-                        (Fate::Committed(committed), None) => Some(committed),
-                        _ => None,
-                    };
-                    let part = entry.part.as_ref();
-                    insert.execute(params![
-                        entry.id as i64,
-                        path_value(&entry.path),
-                        entry.identity.size as i64,
-                        entry.identity.mtime_ns,
-                        entry.identity.inode as i64,
-                        entry.hash.map(|hash| hash.to_hex().to_string()),
-                        status,
-                        reason,
-                        committed.map(|c| c.first_row as i64),
-                        committed.map_or(0, |c| c.rows as i64),
-                        committed.map(|c| c.checksum.to_hex().to_string()),
-                        committed.map(|c| c.columns_checksum.to_hex().to_string()),
-                        part.map(|part| part.log as i64),
-                        part.map(|part| part.first_index as i64),
-                        part.map(|part| part.begin as i64),
-                        part.map(|part| part.end as i64),
-                        part.map(|part| part.head_at as i64),
-                        part.map(|part| &part.head),
-                        part.map(|part| part.tail.to_hex().to_string()),
-                    ])?;
-                }
-                let mut extend = transaction.prepare_cached(
-                    "UPDATE sources SET path = ?2, size = ?3, mtime_ns = ?4, inode = ?5, hash = ?6, reason = ?7, rows = ?8,
-                                        checksum = ?9, columns_checksum = ?10, log_end = ?11, log_head = ?12, log_tail = ?13,
-                                        committed_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
-                     WHERE id = ?1",
-                )?;
-                for entry in new.extended {
-                    let (Some(part), Fate::Committed(committed)) = (&entry.part, &entry.fate) else { continue };
-                    extend.execute(params![
-                        entry.id as i64,
-                        path_value(&entry.path),
-                        entry.identity.size as i64,
-                        entry.identity.mtime_ns,
-                        entry.identity.inode as i64,
-                        entry.hash.map(|hash| hash.to_hex().to_string()),
-                        committed.note.as_deref(),
-                        committed.rows as i64,
-                        committed.checksum.to_hex().to_string(),
-                        committed.columns_checksum.to_hex().to_string(),
-                        part.end as i64,
-                        part.head,
-                        part.tail.to_hex().to_string(),
-                    ])?;
-                }
-                let mut rename = transaction.prepare_cached(
-                    "UPDATE sources SET path = ?2, size = ?3, mtime_ns = ?4, inode = ?5, moved_to = NULL WHERE id = ?1",
-                )?;
-                for found in new.found_again {
-                    forget.execute(params![path_value(&found.path)])?;
-                    rename.execute(params![
-                        found.id as i64,
-                        path_value(&found.path),
-                        found.identity.size as i64,
-                        found.identity.mtime_ns,
-                        found.identity.inode as i64
-                    ])?;
-                }
-                let first_label = self.labels.len();
-                let mut label = transaction.prepare_cached("INSERT INTO labels (id, name) VALUES (?1, ?2)")?;
-                for (place, name) in new.new_labels.iter().enumerate() {
-                    label.execute(params![(first_label + place) as i64, name])?;
-                }
-                transaction
-                    .prepare_cached("UPDATE dataset SET rows = ?1, next_source_id = ?2, clean_rows = ?3")?
-                    .execute(params![
-                        new.state.rows as i64,
-                        new.state.next_source_id as i64,
-                        new.state.clean_rows as i64
-                    ])?;
-            }
-            *committing = true;
+        let first_label = self.labels.len();
+        let mut committing = false;
+        let mut fill = || -> rusqlite::Result<()> {
+            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            statements::insert(&transaction, new.sources)?;
+            statements::extend(&transaction, new.extended)?;
+            statements::rename(&transaction, new.found_again)?;
+            statements::forget(&transaction, new.forgotten)?;
+            statements::label(&transaction, first_label, new.new_labels)?;
+            statements::set_state(&transaction, new.state)?;
+            committing = true;
             transaction.commit()
         };
-        let mut committing = false;
-        fill(&mut self.connection, &mut committing).map_err(|error| self.commit_error(&error, committing))?;
+        fill().map_err(|error| self.commit_error(&error, committing))?;
         self.state = new.state;
         self.labels.extend_from_slice(new.new_labels);
         Ok(())
@@ -357,7 +271,7 @@ impl Ledger for SqliteLedger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::LedgerView;
+    use crate::ledger::{Committed, Counts, Fate, LedgerView};
 
     fn entry(id: u64, path: &str, fate: Fate) -> Entry {
         Entry {
@@ -395,7 +309,14 @@ mod tests {
         let sources = [entry(1, "cat/a", committed(0, 3)), entry(2, "b", Fate::Rejected { reason: "no".into() })];
         let labels = ["cat".to_owned()];
         ledger
-            .commit(&Transaction { state, sources: &sources, found_again: &[], extended: &[], new_labels: &labels })
+            .commit(&Transaction {
+                state,
+                sources: &sources,
+                found_again: &[],
+                extended: &[],
+                forgotten: &[],
+                new_labels: &labels,
+            })
             .unwrap();
         drop(ledger);
 
@@ -414,23 +335,28 @@ mod tests {
     }
 
     #[test]
-    fn a_mended_source_replaces_its_rejected_entry() {
+    fn rejected_sources_are_found_by_their_path_and_forgotten_one_by_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.ledger.db");
         let mut ledger = SqliteLedgers.create(&path, &schema(), true).unwrap();
-        let commit = |ledger: &mut Box<dyn Ledger>, entry: Entry, rows, next_source_id| {
-            let state = State { rows, next_source_id, clean_rows: 0 };
+        let mut commit = |entry: Entry, forgotten: &[u64]| {
+            let state = State { rows: 0, next_source_id: entry.id + 1, clean_rows: 0 };
             let sources = [entry];
-            ledger
-                .commit(&Transaction { state, sources: &sources, found_again: &[], extended: &[], new_labels: &[] })
-                .unwrap();
+            let none = Transaction { state, sources: &[], found_again: &[], extended: &[], forgotten, new_labels: &[] };
+            ledger.commit(&Transaction { sources: &sources, ..none }).unwrap();
         };
-        commit(&mut ledger, entry(1, "a", Fate::Rejected { reason: "cut short".into() }), 0, 2);
-        commit(&mut ledger, entry(2, "a", committed(0, 1)), 1, 3);
+        for id in 1..=3 {
+            commit(entry(id, "a", Fate::Rejected { reason: "cut short".into() }), &[]);
+        }
+        commit(entry(4, "a", committed(0, 1)), &[2, 4]);
+        ledger.note_moved(&[(3, "failed/a".into())]).unwrap();
+        assert_eq!(ledger.rejected_at(Path::new("a")).unwrap(), [(1, None), (3, Some("failed/a".into()))]);
         let view = LedgerView::open(&path).unwrap().unwrap();
-        assert_eq!(view.counts().unwrap().rejected, 0);
-        assert_eq!(view.counts().unwrap().committed, 1);
-        assert_eq!(ledger.newest_at(Path::new("a"), u64::MAX).unwrap().unwrap().id, 2);
+        let ids = |paths: Option<&[PathBuf]>| -> Vec<u64> {
+            view.rejected(paths).unwrap().into_iter().map(|entry| entry.id).collect()
+        };
+        assert_eq!((ids(None), ids(Some(&["a".into()]))), (vec![1, 3], vec![1, 3]));
+        assert_eq!(view.counts().unwrap(), Counts { committed: 1, rejected: 2 });
     }
 
     #[test]

@@ -59,15 +59,15 @@ impl FromSql for StoredHash {
 
 fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     let unsigned = |column: &str| Ok::<_, rusqlite::Error>(row.get::<_, i64>(column)?.cast_unsigned());
-    let hash = |column: &str| Ok::<_, rusqlite::Error>(row.get::<_, Option<StoredHash>>(column)?.map(|hash| hash.0));
-    let none = || blake3::hash(&[]);
+    // What a committed source must have: without it the ledger is damaged, and says so.
+    let hash = |column: &str| Ok::<_, rusqlite::Error>(row.get::<_, StoredHash>(column)?.0);
     let reason: Option<String> = row.get("reason")?;
     let fate = match row.get_ref("status")?.as_str()? {
         "committed" => Fate::Committed(Committed {
-            first_row: row.get::<_, Option<i64>>("first_row")?.unwrap_or(0).cast_unsigned(),
+            first_row: unsigned("first_row")?,
             rows: unsigned("rows")?,
-            checksum: hash("checksum")?.unwrap_or_else(none),
-            columns_checksum: hash("columns_checksum")?.unwrap_or_else(none),
+            checksum: hash("checksum")?,
+            columns_checksum: hash("columns_checksum")?,
             note: reason,
         }),
         _ => Fate::Rejected { reason: reason.unwrap_or_default() },
@@ -81,7 +81,7 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
             end: unsigned("log_end")?,
             head_at: unsigned("log_head_at")?,
             head: row.get("log_head")?,
-            tail: hash("log_tail")?.unwrap_or_else(none),
+            tail: hash("log_tail")?,
         }),
     };
     Ok(Entry {
@@ -89,7 +89,7 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
         id: unsigned("id")?,
         path: row.get::<_, StoredPath>("path")?.0,
         identity: Identity { size: unsigned("size")?, mtime_ns: row.get("mtime_ns")?, inode: unsigned("inode")? },
-        hash: hash("hash")?,
+        hash: row.get::<_, Option<StoredHash>>("hash")?.map(|hash| hash.0),
         fate,
         moved_to: row.get::<_, Option<StoredPath>>("moved_to")?.map(|path| path.0),
     })
@@ -148,6 +148,26 @@ pub(super) fn committed_from(connection: &Connection, row: u64, limit: usize) ->
         ))?
         .query_map(params![row.cast_signed(), limit as i64], entry)?
         .collect()
+}
+
+/// See [`super::Ledger::rejected_at`].
+pub(super) fn rejected_at(connection: &Connection, path: &Path) -> rusqlite::Result<Vec<(u64, Option<PathBuf>)>> {
+    connection
+        .prepare_cached("SELECT id, moved_to FROM sources WHERE path = ?1 AND status = 'rejected' ORDER BY id")?
+        .query_map(params![path_value(path)], |row| {
+            let moved_to = row.get::<_, Option<StoredPath>>(1)?.map(|path| path.0);
+            Ok((row.get::<_, i64>(0)?.cast_unsigned(), moved_to))
+        })?
+        .collect()
+}
+
+/// Whether there is a file. An empty one is what a crash in the middle of a creation leaves.
+pub(super) fn is_there(path: &Path) -> Result<bool, LedgerError> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.len() > 0),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(LedgerError::Io { path: path.into(), operation: "looking for it", source }),
+    }
 }
 
 /// Whether the database holds nothing yet: a creation that a crash cut short.
@@ -225,11 +245,8 @@ pub struct Snapshot<'a>(#[expect(dead_code, reason = "it ends when it is dropped
 impl LedgerView {
     /// `None` where there is no ledger yet.
     pub fn open(path: &Path) -> Result<Option<Self>, LedgerError> {
-        match std::fs::metadata(path) {
-            Ok(metadata) if metadata.len() > 0 => {}
-            Ok(_) => return Ok(None),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(LedgerError::Io { path: path.into(), operation: "looking for it", source }),
+        if !is_there(path)? {
+            return Ok(None);
         }
         let error = |source| LedgerError::Sqlite { path: path.into(), operation: "opening it", source };
         // Read-write first: the last reader of a crashed daemon's log has to clean it up. Nothing is written here.
@@ -436,10 +453,13 @@ impl LedgerView {
                     }
                 }
                 Some(paths) => {
-                    let mut statement = connection
-                        .prepare(&format!("SELECT {FIELDS} FROM sources WHERE status = 'rejected' AND path = ?1"))?;
+                    let mut statement = connection.prepare(&format!(
+                        "SELECT {FIELDS} FROM sources WHERE status = 'rejected' AND path = ?1 ORDER BY id"
+                    ))?;
                     for path in paths {
-                        found.extend(statement.query_row(params![path_value(path)], entry).optional()?);
+                        for one in statement.query_map(params![path_value(path)], entry)? {
+                            found.push(one?);
+                        }
                     }
                 }
             }

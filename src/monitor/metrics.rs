@@ -52,6 +52,9 @@ const FAMILIES: &[Family] = &[
     ("sources_ignored_total", "counter", "Files not taken, as others were committed under their names.", |lane| {
         load(&lane.tally.ignored)
     }),
+    ("sources_leaving", "gauge", "Committed or rejected sources that are about to be moved or deleted.", |lane| {
+        lane.leaving.count() as f64
+    }),
     ("commits_total", "counter", "Commits.", |lane| load(&lane.tally.commits)),
     ("waiting_bytes", "gauge", "Bytes of the sources that are finished and not committed yet.", |lane| {
         load(&lane.tally.waiting.bytes)

@@ -15,6 +15,8 @@ pub struct Batch {
     pub entries: Vec<Entry>,
     /// Committed sources under a new name or with a new inode, as they will be, by id.
     found_again: BTreeMap<u64, Entry>,
+    /// Rejected sources of this batch under whose names other files have come.
+    pub replaced: Vec<u64>,
     pub new_labels: Vec<String>,
     /// Bytes of rows in the main file.
     pub bytes: u64,
@@ -40,6 +42,7 @@ impl Batch {
 
     pub fn push(&mut self, entry: Entry) {
         let place = self.entries.len();
+        self.replace(&entry.path);
         self.by_path.insert(entry.path.clone(), place);
         self.by_inode.insert((entry.identity.inode, place));
         if let (Some(hash), Fate::Committed(committed)) = (entry.hash, &entry.fate) {
@@ -50,6 +53,14 @@ impl Batch {
         }
         self.note_part(&entry);
         self.entries.push(entry);
+    }
+
+    /// Another file has this name.
+    fn replace(&mut self, path: &Path) {
+        let staged = self.by_path.get(path).and_then(|place| self.entries.get(*place));
+        if let Some(staged) = staged.filter(|staged| matches!(staged.fate, Fate::Rejected { .. })) {
+            self.replaced.push(staged.id);
+        }
     }
 
     /// An entry as it will be with `rows` rows more: of this batch, or of the ledger.
@@ -68,6 +79,11 @@ impl Batch {
             self.log_of_inode.insert(entry.identity.inode, part.log);
             self.parts.insert(part.log, entry.clone());
         }
+    }
+
+    /// Names that its sources have.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.entries.iter().chain(self.found_again.values()).map(|entry| &*entry.path)
     }
 
     /// For the transaction.
@@ -90,6 +106,7 @@ impl Batch {
             }
             return;
         }
+        self.replace(&entry.path);
         let before = self.found_again.get(&entry.id).map(|before| &before.path);
         if let Some(path) = before.filter(|path| self.found_by_path.get(*path) == Some(&entry.id)) {
             self.found_by_path.remove(path);

@@ -12,9 +12,11 @@
 //! Step 4 can be done again at any time from the ledger, and is, at every start.
 
 mod checks;
+mod gone;
 #[cfg(feature = "simulation")]
 mod wrong_order;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -84,12 +86,15 @@ pub enum Finish {
     LookAgain,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StagedAs {
     Rows(u64),
     Rejected,
     Duplicate,
-    FoundAgain,
+    /// The ledger had it under this path.
+    FoundAgain {
+        old: PathBuf,
+    },
     /// A part of a log, of so many bytes.
     Part {
         bytes: u64,
@@ -117,6 +122,8 @@ pub struct DatasetWriter {
     times: Vec<(Stage, Duration)>,
     /// Sources that were moved or deleted, which the ledger could not note yet.
     unnoted: Vec<(u64, PathBuf)>,
+    /// Sources that are on their way out.
+    pub(super) leaving: BTreeSet<u64>,
     labels: Labels,
     clean: CleanMark,
     ledger_files: LedgerFiles,
@@ -148,6 +155,7 @@ impl DatasetWriter {
             next_source_id: state.next_source_id,
             times: Vec::new(),
             unnoted: Vec::new(),
+            leaving: BTreeSet::new(),
             labels: Labels::default(),
             clean: CleanMark::default(),
         };
@@ -253,14 +261,15 @@ impl DatasetWriter {
             LastLook::Same(entry) => {
                 self.discard_source(recycle);
                 let newest = self.staged().at_path(&path)?;
-                let is_rejected = newest.is_some_and(|newest| matches!(newest.fate, Fate::Rejected { .. }));
+                let is_rejected = newest
+                    .is_some_and(|newest| newest.moved_to.is_none() && matches!(newest.fate, Fate::Rejected { .. }));
                 if !is_rejected && entry.path == path && entry.identity == source.identity {
                     return Ok(Finish::Known { id: entry.id });
                 }
-                let id = entry.id;
+                let (id, old) = (entry.id, entry.path.clone());
                 self.batch.push_found_again(Entry { path, identity: source.identity, moved_to: None, ..*entry });
                 self.batch.since.get_or_insert_with(Instant::now);
-                return Ok(Finish::Staged { id, kind: StagedAs::FoundAgain });
+                return Ok(Finish::Staged { id, kind: StagedAs::FoundAgain { old } });
             }
             LastLook::Duplicate(entry) => {
                 self.discard_source(recycle);
@@ -367,6 +376,7 @@ impl DatasetWriter {
             sources: &self.batch.entries,
             found_again: &found_again,
             extended: &self.batch.extended(),
+            forgotten: &self.forgotten()?,
             new_labels: &self.batch.new_labels,
         };
         self.ledger.commit(&transaction).map_err(|error| match &error {
@@ -432,16 +442,6 @@ impl DatasetWriter {
         }
         self.sync_files()?;
         self.mark_clean()
-    }
-
-    /// Notes where disposed-of sources went; an empty path: deleted. What the ledger does not take is noted with the next.
-    pub fn note_moved(&mut self, moved: impl IntoIterator<Item = (u64, PathBuf)>) -> Result<(), Fault> {
-        self.unnoted.extend(moved);
-        if !self.unnoted.is_empty() {
-            self.ledger.note_moved(&self.unnoted)?;
-            self.unnoted.clear();
-        }
-        Ok(())
     }
 
     /// The path as the ledger has it: below the watched folder as the config names it.

@@ -1,13 +1,30 @@
 //! What becomes of a source's file once its fate is durable: kept, deleted, or moved, never over another file.
 
+use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
-use super::relocate::{is_taken, make_file, move_if, move_to, remove_if};
+use super::relocate::{GoOn, is_taken, make_file, move_if, move_to, remove_if};
 use crate::config::Disposal;
 use crate::source::{Identity, Place};
 use crate::storage::file_name::{beside, first_free, fitting};
 use crate::storage::{Access, Disk, read_exact_at, sync_names, write_all_at};
+
+/// A source whose fate is durable, and what is to become of its file.
+#[derive(Debug, Clone)]
+pub struct Leaving {
+    /// The dataset's place among the datasets.
+    pub lane: usize,
+    /// The ledger's number of the source.
+    pub id: u64,
+    /// The watched folder.
+    pub root: PathBuf,
+    pub place: Place,
+    pub identity: Identity,
+    pub disposal: Disposal,
+    /// Why it was rejected.
+    pub reason: Option<String>,
+}
 
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,41 +35,46 @@ pub enum Disposed {
     MovedTo(PathBuf),
 }
 
-/// Disposes of the source at `root/place.below`, if it is still the one with this identity.
-pub fn dispose(
-    disk: &dyn Disk,
-    root: &Path,
-    place: &Place,
-    identity: Identity,
-    disposal: &Disposal,
-    reason: Option<&str>,
-) -> io::Result<Disposed> {
-    let path = root.join(&place.below);
+/// What came of some of them, in their order.
+pub type Results = Vec<(Leaving, io::Result<Disposed>)>;
+
+/// Makes moves durable, each folder once. A file that a power cut brings back to where it was is read again, known by its
+/// content, and disposed of then; so what is deleted needs no sync, nor does the folder that it was in.
+pub fn sync_moves(disk: &dyn Disk, results: &mut Results) {
+    let mut synced = BTreeMap::new();
+    for (_, result) in results {
+        let Ok(Disposed::MovedTo(path)) = result else { continue };
+        let folder = path.parent().unwrap_or(Path::new("."));
+        if let Err(error) = synced.entry(folder.to_owned()).or_insert_with(|| sync_names(disk, folder)) {
+            *result = Err(io::Error::new(error.kind(), error.to_string()));
+        }
+    }
+}
+
+/// Disposes of a source, if it is still the one that is meant. A move is still to be made durable ([`sync_moves`]).
+pub fn dispose(disk: &dyn Disk, leaving: &Leaving, go_on: GoOn<'_>) -> io::Result<Disposed> {
+    let Leaving { root, place, identity, disposal, reason, .. } = leaving;
     if *disposal == Disposal::Keep {
         return Ok(Disposed::No);
     }
+    let path = root.join(&place.below);
     match disk.status(&path)? {
-        Some(status) if status.is_regular && Identity::from(&status) == identity => {}
+        Some(status) if status.is_regular && Identity::from(&status) == *identity => {}
         _ => return Ok(Disposed::No),
     }
-    let folder = path.parent().unwrap_or(root);
     match disposal {
         Disposal::Keep => Ok(Disposed::No),
         Disposal::Delete => {
-            let is_gone = remove_if(disk, &path, identity)?;
-            sync_names(disk, folder)?;
+            let is_gone = remove_if(disk, &path, *identity)?;
             Ok(if is_gone { Disposed::Deleted } else { Disposed::No })
         }
         Disposal::Move(target) => {
             let wanted = target.join(&place.below);
-            let target_folder = wanted.parent().unwrap_or(target);
-            make_folders(disk, target_folder)?;
+            make_folders(disk, wanted.parent().unwrap_or(target))?;
             let moved_to = match reason {
-                Some(reason) => move_with_reason(disk, &path, &wanted, identity, reason)?,
-                None => move_if(disk, &path, &wanted, identity)?,
+                Some(reason) => move_with_reason(disk, &path, &wanted, *identity, reason, go_on)?,
+                None => move_if(disk, &path, &wanted, *identity, go_on)?,
             };
-            sync_names(disk, target_folder)?;
-            sync_names(disk, folder)?;
             Ok(moved_to.map_or(Disposed::No, Disposed::MovedTo))
         }
     }
@@ -85,13 +107,14 @@ fn move_with_reason(
     wanted: &Path,
     identity: Identity,
     reason: &str,
+    go_on: GoOn<'_>,
 ) -> io::Result<Option<PathBuf>> {
     first_free(beside(wanted), |target| {
-        if is_taken(disk, from, target)? {
+        if is_taken(disk, from, target, go_on)? {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let is_new = write_reason(disk, target, reason)?;
-        let moved = move_to(disk, from, target, identity);
+        let moved = move_to(disk, from, target, identity, go_on);
         // It is another file by now, or somebody took the name in between.
         let is_for_nothing = match &moved {
             Ok(moved) => moved.is_none(),
@@ -138,8 +161,18 @@ mod tests {
     use crate::writer::relocate::tests::identity;
     use std::fs;
 
-    fn place(below: &str) -> Place {
-        Place { folder: 0, below: below.into() }
+    /// Disposes of the file below the folder, if it is this one.
+    fn go(root: &Path, below: &str, identity: Identity, disposal: &Disposal, reason: Option<&str>) -> Disposed {
+        let leaving = Leaving {
+            lane: 0,
+            id: 1,
+            root: root.to_owned(),
+            place: Place { folder: 0, below: below.into() },
+            identity,
+            disposal: disposal.clone(),
+            reason: reason.map(str::to_owned),
+        };
+        dispose(&RealDisk, &leaving, &|| Ok(())).unwrap()
     }
 
     #[test]
@@ -151,7 +184,7 @@ mod tests {
         for (content, name) in [("one", "cat/a.jpg"), ("two", "cat/a.1.jpg")] {
             let path = root.join("cat/a.jpg");
             fs::write(&path, content).unwrap();
-            let result = dispose(&RealDisk, &root, &place("cat/a.jpg"), identity(&path), &disposal, None).unwrap();
+            let result = go(&root, "cat/a.jpg", identity(&path), &disposal, None);
             assert_eq!(result, Disposed::MovedTo(done.join(name)));
             assert_eq!(fs::read_to_string(done.join(name)).unwrap(), content);
             assert!(!path.exists());
@@ -165,7 +198,7 @@ mod tests {
         fs::write(&path, "bad").unwrap();
         let failed = folder.path().join("failed");
         let disposal = Disposal::Move(failed.clone());
-        dispose(&RealDisk, folder.path(), &place("a.jpg"), identity(&path), &disposal, Some("it is bad")).unwrap();
+        go(folder.path(), "a.jpg", identity(&path), &disposal, Some("it is bad"));
         assert_eq!(fs::read_to_string(failed.join("a.jpg.reason.txt")).unwrap(), "it is bad\n");
     }
 
@@ -182,8 +215,7 @@ mod tests {
             let identity = identity(&path);
             // As a crash leaves it: the reason, and the source not moved yet.
             assert!(write_reason(&RealDisk, &failed.join(name), "it is bad").unwrap());
-            let moved =
-                dispose(&RealDisk, folder.path(), &place("a.csv"), identity, &disposal, Some("it is bad")).unwrap();
+            let moved = go(folder.path(), "a.csv", identity, &disposal, Some("it is bad"));
             assert_eq!(moved, Disposed::MovedTo(failed.join(name)));
         }
         assert_eq!(fs::read_to_string(failed.join("a.csv.reason.txt")).unwrap(), "of the user's");
@@ -197,8 +229,7 @@ mod tests {
         fs::write(&path, "old").unwrap();
         let old = identity(&path);
         fs::write(&path, "new content").unwrap();
-        let result = dispose(&RealDisk, folder.path(), &place("a.jpg"), old, &Disposal::Delete, None).unwrap();
-        assert_eq!(result, Disposed::No);
+        assert_eq!(go(folder.path(), "a.jpg", old, &Disposal::Delete, None), Disposed::No);
         assert_eq!(fs::read_to_string(&path).unwrap(), "new content");
     }
 }

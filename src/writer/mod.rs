@@ -12,9 +12,9 @@
 //! | `paths` | the names of a dataset's files |
 //! | `fault` | why nothing can be written: what may pass, and what needs a restart |
 //! | `dispose` | what becomes of a source after its commit |
+//! | `disposer` | the thread that does it |
 //! | `relocate` | moving and removing files, never another one than is meant |
 //! | `aside` | files that are set aside meanwhile |
-//! | `file_name` | names made from names |
 //! | `slot` | one dataset's sources in their order, and what happens when a disk fails |
 //! | `thread` | [`Writer`]: all datasets, message by message |
 
@@ -25,6 +25,7 @@ mod clean;
 mod column;
 mod dataset;
 mod dispose;
+mod disposer;
 mod fault;
 mod labels;
 mod parts;
@@ -37,11 +38,14 @@ pub use aside::{home_of, is_aside, put_back_if_free, put_back_if_left};
 pub use batch::{is_elsewhere, rules};
 pub use column::{Column, ColumnKind};
 pub use dataset::{DatasetWriter, Finish, FinishedSource, SourceResult, StagedAs};
-pub use dispose::{Disposed, dispose, reason_path};
+pub use dispose::reason_path;
+#[cfg(feature = "simulation")]
+pub use dispose::{Disposed, Leaving, dispose};
+pub use disposer::Disposer;
 pub use fault::Fault;
 pub use parts::FinishedPart;
 pub use paths::Paths;
-pub use relocate::{move_aside, move_beside};
+pub use relocate::{is_temporary, move_aside, move_beside};
 pub use slot::First;
 #[cfg(feature = "simulation")]
 pub use slot::Slot;

@@ -6,16 +6,19 @@
 //! to another disk, is set aside first (`aside`).
 
 use std::io::{self, IoSlice};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::aside::{aside_names, set_aside};
-use crate::pulse;
 use crate::source::Identity;
 use crate::storage::file_name::{beside, first_free, fitting};
 use crate::storage::{Access, Disk, DiskFile, FileStatus, sync_names, write_all_at};
 
 const COPY_BYTES: usize = 1 << 20;
-/// After so many bytes of a copy they are made durable: a sign of life, and the last sync does not take minutes.
+
+/// Asked before each block of a file that is copied or compared: an error calls it off, and all is as it was before.
+pub type GoOn<'a> = &'a dyn Fn() -> io::Result<()>;
+/// After so many bytes of a copy they are made durable, so that no single sync takes minutes.
 const SYNC_BYTES: u64 = 64 << 20;
 /// What a file of ours is called that is not whole yet: `.NAME` and this.
 const TEMPORARY: &str = ".npy-ingest.tmp";
@@ -43,22 +46,34 @@ fn move_to_first_free<Names: Iterator<Item = PathBuf>>(
     }
     let status = disk.status(from)?.ok_or(io::ErrorKind::NotFound)?;
     let target = first_free(names(), |target| {
-        copy_over(disk, from, target, Identity::from(&status)).map(|()| target.to_owned())
+        copy_over(disk, from, target, Identity::from(&status), &|| Ok(())).map(|()| target.to_owned())
     })?;
     disk.remove_file(from)?;
     Ok(target)
 }
 
 /// As [`move_beside`], if it is this file. `None`: another file is there by now, and stays.
-pub fn move_if(disk: &dyn Disk, from: &Path, wanted: &Path, identity: Identity) -> io::Result<Option<PathBuf>> {
-    first_free(beside(wanted), |target| move_to(disk, from, target, identity))
+pub fn move_if(
+    disk: &dyn Disk,
+    from: &Path,
+    wanted: &Path,
+    identity: Identity,
+    go_on: GoOn<'_>,
+) -> io::Result<Option<PathBuf>> {
+    first_free(beside(wanted), |target| move_to(disk, from, target, identity, go_on))
 }
 
 /// As [`move_if`], to this name alone.
 ///
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`]: it is taken.
-pub fn move_to(disk: &dyn Disk, from: &Path, target: &Path, identity: Identity) -> io::Result<Option<PathBuf>> {
+pub fn move_to(
+    disk: &dyn Disk,
+    from: &Path,
+    target: &Path,
+    identity: Identity,
+    go_on: GoOn<'_>,
+) -> io::Result<Option<PathBuf>> {
     match disk.rename_no_replace(from, target) {
         Ok(()) if is_file(disk, target, identity)? => return Ok(Some(target.to_owned())),
         Ok(()) => {
@@ -69,11 +84,11 @@ pub fn move_to(disk: &dyn Disk, from: &Path, target: &Path, identity: Identity) 
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
         Err(error) => return Err(error),
     }
-    if is_taken(disk, from, target)? {
+    if is_taken(disk, from, target, go_on)? {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     let Some(aside) = set_aside(disk, from, identity)? else { return Ok(None) };
-    match copy_over(disk, &aside.path, target, identity) {
+    match copy_over(disk, &aside.path, target, identity, go_on) {
         Ok(()) => {
             aside.remove(disk, identity)?;
             Ok(Some(target.to_owned()))
@@ -98,16 +113,16 @@ pub fn is_file(disk: &dyn Disk, path: &Path, identity: Identity) -> io::Result<b
 }
 
 /// Whether another file has this name. A copy of the file that a crash left there is none.
-pub fn is_taken(disk: &dyn Disk, from: &Path, target: &Path) -> io::Result<bool> {
+pub fn is_taken(disk: &dyn Disk, from: &Path, target: &Path, go_on: GoOn<'_>) -> io::Result<bool> {
     match disk.status(target)? {
-        Some(there) => Ok(!is_copy(disk, from, target, &there)?),
+        Some(there) => Ok(!is_copy(disk, from, target, &there, go_on)?),
         None => Ok(false),
     }
 }
 
 /// Whether the file was copied to another disk already, and a crash came before it was removed: time, size and content are
 /// the same.
-fn is_copy(disk: &dyn Disk, from: &Path, to: &Path, there: &FileStatus) -> io::Result<bool> {
+fn is_copy(disk: &dyn Disk, from: &Path, to: &Path, there: &FileStatus, go_on: GoOn<'_>) -> io::Result<bool> {
     let Some(here) = disk.status(from)? else { return Ok(false) };
     let is_like = here.is_regular && there.is_regular && (here.size, here.mtime_ns) == (there.size, there.mtime_ns);
     if !is_like || here.device == there.device {
@@ -117,7 +132,7 @@ fn is_copy(disk: &dyn Disk, from: &Path, to: &Path, there: &FileStatus) -> io::R
     let (mut one, mut two) = (vec![0; COPY_BYTES], vec![0; COPY_BYTES]);
     let mut at = 0;
     loop {
-        pulse::beat();
+        go_on()?;
         let (one, two) = (read_block(&*here, &mut one, at)?, read_block(&*there, &mut two, at)?);
         if one != two {
             return Ok(false);
@@ -144,16 +159,16 @@ fn read_block<'a>(file: &dyn DiskFile, buffer: &'a mut [u8], offset: u64) -> io:
 }
 
 /// Copies to another filesystem, durably, also under its name. The original stays.
-fn copy_over(disk: &dyn Disk, from: &Path, to: &Path, identity: Identity) -> io::Result<()> {
+fn copy_over(disk: &dyn Disk, from: &Path, to: &Path, identity: Identity, go_on: GoOn<'_>) -> io::Result<()> {
     if disk.status(to)?.is_some() {
-        return if is_taken(disk, from, to)? {
+        return if is_taken(disk, from, to, go_on)? {
             Err(io::ErrorKind::AlreadyExists.into())
         } else {
             sync_names(disk, to.parent().unwrap_or(Path::new(".")))
         };
     }
     make_file(disk, to, |file, temporary| {
-        copy(&*disk.open(from, Access::Read)?, file)?;
+        copy(&*disk.open(from, Access::Read)?, file, go_on)?;
         // Not everybody may give files away, and some filesystems know no owners: the content is what counts. The times come
         // first, as the mode may take the right to write away.
         let _ = disk.copy_times(from, temporary);
@@ -165,11 +180,11 @@ fn copy_over(disk: &dyn Disk, from: &Path, to: &Path, identity: Identity) -> io:
     })
 }
 
-fn copy(source: &dyn DiskFile, target: &dyn DiskFile) -> io::Result<()> {
+fn copy(source: &dyn DiskFile, target: &dyn DiskFile, go_on: GoOn<'_>) -> io::Result<()> {
     let mut block = vec![0; COPY_BYTES];
     let (mut at, mut synced) = (0, 0);
     loop {
-        pulse::beat();
+        go_on()?;
         let part = read_block(source, &mut block, at)?;
         if part.is_empty() {
             return Ok(());
@@ -202,6 +217,14 @@ pub fn make_file(
     }
     made?;
     sync_names(disk, to.parent().unwrap_or(Path::new(".")))
+}
+
+/// Whether a file is called as one of ours that is not whole yet.
+pub fn is_temporary(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| {
+        let name = name.as_bytes();
+        name.starts_with(b".") && name.ends_with(TEMPORARY.as_bytes())
+    })
 }
 
 /// A new file of ours beside the wanted one, locked. One that a crash left is removed; what another process is at work on is
@@ -240,7 +263,8 @@ fn try_lock(file: &dyn DiskFile) -> io::Result<bool> {
 fn remove_left_over(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     let is_taken = || io::Error::from(io::ErrorKind::AlreadyExists);
     let there = disk.status(path)?.filter(|there| there.is_regular).ok_or_else(is_taken)?;
-    let file = disk.open(path, Access::ReadWrite)?;
+    // It may have the mode of a source that nobody may write to.
+    let file = disk.open(path, Access::Read)?;
     let is_it = file.status()?.inode == there.inode;
     // Held while the name is removed.
     if !is_it || !try_lock(&*file)? || disk.status(path)?.is_none_or(|now| now.inode != there.inode) {
@@ -254,6 +278,7 @@ pub(super) mod tests {
     use super::*;
     use crate::storage::RealDisk;
     use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     pub fn identity(path: &Path) -> Identity {
         Identity::from(&RealDisk.status(path).unwrap().unwrap())
@@ -276,7 +301,7 @@ pub(super) mod tests {
         fs::write(folder.path().join("new"), "new").unwrap();
         fs::rename(folder.path().join("new"), &path).unwrap();
         assert!(!remove_if(&RealDisk, &path, old).unwrap());
-        assert_eq!(move_if(&RealDisk, &path, &folder.path().join("done.jpg"), old).unwrap(), None);
+        assert_eq!(move_if(&RealDisk, &path, &folder.path().join("done.jpg"), old, &|| Ok(())).unwrap(), None);
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(names(folder.path()), ["a.jpg"]);
         let new = identity(&path);
@@ -360,7 +385,7 @@ pub(super) mod tests {
     }
 
     fn go(disk: &TwoDisks, path: &Path) -> io::Result<Option<PathBuf>> {
-        move_if(disk, path, &disk.other.join("a.bin"), identity(path))
+        move_if(disk, path, &disk.other.join("a.bin"), identity(path), &|| Ok(()))
     }
 
     /// The bugs: a file of the user's with the name of a temporary one was removed; a sync that the folder does not have was
@@ -381,7 +406,7 @@ pub(super) mod tests {
     #[test]
     fn a_copy_that_a_crash_left_is_not_made_again() {
         let (folder, disk, path) = two_disks();
-        copy_over(&disk, &path, &disk.other.join("a.bin"), identity(&path)).unwrap();
+        copy_over(&disk, &path, &disk.other.join("a.bin"), identity(&path), &|| Ok(())).unwrap();
         assert_eq!(go(&disk, &path).unwrap(), Some(disk.other.join("a.bin")));
         assert_eq!((names(&disk.other), names(folder.path())), (vec!["a.bin".to_owned()], vec!["other".to_owned()]));
         // Another file of the same name and length is another file.
@@ -409,7 +434,10 @@ pub(super) mod tests {
         let (other, other_lock) = make_temporary(&disk, &target).unwrap();
         assert_ne!(at_work, other);
         drop((lock, other_lock));
+        // The bug: one of a source that nobody may write to was left for ever, by all but root.
+        fs::set_permissions(&at_work, fs::Permissions::from_mode(0o444)).unwrap();
         go(&disk, &path).unwrap();
         assert_eq!(names(&disk.other), [".a.bin.1.npy-ingest.tmp", "a.bin"]);
+        assert!(is_temporary(&other) && !is_temporary(&target));
     }
 }

@@ -1,11 +1,14 @@
 //! The writer's thread: messages in, commits when they are due, until every sender is gone.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender, at, never, select};
 
 use super::dataset::DatasetWriter;
+use super::dispose::Results;
+use super::disposer::{Disposer, Jobs};
 use super::slot::{First, Slot};
 use crate::lane::{Lane, ToIntake, ToWriter};
 use crate::pulse;
@@ -32,19 +35,33 @@ pub struct Writer {
     messages: Receiver<ToWriter>,
     opener: Opener,
     reopen_at: Instant,
+    disposer: Disposer,
+    once: bool,
+}
+
+/// What the writer wakes up for.
+enum Word {
+    Message(ToWriter),
+    Disposed(Results),
+    Due,
+    /// Every sender of messages is gone.
+    End,
 }
 
 impl Writer {
-    /// `datasets`: for each lane, what became of its first opening. `once`: nothing is waited for.
+    /// `datasets`: for each lane, what became of its first opening. `once`: nothing is waited for, but for the files that are
+    /// to be moved or deleted.
     pub fn new(
         datasets: Vec<(Arc<Lane>, First)>,
         messages: Receiver<ToWriter>,
         to_intake: &Sender<ToIntake>,
         opener: Opener,
+        (disposer, jobs): (Disposer, Jobs),
         once: bool,
     ) -> Self {
-        let slots = datasets.into_iter().map(|(lane, first)| Slot::new(lane, first, to_intake.clone(), once)).collect();
-        Self { slots, messages, opener, reopen_at: Instant::now() + REOPEN }
+        let slot = |(lane, first)| Slot::new(lane, first, to_intake.clone(), once, Some(jobs.clone()));
+        let slots = datasets.into_iter().map(slot).collect();
+        Self { slots, messages, opener, reopen_at: Instant::now() + REOPEN, disposer, once }
     }
 
     /// Runs until every sender of messages is gone, then commits what is left.
@@ -52,21 +69,19 @@ impl Writer {
         loop {
             let due = self.next_due();
             pulse::rest(due);
-            let message = match due {
-                Some(due) => self.messages.recv_deadline(due),
-                None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
+            let word = self.next_word(due);
             pulse::work();
-            match message {
-                Ok(message) => {
+            match word {
+                Word::Message(message) => {
                     self.message(message);
                     for _ in 1..MESSAGES_AT_ONCE {
                         let Ok(message) = self.messages.try_recv() else { break };
                         self.message(message);
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+                Word::Disposed(results) => self.disposed(results),
+                Word::Due => {}
+                Word::End => break,
             }
             let now = Instant::now();
             if self.reopen_at <= now {
@@ -77,9 +92,48 @@ impl Writer {
                 slot.commit_if_due(now);
             }
         }
+        self.end();
+    }
+
+    fn next_word(&self, due: Option<Instant>) -> Word {
+        let timer = due.map_or_else(never, at);
+        select! {
+            recv(self.messages) -> message => message.map_or(Word::End, Word::Message),
+            // It has ended early only if it panicked; then nothing more comes of it.
+            recv(self.disposer.results) -> results => results.map_or(Word::Due, Word::Disposed),
+            recv(timer) -> _ => Word::Due,
+        }
+    }
+
+    fn end(mut self) {
         for slot in &mut self.slots {
             pulse::beat();
             slot.close();
+        }
+        if !self.once {
+            self.disposer.call_off();
+        }
+        while let Ok(results) = pulse::resting(|| self.disposer.results.recv()) {
+            self.disposed(results);
+        }
+        for slot in &mut self.slots {
+            pulse::beat();
+            slot.finish();
+        }
+        self.disposer.join();
+    }
+
+    /// Of one dataset after the other, in the order of their disposal.
+    fn disposed(&mut self, results: Results) {
+        let mut of_lanes: BTreeMap<usize, Results> = BTreeMap::new();
+        for (leaving, result) in results {
+            of_lanes.entry(leaving.lane).or_default().push((leaving, result));
+        }
+        for (lane, results) in of_lanes {
+            pulse::beat();
+            if let Some(slot) = self.slots.get_mut(lane) {
+                slot.disposed(results);
+            }
         }
     }
 

@@ -210,7 +210,7 @@ def test_a_source_whose_target_is_blocked_can_be_renamed(project):
             time.sleep(0.1)
     assert rows_of(project) == [b"a" * 8, b"b" * 8]
     assert (project.folder / "done" / "renamed.bin").exists()
-    assert project.log().count("could not be moved or deleted") == 1, project.log()
+    assert project.log().count("could not be moved to") == 1, project.log()
 
 
 def test_each_name_of_a_file_can_be_renamed(project):

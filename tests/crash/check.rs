@@ -217,12 +217,12 @@ impl Case {
             return self.logs(tables);
         }
         let next = tables.state.next_source_id;
-        let visible = self
-            .model
-            .entries
-            .iter()
-            .zip(1..)
-            .filter(|(entry, id)| *id < next && entry.forgotten_by.is_none_or(|by| by >= next));
+        // What was moved away is still rejected, unless a crash came before that was noted.
+        let is_moved = matches!(self.workload.options.watch.rejected, Disposal::Move(_));
+        let is_there = |id: u64| tables.entries.iter().any(|entry| entry.id == id && entry.moved_to.is_some());
+        let visible = self.model.entries.iter().zip(1..).filter(|(entry, id)| {
+            *id < next && (entry.forgotten_by.is_none_or(|by| by >= next) || (is_moved && is_there(*id)))
+        });
         let visible: Vec<_> = visible.collect();
         ensure!(
             tables.entries.len() == visible.len(),

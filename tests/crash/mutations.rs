@@ -12,7 +12,7 @@ use npy_ingest::storage::simulated::{Failure, Operation, Treatment};
 use crate::check::Case;
 use crate::explore::{Explorer, Figures, Found};
 use crate::schedule::Limits;
-use crate::workload::{BASE, DONE, DROP, FAILED, OUTPUT_FOLDER};
+use crate::workload::{BASE, DONE, FAILED, OUTPUT_FOLDER};
 use crate::world::{Done, Fault, Plan, World};
 
 /// An operation, before it is done, and what the service is doing.
@@ -255,12 +255,6 @@ pub static MUTATIONS: &[Mutation] = &[
         name: "the target folder is not synced after a move",
         treatment: |seen| left_out(!seen.other_device && seen.syncs_after_move()),
         not_needed: Some("a rename survives as a whole or not at all, and a source that is back is moved again"),
-        ..NONE
-    },
-    Mutation {
-        name: "the drop folder is not synced after a move or a deletion",
-        treatment: |seen| left_out(seen.syncs_below(DROP)),
-        not_needed: Some("a source that is back is read again, known by its content, and moved or deleted then"),
         ..NONE
     },
     Mutation {

@@ -18,7 +18,7 @@ use npy_ingest::recovery;
 use npy_ingest::source::{Candidate, Follow, Identity, NotFinished, PartRead, Place};
 use npy_ingest::storage::Disk;
 use npy_ingest::storage::simulated::Image;
-use npy_ingest::writer::{DatasetWriter, First, Slot, dispose, is_aside, put_back_if_free, rules};
+use npy_ingest::writer::{DatasetWriter, First, Leaving, Slot, dispose, is_aside, put_back_if_free, rules};
 
 use crate::check::{Case, Violation};
 use crate::log;
@@ -200,6 +200,7 @@ fn work(world: &World, services: &mut [Service<'_>], account: &mut Account) -> R
             world.control.is_finishing.store(true, Ordering::Relaxed);
             for service in services {
                 service.slot.close();
+                service.slot.finish();
             }
             return Ok(Served::Finished);
         }
@@ -231,7 +232,7 @@ impl<'a> Service<'a> {
             workload: &case.workload,
             disposes_early: plan.mutation.is_some_and(|mutation| mutation.disposes_early),
             stays: HashMap::new(),
-            slot: Slot::new(lane.clone(), First::Opened(Box::new(writer)), to_intake, false),
+            slot: Slot::new(lane.clone(), First::Opened(Box::new(writer)), to_intake, false, None),
             lane,
             told,
             unnoted: 0,
@@ -298,7 +299,7 @@ impl<'a> Service<'a> {
                 FirstLook::Read { .. } if self.stays.get(&(place.below.clone(), identity)) >= Some(&ATTEMPTS_MAX) => {}
                 FirstLook::Read { known_hash } => found.push(Found { place, identity, known_hash, follow: None }),
                 FirstLook::Known(entry) => self.slot.dispose_leftover(&place, identity, &entry),
-                FirstLook::Ignored => {}
+                FirstLook::Ignored(_) => {}
             }
         }
         found
@@ -449,11 +450,13 @@ impl<'a> Service<'a> {
     fn dispose_too_early(&self, finished: &Finished) {
         let watch = &self.workload.options.watch;
         let (disposal, reason) = match &finished.outcome {
-            Outcome::Rejected { reason, .. } => (&watch.rejected, Some(reason.as_str())),
+            Outcome::Rejected { reason, .. } => (&watch.rejected, Some(reason.clone())),
             _ => (&watch.after, None),
         };
-        let Candidate { place, identity, .. } = &finished.candidate;
-        drop(dispose(&self.world.disk, Path::new(DROP), place, *identity, disposal, reason));
+        let (place, identity) = (finished.candidate.place.clone(), finished.candidate.identity);
+        let leaving =
+            Leaving { lane: 0, id: 0, root: DROP.into(), place, identity, disposal: disposal.clone(), reason };
+        drop(dispose(&self.world.disk, &leaving, &|| Ok(())));
     }
 
     /// What the writer has said, and whether what it did is right.
@@ -476,7 +479,7 @@ impl<'a> Service<'a> {
                 ToIntake::Stays { place, identity, .. } => {
                     *self.stays.entry((place.below, identity)).or_default() += 1;
                 }
-                ToIntake::Opened { .. } | ToIntake::Done { .. } => {}
+                ToIntake::Opened { .. } | ToIntake::Done { .. } | ToIntake::Renamed { .. } => {}
             }
         }
         if has_committed && self.in_flight.is_empty() && self.slot.next_due().is_none() {

@@ -1,6 +1,7 @@
 //! One dataset in the writer's thread: its sources in their order, its commits, and its faults.
 
 mod settle;
+mod take;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,13 +10,12 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
-use super::dataset::{DatasetWriter, Finish, FinishedSource, SourceResult, StagedAs};
+use super::dataset::{DatasetWriter, StagedAs};
+use super::disposer::Jobs;
 use super::fault::Fault;
-use super::parts::FinishedPart;
-use crate::config::Durability;
 use crate::decode::RowBlock;
-use crate::lane::{End, Finished, Lane, Outcome, Stays, Tally, ToIntake};
-use crate::source::{Candidate, Identity, NotFinished, PartRead, Place};
+use crate::lane::{End, Finished, Lane, Stays, ToIntake};
+use crate::source::{Candidate, Identity, Place};
 use crate::tally::Stage;
 use settle::NotDisposed;
 
@@ -63,10 +63,18 @@ pub struct Slot {
     /// A passing fault ends it as well: there is nobody to wait (`--once`).
     never_waits: bool,
     not_disposed: NotDisposed,
+    /// Who moves and deletes files beside the writer; `None`: the writer does.
+    disposer: Option<Jobs>,
 }
 
 impl Slot {
-    pub fn new(lane: Arc<Lane>, first: First, to_intake: Sender<ToIntake>, never_waits: bool) -> Self {
+    pub fn new(
+        lane: Arc<Lane>,
+        first: First,
+        to_intake: Sender<ToIntake>,
+        never_waits: bool,
+        disposer: Option<Jobs>,
+    ) -> Self {
         let mut slot = Self {
             lane,
             state: State::Closed,
@@ -78,6 +86,7 @@ impl Slot {
             pause: PAUSE_MIN,
             never_waits,
             not_disposed: NotDisposed::default(),
+            disposer,
         };
         match first {
             First::Opened(writer) => slot.open(*writer),
@@ -155,116 +164,6 @@ impl Slot {
             self.next_sequence += 1;
             self.take(finished);
             self.lane.turn.advance_to(self.next_sequence);
-        }
-    }
-
-    fn take(&mut self, finished: Finished) {
-        let Finished { candidate, outcome, decoded } = finished;
-        let is_lost = self.is_refused(candidate.sequence);
-        let lane = self.lane.clone();
-        let recycle = |buffer| lane.buffers.give(buffer);
-        let State::Open(writer) = &mut self.state else { return self.done(candidate, End::Again) };
-        if is_lost {
-            return self.done(candidate, End::Again);
-        }
-        let mut reason_for_log = None;
-        let mut note_for_log = None;
-        let result = match outcome {
-            Outcome::Rows { block, rows, checksum, hash, note } => {
-                if let Err(fault) = writer.stage_rows(block, recycle) {
-                    self.fault(fault);
-                    return self.done(candidate, End::Again);
-                }
-                note_for_log.clone_from(&note);
-                SourceResult::Rows { hash, checksum, rows, note }
-            }
-            Outcome::Part { block, rows, read, note } => {
-                if let Err(fault) = writer.stage_rows(block, recycle) {
-                    self.fault(fault);
-                    return self.done(candidate, End::Again);
-                }
-                return self.take_part(candidate, rows, *read, note, decoded);
-            }
-            Outcome::Unchanged { hash } => SourceResult::Unchanged { hash },
-            Outcome::Rejected { reason, hash } => {
-                reason_for_log = Some(reason.clone());
-                SourceResult::Rejected { hash, reason }
-            }
-            other => {
-                // Whatever it handed on before is taken back.
-                writer.discard_source(recycle);
-                let end = match other {
-                    Outcome::Nothing => End::Settled,
-                    Outcome::NotFinished(why) => End::NotFinished(why),
-                    Outcome::Unreadable { error } => End::Unreadable(error),
-                    Outcome::Gone => End::Gone,
-                    _ => End::Again,
-                };
-                return self.done(candidate, end);
-            }
-        };
-        let source = FinishedSource { place: &candidate.place, identity: candidate.identity, result };
-        match writer.finish_source(&source, recycle) {
-            Ok(Finish::Staged { id, kind }) => {
-                if let Some(reason) = &reason_for_log {
-                    let path = lane.path_of(&candidate.place);
-                    tracing::warn!(dataset = lane.options.name, source = ?path, "rejected: {reason}");
-                }
-                if let (Some(note), StagedAs::Rows(_)) = (note_for_log, kind) {
-                    let path = lane.path_of(&candidate.place);
-                    tracing::warn!(dataset = lane.options.name, source = ?path, "taken, but not all of it: {note}");
-                }
-                self.settlements.push(Settlement { candidate, id, kind, reason: reason_for_log, decoded });
-                if lane.options.commit.durability == Durability::Source {
-                    self.commit();
-                }
-            }
-            Ok(Finish::Known { id }) => {
-                Tally::add(&lane.tally.known, 1);
-                let moved = self.dispose_of(&candidate.place, candidate.identity, id, &lane.options.watch.after, None);
-                self.note_moved(moved);
-                self.done(candidate, End::Settled);
-            }
-            Ok(Finish::Ignored) => {
-                self.stays(&candidate.place, candidate.identity, Stays::Ignored);
-                self.done(candidate, End::Settled);
-            }
-            Ok(Finish::DecodeAgain) => self.done(candidate, End::Again),
-            Ok(Finish::LookAgain) => self.done(candidate, End::NotFinished(NotFinished::Changed)),
-            Err(fault) => {
-                self.fault(fault);
-                self.done(candidate, End::Again);
-            }
-        }
-    }
-
-    /// A part of a log, whose rows are staged.
-    fn take_part(&mut self, candidate: Candidate, rows: u64, read: PartRead, note: Option<String>, decoded: Instant) {
-        let lane = self.lane.clone();
-        let State::Open(writer) = &mut self.state else { return self.done(candidate, End::Again) };
-        let path = lane.path_of(&candidate.place);
-        let reason = read.stopped.as_ref().map(|(reason, _)| reason.clone());
-        let (place, identity) = (&candidate.place, candidate.identity);
-        let follow = candidate.follow.as_deref().cloned().unwrap_or_default();
-        let part = FinishedPart { place, identity, follow: &follow, read, rows, note: note.clone() };
-        match writer.finish_part(part, |buffer| lane.buffers.give(buffer)) {
-            Ok(Finish::Staged { id, kind }) => {
-                if let Some(note) = note {
-                    tracing::warn!(dataset = lane.options.name, source = ?path, "{note}");
-                }
-                if let Some(reason) = &reason {
-                    tracing::warn!(dataset = lane.options.name, source = ?path, "nothing more is taken from it: {reason}");
-                }
-                self.settlements.push(Settlement { candidate, id, kind, reason, decoded });
-                if lane.options.commit.durability == Durability::Source {
-                    self.commit();
-                }
-            }
-            Ok(_) => self.done(candidate, End::NotFinished(NotFinished::Changed)),
-            Err(fault) => {
-                self.fault(fault);
-                self.done(candidate, End::Again);
-            }
         }
     }
 
@@ -365,11 +264,16 @@ impl Slot {
         }
     }
 
-    /// The last commit of a run that ends well.
+    /// The last commit of a run that ends well. What it lets go is still to be disposed of; then comes [`Slot::finish`].
     pub fn close(&mut self) {
         if matches!(&self.state, State::Open(writer) if !writer.batch_is_empty()) {
             self.commit();
         }
+        self.disposer = None;
+    }
+
+    /// The end of the work, once the last file is disposed of.
+    pub fn finish(&mut self) {
         if let State::Open(writer) = &mut self.state
             && let Err(fault) = writer.finish()
         {
@@ -387,6 +291,7 @@ impl Slot {
 mod tests {
     use super::*;
     use crate::config;
+    use crate::lane::Outcome;
     use crate::ledger::SqliteLedgers;
     use crate::recovery;
     use crate::storage::{Disk, RealDisk};
@@ -403,7 +308,7 @@ mod tests {
         let writer = recovery::open(&disk, &SqliteLedgers, &options).unwrap();
         let lane = Arc::new(Lane::new(0, options, ROW, 1000));
         let (to_intake, told) = unbounded();
-        (Slot::new(lane, First::Opened(Box::new(writer)), to_intake, false), told)
+        (Slot::new(lane, First::Opened(Box::new(writer)), to_intake, false, None), told)
     }
 
     fn rows(count: usize) -> RowBlock {
@@ -504,6 +409,7 @@ mod tests {
         let (mut slot, told) = slot(folder.path());
         slot.finished(finished(0, 2, 3));
         slot.close();
+        slot.finish();
         assert_eq!(ends(&told), [(0, End::Again)]);
     }
 }

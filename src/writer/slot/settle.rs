@@ -1,16 +1,17 @@
 //! What becomes of sources once the ledger has them: figures, disposal, and the word to the intake.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::{Settlement, Slot, State};
 use crate::config::Disposal;
-use crate::lane::{End, Stays, Tally};
+use crate::lane::{End, Stays, Tally, ToIntake};
 use crate::ledger::{Entry, Fate};
 use crate::pulse;
 use crate::source::{Identity, Place, wall_clock_ns};
 use crate::writer::dataset::StagedAs;
-use crate::writer::dispose::{Disposed, dispose};
+use crate::writer::dispose::{Disposed, Leaving, Results, dispose, sync_moves};
 
 /// Of sources that could not be moved or deleted the log tells so often at most.
 const TELL_EVERY: Duration = Duration::from_secs(60);
@@ -43,16 +44,13 @@ impl NotDisposed {
 impl Slot {
     /// A source that an earlier run committed and did not get round to dispose of.
     pub fn dispose_leftover(&mut self, place: &Place, identity: Identity, entry: &Entry) {
-        let lane = self.lane.clone();
-        if !matches!(self.state, State::Open(_)) {
-            return;
-        }
+        let watch = &self.lane.options.watch;
         let (disposal, reason) = match &entry.fate {
-            Fate::Committed(_) => (&lane.options.watch.after, None),
-            Fate::Rejected { reason } => (&lane.options.watch.rejected, Some(reason.as_str())),
+            Fate::Committed(_) => (&watch.after, None),
+            Fate::Rejected { reason } => (&watch.rejected, Some(reason.clone())),
         };
-        let moved = self.dispose_of(place, identity, entry.id, disposal, reason);
-        self.note_moved(moved);
+        let leaving = self.leaving(place, identity, entry.id, disposal, reason);
+        self.dispose_of(leaving.into_iter().collect());
     }
 
     pub(super) fn settle_batch(&mut self, new_rows: u64, disposes: bool) {
@@ -64,8 +62,8 @@ impl Slot {
         let now_ns = wall_clock_ns();
         let settlements = std::mem::take(&mut self.settlements);
         let sources = settlements.len();
-        let mut moved = Vec::new();
-        for Settlement { candidate, id, kind, reason, .. } in settlements {
+        let mut leaving = Vec::new();
+        for Settlement { candidate, id, kind, reason, .. } in &settlements {
             pulse::beat();
             let disposal = match kind {
                 StagedAs::Rejected => {
@@ -78,60 +76,114 @@ impl Slot {
                     tally.latency.add(now_ns.saturating_sub(candidate.arrived_ns).max(0) as f64 / 1e9);
                     &lane.options.watch.after
                 }
-                StagedAs::FoundAgain => {
+                StagedAs::FoundAgain { old } => {
                     Tally::add(&tally.known, 1);
+                    if *old != lane.options.ledger_path(&candidate.place) {
+                        self.tell(ToIntake::Renamed { lane: lane.index, old: old.clone() });
+                    }
                     &lane.options.watch.after
                 }
                 StagedAs::Part { bytes, is_new } => {
-                    if let Some(reason) = &reason {
+                    if let Some(reason) = reason {
                         tally.reject(reason);
                     }
-                    Tally::add(&tally.committed, u64::from(is_new));
-                    Tally::add(&tally.source_bytes, bytes);
+                    Tally::add(&tally.committed, u64::from(*is_new));
+                    Tally::add(&tally.source_bytes, *bytes);
                     tally.latency.add(now_ns.saturating_sub(candidate.arrived_ns).max(0) as f64 / 1e9);
                     // It goes on.
                     &Disposal::Keep
                 }
             };
             if disposes {
-                moved.extend(self.dispose_of(&candidate.place, candidate.identity, id, disposal, reason.as_deref()));
+                leaving.extend(self.leaving(&candidate.place, candidate.identity, *id, disposal, reason.clone()));
             }
+        }
+        // Before the intake may look at them again.
+        self.dispose_of(leaving);
+        for Settlement { candidate, .. } in settlements {
             self.done(candidate, End::Settled);
         }
-        self.note_moved(moved);
         tracing::debug!(dataset = lane.options.name, sources, rows = new_rows, "committed");
     }
 
-    pub(super) fn dispose_of(
-        &mut self,
+    /// `None`: it stays where it is.
+    pub(super) fn leaving(
+        &self,
         place: &Place,
         identity: Identity,
         id: u64,
         disposal: &Disposal,
-        reason: Option<&str>,
-    ) -> Option<(u64, PathBuf)> {
-        let State::Open(writer) = &self.state else { return None };
-        let root = self.lane.options.root(place.folder);
-        match dispose(&*writer.disk, root, place, identity, disposal, reason) {
-            Ok(Disposed::MovedTo(path)) => Some((id, path)),
-            Ok(Disposed::Deleted) => Some((id, PathBuf::new())),
-            Ok(Disposed::No) => None,
-            Err(error) => {
-                self.stays(place, identity, Stays::NotDisposed);
-                if let Some(others) = self.not_disposed.tell(Instant::now()) {
-                    tracing::warn!(
-                        dataset = self.lane.options.name,
-                        source = ?self.lane.path_of(place),
-                        "the ledger has it, but it could not be moved or deleted: {error}; later scans try again\
-                         {others}"
-                    );
+        reason: Option<String>,
+    ) -> Option<Leaving> {
+        let root = self.lane.options.root(place.folder).to_owned();
+        let (place, disposal) = (place.clone(), disposal.clone());
+        let leaving = Leaving { lane: self.lane.index, id, root, place, identity, disposal, reason };
+        (leaving.disposal != Disposal::Keep).then_some(leaving)
+    }
+
+    /// Has files moved or deleted, beside the writer's work if there is somebody for it.
+    pub(super) fn dispose_of(&mut self, mut all: Vec<Leaving>) {
+        let State::Open(writer) = &mut self.state else { return };
+        all.retain(|leaving| self.lane.leaving.add(&leaving.place, leaving.identity));
+        writer.leaving.extend(all.iter().map(|leaving| leaving.id));
+        match &self.disposer {
+            Some(disposer) => {
+                // The next scan finds those for which there was no room.
+                for left in disposer.hand_over(all) {
+                    writer.leaving.remove(&left.id);
+                    self.lane.leaving.remove(&left.place, left.identity);
                 }
-                None
+            }
+            None => {
+                let dispose = |leaving| {
+                    let result = dispose(&*writer.disk, &leaving, &|| Ok(()));
+                    (leaving, result)
+                };
+                let mut results: Results = all.into_iter().map(dispose).collect();
+                sync_moves(&*writer.disk, &mut results);
+                self.disposed(results);
             }
         }
     }
 
-    pub(super) fn note_moved(&mut self, moved: impl IntoIterator<Item = (u64, PathBuf)>) {
+    /// What came of it.
+    pub fn disposed(&mut self, results: Results) {
+        let mut moved = Vec::new();
+        for (leaving, result) in &results {
+            match result {
+                Ok(Disposed::MovedTo(path)) => moved.push((leaving.id, path.clone())),
+                Ok(Disposed::Deleted) => moved.push((leaving.id, PathBuf::new())),
+                Ok(Disposed::No) => {}
+                // It was called off.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => self.not_disposed(leaving, error),
+            }
+        }
+        self.note_moved(moved);
+        // Not before the ledger has it: another file of the same inode, size and time would be taken for the one that is gone.
+        for (leaving, _) in results {
+            if let State::Open(writer) = &mut self.state {
+                writer.leaving.remove(&leaving.id);
+            }
+            self.lane.leaving.remove(&leaving.place, leaving.identity);
+        }
+    }
+
+    fn not_disposed(&mut self, leaving: &Leaving, error: &io::Error) {
+        self.stays(&leaving.place, leaving.identity, Stays::NotDisposed);
+        let Some(others) = self.not_disposed.tell(Instant::now()) else { return };
+        let what = match &leaving.disposal {
+            Disposal::Move(target) => format!("moved to {}", target.display()),
+            Disposal::Delete | Disposal::Keep => "deleted".to_owned(),
+        };
+        tracing::warn!(
+            dataset = self.lane.options.name,
+            source = ?self.lane.path_of(&leaving.place),
+            "the ledger has it, but it could not be {what}: {error}; later scans try again{others}"
+        );
+    }
+
+    fn note_moved(&mut self, moved: Vec<(u64, PathBuf)>) {
         let State::Open(writer) = &mut self.state else { return };
         if let Err(fault) = writer.note_moved(moved) {
             tracing::warn!(dataset = self.lane.options.name, "where sources went is not in the ledger: {fault}");

@@ -1,0 +1,115 @@
+//! The statements of a commit, each prepared once for a connection.
+
+use rusqlite::{Transaction, params};
+
+use super::view::path_value;
+use super::{Committed, Entry, Fate, FoundAgain, State};
+
+/// Rejected sources.
+pub fn forget(transaction: &Transaction<'_>, ids: &[u64]) -> rusqlite::Result<()> {
+    let mut forget = transaction.prepare_cached("DELETE FROM sources WHERE id = ?1 AND status = 'rejected'")?;
+    for id in ids {
+        forget.execute(params![id.cast_signed()])?;
+    }
+    Ok(())
+}
+
+pub fn insert(transaction: &Transaction<'_>, entries: &[Entry]) -> rusqlite::Result<()> {
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO sources (id, path, size, mtime_ns, inode, hash, status, reason, first_row, rows,
+                              checksum, columns_checksum, log, log_index, log_begin, log_end, log_head_at,
+                              log_head, log_tail, committed_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
+                 strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))",
+    )?;
+    for entry in entries {
+        let (status, reason, committed) = match &entry.fate {
+            Fate::Committed(committed) => ("committed", committed.note.as_deref(), Some(committed)),
+            Fate::Rejected { reason } => ("rejected", Some(reason.as_str()), None),
+        };
+        let part = entry.part.as_ref();
+        insert.execute(params![
+            entry.id.cast_signed(),
+            path_value(&entry.path),
+            entry.identity.size.cast_signed(),
+            entry.identity.mtime_ns,
+            entry.identity.inode.cast_signed(),
+            entry.hash.map(|hash| hash.to_hex().to_string()),
+            status,
+            reason,
+            committed.map(|committed| committed.first_row.cast_signed()),
+            committed.map_or(0, |committed| committed.rows.cast_signed()),
+            committed.map(|committed| committed.checksum.to_hex().to_string()),
+            committed.map(|committed| committed.columns_checksum.to_hex().to_string()),
+            part.map(|part| part.log.cast_signed()),
+            part.map(|part| part.first_index.cast_signed()),
+            part.map(|part| part.begin.cast_signed()),
+            part.map(|part| part.end.cast_signed()),
+            part.map(|part| part.head_at.cast_signed()),
+            part.map(|part| &part.head),
+            part.map(|part| part.tail.to_hex().to_string()),
+        ])?;
+    }
+    Ok(())
+}
+
+/// Parts of logs that go on.
+pub fn extend(transaction: &Transaction<'_>, entries: &[Entry]) -> rusqlite::Result<()> {
+    let mut extend = transaction.prepare_cached(
+        "UPDATE sources SET path = ?2, size = ?3, mtime_ns = ?4, inode = ?5, hash = ?6, reason = ?7, rows = ?8,
+                            checksum = ?9, columns_checksum = ?10, log_end = ?11, log_head = ?12, log_tail = ?13,
+                            committed_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+         WHERE id = ?1",
+    )?;
+    for entry in entries {
+        let (Some(part), Fate::Committed(Committed { note, rows, checksum, columns_checksum, .. })) =
+            (&entry.part, &entry.fate)
+        else {
+            continue;
+        };
+        extend.execute(params![
+            entry.id.cast_signed(),
+            path_value(&entry.path),
+            entry.identity.size.cast_signed(),
+            entry.identity.mtime_ns,
+            entry.identity.inode.cast_signed(),
+            entry.hash.map(|hash| hash.to_hex().to_string()),
+            note.as_deref(),
+            rows.cast_signed(),
+            checksum.to_hex().to_string(),
+            columns_checksum.to_hex().to_string(),
+            part.end.cast_signed(),
+            part.head,
+            part.tail.to_hex().to_string(),
+        ])?;
+    }
+    Ok(())
+}
+
+pub fn rename(transaction: &Transaction<'_>, found_again: &[FoundAgain]) -> rusqlite::Result<()> {
+    let mut rename = transaction.prepare_cached(
+        "UPDATE sources SET path = ?2, size = ?3, mtime_ns = ?4, inode = ?5, moved_to = NULL WHERE id = ?1",
+    )?;
+    for FoundAgain { id, path, identity } in found_again {
+        let (size, inode) = (identity.size.cast_signed(), identity.inode.cast_signed());
+        rename.execute(params![id.cast_signed(), path_value(path), size, identity.mtime_ns, inode])?;
+    }
+    Ok(())
+}
+
+/// New class names, with ids from this one on.
+pub fn label(transaction: &Transaction<'_>, first_id: usize, names: &[String]) -> rusqlite::Result<()> {
+    let mut label = transaction.prepare_cached("INSERT INTO labels (id, name) VALUES (?1, ?2)")?;
+    for (place, name) in names.iter().enumerate() {
+        label.execute(params![(first_id + place) as i64, name])?;
+    }
+    Ok(())
+}
+
+pub fn set_state(transaction: &Transaction<'_>, state: State) -> rusqlite::Result<()> {
+    let State { rows, next_source_id, clean_rows } = state;
+    transaction
+        .prepare_cached("UPDATE dataset SET rows = ?1, next_source_id = ?2, clean_rows = ?3")?
+        .execute(params![rows.cast_signed(), next_source_id.cast_signed(), clean_rows.cast_signed()])
+        .map(drop)
+}

@@ -1,0 +1,92 @@
+//! The thread that moves and deletes files of sources, so that the writer never waits for another disk, nor for folders of the
+//! user's. It has no pulse: another disk that does not answer keeps its own files waiting, and nothing else.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
+
+use super::dispose::{Leaving, Results, dispose, sync_moves};
+use crate::storage::Disk;
+
+/// So many files may wait; what is beyond is left to a later scan. Some twenty megabytes at most.
+const WAITING_MAX: usize = 65_536;
+/// So many are taken at a time, or as many as this time allows: the folders that they are moved to are synced once, and the
+/// ledger notes them in one transaction.
+const AT_ONCE: usize = 256;
+const AT_ONCE_TIME: Duration = Duration::from_millis(50);
+
+/// The way to the disposer.
+#[derive(Clone)]
+pub struct Jobs(Sender<Leaving>);
+
+impl Jobs {
+    /// Those for which there is no room.
+    pub fn hand_over(&self, leaving: Vec<Leaving>) -> Vec<Leaving> {
+        let send = |leaving| match self.0.try_send(leaving) {
+            Ok(()) => None,
+            Err(TrySendError::Full(leaving) | TrySendError::Disconnected(leaving)) => Some(leaving),
+        };
+        leaving.into_iter().filter_map(send).collect()
+    }
+}
+
+/// See the module documentation.
+pub struct Disposer {
+    pub results: Receiver<Results>,
+    is_called_off: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Disposer {
+    /// It ends when nobody has its [`Jobs`] any more.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub fn start(disk: Arc<dyn Disk>) -> io::Result<(Self, Jobs)> {
+        let (jobs, waiting) = bounded(WAITING_MAX);
+        // No more than there are jobs; the disposer must not wait for the writer, which may wait for its end.
+        let (tell, results) = unbounded();
+        let is_called_off = Arc::new(AtomicBool::new(false));
+        let flag = is_called_off.clone();
+        let thread =
+            Builder::new().name("npy-disposer".to_owned()).spawn(move || run(&*disk, &waiting, &tell, &flag))?;
+        Ok((Self { results, is_called_off, thread }, Jobs(jobs)))
+    }
+
+    /// Copies to other disks end where they are, and are made by the next start.
+    pub fn call_off(&self) {
+        self.is_called_off.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for its end, after [`Disposer::results`] has come to its own.
+    pub fn join(self) {
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that moves and deletes sources has panicked; the next start makes up for it");
+        }
+    }
+}
+
+fn run(disk: &dyn Disk, waiting: &Receiver<Leaving>, tell: &Sender<Results>, is_called_off: &AtomicBool) {
+    let go_on = || match is_called_off.load(Ordering::Relaxed) {
+        true => Err(io::ErrorKind::Interrupted.into()),
+        false => Ok(()),
+    };
+    while let Ok(first) = waiting.recv() {
+        let started = Instant::now();
+        let mut results = Results::new();
+        let mut next = Some(first);
+        while let Some(leaving) = next {
+            let result = dispose(disk, &leaving, &go_on);
+            results.push((leaving, result));
+            let is_enough = results.len() >= AT_ONCE || started.elapsed() > AT_ONCE_TIME;
+            next = if is_enough { None } else { waiting.try_recv().ok() };
+        }
+        sync_moves(disk, &mut results);
+        // A writer that has ended has no more to note.
+        drop(tell.send(results));
+    }
+}

@@ -1,0 +1,124 @@
+//! Sources that have come to their end, and what the dataset makes of each.
+
+use std::time::Instant;
+
+use super::{Settlement, Slot, State};
+use crate::config::Durability;
+use crate::lane::{End, Finished, Outcome, Stays, Tally};
+use crate::source::{Candidate, NotFinished, PartRead};
+use crate::writer::dataset::{Finish, FinishedSource, SourceResult, StagedAs};
+use crate::writer::parts::FinishedPart;
+
+impl Slot {
+    /// A source whose turn it is.
+    pub(super) fn take(&mut self, finished: Finished) {
+        let Finished { candidate, outcome, decoded } = finished;
+        let is_lost = self.is_refused(candidate.sequence);
+        let lane = self.lane.clone();
+        let recycle = |buffer| lane.buffers.give(buffer);
+        let State::Open(writer) = &mut self.state else { return self.done(candidate, End::Again) };
+        if is_lost {
+            return self.done(candidate, End::Again);
+        }
+        let mut reason_for_log = None;
+        let mut note_for_log = None;
+        let result = match outcome {
+            Outcome::Rows { block, rows, checksum, hash, note } => {
+                if let Err(fault) = writer.stage_rows(block, recycle) {
+                    self.fault(fault);
+                    return self.done(candidate, End::Again);
+                }
+                note_for_log.clone_from(&note);
+                SourceResult::Rows { hash, checksum, rows, note }
+            }
+            Outcome::Part { block, rows, read, note } => {
+                if let Err(fault) = writer.stage_rows(block, recycle) {
+                    self.fault(fault);
+                    return self.done(candidate, End::Again);
+                }
+                return self.take_part(candidate, rows, *read, note, decoded);
+            }
+            Outcome::Unchanged { hash } => SourceResult::Unchanged { hash },
+            Outcome::Rejected { reason, hash } => {
+                reason_for_log = Some(reason.clone());
+                SourceResult::Rejected { hash, reason }
+            }
+            other => {
+                // Whatever it handed on before is taken back.
+                writer.discard_source(recycle);
+                let end = match other {
+                    Outcome::Nothing => End::Settled,
+                    Outcome::NotFinished(why) => End::NotFinished(why),
+                    Outcome::Unreadable { error } => End::Unreadable(error),
+                    Outcome::Gone => End::Gone,
+                    _ => End::Again,
+                };
+                return self.done(candidate, end);
+            }
+        };
+        let source = FinishedSource { place: &candidate.place, identity: candidate.identity, result };
+        match writer.finish_source(&source, recycle) {
+            Ok(Finish::Staged { id, kind }) => {
+                if let Some(reason) = &reason_for_log {
+                    let path = lane.path_of(&candidate.place);
+                    tracing::warn!(dataset = lane.options.name, source = ?path, "rejected: {reason}");
+                }
+                if let (Some(note), StagedAs::Rows(_)) = (note_for_log, &kind) {
+                    let path = lane.path_of(&candidate.place);
+                    tracing::warn!(dataset = lane.options.name, source = ?path, "taken, but not all of it: {note}");
+                }
+                self.settlements.push(Settlement { candidate, id, kind, reason: reason_for_log, decoded });
+                if lane.options.commit.durability == Durability::Source {
+                    self.commit();
+                }
+            }
+            Ok(Finish::Known { id }) => {
+                Tally::add(&lane.tally.known, 1);
+                let after = &lane.options.watch.after;
+                let leaving = self.leaving(&candidate.place, candidate.identity, id, after, None);
+                self.dispose_of(leaving.into_iter().collect());
+                self.done(candidate, End::Settled);
+            }
+            Ok(Finish::Ignored) => {
+                self.stays(&candidate.place, candidate.identity, Stays::Ignored);
+                self.done(candidate, End::Settled);
+            }
+            Ok(Finish::DecodeAgain) => self.done(candidate, End::Again),
+            Ok(Finish::LookAgain) => self.done(candidate, End::NotFinished(NotFinished::Changed)),
+            Err(fault) => {
+                self.fault(fault);
+                self.done(candidate, End::Again);
+            }
+        }
+    }
+
+    /// A part of a log, whose rows are staged.
+    fn take_part(&mut self, candidate: Candidate, rows: u64, read: PartRead, note: Option<String>, decoded: Instant) {
+        let lane = self.lane.clone();
+        let State::Open(writer) = &mut self.state else { return self.done(candidate, End::Again) };
+        let path = lane.path_of(&candidate.place);
+        let reason = read.stopped.as_ref().map(|(reason, _)| reason.clone());
+        let (place, identity) = (&candidate.place, candidate.identity);
+        let follow = candidate.follow.as_deref().cloned().unwrap_or_default();
+        let part = FinishedPart { place, identity, follow: &follow, read, rows, note: note.clone() };
+        match writer.finish_part(part, |buffer| lane.buffers.give(buffer)) {
+            Ok(Finish::Staged { id, kind }) => {
+                if let Some(note) = note {
+                    tracing::warn!(dataset = lane.options.name, source = ?path, "{note}");
+                }
+                if let Some(reason) = &reason {
+                    tracing::warn!(dataset = lane.options.name, source = ?path, "nothing more is taken from it: {reason}");
+                }
+                self.settlements.push(Settlement { candidate, id, kind, reason, decoded });
+                if lane.options.commit.durability == Durability::Source {
+                    self.commit();
+                }
+            }
+            Ok(_) => self.done(candidate, End::NotFinished(NotFinished::Changed)),
+            Err(fault) => {
+                self.fault(fault);
+                self.done(candidate, End::Again);
+            }
+        }
+    }
+}

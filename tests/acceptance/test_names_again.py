@@ -1,0 +1,106 @@
+"""Names that are used again: by a file beside the one that was renamed, by the next bad delivery, by a mended file."""
+
+import os
+import time
+
+import pytest
+
+CSV = dict(shape=[1], dtype="i4", decoder="[dataset.csv]\nheader = false")
+
+
+def values(project):
+    return sorted(int(row) for row in project.rows().reshape(-1)) if project.output.exists() else []
+
+
+@pytest.mark.parametrize("as_service", [False, True])
+def test_a_new_file_under_the_name_of_a_renamed_one_is_taken(project, as_service):
+    """The bug: it was disregarded for as long as the service ran, as the ledger had the old name still."""
+    project = project(**CSV)
+    (project.drop / "today").mkdir()
+    for number in range(5):
+        (project.drop / "today" / f"{number}.csv").write_text(f"{number}\n")
+    (project.drop / "a.csv").write_text("10\n")
+    project.once()
+
+    def rename_and_use_again():
+        (project.drop / "a.csv").rename(project.drop / "a.1.csv")
+        (project.drop / "a.csv").write_text("11\n")
+        (project.drop / "today").rename(project.drop / "yesterday")
+        (project.drop / "today").mkdir()
+        for number in range(5):
+            (project.drop / "today" / f"{number}.csv").write_text(f"{20 + number}\n")
+
+    if as_service:
+        with project.service():
+            time.sleep(0.5)
+            rename_and_use_again()
+            project.wait_for_rows(12)
+    else:
+        rename_and_use_again()
+        done = project.once()
+        assert "not taken" not in done.stderr, done.stderr
+    assert values(project) == [0, 1, 2, 3, 4, 10, 11, 20, 21, 22, 23, 24]
+    project.once()
+    assert project.count() == 12
+
+
+def test_bad_files_of_one_name_are_all_rejected_and_all_brought_back(project):
+    """The bug: each made the ledger forget the one before it, which was moved away."""
+    project = project(watch='rejected = "move"\nrejected_to = "failed"', **CSV)
+    for number in range(3):
+        (project.drop / "a.csv").write_text(f"bad{number}\n")
+        project.once(check=3)
+    (project.drop / "a.csv").write_text("7\n")
+    project.once(check=3)
+    failed = project.folder / "failed"
+    listed = project.ledger("SELECT moved_to FROM sources WHERE status = 'rejected' ORDER BY id")
+    assert [os.path.basename(path) for path, in listed] == ["a.csv", "a.1.csv", "a.2.csv"]
+    for number, name in enumerate(["a.csv", "a.1.csv", "a.2.csv"]):
+        (failed / name).write_text(f"{number}\n")  # mended where it lies
+    project.command("retry", check=0)
+    project.once()
+    assert values(project) == [0, 1, 2, 7] and not project.rejected()
+
+
+def test_a_mended_file_that_is_put_back_is_not_rejected_any_more(project):
+    project = project(watch='rejected = "move"\nrejected_to = "failed"', **CSV)
+    (project.drop / "a.csv").write_text("bad\n")
+    project.once(check=3)
+    (project.folder / "failed" / "a.csv").rename(project.folder / "a.csv")
+    (project.folder / "a.csv").write_text("3\n")
+    (project.folder / "a.csv").rename(project.drop / "a.csv")
+    project.once()
+    assert values(project) == [3] and not project.rejected()
+
+
+def test_retry_says_what_is_gone(project):
+    project = project(watch='rejected = "move"\nrejected_to = "failed"', **CSV)
+    (project.drop / "a.csv").write_text("bad\n")
+    project.once(check=3)
+    (project.folder / "failed" / "a.csv").unlink()
+    done = project.command("retry", check=0)
+    assert "a.csv  is gone" in done.stdout and "taken again" not in done.stdout
+    assert not project.rejected()
+
+
+def test_files_that_are_given_back_are_taken_only_if_they_are_wanted(project):
+    """The bugs: what was left aside of an excluded file gave a row, and was deleted; half a copy was taken as a file."""
+    watch = 'include = ["**/*.csv", "**/*.tmp"]\nexclude = ["**/*.part"]\nafter = "delete"'
+    project = project(watch=watch, **CSV)
+    (project.drop / ".x.txt.npy-ingest-aside").write_text("1\n")
+    (project.drop / "..big.csv.npy-ingest-aside.npy-ingest.tmp").write_text("2\n")
+    (project.drop / "a.csv").write_text("3\n")
+    os.utime(project.drop / ".x.txt.npy-ingest-aside")
+    project.once()
+    project.once()
+    assert values(project) == [3]
+    assert (project.drop / "..big.csv.npy-ingest-aside.npy-ingest.tmp").exists()
+    assert any(path.name.endswith(("x.txt", "aside")) for path in project.drop.iterdir())
+
+
+def test_folders_that_are_one_by_a_symbolic_link_are_seen_as_one(project):
+    """The bug: a target that leads into the watched folder was taken for another one, and its files came again and again."""
+    one = project(watch='after = "move"\nmove_to = "link"', **CSV)
+    (one.drop / "done").mkdir()
+    (one.folder / "link").symlink_to(one.drop / "done")
+    assert "inside a watched folder" in one.command("check", check=2).stderr
