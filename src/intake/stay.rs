@@ -202,6 +202,16 @@ mod tests {
         assert!(!staying.is_left(&place("a"), OTHER, now), "another file of this name");
     }
 
+    /// The bug: a new file under the name of a renamed one was left for ever.
+    #[test]
+    fn what_the_ledger_has_another_content_for_is_read_though_it_was_ignored() {
+        let mut staying = Staying::default();
+        assert!(staying.ignore(place("a"), ONE));
+        let (hash, now) = (blake3::hash(b"a"), Instant::now());
+        assert!(staying.is_not_read(&place("a"), ONE, Some(&hash), now));
+        assert!(!staying.is_not_read(&place("a"), ONE, None, now));
+    }
+
     /// The bug: a replaced file of the same size and time was read again by every scan.
     #[test]
     fn what_is_ignored_is_told_once_and_left_until_it_changes() {

@@ -90,3 +90,43 @@ fn run(disk: &dyn Disk, waiting: &Receiver<Leaving>, tell: &Sender<Results>, is_
         drop(tell.send(results));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Disposal;
+    use crate::source::Place;
+    use crate::storage::RealDisk;
+    use crate::writer::dispose::Disposed;
+    use crate::writer::relocate::tests::{identity, names};
+    use std::fs;
+
+    #[test]
+    fn everything_that_was_handed_over_is_told_of_before_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let (drop_folder, done) = (folder.path().join("drop"), folder.path().join("done"));
+        fs::create_dir(&drop_folder).unwrap();
+        let leaving = |number: u64| {
+            let path = drop_folder.join(format!("{number:03}"));
+            fs::write(&path, number.to_string()).unwrap();
+            let disposal = if number.is_multiple_of(2) { Disposal::Delete } else { Disposal::Move(done.clone()) };
+            let (root, place) = (drop_folder.clone(), Place { folder: 0, below: format!("{number:03}").into() });
+            Leaving { lane: 0, id: number, root, place, identity: identity(&path), disposal, reason: None }
+        };
+        let (disposer, jobs) = Disposer::start(Arc::new(RealDisk)).unwrap();
+        let all = 2 * AT_ONCE as u64 + 1;
+        assert!(jobs.hand_over((0..all).map(leaving).collect()).is_empty());
+        drop(jobs);
+        let told: Vec<_> = disposer.results.iter().flatten().collect();
+        disposer.join();
+        assert_eq!(told.len() as u64, all);
+        for (number, (leaving, result)) in (0..).zip(told) {
+            let expected = match number % 2 {
+                0 => Disposed::Deleted,
+                _ => Disposed::MovedTo(done.join(format!("{number:03}"))),
+            };
+            assert_eq!((leaving.id, result.unwrap()), (number, expected));
+        }
+        assert_eq!((names(&drop_folder).len(), names(&done).len()), (0, AT_ONCE));
+    }
+}

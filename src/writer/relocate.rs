@@ -425,6 +425,19 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_copy_that_is_called_off_leaves_all_as_it_was() {
+        let (folder, disk, path) = two_disks();
+        let blocks = std::cell::Cell::new(0);
+        let go_on = || {
+            blocks.set(blocks.get() + 1);
+            if blocks.get() < 2 { Ok(()) } else { Err(io::ErrorKind::Interrupted.into()) }
+        };
+        let moved = move_if(&disk, &path, &disk.other.join("a.bin"), identity(&path), &go_on);
+        assert_eq!((moved.unwrap_err().kind(), blocks.get()), (io::ErrorKind::Interrupted, 2));
+        assert_eq!((names(&disk.other), names(folder.path())), (vec![], vec!["a.bin".to_owned(), "other".to_owned()]));
+    }
+
+    #[test]
     fn what_a_kill_left_of_a_copy_is_replaced_and_one_at_work_is_not() {
         let (_folder, disk, path) = two_disks();
         let target = disk.other.join("a.bin");
