@@ -3,7 +3,7 @@
 /// The config's keys that determine the meaning of rows already written, in canonical form, and the column files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerSchema {
-    /// `(key, value)`, from [`crate::config::Dataset::fingerprint`].
+    /// `(key, value)`, from the config's `Dataset::fingerprint`.
     pub settings: Vec<(String, String)>,
     /// Names of the column files, in the order of their checksums.
     pub columns: Vec<String>,
