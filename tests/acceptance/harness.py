@@ -5,12 +5,14 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,6 +20,9 @@ TESTDATA = ROOT / "testdata"
 PROGRAM = Path(os.environ.get("NPY_INGEST", ROOT / "target" / "release" / "npy-ingest"))
 # The long form of the tests that repeat something: NPY_INGEST_LONG=1.
 LONG = os.environ.get("NPY_INGEST_LONG") == "1"
+
+# What the log says when a promise is broken: whatever kills the service, it may say none of these.
+ALARMS = ["panicked", "before a restart", "header is rebuilt", "rows were lost"]
 
 SHAPE = (32, 32, 3)
 
@@ -120,16 +125,7 @@ class Project:
 
     def ledger(self, query, *values):
         """The answer of the ledger; nothing while there is none."""
-        path = self.output.with_suffix(".ledger.db")
-        if not self.output.exists() or not path.exists():
-            return []
-        connection = sqlite3.connect(path)
-        try:
-            if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,):
-                return []
-            return connection.execute(query, values).fetchall()
-        finally:
-            connection.close()
+        return ask_ledger(self.output, query, *values)
 
     def rejected(self):
         """Name of each rejected source -> reason."""
@@ -145,6 +141,74 @@ class Project:
         assert self.count() == len(names)
         verdict = self.json("verify", "--deep")
         assert verdict["ok"], verdict
+
+
+def ask_ledger(output, query, *values):
+    """The answer of the ledger of this output; nothing while there is none."""
+    path = output.with_suffix(".ledger.db")
+    if not output.exists() or not path.exists():
+        return []
+    connection = sqlite3.connect(path)
+    try:
+        if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,):
+            return []
+        return connection.execute(query, values).fetchall()
+    finally:
+        connection.close()
+
+
+def alarms(log):
+    """The lines of a log that tell of a broken promise."""
+    return [line for line in log.splitlines() if any(word in line for word in ALARMS)]
+
+
+def wait_for(condition, timeout=20, project=None):
+    """Until it is so. `project`: whose log tells why it is not."""
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, project.log()[-4000:] if project else "it did not come"
+        time.sleep(0.02)
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+# What not every machine has: without it a test is skipped, and `scripts/test` lists it.
+
+def needs(*programs):
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not here: `scripts/setup test` installs it")
+
+
+def privileged(*command):
+    """Runs a command that needs privileges; what it printed."""
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"not possible here: {' '.join(map(str, command))}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def mounted(options, folder):
+    """Mounts a tmpfs there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    privileged("mount", "-t", "tmpfs", "-o", options, "tmpfs", folder)
+
+
+def with_inode(path, inode, make):
+    """Has `make` make files until one has this inode, which gets the name `path`."""
+    made = []
+    while not made or made[-1].stat().st_ino != inode:
+        if len(made) == 50:
+            pytest.skip("the filesystem does not use inodes again")
+        made.append(path.with_name(f"made{len(made)}.tmp"))
+        make(made[-1])
+    os.rename(made.pop(), path)
+    for other in made:
+        other.unlink()
 
 
 def colour_of(number):

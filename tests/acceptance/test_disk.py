@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import PROGRAM, Project, make_pngs, write_png
+from harness import PROGRAM, Project, make_pngs, mounted, privileged, write_png
 
 CONFIG = """
 [[dataset]]
@@ -336,16 +336,11 @@ class Image:
         file.touch()
         os.truncate(file, size)
         assert run("mkfs.ext4", "-q", "-m", "0", file).returncode == 0
-        found = run("losetup", "--find", "--show", file)
-        if found.returncode != 0:
-            pytest.skip(f"loop devices need privileges that are missing here: {found.stderr.strip()}")
-        self.device = found.stdout.strip()
+        self.device = privileged("losetup", "--find", "--show", file)
 
     def mount(self, folder):
         folder.mkdir(exist_ok=True)
-        done = run("mount", self.device, folder)
-        if done.returncode != 0:
-            pytest.skip(f"mounting needs privileges that are missing here: {done.stderr.strip()}")
+        privileged("mount", self.device, folder)
 
     def remove(self):
         run("losetup", "--detach", self.device)
@@ -353,12 +348,9 @@ class Image:
 
 @contextlib.contextmanager
 def small_filesystem(kind, tmp_path, folder, size):
-    folder.mkdir(exist_ok=True)
     image = None
     if kind == "tmpfs":
-        done = run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder)
-        if done.returncode != 0:
-            pytest.skip(f"mounting needs privileges that are missing here: {done.stderr.strip()}")
+        mounted(f"size={size}", folder)
     else:
         image = Image(tmp_path / "image", size)
         image.mount(folder)

@@ -14,27 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from harness import LONG, PROGRAM, make_pngs, write_png
-
-
-def wait_for(condition, project, timeout=20):
-    end = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < end, project.log()[-4000:]
-        time.sleep(0.02)
+from harness import LONG, PROGRAM, make_pngs, needs, privileged, wait_for, write_png
 
 
 def started(project):
     """Waits until the service has scanned once."""
-    wait_for(lambda: project.output.exists(), project)
+    wait_for(lambda: project.output.exists(), project=project)
     time.sleep(0.5)
-
-
-def must(*command):
-    """Runs a command that needs privileges, or skips the test."""
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.skip(f"not possible here: {' '.join(map(str, command))}: {done.stderr.strip()}")
 
 
 def test_a_folder_that_is_renamed_while_it_is_filled(project):
@@ -67,16 +53,16 @@ def test_a_root_that_is_swapped_for_another_is_watched(project):
             names += make_pngs(project.folder / "next", 2, first=10 + 10 * number)
             project.drop.rename(project.folder / f"old{number}")
             (project.folder / "next").rename(project.drop)
-            wait_for(lambda: project.count() == len(names), project, 10)
+            wait_for(lambda: project.count() == len(names), 10, project=project)
             names += make_pngs(project.drop, 2, first=15 + 10 * number)
-            wait_for(lambda: project.count() == len(names), project, 10)
+            wait_for(lambda: project.count() == len(names), 10, project=project)
     project.check_exactly_once(names)
 
 
 def test_a_drop_folder_that_is_unmounted_and_mounted_again(project):
     project = project(watch='rescan = "1s"')
     project.drop.mkdir(exist_ok=True)
-    must("mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", project.drop)
+    privileged("mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", project.drop)
     try:
         with project.service():
             started(project)
@@ -84,7 +70,7 @@ def test_a_drop_folder_that_is_unmounted_and_mounted_again(project):
             project.wait_for_rows(5)
             subprocess.run(["umount", "-l", project.drop], check=True)
             time.sleep(1.5)
-            must("mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", project.drop)
+            privileged("mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", project.drop)
             names += make_pngs(project.drop, 5, first=5)
             project.wait_for_rows(10, timeout=15)
             time.sleep(1.2)
@@ -123,7 +109,7 @@ def test_at_the_limit_of_watches_folders_are_polled_and_it_is_said(project, name
     with limit(name, value):
         with project.service():
             started(project)
-            wait_for(lambda: words in project.log() and "polling" in project.log(), project)
+            wait_for(lambda: words in project.log() and "polling" in project.log(), project=project)
             names = make_pngs(project.drop / "19", 5)
             project.wait_for_rows(5, timeout=10)
             make = project.drop / "new" / "nested"
@@ -134,16 +120,15 @@ def test_at_the_limit_of_watches_folders_are_polled_and_it_is_said(project, name
 
 def test_a_fuse_folder_is_polled(project):
     """Files come from behind the mount, where this kernel's events do not tell of them."""
-    if not shutil.which("bindfs"):
-        pytest.skip("bindfs is not here")
+    needs("bindfs")
     project = project()
     behind = project.folder / "behind"
     behind.mkdir()
-    must("bindfs", "--no-allow-other", behind, project.drop)
+    privileged("bindfs", "--no-allow-other", behind, project.drop)
     try:
         with project.service():
             started(project)
-            wait_for(lambda: "sends no events: polling" in project.log(), project)
+            wait_for(lambda: "sends no events: polling" in project.log(), project=project)
             names = make_pngs(behind, 5)
             project.wait_for_rows(5, timeout=30)
             names += make_pngs(behind / "sub", 5, first=5)
@@ -209,7 +194,7 @@ def test_hard_links_are_refused_where_asked(project):
         os.unlink(project.folder / "upload.png")
         project.wait_for_rows(1, timeout=10)
         taken_s = time.monotonic() - begin
-        wait_for(lambda: len(project.rejected()) == 3, project, 30)
+        wait_for(lambda: len(project.rejected()) == 3, 30, project=project)
         print(f"the upload was a row after {taken_s:.1f} s, links were rejected after {time.monotonic() - begin:.1f} s")
         assert time.monotonic() - begin > 9, "links get their time"
         assert project.rejected()["000000.png"] == (
@@ -245,7 +230,7 @@ def test_a_log_with_another_name_waits_where_hard_links_are_refused(project):
     log.write_bytes(struct.pack("<3Q", 0, 1, 2))
     os.link(log, project.drop / "a.log")
     with project.service():
-        wait_for(lambda: "nothing is taken from it while it has other names" in project.log(), project)
+        wait_for(lambda: "nothing is taken from it while it has other names" in project.log(), project=project)
         time.sleep(2)
         assert project.count() == 0
         log.unlink()
@@ -261,8 +246,7 @@ def test_a_log_with_another_name_waits_where_hard_links_are_refused(project):
 
 
 def test_rsync_with_its_temporary_names_and_in_place(project):
-    if not shutil.which("rsync"):
-        pytest.skip("rsync is not here")
+    needs("rsync")
     project = project()
     elsewhere = project.folder / "elsewhere"
     names = make_pngs(elsewhere / "a", 40)
@@ -288,7 +272,7 @@ def test_an_upload_that_pauses_and_is_resumed_by_another_process(project):
     with project.service():
         started(project)
         (project.drop / "a.png").write_bytes(content[:len(content) // 2])
-        wait_for(lambda: project.rejected(), project)
+        wait_for(lambda: project.rejected(), project=project)
         assert "cut short" in project.rejected()["a.png"]
         with open(project.drop / "a.png", "ab") as file:
             file.write(content[len(content) // 2:])
@@ -385,7 +369,7 @@ def test_decompression_bombs_meet_limits(project):
     good = make_pngs(project.drop, 3)
     start = time.monotonic()
     with project.service() as service:
-        wait_for(lambda: project.count() >= 3 and len(project.rejected()) >= 4, project, 60)
+        wait_for(lambda: project.count() >= 3 and len(project.rejected()) >= 4, 60, project=project)
         time.sleep(0.5)
         fields = dict(line.split(":", 1) for line in open(f"/proc/{service.pid}/status") if ":" in line)
         peak_mib = int(fields["VmHWM"].split()[0]) / 1024

@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from harness import LONG, PROGRAM
+from harness import LONG, PROGRAM, with_inode
 
 RECORD = np.dtype([("n", "<u8"), ("t", "<f8"), ("x", "<f4"), ("y", "<f4"), ("id", "<u2"), ("pad", "u1", (6,))])
 DTYPE = [["n", "<u8"], ["t", "<f8"], ["x", "<f4"], ["y", "<f4"], ["id", "<u2"], ["pad", "u1", [6]]]
@@ -229,25 +230,13 @@ def test_a_copy_with_the_inode_of_an_older_log(project, include, older):
     append(log, records(older + 100, 10))
     inode = old.stat().st_ino
     old.unlink()
-    copy_with_inode(log, old, inode)
+    with_inode(old, inode, partial(shutil.copy, log))
     os.truncate(log, 0)
     append(log, records(older + 110, 20))
     project.once()
     in_order(project, older + 130)
     project.once()
     in_order(project, older + 130)
-
-
-def copy_with_inode(log, copy, inode):
-    made = []
-    while not made or made[-1].stat().st_ino != inode:
-        if len(made) == 50:
-            pytest.skip("the filesystem does not use inodes again")
-        made.append(copy.with_name(f"copy{len(made)}.tmp"))
-        shutil.copy(log, made[-1])
-    os.rename(made.pop(), copy)
-    for other in made:
-        other.unlink()
 
 
 def test_a_stranger_with_the_name_and_the_inode_of_a_renamed_log_is_no_source(project):
@@ -262,7 +251,7 @@ def test_a_stranger_with_the_name_and_the_inode_of_a_renamed_log_is_no_source(pr
     (project.folder / "stranger").write_bytes(records(500, 10))
     inode = old.stat().st_ino
     old.unlink()
-    copy_with_inode(project.folder / "stranger", old, inode)
+    with_inode(old, inode, partial(shutil.copy, project.folder / "stranger"))
     project.once()
     in_order(project, 35)
 
@@ -275,7 +264,7 @@ def test_a_log_with_the_inode_and_the_length_of_an_older_one(project):
     inode = old.stat().st_ino
     (project.folder / "b.log").write_bytes(records(10, 10))
     old.unlink()
-    copy_with_inode(project.folder / "b.log", project.drop / "b.log", inode)
+    with_inode(project.drop / "b.log", inode, partial(shutil.copy, project.folder / "b.log"))
     project.once()
     in_order(project, 20)
     # One that was only touched has nothing new, and is not looked at for ever.

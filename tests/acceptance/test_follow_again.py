@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from harness import with_inode
+
 ALL = 'include = ["**/*"]'
 PLAIN = "[dataset.csv]\nheader = false\nfollow = true"
 HEADER = "[dataset.csv]\nheader = true\nfollow = true"
@@ -34,18 +36,6 @@ def reasons(project):
     return [reason for reason, in project.ledger("SELECT reason FROM sources ORDER BY id") if reason]
 
 
-def write_with_inode(path, data, inode):
-    made = []
-    while not made or made[-1].stat().st_ino != inode:
-        if len(made) == 50:
-            pytest.skip("the filesystem does not use inodes again")
-        made.append(path.with_name(f"made{len(made)}.tmp"))
-        made[-1].write_bytes(data)
-    os.rename(made.pop(), path)
-    for other in made:
-        other.unlink()
-
-
 def test_a_rejected_log_that_is_written_anew_is_a_new_one(plain):
     log = plain.drop / "a.log"
     log.write_bytes(b"1\nx\n3\n")
@@ -63,7 +53,7 @@ def test_a_log_with_the_inode_of_a_rejected_one_is_taken(plain):
     plain.once(check=3)
     inode = old.stat().st_ino
     old.unlink()
-    write_with_inode(plain.drop / "b.log", lines(50, 2), inode)
+    with_inode(plain.drop / "b.log", inode, lambda made: made.write_bytes(lines(50, 2)))
     plain.once(check=3)
     assert rows(plain) == [50, 51]
     assert list(plain.rejected()) == ["a.log"]
@@ -78,7 +68,7 @@ def test_a_rejected_header_that_was_mended_is_read_again(project):
     assert project.rejected() == {"a.log": 'the header has no column "v", but "w"'}
     inode = log.stat().st_ino
     log.unlink()
-    write_with_inode(log, b"v\n50\n51\n", inode)
+    with_inode(log, inode, lambda made: made.write_bytes(b"v\n50\n51\n"))
     project.once()
     assert rows(project) == [50, 51]
     assert project.rejected() == {}

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness import LONG, PROGRAM, Project
+from harness import LONG, PROGRAM, Project, alarms, ask_ledger
 from stream import HEAD, Stream, Violation, read_rows
 
 KILLS = int(os.environ.get("NPY_INGEST_KILLS", 2000 if LONG else 200))
@@ -117,16 +117,7 @@ class Killed(Project):
 
     def entries(self, stream, query, *values):
         """The ledger's answer; nothing while there is none."""
-        ledger = self.output_of(stream).with_suffix(".ledger.db")
-        if not ledger.exists():
-            return []
-        connection = sqlite3.connect(ledger)
-        try:
-            if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,):
-                return []
-            return connection.execute(query, values).fetchall()
-        finally:
-            connection.close()
+        return ask_ledger(self.output_of(stream), query, *values)
 
     def check_killed(self):
         """Invariant I1 in the state that the kill left: published <= committed <= there, in every file."""
@@ -335,10 +326,7 @@ def one_round(folder, round_, kills):
     verdict = project.command("verify", "--deep", "--json")
     if verdict.returncode != 0 or not json.loads(verdict.stdout)["ok"]:
         faults.append(f"verify --deep: {verdict.stdout} {verdict.stderr}")
-    log = project.log()
-    for word in ["panicked", "before a restart", "header is rebuilt", "were lost"]:
-        if word in log:
-            faults.append(f"the log: {[line for line in log.splitlines() if word in line][:3]}")
+    faults += [f"the log: {line}" for line in alarms(project.log())[:5]]
     for report in reports:
         faults += report["shown"]
         if report["loads"] == 0:

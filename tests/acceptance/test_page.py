@@ -17,13 +17,7 @@ import pytest
 from PIL import Image
 
 from browser import Browser
-from harness import TESTDATA, make_photographs, make_pngs, write_png
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+from harness import TESTDATA, free_port, make_photographs, make_pngs, mounted, wait_for, write_png
 
 
 @pytest.fixture
@@ -51,13 +45,6 @@ def get(url, headers={}):
         return error.code, error.headers, error.read()
     except OSError as error:
         return 0, {}, str(error).encode()
-
-
-def wait_for(condition, timeout=20):
-    end = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.02)
 
 
 def metrics(text):
@@ -195,10 +182,7 @@ def pid_of(project):
 def test_a_dataset_that_cannot_go_on_is_seen(page):
     project = page(shape=(64, 64, 3))
     data = project.folder / "data"
-    data.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", data], capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.skip(f"mounting needs privileges that are missing here: {done.stderr.strip()}")
+    mounted("size=2m", data)
     try:
         make_pngs(project.drop, 300)
         with project.service():

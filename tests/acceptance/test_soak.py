@@ -13,7 +13,6 @@ import json
 import os
 import re
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness import LONG
+from harness import LONG, alarms, free_port
 from soak import LOGS, REASONS, STREAMS, SoakDropper, config, fault_of
 from stream import HEAD, read_rows
 from test_kill import HERE, Killed, end_all, header_of
@@ -61,12 +60,6 @@ class Soak(Killed):
     def write_config(self, **others):
         streams = [stream for stream in STREAMS if stream.name in self.present]
         self.config.write_text(config(streams, self.port, **{**self.settings, **others}))
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 class Service:
@@ -398,8 +391,7 @@ def test_a_long_life_with_everything_at_once(tmp_path):
           f"{service.cpu_s / took_s * 100:.1f} % of a core")
     print(f"readers: {sum(report['loads'] for report in reports)} loads, {sum(report['violations'] for report in reports)} violations")
     faults = [f"a reader: {shown}" for report in reports for shown in report["shown"]]
-    faults += [f"the log: {line}" for line in course.project.log().splitlines()
-               if any(word in line for word in ["panicked", "before a restart", "header is rebuilt", "rows were lost"])][:5]
+    faults += [f"the log: {line}" for line in alarms(course.project.log())[:5]]
     if memory[1] > memory[0] + MEMORY_TOLERANCE_KIB:
         faults.append(f"memory grew from {memory[0]:.0f} to {memory[1]:.0f} KiB within one life")
     if descriptors[1] > descriptors[0] + DESCRIPTORS_TOLERANCE:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import LONG, PROGRAM, ROOT, cpu_ns, make_pngs
+from harness import LONG, PROGRAM, ROOT, cpu_ns, make_pngs, needs
 
 UNIT = ROOT / "packaging" / "npy-ingest.service"
 
@@ -110,8 +110,7 @@ def test_pings_come_while_the_service_works_and_while_it_sleeps(project):
 ])
 def test_pings_stop_when_a_thread_hangs(project, thread, inject):
     """A system call that does not return for eight seconds, in this thread; systemd waits for two."""
-    if subprocess.run(["strace", "-V"], capture_output=True).returncode != 0:
-        pytest.skip("strace is not here")
+    needs("strace")
     project = project(service="[service]\nworkers = 2", watch='rescan = "1s"')
     manager = Manager(project.folder, watchdog_s=2)
     trace = project.folder / "trace"
@@ -145,8 +144,7 @@ def test_pings_stop_when_a_thread_hangs(project, thread, inject):
 def test_a_long_move_to_another_disk_is_seen_and_left_alone(project):
     """A copy of 12 s, in pieces. The bugs: the writer counted as stuck, and a scan gave the source its name again meanwhile, so
     that it was copied again and again."""
-    if subprocess.run(["strace", "-V"], capture_output=True).returncode != 0:
-        pytest.skip("strace is not here")
+    needs("strace")
     done = tempfile.mkdtemp(dir="/dev/shm")
     project = project(shape=[1 << 20], decoder="[dataset.records]\n",
                       watch=f'include = ["*"]\nmode = "poll"\nrescan = "1s"\nafter = "move"\nmove_to = "{done}"')
@@ -177,8 +175,7 @@ def test_a_watched_service_sleeps(project):
     """With pings and the status page, from one rescan to the next: a rescan is one system call for each folder in which there is nothing
     and which has not changed, and nothing else goes on. In the long form a minute of four takes at most 10 ms of CPU time more than as many bare
     calls on other folders: those take 1 ms, or far more in a virtual machine whose host has taken idle memory away."""
-    if subprocess.run(["strace", "-V"], capture_output=True).returncode != 0:
-        pytest.skip("strace is not here")
+    needs("strace")
     seconds = 60 if LONG else 8
     project = project(service='[service]\nlisten = "127.0.0.1:0"', watch=f'rescan = "{seconds}s"')
     kind = subprocess.run(["stat", "-f", "-c", "%T", project.drop], capture_output=True, text=True, check=True).stdout.strip()
@@ -233,8 +230,7 @@ def bare_calls_ms(folders):
 
 
 def test_the_unit_is_sound_and_hardened(tmp_path):
-    if not shutil.which("systemd-analyze"):
-        pytest.skip("systemd-analyze is not here (Debian package systemd)")
+    needs("systemd-analyze")
     text = UNIT.read_text()
     assert "Type=notify" in text and "ExecStartPre=" in text and "WatchdogSec=" in text
     # The same with a program that is there.
@@ -250,8 +246,7 @@ def test_the_unit_is_sound_and_hardened(tmp_path):
 
 def allowed_by_the_unit():
     """The system calls that the unit's filter lets through."""
-    if not shutil.which("systemd-analyze"):
-        pytest.skip("systemd-analyze is not here (Debian package systemd)")
+    needs("systemd-analyze")
 
     def calls(group):
         done = subprocess.run(["systemd-analyze", "syscall-filter", group], capture_output=True, text=True, check=True)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from harness import ALARMS, ROOT, alarms
 from stream import Stream, Violation, colours, payload
 from witness import Witness
 
@@ -68,3 +69,10 @@ def test_a_file_that_is_gone_or_cut_short_is_seen(seen):
     witness.main.unlink()
     with pytest.raises(Violation, match="the main file is gone after 4 rows"):
         witness.look()
+
+
+def test_what_raises_an_alarm_are_words_of_the_program():
+    source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.rs"))
+    for word in ALARMS:
+        assert word in source, f"the program does not say this any more: {word}"
+        assert alarms(f"fine\nit says: {word} (1)\n") == [f"it says: {word} (1)"]
