@@ -77,11 +77,13 @@ fn measure(case: &str, path: &Path, row_bytes: usize, appends: u64, piece: &[u8]
         "ours-durable-threads" => {
             let appender = ours(Durability::Each, None)?;
             let start = Instant::now();
-            std::thread::scope(|scope| {
-                for _ in 0..16 {
-                    scope.spawn(|| (0..appends / 16).try_for_each(|_| appender.append_bytes(piece).map(drop)));
-                }
-            });
+            std::thread::scope(|scope| -> Result<(), Box<dyn Error>> {
+                let append = || (0..appends / 16).try_for_each(|_| appender.append_bytes(piece).map(drop));
+                let threads = [(); 16].map(|()| scope.spawn(append));
+                threads
+                    .into_iter()
+                    .try_for_each(|thread| thread.join().map_err(|_| "a thread panicked")?.map_err(Into::into))
+            })?;
             Ok(start.elapsed().as_secs_f64())
         }
         "ours-bulk" => each(ours(grouped(u64::MAX), None)?),

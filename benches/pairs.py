@@ -4,9 +4,13 @@ A ratio is a peer's time over ours in the same round: above 1, we are faster. Sh
 spread. The first round warms up and does not count. The case that is first changes from round to round.
 """
 
+import json
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 OURS = "npy-ingest"
 
@@ -41,6 +45,24 @@ class Figure:
     ratio: float | None
     least: float | None
     most: float | None
+
+
+class Peer:
+    """A peer in a process of its own, one of the `peers/`, which is told what to do and says how long it took."""
+
+    def __init__(self, program, word):
+        words = [sys.executable, Path(__file__).parent / "peers" / program, word]
+        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout.readline() == "ready\n", word
+
+    def ask(self, **job):
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
 
 
 def measure(line: Line, rounds: int) -> list[Figure]:

@@ -5,14 +5,11 @@ log-mel. Ours is the whole program, from its start to its synced end. Each peer 
 has started and imported everything before the clock runs (`peers/sounds.py`); it syncs its array in the end.
 """
 
-import json
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 
-from pairs import OURS, Line
+from pairs import OURS, Line, Peer
 
 SECONDS, RATE = 20, 16000
 KINDS = {"WAV": ("wav", []), "FLAC": ("flac", []), "MP3": ("mp3", ["-b:a", "128k"]), "Ogg Vorbis": ("ogg", ["-c:a", "libvorbis", "-q:a", "4"])}
@@ -46,24 +43,6 @@ def sound(path, number, words):
                     f"aevalsrc={tone}+0.05*random(0)|{tone}+0.05*random(1):s=44100:d={SECONDS}", *words, path], check=True)
 
 
-class Peer:
-    """A process of `peers/sounds.py`."""
-
-    def __init__(self, word):
-        program = Path(__file__).parents[1] / "peers" / "sounds.py"
-        self.process = subprocess.Popen([sys.executable, program, word], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout.readline() == "ready\n", word
-
-    def ask(self, **job):
-        self.process.stdin.write(json.dumps(job) + "\n")
-        self.process.stdin.flush()
-        return float(self.process.stdout.readline())
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-
-
 def line(place, title, kinds, what):
     """A folder with files of these kinds."""
     folder = place.dataset(f"sound-{title}".replace(" ", "-").replace(",", ""), WINDOWS if what == "windows" else MEL)
@@ -85,7 +64,7 @@ def line(place, title, kinds, what):
     def theirs(peer):
         def run():
             if peer not in peers:
-                peers[peer] = Peer(peer)
+                peers[peer] = Peer("sounds.py", peer)
             return peers[peer].ask(files=files, rows=SECONDS, out=str(out), what=what)
         return run
 

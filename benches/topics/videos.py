@@ -10,16 +10,14 @@ what most code does. Those that go to the wanted frames, as ours does, are shown
 """
 
 import functools
-import json
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
-from pairs import OURS, Line
+from pairs import OURS, Line, Peer
 
 SIDE, RATE, GOP_S = 224, 30, 2
 FILMS = Path("target/bench-films")
@@ -58,24 +56,6 @@ def clips(count):
     return sorted(folder.iterdir())
 
 
-class Peer:
-    """A process of `peers/films.py`."""
-
-    def __init__(self, word):
-        program = Path(__file__).parents[1] / "peers" / "films.py"
-        self.process = subprocess.Popen([sys.executable, program, word], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout.readline() == "ready\n", word
-
-    def ask(self, **job):
-        self.process.stdin.write(json.dumps(job) + "\n")
-        self.process.stdin.flush()
-        return float(self.process.stdout.readline())
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-
-
 def line(place, title, films, unit, rows, settings="", ways=None, times=None, target=1.0, command="", work=None):
     """`rows`: of each film. `ways`: case -> peer and what it does; those that go to frames are apart."""
     folder = place.dataset(f"videos-{title}".replace(" ", "-").replace(",", ""), f"""
@@ -100,7 +80,7 @@ fit = "stretch"
     def theirs(peer, way):
         def run():
             if peer not in peers:
-                peers[peer] = Peer(WORDS[peer])
+                peers[peer] = Peer("films.py", WORDS[peer])
             return peers[peer].ask(films=[str(path) for path in films], rows=rows, out=str(out), way=way, times=times)
         return run
 
