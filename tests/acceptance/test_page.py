@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,7 +18,7 @@ import pytest
 from PIL import Image
 
 from browser import Browser
-from harness import TESTDATA, free_port, make_photographs, make_pngs, mounted, wait_for, write_png
+from harness import ROOT, TESTDATA, free_port, make_photographs, make_pngs, mounted, wait_for, write_png
 
 
 @pytest.fixture
@@ -57,6 +58,12 @@ def metrics(text):
         for sample in family.samples:
             values[sample.name, frozenset(sample.labels.items())] = sample.value
     return values, kinds
+
+
+def documented_metrics():
+    """The names in the table of docs/operating.md."""
+    table = (ROOT / "docs" / "operating.md").read_text().split("| metric |")[1].split("\n\n")[0]
+    return set(re.findall(r"`((?:npy_ingest|process)_\w+)`", table))
 
 
 def drop_hostile(drop):
@@ -105,6 +112,7 @@ def test_the_figures_are_right_and_agree_everywhere(page):
         assert own("sources_waiting", state="ready") == own("oldest_waiting_seconds") == own("waiting_bytes") == 0
         assert own("commits_total") > 0 and own("rescans_total") > 0
         assert (own("dataset_paused"), own("dataset_stopped"), own("event_overflows_total")) == (0, 0, 0)
+        assert set(re.findall(r"^# TYPE (\S+)", text.decode(), re.MULTILINE)) == documented_metrics()
         for name, kind in kinds.items():
             assert name.startswith(("npy_ingest_", "process_")) and kind != "unknown", name
         assert project.get("/healthz")[2] == b"ok\n"

@@ -1,4 +1,4 @@
-//! Every operation fails once, in every way that it can, and what `protocol.md` says must happen has to happen.
+//! Every operation fails once, in every way that it can, and what `docs/format.md` says must happen has to happen.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
