@@ -5,6 +5,8 @@
 
 // Bad input must never end the program, so what can panic is named where it is sound.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+// They panic where the other end is gone: `cli` has `print` and `warn`.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 #![warn(clippy::todo, clippy::unimplemented, clippy::dbg_macro)]
 
 #[cfg(feature = "program")]

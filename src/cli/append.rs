@@ -1,7 +1,7 @@
 //! `npy-ingest append`: arrays from files and from standard input, to the end of any `.npy` file.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::args::{AppendArguments, AppendDurability};
-use super::failure::Failure;
+use super::failure::{Failure, warn};
 use super::signals::listen;
 use super::{DONE, array_file, print, print_json, text};
 use crate::npy::{
@@ -63,9 +63,7 @@ fn open(arguments: &AppendArguments) -> Result<Appender, Failure> {
     if appender.bytes_cut() > 0 {
         let bytes = text::number_of(appender.bytes_cut(), "byte", "bytes");
         let name = text::path(&arguments.file);
-        // With standard error gone there is nobody to tell.
-        drop(writeln!(
-            io::stderr(),
+        warn(&format!(
             "{name}: {bytes} behind its last row were cut off: rows that a writer which died did not publish"
         ));
     }

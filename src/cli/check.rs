@@ -72,7 +72,7 @@ fn describe(options: &Dataset) -> Result<String, Failure> {
     }
     line("there are", &known.join(", "));
     for problem in &survey.problems {
-        line("problem", problem);
+        line("problem", &text::one_line(problem));
     }
     Ok(lines)
 }

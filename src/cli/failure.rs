@@ -49,7 +49,12 @@ impl From<StartError> for Failure {
 
 /// Says on standard error why it failed, and gives the exit code.
 pub fn report(failure: &Failure) -> u8 {
-    // With standard error gone there is nobody to tell.
-    drop(writeln!(io::stderr(), "npy-ingest: {}", text::lines(&failure.text)));
+    warn(&failure.text);
     failure.code
+}
+
+/// Says something on standard error, safe to show.
+pub fn warn(text: &str) {
+    // With standard error gone there is nobody to tell.
+    drop(writeln!(io::stderr(), "npy-ingest: {}", text::lines(text)));
 }

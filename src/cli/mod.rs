@@ -12,6 +12,7 @@ mod log;
 mod once;
 mod preview;
 mod recover;
+#[expect(clippy::print_stderr)] // To be `failure::warn`.
 mod retry;
 mod serve;
 mod signals;
@@ -70,16 +71,21 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
     }
 }
 
-/// Prints to standard output. A reader that went away (`| head`) is no failure.
+/// Prints lines to standard output, safe to show: whatever names from the disk are in them cannot write on a terminal.
 fn print(text: &str) -> Result<(), Failure> {
+    print_exactly(&text::lines(text))
+}
+
+/// A reader that went away (`| head`) is no failure.
+fn print_exactly(text: &str) -> Result<(), Failure> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result.map_err(|error| Failure::failed(format!("writing to standard output: {error}"))),
     }
 }
 
-/// Prints one JSON object.
+/// Prints one JSON object, which has escapes of its own.
 fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Failure::failed(error.to_string()))?;
-    print(&format!("{text}\n"))
+    print_exactly(&format!("{text}\n"))
 }

@@ -1,7 +1,6 @@
 //! `npy-ingest --config F --once`: takes what is there, and ends.
 
 use std::io::{self, IsTerminal};
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-use super::failure::Failure;
+use super::failure::{Failure, warn};
 use super::{DONE, FAILED, REJECTED, print, text};
 use crate::config::{Config, Dataset};
 use crate::daemon::{self, Mode, Running};
@@ -20,6 +19,8 @@ use crate::writer::Paths;
 const REFRESH: Duration = Duration::from_millis(100);
 /// Without a terminal, a line is printed this often.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+/// So many sources that are left for the next run are named.
+const NAMED_MAX: usize = 20;
 
 pub fn run(config: &Config) -> Result<u8, Failure> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])
@@ -51,17 +52,25 @@ pub fn run(config: &Config) -> Result<u8, Failure> {
     if stopped {
         problems.push("stopped by a signal; the next run takes the rest".to_owned());
     }
-    for source in outcome.report.unfinished.iter().take(if problems.is_empty() { 20 } else { 0 }) {
-        let source = text::path(Path::new(source));
-        eprintln!("npy-ingest: {source} is still being written: left for the next run");
-    }
-    if problems.is_empty() {
-        return Ok(code);
-    }
+    // Where something failed, they are not what has to be read.
+    tell_unfinished(&outcome.report.unfinished, if problems.is_empty() { NAMED_MAX } else { 0 });
     for problem in &problems {
-        eprintln!("npy-ingest: {}", text::path(Path::new(problem)));
+        warn(&text::one_line(problem));
     }
-    Ok(FAILED)
+    Ok(if problems.is_empty() { code } else { FAILED })
+}
+
+/// Sources that are left for the next run: some by name, the others by their number.
+fn tell_unfinished(sources: &[String], named: usize) {
+    for source in sources.iter().take(named) {
+        warn(&format!("{} is still being written: left for the next run", text::one_line(source)));
+    }
+    let others = sources.len().saturating_sub(named) as u64;
+    if others > 0 {
+        let more = if named > 0 { "more " } else { "" };
+        let are = text::number_of(others, &format!("{more}source is"), &format!("{more}sources are"));
+        warn(&format!("{are} still being written: left for the next run"));
+    }
 }
 
 /// Shows the progress until the end. Returns whether a signal asked for it.
@@ -82,7 +91,7 @@ fn follow(running: &Running, signals: &mut Signals, bar: &ProgressBar) -> bool {
         let (found, taken) = (sum(|tally| &tally.found), committed + rejected);
         let figures = format!("{} rows, {} rejected", text::count(sum(|tally| &tally.rows)), text::count(rejected));
         if bar.is_hidden() && line_due <= Instant::now() {
-            eprintln!("npy-ingest: {} of {} sources, {figures}", text::count(taken), text::count(found));
+            warn(&format!("{} of {} sources, {figures}", text::count(taken), text::count(found)));
             line_due += LINE_EVERY;
         }
         bar.set_length(found);

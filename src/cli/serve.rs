@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, select};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
-use super::failure::Failure;
+use super::failure::{Failure, warn};
 use super::signals::listen;
 use super::systemd::Manager;
 use super::watchdog::Watchdog;
@@ -55,11 +55,11 @@ pub fn run(config: &Config, file: &Path) -> Result<u8, Failure> {
                 for lane in lanes {
                     if let Some(reason) = lane.tally.failure() {
                         failed = true;
-                        eprintln!("npy-ingest: dataset \"{}\": {reason}", lane.options.name);
+                        warn(&format!("dataset \"{}\": {reason}", lane.options.name));
                     }
                 }
                 if outcome.panicked {
-                    eprintln!("npy-ingest: a thread panicked; what was committed is safe");
+                    warn("a thread panicked; what was committed is safe");
                 }
                 tracing::info!("stopped");
                 return Ok(if failed { FAILED } else { DONE });

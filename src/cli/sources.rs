@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::args::{SourcesOptions, chosen};
-use super::failure::Failure;
+use super::failure::{Failure, warn};
 use super::{DONE, FAILED, print, print_json, text};
 use crate::config::{Config, Dataset};
 use crate::ledger::{Committed, Fate, LedgerView, Listed};
@@ -51,7 +51,7 @@ pub fn run(config: &Config, options: &SourcesOptions) -> Result<u8, Failure> {
     let is_missing = options.row.is_some() && !row_was_found;
     if is_missing {
         for text in shorter {
-            eprintln!("npy-ingest: {text}");
+            warn(&text);
         }
     }
     Ok(if is_missing { FAILED } else { DONE })

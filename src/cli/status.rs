@@ -38,11 +38,12 @@ fn answer(config: &Config) -> Result<(Answer, Teller), Failure> {
     }
     let figures = |options: &Dataset| -> Result<Figures, Failure> {
         let mut figures = Figures::of_files(options)?;
-        let Survey { new, new_bytes, ignored, mut problems, .. } = survey(&Arc::new(options.clone()))?;
+        let Survey { new, new_bytes, ignored, problems, .. } = survey(&Arc::new(options.clone()))?;
+        (figures.backlog, figures.backlog_bytes) = (new, new_bytes);
+        figures.problems.extend(problems);
         if ignored > 0 {
-            problems.push(ignored_text(ignored));
+            figures.problems.push(ignored_text(ignored));
         }
-        (figures.backlog, figures.backlog_bytes, figures.problems) = (new, new_bytes, problems);
         Ok(figures)
     };
     let datasets = config.datasets.iter().map(figures).collect::<Result<_, _>>()?;
@@ -82,7 +83,7 @@ fn lines(options: &Dataset, status: &Figures, from: Teller) -> String {
     let pause = status.paused.iter().map(|reason| ("paused", reason));
     let stop = status.stopped.iter().map(|reason| ("stopped", reason));
     for (name, reason) in stop.chain(pause).chain(status.problems.iter().map(|problem| ("problem", problem))) {
-        line(name, reason.clone());
+        line(name, text::one_line(reason));
     }
     if status.running && from == Teller::Files {
         line("paused", "not known: only a service that has `listen` in its config tells".to_owned());

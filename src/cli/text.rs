@@ -48,7 +48,12 @@ pub fn array(rows: u64, row: &RowFormat) -> String {
 
 /// A name from the disk, safe to show: control characters escaped, bytes that are no text replaced.
 pub fn path(path: &std::path::Path) -> String {
-    escape(&path.to_string_lossy(), char::is_control)
+    one_line(&path.to_string_lossy())
+}
+
+/// A text that may hold names from the disk and is to stay in its line, safe to show.
+pub fn one_line(text: &str) -> String {
+    escape(text, char::is_control)
 }
 
 /// Lines that may hold names and texts from files, safe to show.
@@ -71,6 +76,7 @@ mod tests {
     #[test]
     fn a_name_cannot_write_on_the_terminal() {
         assert_eq!(path(std::path::Path::new("a\nb\u{1b}[31m")), "a\\nb\\u{1b}[31m");
+        assert_eq!(one_line("a\nb\u{9b}"), "a\\nb\\u{9b}");
         assert_eq!(lines("a\nb\u{1b}[31m"), "a\nb\\u{1b}[31m");
     }
 }

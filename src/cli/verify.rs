@@ -151,10 +151,10 @@ fn lines(verdict: &Verdict, deep: bool) -> String {
         format!("{}: NOT sound, {rows} committed{skipped}\n", verdict.name)
     };
     for problem in &verdict.problems {
-        lines.push_str(&format!("  problem  {problem}\n"));
+        lines.push_str(&format!("  problem  {}\n", text::one_line(problem)));
     }
     for note in &verdict.notes {
-        lines.push_str(&format!("  note     {note}\n"));
+        lines.push_str(&format!("  note     {}\n", text::one_line(note)));
     }
     lines
 }

@@ -1,6 +1,7 @@
 //! Where one dataset stands.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Dataset;
 use crate::lane::Lane;
 use crate::ledger::{Counts, LedgerError, LedgerView};
-use crate::npy;
+use crate::npy::{self, InspectError};
 use crate::writer::Paths;
 
 /// The rate is that of the last minute.
@@ -67,7 +68,7 @@ impl Figures {
     pub fn of_files(options: &Dataset) -> Result<Self, LedgerError> {
         let paths = Paths::new(&options.output);
         // The count first: rows are committed before they are published.
-        let published_rows = npy::inspect(&paths.main).ok().and_then(|inspection| inspection.rows);
+        let (published_rows, problem) = published(&paths.main);
         let (mut rows, mut counts, mut recent, mut last_commit) = (0, Counts::default(), 0, None);
         if let Some(view) = LedgerView::open(&paths.ledger)? {
             rows = view.state()?.rows;
@@ -97,7 +98,7 @@ impl Figures {
             last_commit,
             paused: None,
             stopped: None,
-            problems: Vec::new(),
+            problems: problem.into_iter().collect(),
         })
     }
 
@@ -106,12 +107,13 @@ impl Figures {
     /// # Errors
     /// As [`Self::of_files`].
     pub fn of_lane(lane: &Lane) -> Result<Self, LedgerError> {
+        let of_files = Self::of_files(&lane.options)?;
         let tally = &lane.tally;
         let waiting = &tally.waiting;
         let [settling, ready, in_flight, backlog_bytes] =
             [&waiting.settling, &waiting.ready, &waiting.in_flight, &waiting.bytes]
                 .map(|figure| figure.load(Ordering::Relaxed));
-        let mut problems = Vec::new();
+        let mut problems = of_files.problems.clone();
         if waiting.is_incomplete.load(Ordering::Relaxed) {
             problems.push("more files wait than are tracked at a time: the backlog is larger than it says".to_owned());
         }
@@ -130,8 +132,18 @@ impl Figures {
             paused: tally.paused(),
             stopped: tally.failure(),
             problems,
-            ..Self::of_files(&lane.options)?
+            ..of_files
         })
+    }
+}
+
+/// The count in a main file's header, or what is wrong with the file. One that is not there yet has neither.
+fn published(main: &Path) -> (Option<u64>, Option<String>) {
+    match npy::inspect(main) {
+        Ok(inspection) => (inspection.rows, None),
+        Err(InspectError::Open { source, .. }) if source.kind() == ErrorKind::NotFound => (None, None),
+        Err(error @ InspectError::Open { .. }) => (None, Some(error.to_string())),
+        Err(error) => (None, Some(format!("{}: {error}", main.display()))),
     }
 }
 

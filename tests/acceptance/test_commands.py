@@ -196,3 +196,43 @@ def test_an_array_of_somebody_else_is_not_touched(project):
     done = project.once(check=1)
     assert "is not an array of this dataset" in done.stderr
     assert project.output.read_bytes() == before
+
+
+def test_without_standard_error_a_command_fails_as_it_would_with_it(project):
+    """A write that failed was a panic, and exit code 101."""
+    project = project()
+    make_pngs(project.drop, 1)
+    (project.drop / "bad.png").write_bytes(b"no picture")
+    with open("/dev/full", "w") as full:
+        for words, code in [(["--once"], 3), (["sources", "--row", "7"], 1), (["inspect", project.folder / "none.npy"], 1)]:
+            done = subprocess.run([PROGRAM, "--config", project.config, *words], stdout=subprocess.DEVNULL, stderr=full)
+            assert done.returncode == code, words
+
+
+def test_a_name_cannot_write_on_the_terminal(project):
+    project = project(watch='include = ["**/*"]', output="data/\\u001b[31m\\nframes.npy")
+    project.output = project.folder / "data" / "\x1b[31m\nframes.npy"
+    (project.drop / "a\x1b[31m\nb.png").write_bytes(b"no picture")
+    make_pngs(project.drop, 1)
+    done = [project.command(*words) for words in [["check"], ["--once"], ["sources"], ["status"], ["retry"]]]
+    with open(project.output, "r+b") as file:
+        file.write(b"nothing")
+    done += [project.command(words) for words in ["status", "verify", "check"]]
+    for one in done:
+        assert not any(ord(c) < 32 and c != "\n" for c in one.stdout + one.stderr), one
+        assert not any(line.startswith(("b.png", "frames.npy")) for line in one.stdout.splitlines()), one.stdout
+    assert "a\\u{1b}[31m\\nb.png" in done[2].stdout
+    assert "\\u{1b}[31m\\nframes.npy" in done[6].stdout
+
+
+def test_status_tells_of_a_damaged_file(project):
+    project = project()
+    assert project.json("status")["datasets"][0]["problems"] == [], "not there yet"
+    make_pngs(project.drop, 1)
+    project.once()
+    assert project.json("status")["datasets"][0]["problems"] == []
+    with open(project.output, "r+b") as file:
+        file.write(b"nothing")
+    figures = project.json("status")["datasets"][0]
+    assert figures["published_rows"] is None and "frames.npy" in figures["problems"][0], figures
+    assert "problem" in project.command("status", check=0).stdout

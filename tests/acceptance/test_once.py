@@ -1,5 +1,6 @@
 """`--once` on folders of photographs: what comes out, and what a second run does."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -190,3 +191,15 @@ def test_a_file_that_is_still_being_written_is_left(project):
     (project.drop / "half.png").write_bytes((project.drop / "000001.png").read_bytes())
     project.once()
     assert project.count() == 3
+
+
+def test_of_many_unfinished_files_some_are_named_and_all_are_counted(project):
+    project = project()
+    with contextlib.ExitStack() as open_files:
+        for number in range(23):
+            half = open_files.enter_context(open(project.drop / f"{number}.png", "wb"))
+            half.write(b"half")
+            half.flush()
+        told = project.once().stderr.splitlines()
+    assert sum(".png is still being written" in line for line in told) == 20, told
+    assert told[-1] == "npy-ingest: 3 more sources are still being written: left for the next run"
