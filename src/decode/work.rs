@@ -21,6 +21,17 @@ use crate::suspects::TIMES_MAX;
 /// A worker keeps its read buffer for the next source up to this size.
 const KEPT_BUFFER_BYTES_MAX: usize = 16 << 20;
 
+/// A read buffer that is given up where it has become too large, however its use ends: by a panic of the decoder, too.
+struct Kept<'a>(&'a mut Vec<u8>);
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        if self.0.capacity() > KEPT_BUFFER_BYTES_MAX {
+            *self.0 = Vec::new();
+        }
+    }
+}
+
 thread_local! {
     static SOURCE_BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -106,6 +117,7 @@ fn whole<'a>(
     }
     let started = Instant::now();
     SOURCE_BYTES.with_borrow_mut(|bytes| {
+        let Kept(bytes) = &mut Kept(bytes);
         source.read_all(bytes)?;
         let hash = blake3::hash(bytes);
         if candidate.known_hash == Some(hash) {
@@ -117,9 +129,6 @@ fn whole<'a>(
         let mut rows = rows();
         let decoded = decode(bytes, &mut rows);
         lane.tally.spend(Stage::Decode, read.elapsed());
-        if bytes.capacity() > KEPT_BUFFER_BYTES_MAX {
-            *bytes = Vec::new();
-        }
         Ok(outcome(candidate, decoded, rows, Some(hash)))
     })
 }
@@ -252,4 +261,24 @@ fn is_ours(error: &std::io::Error) -> bool {
 fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("a panic without words").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A panic left each worker with as much memory as the largest source.
+    #[test]
+    fn a_large_buffer_is_given_up_after_a_panic() {
+        let mut bytes = Vec::with_capacity(KEPT_BUFFER_BYTES_MAX + 1);
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let Kept(_bytes) = &mut Kept(&mut bytes);
+            panic!("a decoder's");
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(bytes.capacity(), 0);
+        bytes.reserve(1000);
+        drop(Kept(&mut bytes));
+        assert!(bytes.capacity() >= 1000, "a small one is kept");
+    }
 }
