@@ -63,13 +63,14 @@ impl Class {
         (Class::Decoder, "decoder"),
     ];
 
-    /// By the words of the reason, which are the program's own.
+    /// By the program's own words in the reason. What they quote, of a source or of a program of the user's, may say anything.
     pub fn of(reason: &str) -> Self {
-        let has = |words: &[&str]| words.iter().any(|words| reason.contains(words));
-        if has(&["cannot be read"]) {
-            Self::Unreadable
-        } else if has(&["the decoder failed on it"]) {
+        let own = own_words(reason);
+        let has = |words: &[&str]| words.iter().any(|words| own.contains(words));
+        if own.starts_with("the decoder failed on it") {
             Self::Decoder
+        } else if has(&["cannot be read"]) {
+            Self::Unreadable
         } else if has(&["cut short"]) {
             Self::CutShort
         } else if has(&["the limit", "at most", "more than"]) {
@@ -80,6 +81,22 @@ impl Class {
             Self::Content
         }
     }
+}
+
+/// A reason without what stands in it between double quotes, and without what a program wrote (`decode/process`).
+fn own_words(reason: &str) -> String {
+    let (reason, _) = reason.split_once("its standard error ends: ").unwrap_or((reason, ""));
+    let (mut own, mut is_quoted) = (String::with_capacity(reason.len()), false);
+    let mut characters = reason.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '"' => is_quoted = !is_quoted,
+            '\\' if is_quoted => drop(characters.next()),
+            _ if is_quoted => {}
+            _ => own.push(character),
+        }
+    }
+    own
 }
 
 /// One dataset's figures since the start of the process or the last reload.
@@ -321,6 +338,9 @@ mod tests {
             ("the file cannot be read: Input/output error", Class::Unreadable),
             ("the decoder failed on it: index out of bounds", Class::Decoder),
             ("the file begins with the text \"no image\"", Class::Content),
+            ("line 2: column 1 (\"at most\"): found \"the limit\\\" expected\", no number", Class::Content),
+            ("the program ended with 1; its standard error ends: input cut short", Class::Content),
+            ("the decoder failed on it: the table cannot be read", Class::Decoder),
         ] {
             assert_eq!(Class::of(reason), class, "{reason}");
         }
