@@ -11,8 +11,9 @@ use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitSta
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process_group, prlimit};
 
 use crate::decode::About;
 
@@ -54,6 +55,16 @@ pub struct Sent<'a> {
     pub file: Option<&'a File>,
 }
 
+/// Sets a limit, or leaves a lower one that this process has and the other inherited: raising it may not be allowed.
+fn limit(process: Pid, resource: Resource, bytes: u64) -> io::Result<()> {
+    let bytes = getrlimit(resource).maximum.map_or(bytes, |ours| ours.min(bytes));
+    match prlimit(Some(process), resource, Rlimit { current: Some(bytes), maximum: Some(bytes) }) {
+        // It may have ended already; then there is nothing to limit.
+        Ok(_) | Err(Errno::SRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// A running program. It is killed with its whole process group when this is dropped.
 pub struct Process {
     child: Child,
@@ -73,10 +84,11 @@ impl Process {
         let (input, output, errors) = (child.stdin.take().map(Input::Pipe), child.stdout.take(), child.stderr.take());
         let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let process = Self { child, group, input, output, errors, told: Vec::new(), ended: None };
-        // It may have ended already; then there is nothing to limit.
-        let limit = |bytes| Rlimit { current: Some(bytes), maximum: Some(bytes) };
-        let _ = prlimit(group, Resource::As, limit(memory_bytes));
-        let _ = prlimit(group, Resource::Core, limit(0));
+        if let Some(group) = group {
+            limit(group, Resource::As, memory_bytes)
+                .and_then(|()| limit(group, Resource::Core, 0))
+                .map_err(|error| io::Error::other(format!("its memory cannot be limited: {error}")))?;
+        }
         Ok(process)
     }
 
