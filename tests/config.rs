@@ -8,6 +8,8 @@ use npy_ingest::config::{self, Config};
 mod accepted;
 #[path = "config/audio.rs"]
 mod audio;
+#[path = "config/documented.rs"]
+mod documented;
 #[path = "config/logs.rs"]
 mod logs;
 #[path = "config/refused_columns.rs"]
@@ -68,4 +70,12 @@ fn with_extra_lines(table: &str, lines: &str) -> String {
 
 fn watching(lines: &str) -> String {
     good_with("folders = [\"in\"]", &format!("folders = [\"in\"]\n{lines}"))
+}
+
+/// Just these faults, by their first lines.
+#[track_caller]
+fn assert_refused(text: &str, expected: &[&str]) {
+    let faults = config::parse(text, Path::new("f.toml")).err().map_or(String::new(), |faults| faults.to_string());
+    let found: Vec<_> = faults.lines().filter(|line| line.contains(": `")).collect();
+    assert_eq!(found, expected, "{text}");
 }
