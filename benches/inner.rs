@@ -33,8 +33,6 @@ impl RowSink for OnePlace {
         Ok(&mut self.place[..count.min(most) * self.row_bytes])
     }
     fn give_back(&mut self, _: usize) {}
-    fn rows_are_source(&mut self) {}
-    fn note(&mut self, _: String) {}
 }
 
 /// From the bytes of a source to its rows. `lines`: what a config says of the rows and the decoder.

@@ -289,7 +289,7 @@ pub trait RowSink {
 
     /// Promises, before the first row, that the rows will be the bytes of the source, all of them and nothing else: their
     /// checksum is then the source's hash, and need not be made.
-    fn rows_are_source(&mut self);
+    fn rows_are_source(&mut self) {}
 
     /// Promises, before the first row, to give the checksum of all rows behind the last one. `false`: nobody asks for it.
     fn promise_checksum(&mut self) -> bool {
@@ -300,7 +300,7 @@ pub trait RowSink {
     fn checksum(&mut self, _: Hash) {}
 
     /// What is to be kept beside the source in the ledger, in one line: what was skipped in it, and where.
-    fn note(&mut self, note: String);
+    fn note(&mut self, _note: String) {}
 }
 
 /// Consecutive rows of one source.

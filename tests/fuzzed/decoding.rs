@@ -151,10 +151,6 @@ impl RowSink for AllRows {
     fn give_back(&mut self, count: usize) {
         self.bytes.truncate(self.bytes.len() - count * self.row_bytes);
     }
-
-    fn rows_are_source(&mut self) {}
-
-    fn note(&mut self, _: String) {}
 }
 
 /// One dataset, from the lines of its config that are about rows: `shape` and `dtype`, then the decoder's table.

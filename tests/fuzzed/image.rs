@@ -84,8 +84,6 @@ fn soil(value: u8) {
             Ok(&mut self.0)
         }
         fn give_back(&mut self, _: usize) {}
-        fn rows_are_source(&mut self) {}
-        fn note(&mut self, _: String) {}
     }
 
     let mut picture = format!("P5 {SOIL_SIDE} {SOIL_SIDE} 255\n").into_bytes();

@@ -180,8 +180,6 @@ impl RowSink for Answer {
         self.times_s.truncate(self.times_s.len().saturating_sub(count));
     }
 
-    fn rows_are_source(&mut self) {}
-
     fn note(&mut self, note: String) {
         // It fails when nobody listens, as the next word will.
         let _ = self.say(format!("note {}\n", in_one_line(&note)).into_bytes());

@@ -24,8 +24,6 @@ impl RowSink for Kept {
 
     fn give_back(&mut self, _: usize) {}
 
-    fn rows_are_source(&mut self) {}
-
     fn note(&mut self, note: String) {
         self.note = Some(note);
     }

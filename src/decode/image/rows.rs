@@ -173,29 +173,9 @@ fn shortened<const N: usize>(encoded: &Encoded) -> [u8; N] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::options;
     use super::*;
-    use crate::config::{Alpha, Filter, Fit, Frames, SampleType};
-
-    fn options(channels: usize, height: usize, width: usize) -> ImageOptions {
-        ImageOptions {
-            fit: Fit::Stretch,
-            filter: Filter::Bilinear,
-            layout: Layout::Hwc,
-            channels,
-            channel_axis: true,
-            height,
-            width,
-            sample: SampleType::U8,
-            big_endian: false,
-            pad: vec![0.0; channels],
-            scale: 1.0,
-            mean: vec![0.0; channels],
-            std: vec![1.0; channels],
-            orient: true,
-            alpha: Alpha::Drop,
-            frames: Frames::First,
-        }
-    }
+    use crate::config::SampleType;
 
     fn written(options: &ImageOptions, channels: usize, depth: Depth, bytes: &[u8]) -> Vec<u8> {
         let writer = RowWriter::new(options);

@@ -142,28 +142,11 @@ impl SampleMap {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests;
     use super::*;
-    use crate::config::{Alpha, Filter, Fit, Frames, Layout};
 
     fn options(channels: usize, sample: SampleType) -> ImageOptions {
-        ImageOptions {
-            fit: Fit::Stretch,
-            filter: Filter::Bilinear,
-            layout: Layout::Hwc,
-            channels,
-            channel_axis: true,
-            height: 1,
-            width: 1,
-            sample,
-            big_endian: false,
-            pad: vec![0.0; channels],
-            scale: 1.0,
-            mean: vec![0.0; channels],
-            std: vec![1.0; channels],
-            orient: true,
-            alpha: Alpha::Drop,
-            frames: Frames::First,
-        }
+        ImageOptions { sample, ..tests::options(channels, 1, 1) }
     }
 
     fn float(encoded: Encoded) -> f32 {

@@ -50,7 +50,8 @@ impl RowSink for Rows {
     }
 }
 
-fn options(channels: usize, height: usize, width: usize) -> ImageOptions {
+/// For a row of this size: stretched, of `u1`.
+pub(super) fn options(channels: usize, height: usize, width: usize) -> ImageOptions {
     ImageOptions {
         fit: Fit::Stretch,
         filter: Filter::Bilinear,

@@ -105,10 +105,6 @@ impl RowSink for Rows {
     fn give_back(&mut self, count: usize) {
         self.0.truncate(self.0.len() - count * 16);
     }
-
-    fn rows_are_source(&mut self) {}
-
-    fn note(&mut self, _: String) {}
 }
 
 fn options(on_error: OnError) -> CsvOptions {
