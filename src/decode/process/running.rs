@@ -254,3 +254,21 @@ impl Drop for Process {
         self.kill();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_has_its_limit_and_one_that_has_ended_needs_none() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let process = Pid::from_child(&child);
+        limit(process, Resource::As, 1 << 40).unwrap();
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max address space")).unwrap();
+        assert!(line.contains("1099511627776"), "{line}");
+        limit(process, Resource::Core, 0).unwrap();
+    }
+}
