@@ -12,7 +12,6 @@ mod log;
 mod once;
 mod preview;
 mod recover;
-#[expect(clippy::print_stderr)] // To be `failure::warn`.
 mod retry;
 mod serve;
 mod signals;

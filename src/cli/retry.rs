@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::args::{RetryOptions, chosen};
-use super::failure::Failure;
+use super::failure::{Failure, warn};
 use super::{DONE, FAILED, print, text};
 use crate::config::{Config, Dataset, Disposal};
 use crate::ledger::{Entry, LedgerView};
@@ -39,7 +39,7 @@ pub fn run(config: &Config, options: &RetryOptions) -> Result<u8, Failure> {
                 }
                 Err(text) => {
                     failed = true;
-                    eprintln!("npy-ingest: {text}");
+                    warn(&text);
                 }
             }
         }
