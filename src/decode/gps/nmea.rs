@@ -5,12 +5,14 @@
 //!   CR, may have several sentences, and something else before and between them. A `$` without a right checksum before the
 //!   next one is a bad sentence, and so is one with a figure that cannot be read.
 //! - Consecutive sentences of one time of day are one fix, whoever talks, unless they tell different dates; VTG, which has no
-//!   time, belongs to the fix before it. A fix without a valid position (status V, quality 0, mode N) gives no row.
+//!   time, belongs to the fix before it, if that is what the sentence before it is of. A fix without a valid position (status V,
+//!   quality 0, mode N) gives no row.
 //! - Position and altitude come from the first sentence that has them, speed and course likewise.
-//! - RMC and ZDA tell the date; it holds until the time of day falls by more than half a day, which is midnight. Fixes
-//!   before the first date are reckoned back from it. What an RMC without a valid position says is no date where others
-//!   tell one: a receiver that knows no time yet begins at some day of its own. A log that tells none needs `date`, unless
-//!   no row has a time.
+//! - RMC and ZDA tell the date; it holds until the time of day falls by more than half a day, which is midnight. A rise by as
+//!   much directly behind it is a sentence that came late, of the day before. Fixes before the first date are reckoned back
+//!   from it. A receiver that knows no time yet begins at some time and day of its own: what is told without a valid
+//!   position is no time for this, and no date where a fix tells one. A log that tells none needs `date`, unless no row has
+//!   a time.
 
 use memchr::memchr3;
 
@@ -33,25 +35,15 @@ pub(super) fn read(
     loss: &mut Loss,
     rows: &mut Rows<'_>,
 ) -> Result<(), DecodeError> {
-    let wants_time = rows.have(GpsField::Time);
-    let valid_day = first_day(bytes, Dates::Valid);
-    let dates = if valid_day.is_some() { Dates::Valid } else { Dates::All };
-    let first_day = valid_day.or_else(|| first_day(bytes, Dates::All)).or(options.date);
-    if first_day.is_none() && wants_time {
-        if !bytes.contains(&b'$') {
-            return Err(rejected("neither NMEA sentences ($GPRMC and so on) nor GPX were found in the file"));
-        }
-        return Err(rejected(
-            "no RMC or ZDA sentence tells a date, so the times of its fixes are not known: set `date`, or leave `time` out \
-             of the row",
-        ));
-    }
-    let mut days = Days { day: first_day, time_ns: None };
+    let told = DATES.into_iter().find_map(|dates| Some((dates, first_day(bytes, dates)?)));
+    let (dates, first_day) = told.map_or((Dates::All, options.date), |(dates, day)| (dates, Some(day)));
+    let is_undated = first_day.is_none() && rows.have(GpsField::Time);
+    let mut days = Days { day: first_day, clock: Clock::default() };
     let mut sentences = 0_u64;
     each_epoch(bytes, dates, &mut |line, reason| loss.add(options.on_error, line, reason), &mut |epoch| {
         sentences += 1;
         let time_ns = days.time_of(&epoch);
-        let Some((latitude, longitude)) = epoch.position else { return Ok(()) };
+        let Some((latitude, longitude)) = epoch.position.filter(|_| !is_undated) else { return Ok(()) };
         let Epoch { altitude, speed, course, .. } = epoch;
         rows.add(&Fix { time_ns, latitude, longitude, altitude, speed, course })
     })?;
@@ -61,27 +53,38 @@ pub(super) fn read(
             None => Err(rejected("neither NMEA sentences with a fix (RMC, GGA, GNS) nor GPX were found in the file")),
         };
     }
+    if is_undated {
+        let lost = std::mem::take(loss).note("sentence").map_or(String::new(), |note| format!("; {note}"));
+        return Err(rejected(format!(
+            "no RMC or ZDA sentence tells a date, so the times of its fixes are not known: set `date`, or leave `time` out \
+             of the row{lost}"
+        )));
+    }
     Ok(())
 }
 
 /// The sentences that tell the date.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Dates {
-    /// Those with a valid position, and ZDA.
+    /// RMC and ZDA of fixes with a valid position.
+    OfFixes,
+    /// RMC with a valid position, and every ZDA.
     Valid,
     All,
 }
 
+/// Those that come later count only where the ones before tell nothing.
+const DATES: [Dates; 3] = [Dates::OfFixes, Dates::Valid, Dates::All];
+
 /// The day of the first fix, reckoned back from the first sentence that tells a date.
 fn first_day(bytes: &[u8], dates: Dates) -> Option<i64> {
-    let (mut found, mut midnights, mut last_ns) = (None, 0, None);
+    let (mut found, mut days, mut clock) = (None, 0, Clock::default());
     // What is bad is told of in the second pass; the error only ends this one.
     let ended = each_epoch(bytes, dates, &mut |_, _| Ok(()), &mut |epoch| {
-        midnights += i64::from(is_past_midnight(last_ns, epoch.time_ns));
-        last_ns = epoch.time_ns.or(last_ns);
+        days += clock.days_to(&epoch);
         match epoch.day {
             Some(day) => {
-                found = Some(day - midnights);
+                found = Some(day - days);
                 Err(DecodeError::Interrupted)
             }
             None => Ok(()),
@@ -91,22 +94,36 @@ fn first_day(bytes: &[u8], dates: Dates) -> Option<i64> {
     found
 }
 
-fn is_past_midnight(last_ns: Option<i64>, now_ns: Option<i64>) -> bool {
-    matches!((last_ns, now_ns), (Some(last), Some(now)) if last - now > DAY_NS / 2)
+/// The time of day of the fix before.
+#[derive(Default)]
+struct Clock {
+    time_ns: Option<i64>,
+    /// That one was the first of its day.
+    was_midnight: bool,
+}
+
+impl Clock {
+    /// How many days later an epoch is than the one before it: none, one behind midnight, or one earlier.
+    fn days_to(&mut self, epoch: &Epoch) -> i64 {
+        let Some(now_ns) = epoch.time_ns.filter(|_| epoch.position.is_some() || epoch.day.is_some()) else { return 0 };
+        let change_ns = now_ns - self.time_ns.replace(now_ns).unwrap_or(now_ns);
+        let is_late = self.was_midnight && change_ns > DAY_NS / 2;
+        self.was_midnight = change_ns < -DAY_NS / 2;
+        i64::from(self.was_midnight) - i64::from(is_late)
+    }
 }
 
 /// The running date.
 struct Days {
     day: Option<i64>,
-    time_ns: Option<i64>,
+    clock: Clock,
 }
 
 impl Days {
     /// Nanoseconds since 1970.
     fn time_of(&mut self, epoch: &Epoch) -> Option<i64> {
-        let is_new_day = is_past_midnight(self.time_ns, epoch.time_ns);
-        self.time_ns = epoch.time_ns.or(self.time_ns);
-        self.day = epoch.day.or_else(|| self.day.map(|day| day + i64::from(is_new_day)));
+        let days = self.clock.days_to(epoch);
+        self.day = epoch.day.or_else(|| self.day.map(|day| day + days));
         self.day?.checked_mul(DAY_NS)?.checked_add(epoch.time_ns?)
     }
 }
@@ -132,38 +149,41 @@ fn each_epoch(
     take: &mut dyn FnMut(Epoch) -> Result<(), DecodeError>,
 ) -> Result<(), DecodeError> {
     let mut epoch: Option<Epoch> = None;
+    // Whether the sentence before is of that epoch.
+    let mut is_of_fix = false;
+    let mut take = |mut epoch: Epoch| {
+        epoch.day = epoch.day.filter(|_| dates != Dates::OfFixes || epoch.position.is_some());
+        take(epoch)
+    };
     for (number, sentence) in sentences(bytes) {
-        let told = match checked(sentence).and_then(|body| told(body, dates)) {
-            Ok(Some(told)) => told,
-            Ok(None) => continue,
-            Err(reason) => {
-                bad(number, reason)?;
-                continue;
-            }
-        };
-        let is_same = match (&epoch, told.time_ns) {
-            (Some(epoch), Some(_)) => {
-                let is_other_day = matches!((epoch.day, told.day), (Some(day), Some(told)) if day != told);
-                epoch.time_ns == told.time_ns && !is_other_day
-            }
-            (Some(_), None) => true,
-            // Nothing yet that a speed could belong to.
-            (None, None) => continue,
-            (None, Some(_)) => false,
-        };
-        match &mut epoch {
-            Some(epoch) if is_same => epoch.add(told),
-            _ => {
-                if let Some(done) = epoch.replace(told) {
-                    take(done)?;
+        match checked(sentence).and_then(|body| told(body, dates)) {
+            Ok(Told::Nothing) => {}
+            Ok(Told::NoTime) => is_of_fix = false,
+            Ok(Told::Speed(told)) => {
+                if let Some(epoch) = epoch.as_mut().filter(|_| is_of_fix) {
+                    epoch.add(told);
                 }
             }
+            Ok(Told::Epoch(told)) => {
+                is_of_fix = true;
+                match &mut epoch {
+                    Some(epoch) if epoch.is_of(&told) => epoch.add(told),
+                    _ => epoch.replace(told).map_or(Ok(()), &mut take)?,
+                }
+            }
+            Err(reason) => bad(number, reason)?,
         }
     }
     epoch.map_or(Ok(()), take)
 }
 
 impl Epoch {
+    /// Whether both are of one fix.
+    fn is_of(&self, told: &Epoch) -> bool {
+        let is_other_day = matches!((self.day, told.day), (Some(day), Some(told)) if day != told);
+        self.time_ns == told.time_ns && !is_other_day
+    }
+
     fn add(&mut self, told: Epoch) {
         self.day = self.day.or(told.day);
         self.position = self.position.or(told.position);
@@ -212,17 +232,29 @@ fn checked(sentence: &[u8]) -> Result<&[u8], &'static str> {
     }
 }
 
-/// What one sentence tells; `None` for those that are passed over.
-fn told(body: &[u8], dates: Dates) -> Result<Option<Epoch>, &'static str> {
+/// What one sentence tells.
+enum Told {
+    /// It is passed over.
+    Nothing,
+    Epoch(Epoch),
+    /// Of a receiver that knows no time yet, and has no fix either.
+    NoTime,
+    /// Speed and course, without a time.
+    Speed(Epoch),
+}
+
+fn told(body: &[u8], dates: Dates) -> Result<Told, &'static str> {
     let fields: Vec<&[u8]> = body.split(|byte| *byte == b',').collect();
     let field = |place: usize| fields.get(place).copied().unwrap_or_default();
     let name = field(0);
     // P is no talker, but begins the sentences of makers, such as Garmin's PGRMC.
-    let (Some(kind), true) = (name.get(2..), name.len() == 5 && !name.starts_with(b"P")) else { return Ok(None) };
+    let (Some(kind), true) = (name.get(2..), name.len() == 5 && !name.starts_with(b"P")) else {
+        return Ok(Told::Nothing);
+    };
     let mut epoch = Epoch::default();
     match kind {
         b"RMC" => {
-            epoch.time_ns = Some(time_of_day(field(1))?);
+            epoch.time_ns = time_of_day(field(1))?;
             let day = day(field(9))?;
             // The mode is the 12th field since version 2.3; N is "not valid".
             let is_valid = field(2) == b"A" && field(12) != b"N";
@@ -236,14 +268,14 @@ fn told(body: &[u8], dates: Dates) -> Result<Option<Epoch>, &'static str> {
             }
         }
         b"GGA" => {
-            epoch.time_ns = Some(time_of_day(field(1))?);
+            epoch.time_ns = time_of_day(field(1))?;
             if !matches!(field(6), b"0" | b"") {
                 epoch.position = position(field(2), field(3), field(4), field(5))?;
                 epoch.altitude = optional(field(9))?;
             }
         }
         b"GNS" => {
-            epoch.time_ns = Some(time_of_day(field(1))?);
+            epoch.time_ns = time_of_day(field(1))?;
             // One letter for each satellite system.
             if field(6).iter().any(|mode| *mode != b'N') {
                 epoch.position = position(field(2), field(3), field(4), field(5))?;
@@ -258,23 +290,29 @@ fn told(body: &[u8], dates: Dates) -> Result<Option<Epoch>, &'static str> {
             }
         }
         b"ZDA" => {
-            epoch.time_ns = Some(time_of_day(field(1))?);
+            epoch.time_ns = time_of_day(field(1))?;
             epoch.day = match (whole(field(2)), whole(field(3)), whole(field(4))) {
+                (Some(_), Some(_), Some(_)) if field(4).len() != 4 => {
+                    return Err("the year of the date cannot be read: expected four digits");
+                }
                 (Some(day), Some(month), Some(year)) => Some(days_since_1970(year, month, day)?),
                 _ => None,
             };
         }
-        _ => return Ok(None),
+        _ => return Ok(Told::Nothing),
     }
-    // A receiver that knows no time yet has no fix either.
-    Ok((kind == b"VTG" || epoch.time_ns != Some(-1)).then_some(epoch))
+    Ok(match (kind, epoch.time_ns) {
+        (b"VTG", _) => Told::Speed(epoch),
+        (_, Some(_)) => Told::Epoch(epoch),
+        (_, None) => Told::NoTime,
+    })
 }
 
-/// `hhmmss` with a fraction, as nanoseconds since midnight; -1 for none.
-fn time_of_day(text: &[u8]) -> Result<i64, &'static str> {
+/// `hhmmss` with a fraction, as nanoseconds since midnight.
+fn time_of_day(text: &[u8]) -> Result<Option<i64>, &'static str> {
     const WRONG: &str = "the time cannot be read";
     if text.is_empty() {
-        return Ok(-1);
+        return Ok(None);
     }
     let pair = |from: usize| whole(text.get(from..from + 2)?);
     let (hours, minutes, seconds) = (pair(0).ok_or(WRONG)?, pair(2).ok_or(WRONG)?, pair(4).ok_or(WRONG)?);
@@ -289,7 +327,7 @@ fn time_of_day(text: &[u8]) -> Result<i64, &'static str> {
     };
     let digits = fraction.iter().copied().chain(std::iter::repeat(b'0')).take(9);
     let fraction_ns = digits.fold(0, |value, digit| value * 10 + i64::from(digit - b'0'));
-    Ok(((hours * 60 + minutes) * 60 + seconds) * SECOND_NS + fraction_ns)
+    Ok(Some(((hours * 60 + minutes) * 60 + seconds) * SECOND_NS + fraction_ns))
 }
 
 /// `ddmmyy`; the years 80 to 99 are of the last century.
@@ -297,7 +335,8 @@ fn day(text: &[u8]) -> Result<Option<i64>, &'static str> {
     if text.is_empty() {
         return Ok(None);
     }
-    let pair = |from: usize| text.get(from..from + 2).and_then(whole).ok_or("the date cannot be read");
+    const WRONG: &str = "the date cannot be read";
+    let pair = |from: usize| text.get(from..from + 2).and_then(whole).filter(|_| text.len() == 6).ok_or(WRONG);
     let (day, month, year) = (pair(0)?, pair(2)?, pair(4)?);
     let century = if year >= 80 { 1900 } else { 2000 };
     days_since_1970(century + year, month, day).map(Some)
@@ -312,7 +351,8 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> Result<i64, &'static str>
     date().ok_or("the date is none of the calendar")
 }
 
-/// `ddmm.mmmm`, `N`, `dddmm.mmmm`, `E` in degrees. `None` where the fields are empty.
+/// `ddmm.mmmm`, `N`, `dddmm.mmmm`, `E` in degrees; some receivers leave out the zeros before them. `None` where the fields
+/// are empty.
 fn position(latitude: &[u8], north: &[u8], longitude: &[u8], east: &[u8]) -> Result<Option<(f64, f64)>, &'static str> {
     if latitude.is_empty() || longitude.is_empty() {
         return Ok(None);
@@ -330,11 +370,15 @@ fn position(latitude: &[u8], north: &[u8], longitude: &[u8], east: &[u8]) -> Res
     Ok(Some((latitude, longitude)))
 }
 
-fn degrees(text: &[u8], digits: usize) -> Result<f64, &'static str> {
-    let whole_degrees = text.get(..digits).and_then(whole);
-    let minutes = text.get(digits..).and_then(number).filter(|minutes| (0.0..60.0).contains(minutes));
-    match (whole_degrees, minutes) {
-        (Some(degrees), Some(minutes)) => Ok(degrees as f64 + minutes / 60.0),
+/// The last two digits before the point are minutes, the ones before them, so many at most, are degrees.
+fn degrees(text: &[u8], digits_max: usize) -> Result<f64, &'static str> {
+    let point = text.iter().position(|byte| *byte == b'.').unwrap_or(text.len());
+    let is_plain = text.iter().enumerate().all(|(at, byte)| at == point || byte.is_ascii_digit());
+    let parts =
+        point.checked_sub(2).filter(|digits| is_plain && *digits <= digits_max).map(|digits| text.split_at(digits));
+    let read = parts.and_then(|(degrees, minutes)| Some((whole(degrees)?, number(minutes)?)));
+    match read {
+        Some((degrees, minutes)) if minutes < 60.0 => Ok(degrees as f64 + minutes / 60.0),
         _ => Err("the position cannot be read"),
     }
 }

@@ -110,6 +110,122 @@ fn a_date_without_a_position_counts_only_where_no_other_does() {
     assert_eq!(found, [day + 6.0]);
 }
 
+fn gga(time: &str, quality: u8) -> String {
+    sentence(&format!("GPGGA,{time},4800.000,N,01100.000,E,{quality},08,0.9,545.4,M,46.9,M,,"))
+}
+
+/// Seconds since the midnight before the first of May, of a log whose sentences are all good.
+fn seconds_of(sentences: &[String]) -> Vec<f64> {
+    let (found, note) = times(sentences.join("\n").as_bytes());
+    assert_eq!(note, "");
+    found.into_iter().map(|time| time - (NOON - DAY / 2.0)).collect()
+}
+
+/// The bug: a receiver that starts anew, and tells a time of its own until it has a fix, moved the date on.
+#[test]
+fn times_without_a_position_are_no_midnights() {
+    let evening = 18.0 * 3600.0;
+    let restart =
+        [fix("180000", "A", "010524"), gga("000003", 0), gga("180005", 1), fix("180007", "V", ""), gga("180008", 1)];
+    assert_eq!(seconds_of(&restart), [evening, evening + 5.0, evening + 8.0]);
+    // Reckoned back, too.
+    let restart = [gga("180000", 1), gga("000003", 0), gga("180005", 1), fix("180007", "A", "010524")];
+    assert_eq!(seconds_of(&restart), [evening, evening + 5.0, evening + 7.0]);
+}
+
+/// The bug: a sentence that came late began one more day.
+#[test]
+fn a_sentence_that_came_late_over_midnight_is_of_the_day_before() {
+    let before = [fix("235958", "A", "010524"), gga("235959", 1)];
+    let after = [gga("000000", 1), gga("235959.5", 1), gga("000001", 1), gga("000002", 1)];
+    let expected = [DAY - 2.0, DAY - 1.0, DAY, DAY - 0.5, DAY + 1.0, DAY + 2.0];
+    assert_eq!(seconds_of(&[&before[..], &after].concat()), expected);
+    let dated = [&before[..], &[fix("000000", "A", "020524")], &after[1..]].concat();
+    assert_eq!(seconds_of(&dated), expected);
+    let reckoned = [&before[1..], &after, &[fix("000003", "A", "020524")]].concat();
+    assert_eq!(seconds_of(&reckoned), [&expected[1..], &[DAY + 3.0]].concat());
+    // A gap in a day is none.
+    assert_eq!(seconds_of(&[fix("010000", "A", "010524"), gga("140000", 1)]), [3600.0, 14.0 * 3600.0]);
+}
+
+/// The bug: the day at which a clock begins, told by a ZDA, was that of the fixes.
+#[test]
+fn a_zda_counts_beside_a_position_where_fixes_tell_the_date() {
+    let begins = sentence("GPZDA,000001,06,01,1980,00,00");
+    let at_noon = DAY / 2.0;
+    assert_eq!(seconds_of(&[begins.clone(), gga("120000", 1), fix("120001", "A", "010524")]), [at_noon, at_noon + 1.0]);
+    let beside = [begins, gga("120000", 1), sentence("GPZDA,120000,01,05,2024,00,00")];
+    assert_eq!(seconds_of(&beside), [at_noon]);
+    let alone = [sentence("GPZDA,115959,01,05,2024,00,00"), gga("120000", 1), fix("120001", "V", "060180")];
+    assert_eq!(seconds_of(&alone), [at_noon]);
+}
+
+/// The bug: this was the year 24.
+#[test]
+fn a_year_of_two_digits_is_none_of_a_zda() {
+    let short = [sentence("GPZDA,120000,01,05,24,00,00"), fix("120000", "A", "010524")];
+    let (found, note) = times(short.join("\n").as_bytes());
+    assert_eq!(found, [NOON]);
+    assert!(note.contains("expected four digits"), "{note}");
+}
+
+/// The bug: the speed without a fix was that of the fix before.
+#[test]
+fn a_speed_behind_a_sentence_without_a_time_is_of_no_fix() {
+    let speed = sentence("GPVTG,054.7,T,,M,005.5,N,010.2,K,A");
+    let fields = [GpsField::Latitude, GpsField::Speed];
+    let speeds = |sentences: &[&str]| -> Vec<f64> {
+        let (rows, _) = decoded(&fields, OnError::Reject, sentences.join("\n").as_bytes());
+        rows.into_iter().map(|row| row[1]).collect()
+    };
+    let (at_noon, no_fix) = (gga("120000", 1), sentence("GPGGA,,,,,,0,00,,,M,,M,,"));
+    assert!(speeds(&[&at_noon, &no_fix, &speed])[0].is_nan());
+    assert!(speeds(&[&at_noon, &speed])[0] > 2.8);
+    // Where each fix has sentences without a time in between, it is one fix nevertheless.
+    assert!(matches!(speeds(&[&at_noon, &no_fix, &at_noon]).as_slice(), [speed] if speed.is_nan()));
+}
+
+/// The bug: 8 degrees and 7 minutes were 80 degrees and 7.038 minutes where the zero before them is left out.
+#[test]
+fn degrees_are_the_digits_before_the_minutes() {
+    let place = |latitude: &str, longitude: &str| {
+        let sentence = sentence(&format!("GPRMC,120000,A,{latitude},N,{longitude},E,1.0,0.0,010524,,,A"));
+        decoded(&PLACE, OnError::Reject, sentence.as_bytes())
+    };
+    for (latitude, longitude, expected) in [
+        ("0807.038", "01131.000", [8.0 + 7.038 / 60.0, 11.0 + 31.0 / 60.0]),
+        ("807.038", "1131.000", [8.0 + 7.038 / 60.0, 11.0 + 31.0 / 60.0]),
+        ("807", "131.", [8.0 + 7.0 / 60.0, 1.0 + 31.0 / 60.0]),
+        ("8959.999", "17959.5", [89.0 + 59.999 / 60.0, 179.0 + 59.5 / 60.0]),
+    ] {
+        assert_eq!(place(latitude, longitude), (vec![expected.to_vec()], String::new()), "{latitude} {longitude}");
+    }
+    for latitude in
+        ["48+7.038", "00807.038", "07.038", "7.038", "4860.000", "4807.0.3", "-807.038", ".5", "48 7.038", "4807,0"]
+    {
+        let (rows, reason) = place(latitude, "01131.000");
+        assert!(rows.is_empty() && reason.contains("cannot be read"), "{latitude}: {reason}");
+    }
+}
+
+/// The bug: only that no sentence tells a date was said, which is so where all of them are bad.
+#[test]
+fn a_log_without_a_date_says_what_is_bad_as_well() {
+    let undated = |on_error, text: &str| decoded(&[GpsField::Time], on_error, text.as_bytes()).1;
+    let without_checksum = "$GPRMC,120000,A,4800.000,N,01100.000,E,1.0,0.0,010524,,,A\n";
+    assert_eq!(undated(OnError::Reject, without_checksum), "line 1: a sentence without a checksum: cut short?");
+    let reason = undated(OnError::Skip, without_checksum);
+    assert!(reason.starts_with("it has no sentence with a fix that can be read; line 1: a sentence"), "{reason}");
+    let mixed = format!("{}\n{without_checksum}", gga("120000", 1));
+    assert_eq!(undated(OnError::Reject, &mixed), "line 2: a sentence without a checksum: cut short?");
+    let reason = undated(OnError::Skip, &mixed);
+    assert!(reason.starts_with("no RMC or ZDA sentence tells a date"), "{reason}");
+    assert!(
+        reason.ends_with("; left out 1 sentence, the first in line 2: a sentence without a checksum: cut short?"),
+        "{reason}"
+    );
+}
+
 /// Garmin's own sentences were read as those of a talker.
 #[test]
 fn sentences_of_makers_are_passed_over() {
