@@ -11,6 +11,8 @@ use crate::npy::{Kind, Scalar};
 pub(super) struct Number {
     kind: NumberKind,
     big: bool,
+    /// Its least integer is NaT.
+    is_time: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +33,9 @@ enum NumberKind {
 
 impl fmt::Display for Number {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_time {
+            return formatter.write_str("a time of 64 bits");
+        }
         formatter.write_str(match self.kind {
             NumberKind::Bool => "?",
             NumberKind::I1 => "i1",
@@ -89,7 +94,7 @@ impl Number {
             (Kind::Float, _) => NumberKind::F8,
             _ => NumberKind::U1,
         };
-        Self { kind, big: is_big(scalar.order) }
+        Self { kind, big: is_big(scalar.order), is_time: matches!(scalar.kind, Kind::Datetime | Kind::Timedelta) }
     }
 
     pub(super) fn is_integer(self) -> bool {
@@ -226,6 +231,11 @@ impl Number {
         {
             return Err(record);
         }
+        if self.is_time
+            && let Some(record) = values.iter().position(|value| (*value).into() == i128::from(i64::MIN))
+        {
+            return Err(record);
+        }
         integers!(self.kind, take, ());
         Ok(())
     }
@@ -249,6 +259,11 @@ impl Number {
         }
         if self.kind == NumberKind::Bool
             && let Some(record) = values.iter().position(|value| *value != 0.0 && *value != 1.0)
+        {
+            return Err(record);
+        }
+        if self.is_time
+            && let Some(record) = values.iter().position(|value| value.round_ties_even() == i64::MIN as f64)
         {
             return Err(record);
         }

@@ -52,6 +52,27 @@ fn what_does_not_fit_is_refused_with_its_value() {
     assert_eq!(refused("u1", "?", &[2]), "\"x\" is 2, which ? does not hold");
 }
 
+/// The bug: the least integer became NaT without a word.
+#[test]
+fn no_number_becomes_not_a_time() {
+    let (least, next) = (i64::MIN.to_le_bytes(), (i64::MIN + 1).to_le_bytes());
+    let text = "\"x\" is -9223372036854775808, which a time of 64 bits does not hold";
+    for time in ["<M8[ns]", "<m8[s]"] {
+        for (source, scale, add, bytes) in [
+            ("<i8", 1.0, 0.0, &least[..]),
+            ("<i8", 1.0, -1.0, &next),
+            ("<i4", i64::MIN as f64, 0.0, &[1, 0, 0, 0]),
+            ("<f8", 1.0, 0.0, &(i64::MIN as f64).to_le_bytes()),
+        ] {
+            assert_eq!(one(source, None, scale, add, time, bytes), Err(text.to_owned()), "{source} {scale} {add}");
+        }
+        assert_eq!(one("<i8", None, 1.0, 0.0, time, &next), Ok(next.to_vec()));
+        // What is NaT already stays it.
+        assert_eq!(one(time, None, 1.0, 0.0, time, &least), Ok(least.to_vec()));
+    }
+    assert_eq!(one("<i8", None, 1.0, -1.0, "<i8", &next), Ok(least.to_vec()));
+}
+
 #[test]
 fn bits_scale_and_add() {
     let value = 0b1011_0110_u8;
