@@ -143,7 +143,7 @@ fn read_columns(item: &Item<'_>, header: bool, slots: Option<&[Slot]>) -> Option
             );
             return None;
         }
-        Some(ColumnFrom::Name(name.to_owned()))
+        without_blanks(element, name, "the name of a column").then(|| ColumnFrom::Name(name.to_owned()))
     };
     let columns: Vec<_> = elements.iter().map(read).collect();
     let columns = columns.into_iter().collect::<Option<Vec<_>>>()?;
@@ -210,12 +210,24 @@ fn read_missing(item: &Item<'_>) -> Option<Vec<String>> {
         return None;
     }
     let read = |element: &Item<'_>| {
-        let word = element.value.get_ref().as_str();
-        if word.is_none() {
+        let Some(word) = element.value.get_ref().as_str() else {
             element.fault(format!("found {}, expected a word that stands for a missing value", element.found()));
-        }
-        word.map(str::to_owned)
+            return None;
+        };
+        without_blanks(element, word, "a word").then(|| word.to_owned())
     };
     let words: Vec<_> = elements.iter().map(read).collect();
     words.into_iter().collect()
+}
+
+/// Whether a text of the config can be one of a file, where blanks around it are passed over.
+fn without_blanks(element: &Item<'_>, text: &str, what: &str) -> bool {
+    let trimmed = text.trim_ascii();
+    if trimmed != text {
+        element.fault_with_help(
+            format!("found {}, but blanks around {what} are passed over in the file", element.found()),
+            format!("write \"{trimmed}\""),
+        );
+    }
+    trimmed == text
 }
