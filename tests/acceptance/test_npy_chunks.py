@@ -128,6 +128,20 @@ def test_what_lies_beside_the_array_of_an_archive_is_none(project):
     }
 
 
+def test_archives_of_other_methods_name_theirs(project):
+    """The bug: a library's words, without the method or what to do."""
+    project = project(shape=SHAPE, dtype="<f4", decoder="[dataset.npy]")
+    saved = io.BytesIO()
+    np.save(saved, array(10))
+    for name, method in [("a.npz", zipfile.ZIP_BZIP2), ("b.npz", zipfile.ZIP_LZMA), ("c.npz", zipfile.ZIP_DEFLATED)]:
+        with zipfile.ZipFile(project.drop / name, "w", method) as archive:
+            archive.writestr("x.npy", saved.getvalue())
+    project.once(check=3)
+    assert np.array_equal(project.rows(), array(10))
+    text = 'the array "x" is compressed by {}, which is not read: save it with numpy.savez or numpy.savez_compressed'
+    assert project.rejected() == {"a.npz": text.format("Bzip2"), "b.npz": text.format("Lzma")}
+
+
 def test_a_reason_names_both_dtypes_however_long_they_are(project):
     """What was found took all the room."""
     project = project(shape=None, dtype=[["a", "<f4"]], decoder='[dataset.npy]\nbyte_order = "convert"')

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use crc::{CRC_32_ISO_HDLC, Crc, Digest, Table};
-use zip::ZipArchive;
+use zip::{CompressionMethod, ZipArchive};
 
 use super::rejected;
 use crate::decode::DecodeError;
@@ -54,7 +54,16 @@ pub(super) fn with_member(
             }
         },
     };
-    let mut member = archive.by_name(name).map_err(damaged)?;
+    let number = archive.index_for_name(name).unwrap_or(usize::MAX);
+    let method = archive.by_index_raw(number).map_err(damaged)?.compression();
+    if !matches!(method, CompressionMethod::Stored | CompressionMethod::Deflated) {
+        return Err(rejected(format!(
+            "the array \"{}\" is compressed by {method}, which is not read: save it with numpy.savez or \
+             numpy.savez_compressed",
+            plain(name)
+        )));
+    }
+    let mut member = archive.by_index(number).map_err(damaged)?;
     let size = member.size();
     if size > MEMBER_BYTES_MAX {
         return Err(rejected(format!(
