@@ -145,6 +145,17 @@ fn of_numpy(count: u64, padding: usize, name: &str) -> Vec<u8> {
     bytes
 }
 
+/// The same in version 2.0, with a header of more than a sector and the room for a count that NumPy leaves.
+fn of_version_2(count: u64, name_bytes: usize) -> Vec<u8> {
+    let name = "n".repeat(name_bytes);
+    let mut text = format!("{{'descr': [('{name}', '<u8')], 'fortran_order': False, 'shape': ({count}, 3), }}");
+    let room = 21 - count.to_string().len();
+    let end = (12 + text.len() + room + 1).next_multiple_of(64);
+    text.push_str(&" ".repeat(end - 12 - text.len() - 1));
+    let length = u32::try_from(text.len() + 1).unwrap().to_le_bytes();
+    [&b"\x93NUMPY\x02\x00"[..], &length, text.as_bytes(), b"\n", &rows(0..count)].concat()
+}
+
 fn disk_with(bytes: &[u8]) -> Image {
     let mut image = Image::default();
     image.put_file(&path(), bytes);
@@ -293,6 +304,21 @@ fn appends_that_returned_are_durable_and_no_instant_shows_a_wrong_row() {
     prove("append across sectors", &disk_with(&of_numpy(5, 60, &name)), &promise, 6, append_each);
 }
 
+/// The bug: between the two writes of a header whose version changed, its first sector was neither the old one nor the new
+/// one. The next command took it for another file's, and removed the journal.
+#[test]
+fn a_header_that_changes_its_version_is_finished() {
+    let becomes_version_1 = |image: &Image| {
+        let disk = SimulatedDisk::new(image.clone(), Box::new(npy_ingest::storage::simulated::NoScript));
+        ensure_appendable_on(&disk, &path(), WidenOptions::default()).unwrap();
+        disk.image().read(&path()).unwrap()[6] == 1
+    };
+    let mut images = (450..500).map(|name_bytes| disk_with(&of_version_2(5, name_bytes)));
+    let image = images.find(becomes_version_1).expect("a window that is wider in version 1.0");
+    let promise = Promise { is_always_readable: false, rows_before: 5, reopen: open_and_append };
+    prove("append to version 2", &image, &promise, 6, append_each);
+}
+
 #[test]
 fn a_batch_is_there_as_a_whole_or_not_at_all() {
     let promise = Promise { is_always_readable: true, rows_before: 5, reopen: open_and_append };
@@ -340,6 +366,43 @@ fn recovery_counts_only_what_is_there() {
             let disk = SimulatedDisk::new(image, Box::new(npy_ingest::storage::simulated::NoScript));
             recover_on(&disk, &path(), RecoverOptions::default()).unwrap();
             assert_eq!(read(&disk.image()).unwrap(), Some(6));
+        }
+    }
+    assert!(log.instants.len() > 4);
+}
+
+/// The bug: a kill before the move left zeros behind an array that could be read, which counted as rows later.
+#[test]
+fn no_zeros_lie_behind_an_array_whose_rows_are_to_be_moved() {
+    let tight = of_numpy(100, 0, "name");
+    let log = record(disk_with(&tight), None, |disk, _| {
+        ensure_appendable_on(disk, &path(), WidenOptions { in_place: true, ..WidenOptions::default() }).unwrap();
+    });
+    let instants = log.instants.iter().flat_map(|instant| crashes(&instant.image, STATES_MAX, 1));
+    let arrays: Vec<_> =
+        instants.filter_map(|image| image.read(&path())).filter(|b| Header::parse(b).is_ok()).collect();
+    assert!(arrays.len() > 4);
+    for bytes in arrays {
+        let header = Header::parse(&bytes).unwrap();
+        assert_eq!(bytes.len() as u64, header.data_start + header.data_bytes());
+    }
+}
+
+#[test]
+fn recovery_that_makes_room_is_never_half_done() {
+    // 9 rows are counted, 12 are there, and the header has no room for two digits.
+    let mut tight = of_numpy(9, 0, "name");
+    tight.extend(rows(9..12));
+    let log = record(disk_with(&tight), None, |disk, _| {
+        assert_eq!(recover_on(disk, &path(), RecoverOptions::default()).unwrap().rows, 12);
+    });
+    for instant in &log.instants {
+        for image in crashes(&instant.image, STATES_MAX, 1) {
+            let disk = SimulatedDisk::new(image, Box::new(npy_ingest::storage::simulated::NoScript));
+            assert!(matches!(read(&disk.image()), Ok(Some(9 | 12))));
+            recover_on(&disk, &path(), RecoverOptions::default()).unwrap();
+            assert_eq!(read(&disk.image()), Ok(Some(12)));
+            assert_eq!(disk.image().files_below(Path::new("/data")), [path()]);
         }
     }
     assert!(log.instants.len() > 4);

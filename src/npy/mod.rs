@@ -66,7 +66,10 @@ use std::path::{Path, PathBuf};
 /// The file itself, where a path leads over symbolic links: what is put in its place must take its place.
 fn real_path(path: &Path) -> Result<PathBuf, AppendError> {
     path.canonicalize().map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => AppendError::Missing { path: path.to_owned() },
+        std::io::ErrorKind::NotFound => match path.read_link() {
+            Ok(target) => AppendError::MissingTarget { path: path.to_owned(), target },
+            Err(_) => AppendError::Missing { path: path.to_owned() },
+        },
         _ => AppendError::Disk { operation: "looking at", path: path.to_owned(), source },
     })
 }

@@ -43,9 +43,11 @@ impl Recovered {
 /// Derives the count from the file's length. A file in which all is well is not touched.
 ///
 /// Rows behind the header's count are taken for rows: whether their bytes are what their writer meant, nobody can tell.
+/// Where the header has no room for their number, a copy with a longer one takes the file's place, as
+/// [`ensure_appendable`](super::ensure_appendable) makes it.
 ///
 /// # Errors
-/// The header cannot be read, the array cannot grow, its header has no room for the count, or the file is in use.
+/// The header cannot be read, the array cannot grow, or the file is in use.
 pub fn recover(path: impl AsRef<Path>, options: RecoverOptions) -> Result<Recovered, AppendError> {
     recover_on(&RealDisk, &super::real_path(path.as_ref())?, options)
 }
@@ -71,14 +73,6 @@ pub fn recover_on(disk: &dyn Disk, path: &Path, options: RecoverOptions) -> Resu
     if !found.is_changed() {
         return Ok(found);
     }
-    let no_room = || AppendError::NoRoom { path: path.to_owned() };
-    let counted = match rows == rows_before {
-        true => None,
-        false => {
-            let (block, rearranged) = CountBlock::make(header, &opened.header_bytes).ok_or_else(no_room)?;
-            Some((block.with(rows).ok_or_else(no_room)?, block.offset(), rearranged))
-        }
-    };
     let file = &*opened.file;
     let io_error = |operation| AppendError::disk(operation, path);
     // Whatever the count says at any instant is there: zeros before a larger count, a smaller count before the cut.
@@ -86,7 +80,16 @@ pub fn recover_on(disk: &dyn Disk, path: &Path, options: RecoverOptions) -> Resu
         widen::fill(file, opened.file_bytes, opened.file_bytes + bytes_added).map_err(io_error("filling a row of"))?;
     }
     file.sync_data().map_err(io_error("syncing"))?;
-    if let Some((count, offset, rearranged)) = counted {
+    let end = start + rows * row_bytes;
+    if rows != rows_before {
+        let block = CountBlock::make(header, &opened.header_bytes);
+        let counted = block.and_then(|(block, rearranged)| Some((block.with(rows)?, block.offset(), rearranged)));
+        let Some((count, offset, rearranged)) = counted else {
+            // All of them go to another file, without the part of a row behind them.
+            let whole = Opened { file_bytes: end, ..opened };
+            widen::move_rows(disk, &whole, rows, false)?;
+            return Ok(found);
+        };
         if let Some(new) = rearranged {
             widen::replace_header(disk, &opened, &new)?;
         }
@@ -94,7 +97,7 @@ pub fn recover_on(disk: &dyn Disk, path: &Path, options: RecoverOptions) -> Resu
         file.sync_data().map_err(io_error("syncing"))?;
     }
     if bytes_cut > 0 {
-        file.set_len(start + rows * row_bytes).map_err(io_error("cutting"))?;
+        file.set_len(end).map_err(io_error("cutting"))?;
         file.sync_data().map_err(io_error("syncing"))?;
     }
     Ok(found)

@@ -33,9 +33,11 @@ impl CountBlock {
     /// The block of this header and, where the header has to be rearranged first, its new bytes: as many as before, saying
     /// the same. The window is as wide as there is room for. `None` if there is no room even for the count as it is.
     pub fn make(header: &Header, header_bytes: &[u8]) -> Option<(Self, Option<Vec<u8>>)> {
-        if let Some(block) = Self::of(header, header_bytes) {
-            return Some((block, None));
-        }
+        Self::of(header, header_bytes).map(|block| (block, None)).or_else(|| Self::arranged(header, header_bytes))
+    }
+
+    /// As [`Self::make`], whatever window there is.
+    fn arranged(header: &Header, header_bytes: &[u8]) -> Option<(Self, Option<Vec<u8>>)> {
         let text = HeaderText::new(&header.dtype, header.row_shape(), header.fortran_order);
         // Version 1.0 has two bytes of length less, which can make the difference.
         let shorter = Some(Version::V1_0).filter(|_| text.is_latin1() && header.data_start <= u64::from(u16::MAX));
@@ -58,6 +60,16 @@ impl CountBlock {
     /// As [`Self::make`], if the window is wide enough to append: see [`WINDOW_BYTES_MIN`].
     pub fn wide(header: &Header, header_bytes: &[u8]) -> Option<(Self, Option<Vec<u8>>)> {
         Self::make(header, header_bytes).filter(|(block, _)| block.width() >= WINDOW_BYTES_MIN)
+    }
+
+    /// As [`Self::wide`], if there is room for a digit more than the count has, or for as many as there can be.
+    pub fn roomy(header: &Header, header_bytes: &[u8]) -> Option<(Self, Option<Vec<u8>>)> {
+        let used = digits(header.rows()?);
+        let has_spare = |width| width >= WINDOW_BYTES || (width >= WINDOW_BYTES_MIN && width > used);
+        let found = Self::of(header, header_bytes).map(|block| (block, None));
+        found
+            .filter(|(block, _)| has_spare(block.width()))
+            .or_else(|| Self::arranged(header, header_bytes).filter(|(block, _)| has_spare(block.width())))
     }
 
     /// Whether the header is byte for byte what an appender writes: laid out by us, or rearranged.
@@ -238,6 +250,26 @@ mod tests {
         let at = bytes.windows(7).position(|window| window == b"1234567").unwrap();
         assert!(at / 16 != (at + 6) / 16, "{at}");
         assert_eq!(made(&bytes), None);
+    }
+
+    /// The bug: `ensure-appendable`, to which a full array was sent, found that it was appendable as it was.
+    #[test]
+    fn a_window_that_is_full_is_no_room() {
+        let roomy = |rows: u64, spaces: usize| {
+            let text = |name: &str| {
+                format!("{{'descr': [('{name}', '|u1')], 'fortran_order': False, 'shape': ({rows:>12},), }}")
+            };
+            // The window begins at a multiple of 16, and ends the header or has room behind it.
+            let begin = |name: &str| 10 + text(name).find("'shape': (").unwrap() + 10;
+            let name = (1..).map(|length| "n".repeat(length)).find(|name| begin(name) % 16 == 0).unwrap();
+            let text = text(&name) + &" ".repeat(spaces) + "\n";
+            let bytes = [&MAGIC[..], &[1, 0, text.len() as u8, 0], text.as_bytes()].concat();
+            CountBlock::roomy(&Header::parse(&bytes).unwrap(), &bytes)
+                .map(|(block, new)| (block.width(), new.is_some()))
+        };
+        assert_eq!(roomy(99_999_999_999, 0), Some((12, false)));
+        assert_eq!(roomy(999_999_999_999, 0), None);
+        assert_eq!(roomy(999_999_999_999, 8), Some((16, true)));
     }
 
     #[test]

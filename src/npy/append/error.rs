@@ -19,6 +19,8 @@ pub enum AppendError {
     Disk { operation: &'static str, path: PathBuf, source: io::Error },
     #[error("{} does not exist", path.display())]
     Missing { path: PathBuf },
+    #[error("{} is a symbolic link to {}, which does not exist", path.display(), target.display())]
+    MissingTarget { path: PathBuf, target: PathBuf },
     #[error("{} exists already", path.display())]
     Exists { path: PathBuf },
     #[error("{} is not a regular file", path.display())]
@@ -74,6 +76,11 @@ pub enum AppendError {
     )]
     InputCutShort { input: String, found: u64, expected: u64 },
     #[error(
+        "{input}: {bytes} bytes lie behind the array, which ends where its header says: nothing of it was appended. \
+         `npy-ingest recover` counts rows that a header does not; of several arrays in one file, save each to its own"
+    )]
+    InputTooLong { input: String, bytes: u64 },
+    #[error(
         "{input} is in {} order, the other way round than the array, and too large ({bytes} bytes) to be turned in \
          memory: save it to a file first",
         if *fortran_order { "Fortran" } else { "C" }
@@ -102,6 +109,13 @@ pub enum AppendError {
         path.display()
     )]
     Journal { path: PathBuf, journal: PathBuf, problem: String },
+    #[error(
+        "{} has the name of a file that is written here while {} is being changed, and is none: give it another name, \
+         or remove it, and try again",
+        found.display(),
+        path.display()
+    )]
+    NotOurs { path: PathBuf, found: PathBuf },
 }
 
 fn holder_text(holder: Option<u32>) -> String {

@@ -9,6 +9,7 @@ use super::super::dtype::Dtype;
 use super::super::dtype::shape_literal;
 use super::super::header::{Header, HeaderError};
 use super::super::inspect::{InspectError, inspect_file};
+use super::super::window::CountBlock;
 use super::{AppendError, turn};
 
 /// Rows are read and written in pieces of about this many bytes.
@@ -35,7 +36,7 @@ impl ArrayInput<'static> {
     /// Opens a file and reads its header.
     ///
     /// # Errors
-    /// It cannot be read, is no `.npy` file, holds Python objects, or is cut short.
+    /// It cannot be read, is no `.npy` file, holds Python objects, or is shorter or longer than its header says.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, AppendError> {
         let path = path.as_ref();
         let failed = |source| AppendError::Header { path: path.to_owned(), source };
@@ -49,6 +50,11 @@ impl ArrayInput<'static> {
         let name = path.display().to_string();
         if found < expected {
             return Err(AppendError::InputCutShort { input: name, found, expected });
+        }
+        // Behind an appender's header there are rows that it has not published yet.
+        let is_growing = CountBlock::is_of_appender(&inspection.header, &inspection.header_bytes);
+        if let Some(bytes) = found.checked_sub(expected).filter(|bytes| *bytes > 0 && !is_growing) {
+            return Err(AppendError::InputTooLong { input: name, bytes });
         }
         Ok(Self { name, header: inspection.header, data: Data::File(file) })
     }

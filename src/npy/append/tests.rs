@@ -185,6 +185,51 @@ fn more_rows_than_the_header_has_digits_for_are_refused() {
     assert!(text.contains("would have 100000000000 rows") && text.contains("ensure-appendable"), "{text}");
 }
 
+/// The bug: what lay behind the array, such as a second one, was left out without a word.
+#[test]
+fn inputs_that_are_longer_than_their_headers_say_are_refused() {
+    let (_folder, path) = in_folder(&[of_numpy(1), of_numpy(2)].concat());
+    let text = ArrayInput::open(&path).map(drop).unwrap_err().to_string();
+    assert!(text.contains("140 bytes lie behind the array") && text.contains("save each to its own"), "{text}");
+    // What an appender has not published yet is none of the input.
+    fs::write(&path, of_numpy(1)).unwrap();
+    Appender::open(&path, AppendOptions::default()).unwrap().append(&[4_u16; 3]).unwrap();
+    fs::write(&path, [fs::read(&path).unwrap(), vec![9; 7]].concat()).unwrap();
+    assert_eq!(ArrayInput::open(&path).unwrap().header().rows(), Some(2));
+}
+
+/// The bug: `does not exist` was said of the link, which does.
+#[test]
+fn a_link_that_leads_nowhere_is_named_with_its_target() {
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("a.npy");
+    std::os::unix::fs::symlink("gone.npy", &link).unwrap();
+    let text = Appender::open(&link, AppendOptions::default()).unwrap_err().to_string();
+    assert!(text.ends_with("a.npy is a symbolic link to gone.npy, which does not exist"), "{text}");
+}
+
+/// The bug: `recover` and `ensure-appendable` sent each other away.
+#[test]
+fn recover_makes_the_room_that_its_count_needs() {
+    let text = |name: &str| format!("{{'descr': [('{name}', '<u2')], 'fortran_order': False, 'shape': (9,), }}");
+    let mut bytes = wrap(Version::V1_0, &text(&"n".repeat(117 - text("").len())));
+    assert_eq!(bytes.len(), 128, "not one digit more");
+    bytes.extend((0..12).flat_map(u16::to_le_bytes));
+    for (fills_with_zeros, rows) in [(false, 12), (true, 13)] {
+        let (folder, path) = in_folder(&[bytes.clone(), vec![7]].concat());
+        let options = RecoverOptions { fills_with_zeros, ..RecoverOptions::default() };
+        assert_eq!(recover(&path, options).unwrap().rows, rows);
+        let found = inspect(&path).unwrap();
+        assert_eq!((found.rows, found.tail), (Some(rows), Tail::Exact));
+        let written = fs::read(&path).unwrap();
+        let data = usize::try_from(found.header.data_start).unwrap();
+        assert_eq!(written[data..data + 24], bytes[128..]);
+        assert_eq!(written[data + 24..], [7, 0][..if fills_with_zeros { 2 } else { 0 }]);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        assert!(Appender::open(&path, AppendOptions::default()).is_ok());
+    }
+}
+
 #[test]
 fn rows_of_other_types_are_refused_with_both() {
     let (_folder, path) = in_folder(&of_numpy(1));

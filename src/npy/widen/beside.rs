@@ -6,7 +6,8 @@ use std::io::{self, IoSlice};
 use std::path::Path;
 
 use super::super::append::{AppendError, Opened};
-use super::{beside, copy_piece, folder};
+use super::super::header::MAGIC;
+use super::{beside, copy_piece, folder, open_own};
 use crate::storage::{Access, Disk, write_all_at};
 
 const PIECE_BYTES: u64 = 1 << 20;
@@ -22,10 +23,10 @@ pub(super) fn copy(disk: &dyn Disk, opened: &Opened, header: &[u8]) -> Result<()
 }
 
 /// What a crash left of a copy: the lock, which the caller has, says that nobody is at work on it.
-pub(super) fn remove_copy(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+pub(super) fn remove_copy(disk: &dyn Disk, path: &Path) -> Result<(), AppendError> {
     let temporary = beside(path, ".wider.tmp");
-    match disk.status(&temporary)? {
-        Some(_) => disk.remove_file(&temporary),
+    match open_own(disk, path, &temporary, &MAGIC)? {
+        Some(_) => disk.remove_file(&temporary).map_err(AppendError::disk("removing an unfinished copy of", path)),
         None => Ok(()),
     }
 }

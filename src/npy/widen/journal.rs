@@ -8,9 +8,10 @@
 //! slot 1   the same: pieces 1, 3, 5, ...
 //! ```
 //!
-//! 1. The journal is written with both slots filled (so that there is room for them), the file is extended, all is synced.
+//! 1. The journal is written with both slots filled (so that there is room for them), and synced.
 //! 2. The file's first 16 bytes become a mark with the start of the plan's hash, and are synced: from here on no reader takes
-//!    it for an array, and anybody who opens it here finishes the move.
+//!    it for an array, and anybody who opens it here finishes the move. Only then the file is extended: behind an array that
+//!    can be read, another program would append its rows to the zeros.
 //! 3. From the end of the file to its start, piece by piece: the piece goes into its slot, sync; to its new place, sync.
 //! 4. The new header, all but its first 16 bytes, sync; its first 16 bytes, sync. The journal is removed.
 //!
@@ -18,19 +19,21 @@
 //! the newest piece whose hash is right is written again, and the move goes on below it. The piece before that one is durable
 //! in its new place, because its sync came before the slot of its successor was written.
 //!
-//! A header that only has to be rewritten across two sectors is a move by 0 bytes: no mark, no pieces. It is gone on with where
-//! each sector is one of the old header or of the new one.
+//! A header that only has to be rewritten across two sectors is a move by 0 bytes: no mark, no pieces, one write. It is gone on
+//! with where each block of 16 bytes is one of the old header or of the new one.
 //!
 //! Whatever else stands there was written since then. In the same inode nothing is left of what the journal is about, and it is
-//! removed; in another one, the file that it is about may have another name now, and the journal is kept for it.
+//! removed if there is an array; in another one, the file that it is about may have another name now, and the journal is kept
+//! for it. A file of the journal's name that does not begin as one was never ours, and is refused.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
 use super::super::append::{AppendError, Opened};
 use super::super::header::MOVING;
+use super::super::inspect::read_header_on;
 use super::beside::remove_copy;
-use super::{SECTOR_BYTES, beside, copy_piece, fill, folder};
+use super::{beside, copy_piece, fill, folder, open_own, read_start};
 use crate::storage::{Access, Disk, DiskFile, read_exact_at, write_all_at, write_block_at};
 
 const MAGIC: [u8; 16] = *b"npy-ingest move2";
@@ -103,7 +106,7 @@ impl Plan {
             if start.starts_with(&self.mark()) { Stage::Within } else { Stage::Other }
         } else {
             let [found, old, new] =
-                [start, &self.old_header, &self.new_header].map(|header| header.chunks(SECTOR_BYTES));
+                [start, &self.old_header, &self.new_header].map(|header| header.chunks(BLOCK_BYTES));
             let mut each = found.zip(old.zip(new));
             let is_mixed =
                 start.len() == self.new_header.len() && each.all(|(found, (old, new))| found == old || found == new);
@@ -214,34 +217,49 @@ pub(super) fn move_rows(disk: &dyn Disk, opened: &Opened, new_header: &[u8]) -> 
     };
     let path = journal_path(&opened.path);
     let (file, is_move) = (&*opened.file, plan.shift() > 0);
+    let preparing = || AppendError::disk("preparing to move the rows of", &opened.path);
+    let journal = disk.open(&path, Access::CreateNew).map_err(preparing())?;
     let prepare = || {
-        let journal = disk.open(&path, Access::CreateNew)?;
         write_all_at(&*journal, &mut [IoSlice::new(&plan.encode())], 0)?;
         if is_move {
             fill(&*journal, plan.slot(0), plan.bytes())?;
         }
         journal.sync_data()?;
         disk.sync_folder(folder(&path))?;
-        if is_move {
-            // What is moved into a hole needs room as well.
-            file.reserve(length + plan.shift())?;
-            fill(file, length, length + plan.shift())?;
-            file.sync_data()?;
-        }
-        Ok(journal)
+        // What is moved into a hole needs room as well.
+        if is_move { file.reserve(length + plan.shift()) } else { Ok(()) }
     };
-    let journal = match prepare() {
-        Ok(journal) => journal,
-        Err(error) => {
-            // Nothing has been moved. What cannot be undone now is undone by whoever opens the file next.
-            let undone = if is_move { file.set_len(length) } else { Ok(()) };
-            let _ = undone.and_then(|()| disk.remove_file(&path));
-            return Err(AppendError::disk("preparing to move the rows of", &opened.path)(error));
-        }
-    };
-    let marked = if is_move { write_block_at(file, &plan.mark(), 0).and_then(|()| file.sync_data()) } else { Ok(()) };
-    let moved = marked.and_then(|()| run(file, &*journal, &plan, 0, length));
+    if let Err(error) = prepare() {
+        // Nothing has been moved. What cannot be undone now is undone by whoever opens the file next.
+        let _ = disk.remove_file(&path);
+        return Err(preparing()(error));
+    }
+    if is_move && let Err(error) = mark_and_extend(file, &plan) {
+        // Where this fails as well, the mark stays, and whoever opens the file next goes on with the move.
+        return Err(match unmark(file, &plan).and_then(|()| disk.remove_file(&path)) {
+            Ok(()) => preparing()(error),
+            Err(_) => unfinished(&opened.path, error),
+        });
+    }
+    let moved = run(file, &*journal, &plan, 0, length);
     moved.and_then(|()| remove(disk, &path)).map_err(|source| unfinished(&opened.path, source))
+}
+
+/// Step 2.
+fn mark_and_extend(file: &dyn DiskFile, plan: &Plan) -> io::Result<()> {
+    write_block_at(file, &plan.mark(), 0)?;
+    file.sync_data()?;
+    fill(file, plan.length, plan.length + plan.shift())?;
+    file.sync_data()
+}
+
+/// Takes step 2 back. The zeros are gone for good before the file is an array again.
+fn unmark(file: &dyn DiskFile, plan: &Plan) -> io::Result<()> {
+    file.set_len(plan.length)?;
+    file.sync_data()?;
+    let first = plan.old_header.first_chunk().ok_or(io::ErrorKind::InvalidData)?;
+    write_block_at(file, first, 0)?;
+    file.sync_data()
 }
 
 fn unfinished(path: &Path, source: io::Error) -> AppendError {
@@ -255,8 +273,12 @@ fn unfinished(path: &Path, source: io::Error) -> AppendError {
 /// Steps 3 and 4. What lies behind `end` has been moved, in so many pieces.
 fn run(file: &dyn DiskFile, journal: &dyn DiskFile, plan: &Plan, moved: u64, end: u64) -> io::Result<()> {
     let (shift, start) = (plan.shift(), plan.old_header.len() as u64);
+    if shift == 0 {
+        write_all_at(file, &mut [IoSlice::new(&plan.new_header)], 0)?;
+        return file.sync_data();
+    }
     let (mut next, mut end) = (moved, end);
-    while shift > 0 && end > start {
+    while end > start {
         let place = end.saturating_sub(plan.piece_bytes).max(start);
         let mut bytes = vec![0; usize::try_from(end - place).unwrap_or(usize::MAX)];
         copy_piece(file, &mut bytes, place)?;
@@ -267,9 +289,7 @@ fn run(file: &dyn DiskFile, journal: &dyn DiskFile, plan: &Plan, moved: u64, end
         end = place;
         next += 1;
     }
-    let (Some((first, rest)), true) = (plan.new_header.split_first_chunk::<BLOCK_BYTES>(), start > 0) else {
-        return Err(io::ErrorKind::InvalidData.into());
-    };
+    let (first, rest) = plan.new_header.split_first_chunk::<BLOCK_BYTES>().ok_or(io::ErrorKind::InvalidData)?;
     write_all_at(file, &mut [IoSlice::new(rest)], BLOCK_BYTES as u64)?;
     file.sync_data()?;
     write_block_at(file, first, 0)?;
@@ -288,26 +308,27 @@ fn remove(disk: &dyn Disk, path: &Path) -> io::Result<()> {
 
 /// Finishes what a crash has cut off, or undoes it where nothing has been moved. The caller has the file's lock.
 pub(in super::super) fn finish(disk: &dyn Disk, path: &Path, file: &dyn DiskFile) -> Result<(), AppendError> {
-    remove_copy(disk, path).map_err(AppendError::disk("removing an unfinished copy of", path))?;
+    remove_copy(disk, path)?;
     let journal_path = journal_path(path);
-    if disk.status(&journal_path).map_err(AppendError::disk("looking at", &journal_path))?.is_none() {
-        return Ok(());
-    }
+    let Some(journal) = open_own(disk, path, &journal_path, &MAGIC)? else { return Ok(()) };
     let foreign = |problem: &str| AppendError::Journal {
         path: path.to_owned(),
         journal: journal_path.clone(),
         problem: problem.to_owned(),
     };
     let read_error = |source| AppendError::Disk { operation: "reading", path: journal_path.clone(), source };
-    let journal = disk.open(&journal_path, Access::ReadWrite).map_err(read_error)?;
     let plan = read_plan(&*journal).map_err(read_error)?;
     let start = |bytes| read_start(file, bytes).map_err(AppendError::disk("reading", path));
     let remove = || remove(disk, &journal_path).map_err(|source| unfinished(path, source));
+    let remove_beside_array = || match read_header_on(file) {
+        Ok(_) => remove(),
+        Err(error) => Err(foreign(&error.to_string())),
+    };
     let Some(plan) = plan else {
         // It was never finished, so nothing was begun.
         return match start(BLOCK_BYTES)?.starts_with(&MOVING) {
             true => Err(foreign("the journal is damaged")),
-            false => remove(),
+            false => remove_beside_array(),
         };
     };
     let shift = plan.shift();
@@ -319,15 +340,10 @@ pub(in super::super) fn finish(disk: &dyn Disk, path: &Path, file: &dyn DiskFile
         Stage::Before | Stage::Other if shift > 0 && !is_same => {
             return Err(foreign("the file is another one, which was made since then"));
         }
-        Stage::Before => {
-            if shift > 0 && length > plan.length && length <= plan.length + shift {
-                let cut = file.set_len(plan.length).and_then(|()| file.sync_data());
-                cut.map_err(|source| unfinished(path, source))?;
-            }
-            return remove();
-        }
+        // The file was not touched: what lies behind its rows now is another program's.
+        Stage::Before => return remove(),
         Stage::Other if found.starts_with(&MOVING) => return Err(foreign("the file has the mark of another move")),
-        Stage::Other => return remove(),
+        Stage::Other => return remove_beside_array(),
         // Without the sync a power cut could bring the mark back, and no journal with it.
         Stage::Behind => {
             file.sync_data().map_err(|source| unfinished(path, source))?;
@@ -370,10 +386,5 @@ fn read_plan(journal: &dyn DiskFile) -> io::Result<Option<Plan>> {
     Ok(Plan::decode(&read_start(journal, usize::try_from(bytes).unwrap_or(0))?))
 }
 
-/// The first bytes, fewer where the file is shorter.
-fn read_start(file: &dyn DiskFile, bytes: usize) -> io::Result<Vec<u8>> {
-    let length = usize::try_from(file.status()?.size).unwrap_or(usize::MAX);
-    let mut start = vec![0; bytes.min(length)];
-    read_exact_at(file, &mut start, 0)?;
-    Ok(start)
-}
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use super::growth::Growth;
 use super::layout::Layout;
 use super::window::CountBlock;
 use crate::storage::file_name::fitting;
-use crate::storage::{Disk, DiskFile, RealDisk, write_all_at};
+use crate::storage::{Access, Disk, DiskFile, RealDisk, read_exact_at, write_all_at};
 
 pub(super) use journal::finish;
 pub use journal::journal_path;
@@ -44,7 +44,8 @@ pub enum Widened {
     Moved { bytes: u64 },
 }
 
-/// Gives the header of an array room for at least 11 digits of its count. The array stays as it is.
+/// Gives the header of an array room for at least 11 digits of its count, and for one more than it has. The array stays as it
+/// is.
 ///
 /// It can be cut off at any instant: the file is then as it was, or is finished by the next call, by
 /// [`recover`](super::recover) or by [`Appender::open`](super::Appender::open).
@@ -67,7 +68,7 @@ pub fn ensure_appendable_on(disk: &dyn Disk, path: &Path, options: WidenOptions)
     }
     // With room in its header, rows that it does not count would look like those of an appender that died.
     opened.unfinished_bytes()?;
-    match CountBlock::wide(header, &opened.header_bytes) {
+    match CountBlock::roomy(header, &opened.header_bytes) {
         Some((_, None)) => return Ok(Widened::NotNeeded),
         Some((_, Some(new))) => {
             replace_header(disk, &opened, &new)?;
@@ -75,16 +76,22 @@ pub fn ensure_appendable_on(disk: &dyn Disk, path: &Path, options: WidenOptions)
         }
         None => {}
     }
-    let layout = Layout::for_array(header)?;
-    let new = layout.header(header.rows().ok_or(AppendError::NoDimensions)?)?;
-    let Some(bytes) = layout.data_start().checked_sub(header.data_start).filter(|bytes| *bytes > 0) else {
-        return Err(AppendError::NoRoom { path: path.to_owned() });
+    let rows = header.rows().ok_or(AppendError::NoDimensions)?;
+    move_rows(disk, &opened, rows, options.in_place).map(|bytes| Widened::Moved { bytes })
+}
+
+/// Gives the array a longer header, ours, that counts so many rows. By how many bytes the rows were moved.
+pub(super) fn move_rows(disk: &dyn Disk, opened: &Opened, rows: u64, in_place: bool) -> Result<u64, AppendError> {
+    let layout = Layout::for_array(&opened.header)?;
+    let new = layout.header(rows)?;
+    let Some(bytes) = layout.data_start().checked_sub(opened.header.data_start).filter(|bytes| *bytes > 0) else {
+        return Err(AppendError::NoRoom { path: opened.path.clone() });
     };
-    match options.in_place {
-        true => journal::move_rows(disk, &opened, &new)?,
-        false => beside::copy(disk, &opened, &new)?,
+    match in_place {
+        true => journal::move_rows(disk, opened, &new)?,
+        false => beside::copy(disk, opened, &new)?,
     }
-    Ok(Widened::Moved { bytes })
+    Ok(bytes)
 }
 
 /// Writes another header of the same length, saying the same.
@@ -129,5 +136,39 @@ pub(super) fn fill(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
 }
 
 fn copy_piece(file: &dyn DiskFile, piece: &mut [u8], from: u64) -> io::Result<()> {
-    crate::storage::read_exact_at(file, piece, from)
+    read_exact_at(file, piece, from)
+}
+
+/// A file beside the array that an earlier change has left; `None` where there is none.
+///
+/// # Errors
+/// [`AppendError::NotOurs`]: it does not begin with the magic bytes. A power cut can have kept the last of these from the disk,
+/// and zeros stand there.
+fn open_own(
+    disk: &dyn Disk,
+    array: &Path,
+    path: &Path,
+    magic: &[u8],
+) -> Result<Option<Box<dyn DiskFile>>, AppendError> {
+    let looked_at = || AppendError::disk("looking at", path);
+    let Some(found) = disk.status(path).map_err(looked_at())? else { return Ok(None) };
+    let not_ours = || AppendError::NotOurs { path: array.to_owned(), found: path.to_owned() };
+    if !found.is_regular {
+        return Err(not_ours());
+    }
+    let file = disk.open(path, Access::ReadWrite).map_err(AppendError::disk("opening", path))?;
+    let start = read_start(&*file, magic.len()).map_err(AppendError::disk("reading", path))?;
+    let written = start.iter().zip(magic).take_while(|(found, expected)| found == expected).count();
+    match start.iter().skip(written).all(|byte| *byte == 0) {
+        true => Ok(Some(file)),
+        false => Err(not_ours()),
+    }
+}
+
+/// The first bytes, fewer where the file is shorter.
+fn read_start(file: &dyn DiskFile, bytes: usize) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(file.status()?.size).unwrap_or(usize::MAX);
+    let mut start = vec![0; bytes.min(length)];
+    read_exact_at(file, &mut start, 0)?;
+    Ok(start)
 }
