@@ -316,7 +316,7 @@ fn a_header_that_changes_its_version_is_finished() {
     let mut images = (450..500).map(|name_bytes| disk_with(&of_version_2(5, name_bytes)));
     let image = images.find(becomes_version_1).expect("a window that is wider in version 1.0");
     let promise = Promise { is_always_readable: false, rows_before: 5, reopen: open_and_append };
-    prove("append to version 2", &image, &promise, 6, append_each);
+    prove("append to version 2", &image, &promise, 9, append_each);
 }
 
 #[test]

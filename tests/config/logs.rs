@@ -207,11 +207,11 @@ fn columns_of_csv_are_names_or_places() {
 fn texts_with_blanks_around_them_are_refused() {
     assert_refused(
         XY,
-        "[dataset.csv]\ncolumns = ['x ', 'y']\nmissing = [' ', '\tn/a', '']",
+        "[dataset.csv]\ncolumns = ['x ', 'y']\nmissing = [' ', ' n/a', '']",
         &[
             "f.toml:7:12: `dataset.csv.columns`: found \"x \", but blanks around the name of a column are passed over in the file; write \"x\"",
             "f.toml:8:12: `dataset.csv.missing`: found \" \", but blanks around a word are passed over in the file; write \"\"",
-            "f.toml:8:17: `dataset.csv.missing`: found \"\\tn/a\", but blanks around a word are passed over in the file; write \"n/a\"",
+            "f.toml:8:17: `dataset.csv.missing`: found \" n/a\", but blanks around a word are passed over in the file; write \"n/a\"",
         ],
     );
 }
