@@ -14,7 +14,7 @@ use npy_ingest::npy::{
     AppendOptions, Appender, BatchLimits, Dtype, Durability, Header, Layout, RecoverOptions, WidenOptions,
     ensure_appendable_on, recover_on,
 };
-use npy_ingest::storage::simulated::{Image, Operation, Script, SimulatedDisk, Tearing, Treatment};
+use npy_ingest::storage::simulated::{Failure, Image, Operation, Script, SimulatedDisk, Tearing, Treatment};
 
 const ROW_VALUES: u64 = 3;
 /// States of one instant, and of one inside a recovery, for each state before it.
@@ -406,4 +406,46 @@ fn recovery_that_makes_room_is_never_half_done() {
         }
     }
     assert!(log.instants.len() > 4);
+}
+
+/// The disk runs full at one write, or a sync fails, and all is well before and after.
+struct FailsOnce {
+    operation: Operation,
+    failure: Failure,
+    /// So many of them go well before.
+    number: usize,
+}
+
+impl Script for FailsOnce {
+    fn before(&mut self, operation: Operation, _path: &Path) -> Treatment {
+        if operation != self.operation {
+            return Treatment::Honest;
+        }
+        let is_now = self.number == 0;
+        self.number = self.number.wrapping_sub(1);
+        if is_now { Treatment::Fails(self.failure) } else { Treatment::Honest }
+    }
+}
+
+#[test]
+fn a_move_that_fails_is_undone_or_can_be_finished() {
+    let tight = of_numpy(100, 0, "name");
+    let (mut undone, mut unfinished) = (0, 0);
+    for (operation, failure) in [(Operation::Write, Failure::NoSpace), (Operation::Sync, Failure::InputOutput)] {
+        for number in 0.. {
+            let script = FailsOnce { operation, failure, number };
+            let disk = SimulatedDisk::new(disk_with(&tight), Box::new(script));
+            let options = WidenOptions { in_place: true, ..WidenOptions::default() };
+            let Err(error) = ensure_appendable_on(&disk, &path(), options) else { break };
+            let image = disk.image().after_kill();
+            match image.read(&path()).unwrap() == tight {
+                true => undone += 1,
+                false => unfinished += usize::from(error.to_string().contains("again to finish it")),
+            }
+            let disk = SimulatedDisk::new(image, Box::new(npy_ingest::storage::simulated::NoScript));
+            widen_and_append(&disk).unwrap();
+            assert_eq!(read(&disk.image()), Ok(Some(101)), "{operation:?} {number}");
+        }
+    }
+    assert!(undone >= 6 && unfinished > 6, "{undone} {unfinished}");
 }
