@@ -467,15 +467,22 @@ impl LedgerView {
         })
     }
 
-    /// Forgets rejected sources, so that the next scan takes them again.
+    /// Forgets rejected sources, so that the next scan takes them again. What was taken of a log before is then all that was
+    /// seen of it: otherwise a file that nobody touched would not be looked at for what is behind.
     pub fn forget_rejected(&self, entries: &[Entry]) -> Result<(), LedgerError> {
         self.read("forgetting rejected sources", |connection| {
             connection.pragma_update(None, "query_only", false)?;
             let transaction = connection.unchecked_transaction()?;
             {
                 let mut delete = transaction.prepare("DELETE FROM sources WHERE id = ?1 AND status = 'rejected'")?;
+                let mut go_back = transaction.prepare(
+                    "UPDATE sources SET size = log_end WHERE id = (SELECT max(id) FROM sources WHERE log = ?1)",
+                )?;
                 for entry in entries {
                     delete.execute(params![Value::Integer(entry.id.cast_signed())])?;
+                    if let Some(part) = &entry.part {
+                        go_back.execute(params![Value::Integer(part.log.cast_signed())])?;
+                    }
                 }
             }
             transaction.commit()?;

@@ -88,6 +88,32 @@ def test_a_rejected_header_that_was_mended_is_tried_again(project):
     assert project.rejected() == {}
 
 
+def test_a_rejected_log_that_nobody_touched_is_tried_again(plain):
+    """The bug: `retry` forgot the rejection, and nothing was taken of the log ever again: it looked as it did when it was taken
+    last, so that nobody read it."""
+    logs = plain.drop / "a.log", plain.drop / "b.log"
+    for log, content in zip(logs, [b"1\n2\nx\n4\n", b"y\n50\n"]):
+        log.write_bytes(content)
+    plain.once(check=3)
+    rejected = plain.rejected()
+    assert list(rejected) == ["a.log", "b.log"]
+    plain.command("retry", check=0)
+    assert plain.rejected() == {}
+    plain.once(check=3)
+    assert plain.rejected() == rejected
+    assert rows(plain) == [1, 2]
+    # Mended in a way that does not show.
+    for log in logs:
+        times = log.stat()
+        log.write_bytes(log.read_bytes().replace(b"x", b"3").replace(b"y", b"9"))
+        os.utime(log, ns=(times.st_atime_ns, times.st_mtime_ns))
+    plain.command("retry", check=0)
+    plain.once()
+    assert rows(plain) == [1, 2, 3, 4, 9, 50]
+    assert plain.rejected() == {}
+    assert plain.json("verify", "--deep")["ok"]
+
+
 def test_a_rejected_log_goes_on_where_it_was_mended_and_not_before(plain):
     log = plain.drop / "a.log"
     log.write_bytes(b"1\n2\nx\n")
