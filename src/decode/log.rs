@@ -11,7 +11,7 @@
 //! - A new file that holds all that was taken of a log which is not in its place any more is that log: a copy that was made
 //!   before the log was cut short, or a newer version of it. Its parts are compared by their hashes.
 //! - A new file that is so far the beginning of another log, byte by byte, may be a copy that is being made: it waits for its
-//!   end. Whether a whole copy is taken is for `duplicates`.
+//!   end. Whether a copy is taken is for `duplicates`.
 //!
 //! Whether a place is the right one is decided here, and again by the writer, whose ledger may be further.
 
@@ -229,18 +229,19 @@ fn start(source: &SourceFile, path: &Path, follow: &Follow, decoder: &dyn LogDec
     }
     for original in follow.originals.iter() {
         let part = &original.state.part;
-        match whose(file, size, original, path)? {
+        match whose(file, size, original, path, follow.skips_copies)? {
             Whose::Another => {}
             Whose::The => {
                 let state = original.state.clone();
                 return Ok(Start::At { state, begin: part.end, note: None, is_elsewhere: true });
             }
             Whose::CopyOfIt if is_open() || age(file)? < COPY_AGE => return Ok(wait()),
-            Whose::CopyOfIt if follow.skips_copies && size >= part.end => {
-                let note = format!("a copy of {}, which is source {}", original.path.display(), part.log);
-                // Behind what was rejected nobody has taken anything.
-                let end = if part.rejected().is_empty() { decoder.boundary(file, part.end, size)? } else { part.end };
-                return Ok(Start::Copy { head_at: part.head_at, end, note });
+            Whose::CopyOfIt if follow.skips_copies => {
+                let end = copied_to(file, size, original, decoder)?;
+                if end > part.head_at || part.is_empty() {
+                    let note = format!("a copy of {}, which is source {}", original.path.display(), part.log);
+                    return Ok(Start::Copy { head_at: part.head_at, end, note });
+                }
             }
             Whose::CopyOfIt => {}
         }
@@ -269,10 +270,14 @@ fn start(source: &SourceFile, path: &Path, follow: &Follow, decoder: &dyn LogDec
 /// The last place before `at` that is known to be one where a record of this log begins.
 fn known_place(follow: &Follow, part: &Part, at: u64) -> u64 {
     let original = follow.originals.iter().find(|original| original.state.part.log == part.log);
-    let parts = original.map(|original| original.parts.as_slice()).unwrap_or_default();
+    original.map_or(part.head_at, |original| known_place_of(original, at))
+}
+
+fn known_place_of(original: &Original, at: u64) -> u64 {
+    let head_at = original.state.part.head_at;
     // The newest comes first: older ones may be of what was cut off once.
-    let mut begins = parts.iter().map(|(range, _)| range.start);
-    begins.find(|begin| *begin <= at).map_or(part.head_at, |begin| begin.max(part.head_at))
+    let mut begins = original.parts.iter().map(|(range, _)| range.start);
+    begins.find(|begin| *begin <= at).map_or(head_at, |begin| begin.max(head_at))
 }
 
 /// Where a new log begins if it comes in the place of another that had a header, and has none; and what is to be told.
@@ -323,10 +328,11 @@ enum Whose {
     CopyOfIt,
 }
 
-fn whose(file: &File, size: u64, original: &Original, path: &Path) -> io::Result<Whose> {
+fn whose(file: &File, size: u64, original: &Original, path: &Path, skips_copies: bool) -> io::Result<Whose> {
     let part = &original.state.part;
-    // A log that was renamed is not copied and cut short any more.
-    let may_be_copied = original.path == original.first_path;
+    // A log that was renamed is not copied and cut short any more, and what has its name now is the next one, which may begin
+    // as it did. A copy of it under yet another name is one to leave out nevertheless.
+    let may_be_copied = original.path == original.first_path || skips_copies && original.first_path != path;
     // Under its own name it is another file by now.
     let other = if original.path == path { None } else { open_without_waiting(&original.path).ok() };
     if let Some(other) = other.as_ref().filter(|_| may_be_copied && size > 0)
@@ -346,6 +352,18 @@ fn whose(file: &File, size: u64, original: &Original, path: &Path) -> io::Result
         None => false,
     };
     Ok(if is_intact { Whose::Another } else { Whose::The })
+}
+
+/// Where the last whole record of a copy ends that is not to be taken.
+fn copied_to(file: &File, size: u64, original: &Original, decoder: &dyn LogDecoder) -> io::Result<u64> {
+    let part = &original.state.part;
+    match size {
+        // It was copied before the log grew.
+        size if size < part.end => decoder.boundary(file, known_place_of(original, size), size),
+        _ if part.rejected().is_empty() => decoder.boundary(file, part.end, size),
+        // Behind what was rejected nobody has taken anything.
+        _ => Ok(part.end),
+    }
 }
 
 /// Since its last change of name or content.

@@ -43,8 +43,8 @@ impl Look {
 pub enum LogLook {
     /// All of it was taken, or nothing more is to be.
     Nothing,
-    /// It is longer than what was taken; or as long, and was touched since: another log may have its inode. `is_moved`: it has
-    /// another name than when it was taken.
+    /// It is longer than what was taken; or as long, and was touched since (another log may have its inode) or `is_moved`: it
+    /// has another name than when it was taken.
     Grown { state: LogState, is_moved: bool },
     /// It is shorter.
     Replaced(LogState),
@@ -77,8 +77,8 @@ impl Look {
         Ok(match status.size.cmp(&state.part.end) {
             Ordering::Less => LogLook::Replaced(state),
             _ if is_rejected && (is_untouched || self.is_rejected_still(place, &state)) => LogLook::Nothing,
-            Ordering::Equal if is_untouched => LogLook::Nothing,
-            Ordering::Greater if is_untouched && (is_in_place || self.is_linked_at(&entry)) => LogLook::Nothing,
+            // Under another name it is noted, so that nobody takes a copy for it.
+            _ if is_untouched && (is_in_place || self.is_linked_at(&entry)) => LogLook::Nothing,
             Ordering::Equal | Ordering::Greater => LogLook::Grown { state, is_moved: !is_in_place },
         })
     }
