@@ -11,13 +11,16 @@
 //! - A new file that holds all that was taken of a log which is not in its place any more is that log: a copy that was made
 //!   before the log was cut short, or a newer version of it. Its parts are compared by their hashes.
 //! - A new file that is so far the beginning of another log, byte by byte, may be a copy that is being made: it waits for its
-//!   end. Whether a copy is taken is for `duplicates`.
+//!   end. Whether a copy is taken is for `duplicates`. Of two new files of which one is the beginning of the other, that one
+//!   waits until the other is known.
 //!
 //! Whether a place is the right one is decided here, and again by the writer, whose ledger may be further.
 
+use std::cmp::Reverse;
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -137,6 +140,12 @@ pub(super) fn follow<'a>(
     if end <= begin && rows.rows() == 0 && stopped.is_none() && !is_told {
         rows.discard();
         return Ok(Outcome::Nothing);
+    }
+    // Not before it is known to give something, so that the other does as well: else it would be waited for for ever.
+    let newcomers = &follow.newcomers;
+    if state.is_none() && is_copy_of_newcomer(source.file(), about.path, newcomers).map_err(unreadable)? {
+        rows.discard();
+        return Ok(Outcome::NotFinished(NotFinished::BeingWritten));
     }
     let waiting = source.size().saturating_sub(end);
     let has_name = |original: &Original| original.path == about.path && Some(&original.state) == state.as_ref();
@@ -366,6 +375,24 @@ fn copied_to(file: &File, size: u64, original: &Original, decoder: &dyn LogDecod
     }
 }
 
+/// Whether the file is byte by byte the beginning of another one that is as new, or the younger of two that are alike. It may
+/// be looked at again when the other is known.
+fn is_copy_of_newcomer(file: &File, path: &Path, newcomers: &[PathBuf]) -> io::Result<bool> {
+    let status = FileStatus::from(&file.metadata()?);
+    let age = |status: FileStatus| (status.size, Reverse(status.ctime_ns), status.inode);
+    for newcomer in newcomers.iter().filter(|newcomer| *newcomer != path && status.size > 0) {
+        let Ok(other) = open_without_waiting(newcomer) else { continue };
+        let metadata = other.metadata()?;
+        // Of two files one always comes before the other, so that they do not wait for each other.
+        let is_older = age(FileStatus::from(&metadata)) > age(status);
+        // One with further names may have to wait itself.
+        if is_older && metadata.nlink() == 1 && has_same_start(file, &other, status.size)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Since its last change of name or content.
 fn age(file: &File) -> io::Result<Duration> {
     let changed_ns = FileStatus::from(&file.metadata()?).ctime_ns;
@@ -432,4 +459,31 @@ fn hash_bytes(file: &File, range: std::ops::Range<u64>, hasher: &mut blake3::Has
         at += block.len() as u64;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bug: a log and its copy that were both new in one scan were both taken, as neither was in the ledger.
+    #[test]
+    fn of_two_newcomers_that_are_alike_one_waits_for_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let newcomers = ["log", "copy", "begun", "other", "empty", "gone"].map(path);
+        let contents = [("log", "1\n2\n"), ("copy", "1\n2\n"), ("begun", "1\n"), ("other", "2\n"), ("empty", "")];
+        for (name, content) in contents {
+            std::fs::write(path(name), content).unwrap();
+        }
+        let waits = |name: &str| {
+            let file = File::open(path(name)).unwrap();
+            is_copy_of_newcomer(&file, &path(name), &newcomers).unwrap()
+        };
+        assert!(waits("copy") && !waits("log"), "the older one is taken");
+        assert!(waits("begun"));
+        assert!(!waits("other"));
+        assert!(!waits("empty"), "it is the beginning of any file");
+        std::fs::hard_link(path("log"), path("another name")).unwrap();
+        assert!(!waits("copy"), "nothing may be taken from a log that has several names");
+    }
 }

@@ -34,6 +34,8 @@ const HOLD: Duration = Duration::from_millis(5);
 const ROTATION: Duration = Duration::from_millis(20);
 /// So many files that may be a copy of a log are looked at where their names are no sources'.
 const COPIES_MAX: usize = 16;
+/// So many files that are new in one scan are held against each other.
+const NEWCOMERS_MAX: usize = 64;
 
 /// What the intake remembers of logs, beside the ledger.
 #[derive(Debug, Default)]
@@ -339,7 +341,21 @@ impl DatasetIntake {
                 }
             }
         }
+        self.introduce(&mut seen);
         Ok(seen)
+    }
+
+    /// Of files that are new together, one may be a copy of another: those that were changed last are held against each other.
+    fn introduce(&self, seen: &mut [Seen]) {
+        let is_new = |seen: &Seen| seen.follow.known.is_none() && !seen.follow.only_continues;
+        let mut newcomers: Vec<&Seen> = seen.iter().filter(|seen| is_new(seen)).collect();
+        newcomers.sort_by_key(|seen| Reverse(seen.status.mtime_ns));
+        newcomers.truncate(NEWCOMERS_MAX);
+        let paths: Vec<PathBuf> = newcomers.iter().map(|seen| self.lane.path_of(&seen.place)).collect();
+        let paths = Arc::new(paths);
+        for newcomer in seen.iter_mut().filter(|seen| is_new(seen)) {
+            newcomer.follow.newcomers = paths.clone();
+        }
     }
 }
 

@@ -10,6 +10,11 @@ ALL = 'include = ["**/*"]\nrescan = "1s"\n'
 
 
 @pytest.fixture
+def appending(project):
+    return project(shape=[1], dtype="<i4", decoder=PLAIN, watch=ALL)
+
+
+@pytest.fixture
 def skipping(project):
     return project(shape=[1], dtype="<i4", decoder=PLAIN, watch=ALL + 'duplicates = "skip"')
 
@@ -79,3 +84,41 @@ def test_a_log_that_begins_as_the_one_before_it_is_no_copy(skipping):
     append(log, b"7\n8\n")
     skipping.once()
     assert rows(skipping) == [7, 7, 7, 7, 8]
+
+
+def test_a_log_and_its_copy_that_are_both_new_are_taken_once(skipping):
+    """The bug: copies were held against the ledger only, which had neither."""
+    log = skipping.drop / "a.log"
+    log.write_bytes(lines(0, 3))
+    for number in range(3):
+        shutil.copy(log, skipping.drop / f"a.log.{number}")
+    skipping.once()
+    assert rows(skipping) == [0, 1, 2]
+    assert skipping.ledger("SELECT path FROM sources WHERE rows > 0") == [("drop/a.log",)]
+
+
+def test_new_logs_without_a_record_do_not_wait_for_each_other(appending):
+    for name in ["a.log", "b.log"]:
+        (appending.drop / name).write_bytes(b"1")
+    appending.once()
+    append(appending.drop / "b.log", b"\n")
+    appending.once()
+    assert rows(appending) == [1]
+
+
+def test_a_new_log_that_is_copied_and_cut_around_the_first_look(appending):
+    """The bug: log and copy were both taken at that look, for two new logs."""
+    staged = appending.folder / "a.log", appending.folder / "a.log.1"
+    for path in staged:
+        path.write_bytes(lines(0, 3))
+    with appending.service():
+        for path in staged:
+            os.rename(path, appending.drop / path.name)
+        appending.wait_for_rows(3)
+        os.truncate(appending.drop / "a.log", 0)
+        append(appending.drop / "a.log", lines(3, 1))
+        appending.wait_for_rows(4)
+        append(appending.drop / "a.log", lines(4, 1))
+        appending.wait_for_rows(5)
+    appending.once()
+    assert rows(appending) == [*range(5)]
