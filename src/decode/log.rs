@@ -259,7 +259,8 @@ fn start(source: &SourceFile, path: &Path, follow: &Follow, decoder: &dyn LogDec
         return Ok(Start::Outcome(Outcome::Nothing));
     }
     let mut note = None;
-    if let Some(LogState { part, .. }) = follow.replaces.as_ref().filter(|old| !old.part.is_empty()) {
+    let is_gone = |old: &&LogState| !old.part.is_empty() && follow.before.is_none();
+    if let Some(LogState { part, .. }) = follow.replaces.as_ref().filter(is_gone) {
         note = Some(format!(
             "the file was written anew when {} bytes of it had been taken as source {}: what was written behind these and \
              before is known only if a copy of it lies in the watched folder",

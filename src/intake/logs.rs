@@ -295,9 +295,17 @@ impl DatasetIntake {
                     }
                     // Its inode may have been another log's, and the file be a copy.
                     let originals = known_logs(&mut originals, look)?;
+                    let before = self.heir(look, files, &old)?;
                     let replaces = Some(old);
-                    let follow =
-                        Follow { replaces, cut_at, originals, only_continues, skips_copies, ..Follow::default() };
+                    let follow = Follow {
+                        replaces,
+                        cut_at,
+                        originals,
+                        before,
+                        only_continues,
+                        skips_copies,
+                        ..Follow::default()
+                    };
                     seen.push(Seen { place: place.clone(), status: *status, follow, rank: 3 });
                 }
                 LogLook::New => {
@@ -343,6 +351,21 @@ impl DatasetIntake {
         }
         self.introduce(&mut seen);
         Ok(seen)
+    }
+
+    /// The new file in which a log goes on whose own is another by now.
+    fn heir(&self, look: &Look, files: &[(Place, FileStatus)], old: &LogState) -> Result<Option<PathBuf>, LedgerError> {
+        if old.part.is_empty() {
+            return Ok(None);
+        }
+        for (place, status) in files.iter().filter(|(_, status)| status.size >= old.part.end) {
+            let path = self.lane.path_of(place);
+            let is_of = || open_without_waiting(&path).and_then(|file| old.part.is_of(&file)).unwrap_or(false);
+            if look.log(place, status)? == LogLook::New && is_of() {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
     }
 
     /// Of files that are new together, one may be a copy of another: those that were changed last are held against each other.

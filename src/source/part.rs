@@ -133,7 +133,7 @@ pub struct Follow {
     pub originals: Arc<Vec<Original>>,
     /// Files that are as new as it is, of which it may be a copy. Absolute.
     pub newcomers: Arc<Vec<PathBuf>>,
-    /// Where the log may be by now that had its name before.
+    /// Where the log may be by now that had its name or its inode before.
     pub before: Option<PathBuf>,
     /// Its name is not that of a source: nothing but a known log's continuation is taken from it.
     pub only_continues: bool,

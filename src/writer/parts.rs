@@ -132,6 +132,8 @@ impl DatasetWriter {
         Ok(match (newest, expected) {
             (Some(newest), Some(state)) => is_at(&newest, state),
             (None, None) => true,
+            // The log that it was has just gone on in another file, as was foreseen.
+            (None, Some(_)) => read.state.is_none() && follow.before.is_some(),
             _ => false,
         })
     }

@@ -152,6 +152,24 @@ def test_a_log_that_is_cut_and_goes_on_while_its_writer_has_it_open(plain, kept)
     assert reason.startswith(f"the file was cut to {kept} bytes when 1200 of it had been taken")
 
 
+def test_a_log_with_the_inode_of_one_that_goes_on_in_another_file_comes_in_its_order(plain):
+    """The bug: it was taken for what the older one became, looked at again when that was known to go on elsewhere, and came
+    behind the log that followed it."""
+    log, newer = plain.drop / "a.log", plain.drop / "a.log.tmp"
+    log.write_bytes(lines(0, 10))
+    plain.once()
+    inode = log.stat().st_ino
+    # As rsync brings a newer version of it.
+    newer.write_bytes(lines(0, 15))
+    os.rename(newer, log)
+    os.rename(log, plain.drop / "a.log.2")
+    write_with_inode(plain.drop / "a.log.1", lines(15, 5), inode)
+    log.write_bytes(lines(20, 5))
+    plain.once()
+    assert rows(plain) == [*range(25)]
+    assert reasons(plain) == []
+
+
 def test_a_log_that_is_cut_twice_goes_on_from_the_second_cut(plain):
     log = plain.drop / "a.log"
     with plain.service():
