@@ -294,7 +294,7 @@ impl DatasetIntake {
                         seen.push(Seen { place: copied, status: copy.1, follow, rank: 1 });
                     }
                     // Its inode may have been another log's, and the file be a copy.
-                    let originals = known_logs(&mut originals, look)?;
+                    let originals = known_logs(&mut originals, look, files)?;
                     let before = self.heir(look, files, &old)?;
                     let replaces = Some(old);
                     let follow = Follow {
@@ -322,7 +322,7 @@ impl DatasetIntake {
                         };
                         left.push((place.clone(), state, inode));
                     }
-                    let originals = known_logs(&mut originals, look)?;
+                    let originals = known_logs(&mut originals, look, files)?;
                     file(Follow { originals, before, only_continues, skips_copies, ..Follow::default() }, 2);
                 }
             }
@@ -388,10 +388,14 @@ fn is_still(path: &std::path::Path, state: &LogState) -> bool {
 }
 
 /// What a new file may be a copy of, read once in a scan.
-fn known_logs(read: &mut Option<Arc<Vec<Original>>>, look: &Look) -> Result<Arc<Vec<Original>>, LedgerError> {
+fn known_logs(
+    read: &mut Option<Arc<Vec<Original>>>,
+    look: &Look,
+    files: &[(Place, FileStatus)],
+) -> Result<Arc<Vec<Original>>, LedgerError> {
     Ok(match read {
         Some(originals) => originals.clone(),
-        None => read.insert(Arc::new(look.originals()?)).clone(),
+        None => read.insert(Arc::new(look.originals(files)?)).clone(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! The cheap look at a file: does the ledger have it?
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -117,11 +118,15 @@ impl Look {
         Ok(newest.into_iter().filter_map(log).collect())
     }
 
-    /// These, as what a new file may be a copy of.
-    pub fn originals(&self) -> Result<Vec<Original>, LedgerError> {
+    /// These, as what a new file may be a copy of. `found`: where the scan has found files with these inodes, as a log may
+    /// have been renamed since.
+    pub fn originals(&self, found: &[(Place, FileStatus)]) -> Result<Vec<Original>, LedgerError> {
+        let here: HashMap<u64, &Place> = found.iter().map(|(place, status)| (status.inode, place)).collect();
         let mut originals = Vec::new();
         for Log { entry, state, first_path } in self.newest_logs()? {
-            let (path, first_path) = (self.options.base.join(&entry.path), self.options.base.join(first_path));
+            let found = here.get(&entry.identity.inode).map(|place| self.options.source_path(place));
+            let path = found.unwrap_or_else(|| self.options.base.join(&entry.path));
+            let first_path = self.options.base.join(first_path);
             originals.push(Original { parts: self.parts(&state)?, state, path, first_path });
         }
         Ok(originals)

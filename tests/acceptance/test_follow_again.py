@@ -324,3 +324,25 @@ def test_an_end_that_waits_is_told_when_the_log_gets_another_name(plain):
     append(plain.drop / "a.log.1", b"\n")
     plain.once()
     assert rows(plain) == [1, 2, 5, 34]
+
+
+@pytest.mark.parametrize("first", ["copied", "renamed"])
+def test_a_copy_and_a_new_name_in_one_scan_give_no_rows_twice(project, first):
+    """The bug: the copy was held against the old name of the log, where nothing or another log was."""
+    project = project(shape=[1], dtype="<i4", decoder=PLAIN, watch=ALL + '\nduplicates = "skip"')
+    log, renamed = project.drop / "a.log", project.drop / "a.log.2"
+    append(log, lines(0, 20))
+    project.once()
+    if first == "copied":
+        shutil.copy(log, project.drop / "a.log.1")
+        append(log, lines(20, 5))
+        log.rename(renamed)
+    else:
+        append(log, lines(20, 5))
+        log.rename(renamed)
+        shutil.copy(renamed, project.drop / "a.log.1")
+    append(log, lines(25, 3))
+    for _ in range(3):
+        time.sleep(1.1)
+        project.once()
+    assert rows(project) == [*range(28)]
