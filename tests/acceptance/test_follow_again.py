@@ -163,7 +163,7 @@ def test_a_log_with_the_inode_of_one_that_goes_on_in_another_file_comes_in_its_o
     newer.write_bytes(lines(0, 15))
     os.rename(newer, log)
     os.rename(log, plain.drop / "a.log.2")
-    write_with_inode(plain.drop / "a.log.1", lines(15, 5), inode)
+    with_inode(plain.drop / "a.log.1", inode, lambda made: made.write_bytes(lines(15, 5)))
     log.write_bytes(lines(20, 5))
     plain.once()
     assert rows(plain) == [*range(25)]
