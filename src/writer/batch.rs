@@ -15,7 +15,7 @@ pub struct Batch {
     pub entries: Vec<Entry>,
     /// Committed sources under a new name or with a new inode, as they will be, by id.
     found_again: BTreeMap<u64, Entry>,
-    /// Rejected sources of this batch under whose names other files have come.
+    /// Rejected sources that are to be forgotten, as other files have come under their names before they were moved away.
     pub replaced: Vec<u64>,
     pub new_labels: Vec<String>,
     /// Bytes of rows in the main file.
@@ -37,7 +37,7 @@ pub struct Batch {
 
 impl Batch {
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.found_again.is_empty() && self.extended.is_empty()
+        self.entries.is_empty() && self.found_again.is_empty() && self.extended.is_empty() && self.replaced.is_empty()
     }
 
     pub fn push(&mut self, entry: Entry) {

@@ -102,6 +102,11 @@ def damaged(content, number):
     return [content[: len(content) // 2], b"not a picture, number %d" % number, b""][number % 3]
 
 
+def rightly_rejected(stream, found, rejected, mended):
+    """Whether these are rejected, and of the mended ones at most those that were moved away before their like came."""
+    return set(rejected) <= set(found) and set(found) - set(rejected) <= set(mended if stream.after != "keep" else [])
+
+
 class Dropper:
     """Drops the sources of all streams in turn, in every way a file can arrive."""
 
@@ -111,6 +116,7 @@ class Dropper:
         self.number = 0
         self.good = {stream.name: [] for stream in streams}      # [number, rows]
         self.rejected = {stream.name: [] for stream in streams}  # path below the drop folder
+        self.mended = {stream.name: [] for stream in streams}    # the same, of those that came again, and were good then
         self.copies = {stream.name: 0 for stream in streams}
         self.places = {stream.name: [] for stream in streams}    # paths that may be renamed or copied
 
@@ -132,6 +138,7 @@ class Dropper:
                 time.sleep(float(random.uniform(0, 0.1)))
                 self.put(path, content, "rename")
                 self.good[stream.name].append([number, rows])
+                self.mended[stream.name].append(str(below))
             else:
                 self.rejected[stream.name].append(str(below))
             return
@@ -186,7 +193,7 @@ class Dropper:
             self.copies[stream.name] += 1
 
     def save(self):
-        text = json.dumps({"good": self.good, "rejected": self.rejected, "copies": self.copies})
+        text = json.dumps({"good": self.good, "rejected": self.rejected, "mended": self.mended, "copies": self.copies})
         (self.folder / "dropped.json").write_text(text)
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from harness import LONG, PROGRAM, Project, alarms, ask_ledger
-from stream import HEAD, Stream, Violation, read_rows
+from stream import HEAD, Stream, Violation, read_rows, rightly_rejected
 
 KILLS = int(os.environ.get("NPY_INGEST_KILLS", 2000 if LONG else 200))
 SEED = int(os.environ.get("NPY_INGEST_KILL_SEED", 1))
@@ -240,10 +240,10 @@ def wait_for_all(project, dropped, timeout):
     """Until the ledgers know all that was dropped."""
     end = time.monotonic() + timeout
     for stream in project.streams:
-        good, rejected = len(dropped["good"][stream.name]), len(dropped["rejected"][stream.name])
+        good, rejected, mended = (len(dropped[kind][stream.name]) for kind in ["good", "rejected", "mended"])
         while True:
             found = dict(project.entries(stream, "SELECT status, count(*) FROM sources WHERE rows > 0 OR status = 'rejected' GROUP BY status"))
-            if found.get("committed", 0) >= good and found.get("rejected", 0) == rejected:
+            if found.get("committed", 0) >= good and rejected <= found.get("rejected", 0) <= rejected + mended:
                 break
             if time.monotonic() > end:
                 return  # the count that follows says what is missing
@@ -268,7 +268,8 @@ def count(project, dropped, stream):
         faults.append(f"{len(rows)} rows, expected {sum(good.values())}")
     rejected = {Path(path).relative_to(f"drop-{stream.name}").as_posix(): reason for path, reason in
                 project.entries(stream, "SELECT path, reason FROM sources WHERE status = 'rejected'")}
-    if sorted(rejected) != sorted(dropped["rejected"][stream.name]) or not all(rejected.values()):
+    of_dropped = [dropped[kind][stream.name] for kind in ["rejected", "mended"]]
+    if not rightly_rejected(stream, rejected, *of_dropped) or not all(rejected.values()):
         faults.append(f"rejected {sorted(set(rejected) ^ set(dropped['rejected'][stream.name]))[:10]}, or without a reason")
     left = [path for path in (project.folder / f"drop-{stream.name}").rglob("*") if path.is_file()]
     wanted = len(good) + len(rejected) + dropped["copies"][stream.name] if stream.after == "keep" else 0

@@ -24,7 +24,7 @@ import numpy as np
 
 from harness import LONG, alarms, free_port
 from soak import LOGS, REASONS, STREAMS, SoakDropper, config, fault_of
-from stream import HEAD, read_rows
+from stream import HEAD, read_rows, rightly_rejected
 from test_kill import HERE, Killed, end_all, header_of
 
 SECONDS = float(os.environ.get("NPY_INGEST_SOAK_SECONDS", 3600 if LONG else 45))
@@ -271,9 +271,9 @@ class Course:
             rows, wanted = self.entries(stream, "SELECT coalesce(sum(rows), 0) FROM sources"), self.dropper.logs[stream.name].count
             return [] if rows == [(wanted,)] else [f"{rows} rows in the ledger, expected {wanted}"]
         faults = []
-        good, rejected = self.dropper.good[stream.name], self.dropper.rejected[stream.name]
+        good, rejected, mended = (named[stream.name] for named in [self.dropper.good, self.dropper.rejected, self.dropper.mended])
         found = dict(self.entries(stream, "SELECT status, count(*) FROM sources WHERE rows > 0 OR status = 'rejected' GROUP BY status"))
-        if (found.get("committed", 0), found.get("rejected", 0)) != (len(good), len(rejected)):
+        if found.get("committed", 0) != len(good) or not len(rejected) <= found.get("rejected", 0) <= len(rejected) + len(mended):
             faults.append(f"{found} in the ledger, expected {len(good)} committed, {len(rejected)} rejected")
         there = {path for path in (self.project.folder / f"drop-{stream.name}").rglob("*") if path.is_file()}
         wanted = self.dropper.files[stream.name] if stream.after == "keep" else set()
@@ -302,7 +302,7 @@ class Course:
                           f"{len(rows)} rows, expected {sum(good.values())}")
         rejected = {Path(path).relative_to(f"drop-{stream.name}").as_posix(): reason for path, reason in
                     self.entries(stream, "SELECT path, reason FROM sources WHERE status = 'rejected'")}
-        if sorted(rejected) != sorted(self.dropper.rejected[stream.name]):
+        if not rightly_rejected(stream, rejected, self.dropper.rejected[stream.name], self.dropper.mended[stream.name]):
             faults.append(f"rejected {sorted(set(rejected) ^ set(self.dropper.rejected[stream.name]))[:5]}")
         for path, reason in rejected.items():
             word = REASONS["array" if stream.name == "chunks" else "picture"][fault_of(int(Path(path).stem))]
@@ -328,7 +328,8 @@ class Course:
         for stream in STREAMS:
             figures, rows = told[stream.name], len(np.load(self.project.output_of(stream), mmap_mode="r"))
             found = [figures[name] for name in ["rows", "rejected", "backlog", "stopped", "paused"]]
-            expected = [rows, len(self.dropper.rejected[stream.name]), 0, None, None]
+            (rejected,), = self.entries(stream, "SELECT count(*) FROM sources WHERE status = 'rejected'")
+            expected = [rows, rejected, 0, None, None]
             if found != expected:
                 faults.append(f"status of {stream.name}: rows, rejected, backlog, stopped, paused are {found}, expected {expected}")
         return faults

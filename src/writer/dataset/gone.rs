@@ -1,8 +1,11 @@
 //! What the ledger is told of sources whose files are gone from where they were: moved, deleted, or replaced.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use super::DatasetWriter;
+use crate::ledger::Known;
+use crate::source::Place;
 use crate::writer::fault::Fault;
 
 impl DatasetWriter {
@@ -12,6 +15,16 @@ impl DatasetWriter {
         if !self.unnoted.is_empty() {
             self.ledger.note_moved(&self.unnoted)?;
             self.unnoted.clear();
+        }
+        Ok(())
+    }
+
+    /// A rejected source was not there to be moved away. If another file that the ledger has is why, it is forgotten.
+    pub fn not_moved(&mut self, id: u64, place: &Place) -> Result<(), Fault> {
+        let newest = self.staged().at_path(&self.ledger_path(place))?;
+        if newest.is_some_and(|newest| newest.id > id) {
+            self.batch.replaced.push(id);
+            self.batch.since.get_or_insert_with(Instant::now);
         }
         Ok(())
     }

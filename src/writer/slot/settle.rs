@@ -153,6 +153,7 @@ impl Slot {
             match result {
                 Ok(Disposed::MovedTo(path)) => moved.push((leaving.id, path.clone())),
                 Ok(Disposed::Deleted) => moved.push((leaving.id, PathBuf::new())),
+                Ok(Disposed::No) if leaving.reason.is_some() => self.not_moved(leaving),
                 Ok(Disposed::No) => {}
                 // It was called off.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -181,6 +182,13 @@ impl Slot {
             source = ?self.lane.path_of(&leaving.place),
             "the ledger has it, but it could not be {what}: {error}; later scans try again{others}"
         );
+    }
+
+    fn not_moved(&mut self, leaving: &Leaving) {
+        let State::Open(writer) = &mut self.state else { return };
+        if let Err(fault) = writer.not_moved(leaving.id, &leaving.place) {
+            tracing::warn!(dataset = self.lane.options.name, "what is rejected no longer is not known: {fault}");
+        }
     }
 
     fn note_moved(&mut self, moved: Vec<(u64, PathBuf)>) {
