@@ -3,8 +3,8 @@
 //! ```text
 //!              hints                Candidate            ToWriter
 //!   notify ------------> npy-intake ----------> pool ------------> npy-writer
-//!                            ^                                        |
-//!                            +----------------- ToIntake -------------+
+//!                            ^                                        |  ^
+//!                            +----------------- ToIntake -------------+  +--> npy-disposer
 //! ```
 //!
 //! Everything ends by dropping senders: when the intake returns, the pool finishes what it was given, the writer's channel

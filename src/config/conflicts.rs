@@ -23,15 +23,68 @@ const BESIDE: [&str; 10] = [
     "suspects",
 ];
 
+/// A dataset, and where its places are on the disk: without symbolic links, as far as they are there.
+struct Placed<'d, 'a> {
+    draft: &'d DatasetDraft<'a>,
+    /// As `draft.watch.folders`.
+    folders: Vec<PathBuf>,
+    /// As `draft.watch.move_targets`.
+    targets: Vec<PathBuf>,
+    /// As [`files_of`] the output.
+    files: Vec<PathBuf>,
+}
+
+impl<'d, 'a> Placed<'d, 'a> {
+    fn new(draft: &'d DatasetDraft<'a>) -> Self {
+        let real_ones = |located: &[Located<'_, PathBuf>]| located.iter().map(|place| real(&place.value)).collect();
+        let files = draft.output.iter().flat_map(|output| files_of(&output.value));
+        Self {
+            draft,
+            folders: real_ones(&draft.watch.folders),
+            targets: real_ones(&draft.watch.move_targets),
+            files: files.map(|file| real(&file)).collect(),
+        }
+    }
+
+    fn watch(&self) -> &Watch {
+        &self.draft.watch.watch
+    }
+
+    /// The first watched folder of which this is so.
+    fn folder(&self, is_it: impl Fn(&Path) -> bool) -> Option<(&Path, &Located<'a, PathBuf>)> {
+        self.folders.iter().map(PathBuf::as_path).zip(&self.draft.watch.folders).find(|(folder, _)| is_it(folder))
+    }
+
+    /// Whether it takes a file at `path` for a source.
+    fn takes(&self, path: &Path) -> bool {
+        let watch = self.watch();
+        self.folders.iter().filter_map(|folder| path.strip_prefix(folder).ok()).any(|below| {
+            let in_reach = watch.recursive || below.components().count() == 1;
+            in_reach && watch.include.is_match(below) && !watch.exclude.is_match(below)
+        })
+    }
+}
+
+/// The path without symbolic links, as far as it is there.
+fn real(path: &Path) -> PathBuf {
+    for there in path.ancestors() {
+        if let (Ok(real), Ok(below)) = (std::fs::canonicalize(there), path.strip_prefix(there)) {
+            return real.join(below);
+        }
+    }
+    path.to_owned()
+}
+
 /// Reports every conflict within and between the datasets.
 pub(super) fn report(datasets: &[DatasetDraft<'_>]) {
-    for (at, dataset) in datasets.iter().enumerate() {
-        for other in datasets.iter().take(at) {
-            same_name(dataset, other);
-            same_files(dataset, other);
+    let placed: Vec<_> = datasets.iter().map(Placed::new).collect();
+    for (at, dataset) in placed.iter().enumerate() {
+        for other in placed.iter().take(at) {
+            same_name(dataset.draft, other.draft);
+            same_files(dataset.draft, other.draft);
             shared_folders(dataset, other);
         }
-        for watcher in datasets {
+        for watcher in &placed {
             output_is_source(dataset, watcher);
             moved_is_source(dataset, watcher);
         }
@@ -78,27 +131,23 @@ fn same_files(dataset: &DatasetDraft<'_>, other: &DatasetDraft<'_>) {
 }
 
 /// Two datasets may read the same files as long as neither takes them away.
-fn shared_folders(dataset: &DatasetDraft<'_>, other: &DatasetDraft<'_>) {
-    let keeps = |draft: &DatasetDraft<'_>| {
-        draft.watch.watch.after == Disposal::Keep && draft.watch.watch.rejected == Disposal::Keep
-    };
+fn shared_folders(dataset: &Placed<'_, '_>, other: &Placed<'_, '_>) {
+    let keeps =
+        |placed: &Placed<'_, '_>| placed.watch().after == Disposal::Keep && placed.watch().rejected == Disposal::Keep;
     if keeps(dataset) && keeps(other) {
         return;
     }
-    for folder in &dataset.watch.folders {
-        let shared = |first: &&Located<'_, PathBuf>| {
-            let (folder, first) = (real(&folder.value), real(&first.value));
-            folder == first
-                || sees_below(&first, &other.watch.watch, &folder)
-                || sees_below(&folder, &dataset.watch.watch, &first)
+    for (real, folder) in dataset.folders.iter().zip(&dataset.draft.watch.folders) {
+        let is_shared = |first: &Path| {
+            real == first || sees_below(first, other.watch(), real) || sees_below(real, dataset.watch(), first)
         };
-        let Some(first) = other.watch.folders.iter().find(shared) else { continue };
+        let Some((_, first)) = other.folder(is_shared) else { continue };
         folder.item.fault_with_help(
             format!(
                 "found {}, which {} watches too ({}), and one of the two deletes or moves its files before the other \
                  may have read them",
                 folder.item.found(),
-                other.title(),
+                other.draft.title(),
                 at_line(&first.item)
             ),
             "set after = \"keep\" and rejected = \"keep\" in both, or give each its own folder",
@@ -106,57 +155,34 @@ fn shared_folders(dataset: &DatasetDraft<'_>, other: &DatasetDraft<'_>) {
     }
 }
 
-/// The path without symbolic links, as far as it is there.
-fn real(path: &Path) -> PathBuf {
-    for there in path.ancestors() {
-        if let (Ok(real), Ok(below)) = (std::fs::canonicalize(there), path.strip_prefix(there)) {
-            return real.join(below);
-        }
-    }
-    path.to_owned()
-}
-
 /// Whether a watch of `folder` looks into `below`, another folder.
 fn sees_below(folder: &Path, watch: &Watch, below: &Path) -> bool {
     watch.recursive && below != folder && below.starts_with(folder)
 }
 
-/// Whether the watch takes a file at `path` for a source.
-fn takes(watch: &Watch, path: &Path) -> bool {
-    let path = real(path);
-    watch.folders.iter().filter_map(|folder| path.strip_prefix(real(folder)).ok()).any(|below| {
-        let in_reach = watch.recursive || below.components().count() == 1;
-        in_reach && watch.include.is_match(below) && !watch.exclude.is_match(below)
-    })
-}
-
 /// An output that is a source of its own would grow for ever.
-fn output_is_source(dataset: &DatasetDraft<'_>, watcher: &DatasetDraft<'_>) {
-    let Some(output) = &dataset.output else { return };
-    let Some(file) = files_of(&output.value).into_iter().find(|file| takes(&watcher.watch.watch, file)) else {
-        return;
-    };
+fn output_is_source(dataset: &Placed<'_, '_>, watcher: &Placed<'_, '_>) {
+    let Some(output) = &dataset.draft.output else { return };
+    let mut files = dataset.files.iter().zip(files_of(&output.value));
+    let Some((_, file)) = files.find(|(real, _)| watcher.takes(real)) else { return };
     let file = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     output.item.fault_with_help(
-        format!("found {}, but {} would take {file} for a source", output.item.found(), watcher.title()),
+        format!("found {}, but {} would take {file} for a source", output.item.found(), watcher.draft.title()),
         "put the output into a folder that is not watched",
     );
 }
 
 /// A source that is moved to where it is found again would be taken again.
-fn moved_is_source(dataset: &DatasetDraft<'_>, watcher: &DatasetDraft<'_>) {
-    for target in &dataset.watch.move_targets {
-        let real_target = real(&target.value);
-        let sees = |folder: &&Located<'_, PathBuf>| {
-            let folder = real(&folder.value);
-            folder == real_target
-                || sees_below(&folder, &watcher.watch.watch, &real_target)
+fn moved_is_source(dataset: &Placed<'_, '_>, watcher: &Placed<'_, '_>) {
+    for (real, target) in dataset.targets.iter().zip(&dataset.draft.watch.move_targets) {
+        let sees = |folder: &Path| {
+            folder == real
+                || sees_below(folder, watcher.watch(), real)
                 // Files keep their path below the target, so they may come to lie in a folder that is watched there.
-                || sees_below(&real_target, &dataset.watch.watch, &folder)
+                || sees_below(real, dataset.watch(), folder)
         };
-        let Some(folder) = watcher.watch.folders.iter().find(sees) else { continue };
-        let real_folder = real(&folder.value);
-        let how = match (real_folder == real_target, real_target.starts_with(&real_folder)) {
+        let Some((real_folder, folder)) = watcher.folder(sees) else { continue };
+        let how = match (real_folder == real, real.starts_with(real_folder)) {
             (true, _) => "which is a watched folder",
             (false, true) => "which is inside a watched folder",
             (false, false) => "which is around a watched folder",
@@ -165,7 +191,7 @@ fn moved_is_source(dataset: &DatasetDraft<'_>, watcher: &DatasetDraft<'_>) {
             format!(
                 "found {}, {how} of {} ({}): what is moved there would be taken again",
                 target.item.found(),
-                watcher.title(),
+                watcher.draft.title(),
                 at_line(&folder.item)
             ),
             "move to a folder beside the watched ones",

@@ -19,6 +19,7 @@ use crate::tally::Tally;
 const SNAPSHOT_LOOKS: u32 = 1024;
 /// So many files that a scan disregards wait for its end; what is beyond is disregarded at once.
 const DISREGARDED_MAX: usize = 4096;
+
 /// A file that is new.
 pub(super) struct Found {
     pub(super) place: Place,

@@ -2,6 +2,7 @@
 //! user's. It has no pulse: another disk that does not answer keeps its own files waiting, and nothing else.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
@@ -80,7 +81,9 @@ fn run(disk: &dyn Disk, waiting: &Receiver<Leaving>, tell: &Sender<Results>, is_
         let mut results = Results::new();
         let mut next = Some(first);
         while let Some(leaving) = next {
-            let result = dispose(disk, &leaving, &go_on);
+            // A mistake of ours costs its file, and not all that come behind it.
+            let result = catch_unwind(AssertUnwindSafe(|| dispose(disk, &leaving, &go_on)));
+            let result = result.unwrap_or_else(|_| Err(io::Error::other("a fault of the program, a panic")));
             results.push((leaving, result));
             let is_enough = results.len() >= AT_ONCE || started.elapsed() > AT_ONCE_TIME;
             next = if is_enough { None } else { waiting.try_recv().ok() };
@@ -98,7 +101,7 @@ mod tests {
     use crate::source::Place;
     use crate::storage::RealDisk;
     use crate::writer::dispose::Disposed;
-    use crate::writer::relocate::tests::{identity, names};
+    use crate::writer::relocate::tests::{identity, names, two_disks};
     use std::fs;
 
     #[test]
@@ -128,5 +131,26 @@ mod tests {
             assert_eq!((leaving.id, result.unwrap()), (number, expected));
         }
         assert_eq!((names(&drop_folder).len(), names(&done).len()), (0, AT_ONCE));
+    }
+    /// It would have left all files behind where they were, and the writer without rest.
+    #[test]
+    fn a_panic_costs_one_file() {
+        let (folder, mut disk, path) = two_disks();
+        disk.is_fatal = true;
+        fs::write(folder.path().join("b.bin"), "b").unwrap();
+        let leaving = |name: &str, disposal| {
+            let (root, place) = (folder.path().to_owned(), Place { folder: 0, below: name.into() });
+            let identity = identity(&root.join(name));
+            Leaving { lane: 0, id: 1, root, place, identity, disposal, reason: None }
+        };
+        let all = vec![leaving("a.bin", Disposal::Move(disk.other.clone())), leaving("b.bin", Disposal::Delete)];
+        let (disposer, jobs) = Disposer::start(Arc::new(disk)).unwrap();
+        assert!(jobs.hand_over(all).is_empty());
+        drop(jobs);
+        let told: Vec<_> = disposer.results.iter().flatten().map(|(_, result)| result).collect();
+        disposer.join();
+        assert!(told[0].as_ref().unwrap_err().to_string().contains("a panic"), "{told:?}");
+        assert_eq!(*told[1].as_ref().unwrap(), Disposed::Deleted);
+        assert!(path.exists());
     }
 }

@@ -309,10 +309,11 @@ pub(super) mod tests {
         assert_eq!(names(folder.path()), [""; 0]);
     }
 
-    /// The real disk, on which `other` is a filesystem of its own that may have no room.
-    struct TwoDisks {
-        other: PathBuf,
+    /// The real disk, on which `other` is a filesystem of its own that may have no room, or make the program panic.
+    pub struct TwoDisks {
+        pub other: PathBuf,
         is_full: bool,
+        pub is_fatal: bool,
     }
 
     struct FullFile(Box<dyn DiskFile>);
@@ -345,6 +346,7 @@ pub(super) mod tests {
         }
         fn status(&self, path: &Path) -> io::Result<Option<FileStatus>> {
             let device = u64::from(path.starts_with(&self.other));
+            assert!(!self.is_fatal || device == 0, "as a mistake of ours");
             Ok(RealDisk.status(path)?.map(|status| FileStatus { device, ..status }))
         }
         fn rename_no_replace(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -375,13 +377,13 @@ pub(super) mod tests {
     }
 
     /// A folder with `a.bin` in it, and the same with another disk in it.
-    fn two_disks() -> (tempfile::TempDir, TwoDisks, PathBuf) {
+    pub fn two_disks() -> (tempfile::TempDir, TwoDisks, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let other = folder.path().join("other");
         fs::create_dir(&other).unwrap();
         let path = folder.path().join("a.bin");
         fs::write(&path, vec![7; 3 * COPY_BYTES / 2]).unwrap();
-        (folder, TwoDisks { other, is_full: false }, path)
+        (folder, TwoDisks { other, is_full: false, is_fatal: false }, path)
     }
 
     fn go(disk: &TwoDisks, path: &Path) -> io::Result<Option<PathBuf>> {

@@ -99,7 +99,7 @@ impl Writer {
         let timer = due.map_or_else(never, at);
         select! {
             recv(self.messages) -> message => message.map_or(Word::End, Word::Message),
-            // It has ended early only if it panicked; then nothing more comes of it.
+            // It ends behind the slots, which have its jobs.
             recv(self.disposer.results) -> results => results.map_or(Word::Due, Word::Disposed),
             recv(timer) -> _ => Word::Due,
         }

@@ -1,6 +1,7 @@
 import pytest
 
 from harness import PROGRAM, Project
+from plain_logs import ALL, PLAIN
 
 
 def pytest_configure():
@@ -12,3 +13,9 @@ def pytest_configure():
 def project(tmp_path):
     """Makes a project with the given settings."""
     return lambda **settings: Project(tmp_path, **settings)
+
+
+@pytest.fixture
+def plain(project):
+    """A project that follows logs of one number a line."""
+    return project(shape=[1], dtype="<i4", decoder=PLAIN, watch=ALL + '\nrescan = "1s"')

@@ -198,6 +198,12 @@ def mounted(options, folder):
     privileged("mount", "-t", "tmpfs", "-o", options, "tmpfs", folder)
 
 
+def append(path, data):
+    """Writes bytes to the end of a file, as a logger does."""
+    with open(path, "ab") as file:
+        file.write(data)
+
+
 def with_inode(path, inode, make):
     """Has `make` make files until one has this inode, which gets the name `path`."""
     made = []

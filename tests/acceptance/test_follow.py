@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import LONG, PROGRAM, with_inode
+from harness import LONG, PROGRAM, append, with_inode
 
 RECORD = np.dtype([("n", "<u8"), ("t", "<f8"), ("x", "<f4"), ("y", "<f4"), ("id", "<u2"), ("pad", "u1", (6,))])
 DTYPE = [["n", "<u8"], ["t", "<f8"], ["x", "<f4"], ["y", "<f4"], ["id", "<u2"], ["pad", "u1", [6]]]
@@ -32,11 +32,6 @@ def records(first, count):
 
 def lines(first, count):
     return b"".join(b"%d,%r\n" % (n, n * 0.5) for n in range(first, first + count)) if count else b""
-
-
-def append(path, data):
-    with open(path, "ab") as file:
-        file.write(data)
 
 
 def numbers(project, name="n"):

@@ -6,30 +6,10 @@ import time
 
 import pytest
 
-from harness import with_inode
+from harness import append, with_inode
+from plain_logs import ALL, PLAIN, lines, rows
 
-ALL = 'include = ["**/*"]'
-PLAIN = "[dataset.csv]\nheader = false\nfollow = true"
 HEADER = "[dataset.csv]\nheader = true\nfollow = true"
-
-
-@pytest.fixture
-def plain(project):
-    return project(shape=[1], dtype="<i4", decoder=PLAIN, watch=ALL + '\nrescan = "1s"')
-
-
-def append(path, data):
-    with open(path, "ab") as file:
-        file.write(data)
-
-
-def rows(project):
-    found = project.rows()
-    return found[:, 0].tolist() if found.shape[1:] == (1,) else found.tolist()
-
-
-def lines(first, count):
-    return b"".join(b"%d\n" % n for n in range(first, first + count))
 
 
 def reasons(project):

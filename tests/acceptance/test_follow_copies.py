@@ -5,31 +5,13 @@ import shutil
 
 import pytest
 
-PLAIN = "[dataset.csv]\nheader = false\nfollow = true"
-ALL = 'include = ["**/*"]\nrescan = "1s"\n'
-
-
-@pytest.fixture
-def appending(project):
-    return project(shape=[1], dtype="<i4", decoder=PLAIN, watch=ALL)
+from harness import append
+from plain_logs import ALL, PLAIN, lines, rows
 
 
 @pytest.fixture
 def skipping(project):
-    return project(shape=[1], dtype="<i4", decoder=PLAIN, watch=ALL + 'duplicates = "skip"')
-
-
-def append(path, data):
-    with open(path, "ab") as file:
-        file.write(data)
-
-
-def rows(project):
-    return project.rows()[:, 0].tolist()
-
-
-def lines(first, count):
-    return b"".join(b"%d\n" % n for n in range(first, first + count))
+    return project(shape=[1], dtype="<i4", decoder=PLAIN, watch=ALL + '\nrescan = "1s"\nduplicates = "skip"')
 
 
 def test_a_copy_that_is_older_than_what_was_taken_since_is_left_out(skipping):
@@ -97,28 +79,28 @@ def test_a_log_and_its_copy_that_are_both_new_are_taken_once(skipping):
     assert skipping.ledger("SELECT path FROM sources WHERE rows > 0") == [("drop/a.log",)]
 
 
-def test_new_logs_without_a_record_do_not_wait_for_each_other(appending):
+def test_new_logs_without_a_record_do_not_wait_for_each_other(plain):
     for name in ["a.log", "b.log"]:
-        (appending.drop / name).write_bytes(b"1")
-    appending.once()
-    append(appending.drop / "b.log", b"\n")
-    appending.once()
-    assert rows(appending) == [1]
+        (plain.drop / name).write_bytes(b"1")
+    plain.once()
+    append(plain.drop / "b.log", b"\n")
+    plain.once()
+    assert rows(plain) == [1]
 
 
-def test_a_new_log_that_is_copied_and_cut_around_the_first_look(appending):
+def test_a_new_log_that_is_copied_and_cut_around_the_first_look(plain):
     """The bug: log and copy were both taken at that look, for two new logs."""
-    staged = appending.folder / "a.log", appending.folder / "a.log.1"
+    staged = plain.folder / "a.log", plain.folder / "a.log.1"
     for path in staged:
         path.write_bytes(lines(0, 3))
-    with appending.service():
+    with plain.service():
         for path in staged:
-            os.rename(path, appending.drop / path.name)
-        appending.wait_for_rows(3)
-        os.truncate(appending.drop / "a.log", 0)
-        append(appending.drop / "a.log", lines(3, 1))
-        appending.wait_for_rows(4)
-        append(appending.drop / "a.log", lines(4, 1))
-        appending.wait_for_rows(5)
-    appending.once()
-    assert rows(appending) == [*range(5)]
+            os.rename(path, plain.drop / path.name)
+        plain.wait_for_rows(3)
+        os.truncate(plain.drop / "a.log", 0)
+        append(plain.drop / "a.log", lines(3, 1))
+        plain.wait_for_rows(4)
+        append(plain.drop / "a.log", lines(4, 1))
+        plain.wait_for_rows(5)
+    plain.once()
+    assert rows(plain) == [*range(5)]

@@ -112,6 +112,7 @@ mod tests {
             assert!(found.is_err_and(|found| found.contains(reason)), "{text}: {found:?}");
         }
     }
+
     /// The bug: such texts were refused as if they were no times, and offsets of more than a day were taken.
     #[test]
     fn times_that_cannot_be_held_say_why() {

@@ -20,15 +20,12 @@ impl Slot {
         if is_lost {
             return self.done(candidate, End::Again);
         }
-        let mut reason_for_log = None;
-        let mut note_for_log = None;
         let result = match outcome {
             Outcome::Rows { block, rows, checksum, hash, note } => {
                 if let Err(fault) = writer.stage_rows(block, recycle) {
                     self.fault(fault);
                     return self.done(candidate, End::Again);
                 }
-                note_for_log.clone_from(&note);
                 SourceResult::Rows { hash, checksum, rows, note }
             }
             Outcome::Part { block, rows, read, note } => {
@@ -39,10 +36,7 @@ impl Slot {
                 return self.take_part(candidate, rows, *read, note, decoded);
             }
             Outcome::Unchanged { hash } => SourceResult::Unchanged { hash },
-            Outcome::Rejected { reason, hash } => {
-                reason_for_log = Some(reason.clone());
-                SourceResult::Rejected { hash, reason }
-            }
+            Outcome::Rejected { reason, hash } => SourceResult::Rejected { hash, reason },
             other => {
                 // Whatever it handed on before is taken back.
                 writer.discard_source(recycle);
@@ -59,15 +53,20 @@ impl Slot {
         let source = FinishedSource { place: &candidate.place, identity: candidate.identity, result };
         match writer.finish_source(&source, recycle) {
             Ok(Finish::Staged { id, kind }) => {
-                if let Some(reason) = &reason_for_log {
-                    let path = lane.path_of(&candidate.place);
-                    tracing::warn!(dataset = lane.options.name, source = ?path, "rejected: {reason}");
+                let mut rejected_for = None;
+                match (source.result, &kind) {
+                    (SourceResult::Rejected { reason, .. }, _) => {
+                        let path = lane.path_of(&candidate.place);
+                        tracing::warn!(dataset = lane.options.name, source = ?path, "rejected: {reason}");
+                        rejected_for = Some(reason);
+                    }
+                    (SourceResult::Rows { note: Some(note), .. }, StagedAs::Rows(_)) => {
+                        let path = lane.path_of(&candidate.place);
+                        tracing::warn!(dataset = lane.options.name, source = ?path, "taken, but not all of it: {note}");
+                    }
+                    _ => {}
                 }
-                if let (Some(note), StagedAs::Rows(_)) = (note_for_log, &kind) {
-                    let path = lane.path_of(&candidate.place);
-                    tracing::warn!(dataset = lane.options.name, source = ?path, "taken, but not all of it: {note}");
-                }
-                self.settlements.push(Settlement { candidate, id, kind, reason: reason_for_log, decoded });
+                self.settlements.push(Settlement { candidate, id, kind, reason: rejected_for, decoded });
                 if lane.options.commit.durability == Durability::Source {
                     self.commit();
                 }
