@@ -58,6 +58,11 @@ pub struct Tables {
 }
 
 impl Tables {
+    fn forget(&mut self, rejected: &[u64]) {
+        let entries = Arc::make_mut(&mut self.entries);
+        entries.retain(|entry| matches!(entry.fate, Fate::Committed(_)) || !rejected.contains(&entry.id));
+    }
+
     fn newest(&self, wanted: impl Fn(&Entry) -> bool) -> Option<Entry> {
         self.entries.iter().rev().find(|entry| wanted(entry)).map(|entry| (**entry).clone())
     }
@@ -282,7 +287,7 @@ impl Ledger for MemoryLedger {
                 *entry = Arc::new(extended.clone());
             }
         }
-        entries.retain(|entry| matches!(entry.fate, Fate::Committed(_)) || !new.forgotten.contains(&entry.id));
+        tables.forget(new.forgotten);
         Arc::make_mut(&mut tables.labels).extend_from_slice(new.new_labels);
         tables.state = new.state;
         tables.revision += 1;
@@ -317,6 +322,17 @@ impl Ledger for MemoryLedger {
                 }
             }
         })
+    }
+
+    fn replaced(&self) -> Result<Vec<u64>, LedgerError> {
+        let entries = &self.read()?.entries;
+        let is_left = |entry: &Entry| matches!(entry.fate, Fate::Rejected { .. }) && entry.moved_to.is_none();
+        let is_replaced = |old: &Entry| entries.iter().any(|new| new.path == old.path && new.id > old.id);
+        Ok(entries.iter().filter(|entry| is_left(entry) && is_replaced(entry)).map(|entry| entry.id).collect())
+    }
+
+    fn forget(&mut self, rejected: &[u64]) -> Result<(), LedgerError> {
+        self.note(|tables| tables.forget(rejected))
     }
 
     fn mark_clean(&mut self, rows: u64) -> Result<(), LedgerError> {

@@ -179,6 +179,10 @@ pub trait Ledger: Send {
     fn commit(&mut self, transaction: &Transaction<'_>) -> Result<(), CommitError>;
     /// Notes where disposed-of sources went; an empty path: deleted. Their inodes are free for others.
     fn note_moved(&mut self, moved: &[(u64, PathBuf)]) -> Result<(), LedgerError>;
+    /// Rejected sources that were not moved away, with a newer source under their path.
+    fn replaced(&self) -> Result<Vec<u64>, LedgerError>;
+    /// Rejected sources that are to be listed no longer.
+    fn forget(&mut self, rejected: &[u64]) -> Result<(), LedgerError>;
     /// Notes that all rows below `rows` are verified. Not needed for correctness.
     fn mark_clean(&mut self, rows: u64) -> Result<(), LedgerError>;
 }

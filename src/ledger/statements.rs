@@ -1,9 +1,18 @@
 //! The statements of a commit, each prepared once for a connection.
 
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 
 use super::view::path_value;
 use super::{Committed, Entry, Fate, FoundAgain, State};
+
+/// Rejected sources that were not moved away, with a newer source under their path.
+pub fn replaced(connection: &Connection) -> rusqlite::Result<Vec<u64>> {
+    let mut replaced = connection.prepare(
+        "SELECT id FROM sources AS old WHERE status = 'rejected' AND moved_to IS NULL
+                AND EXISTS (SELECT 1 FROM sources AS new WHERE new.path = old.path AND new.id > old.id)",
+    )?;
+    replaced.query_map([], |row| row.get(0).map(i64::cast_unsigned))?.collect()
+}
 
 /// Rejected sources.
 pub fn forget(transaction: &Transaction<'_>, ids: &[u64]) -> rusqlite::Result<()> {

@@ -122,6 +122,12 @@ pub fn open(disk: &Arc<dyn Disk>, ledgers: &dyn Ledgers, options: &Arc<Dataset>)
         writer.restore_labels().map_err(io_error("writing", &path))?;
     }
     publish_all(&mut writer.main, &mut writer.columns, state)?;
+    if let Err(fault) = writer.forget_replaced() {
+        tracing::warn!(
+            dataset = options.name,
+            "what is rejected no longer is not known: {fault}; the next start asks again"
+        );
+    }
     // A mark that cannot be written (no room) only means that the next start checks the same rows again.
     if let Err(fault) = writer.mark_clean() {
         tracing::warn!(dataset = options.name, "the clean mark could not be noted: {fault}");

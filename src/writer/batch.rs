@@ -15,8 +15,8 @@ pub struct Batch {
     pub entries: Vec<Entry>,
     /// Committed sources under a new name or with a new inode, as they will be, by id.
     found_again: BTreeMap<u64, Entry>,
-    /// Rejected sources that are to be forgotten, as other files have come under their names before they were moved away.
-    pub replaced: Vec<u64>,
+    /// Rejected sources of this batch under whose names it has other files.
+    replaced: Vec<u64>,
     pub new_labels: Vec<String>,
     /// Bytes of rows in the main file.
     pub bytes: u64,
@@ -37,7 +37,7 @@ pub struct Batch {
 
 impl Batch {
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.found_again.is_empty() && self.extended.is_empty() && self.replaced.is_empty()
+        self.entries.is_empty() && self.found_again.is_empty() && self.extended.is_empty()
     }
 
     pub fn push(&mut self, entry: Entry) {
@@ -84,6 +84,11 @@ impl Batch {
     /// Names that its sources have.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.entries.iter().chain(self.found_again.values()).map(|entry| &*entry.path)
+    }
+
+    /// Rejected sources that are to be forgotten.
+    pub fn replaced(&self) -> &[u64] {
+        &self.replaced
     }
 
     /// For the transaction.

@@ -266,20 +266,14 @@ impl Slot {
 
     /// The last commit of a run that ends well. What it lets go is still to be disposed of; then comes [`Slot::finish`].
     pub fn close(&mut self) {
-        self.commit_all();
-        self.disposer = None;
-    }
-
-    fn commit_all(&mut self) {
         if matches!(&self.state, State::Open(writer) if !writer.batch_is_empty()) {
             self.commit();
         }
+        self.disposer = None;
     }
 
     /// The end of the work, once the last file is disposed of.
     pub fn finish(&mut self) {
-        // What was to be moved away and is not there may be forgotten now.
-        self.commit_all();
         if let State::Open(writer) = &mut self.state
             && let Err(fault) = writer.finish()
         {
