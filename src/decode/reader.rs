@@ -14,6 +14,7 @@ use super::open::{OpenFailure, SourceFile};
 use super::tree::{Branches, TreeHasher, UNIT_BYTES};
 use super::{DecodeError, Rejection};
 use crate::source::{Hash, NotFinished};
+use crate::storage::fill;
 
 /// Bytes that are read at one go: few system calls, and still in the processor's cache when they are hashed.
 const READ_BYTES_MAX: usize = 256 << 10;
@@ -71,18 +72,7 @@ impl<'a> SourceReader<'a> {
 
     /// Fills the buffer as far as the source goes, and returns how many bytes there were.
     pub fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut filled = 0;
-        while let Some(rest) = buffer.get_mut(filled..)
-            && !rest.is_empty()
-        {
-            match self.read(rest) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(filled)
+        fill(buffer, |rest, _| self.read(rest))
     }
 
     /// What `work` makes of the bytes from here to `end`, in segments of `segment_bytes`; the last one may be shorter. The reader

@@ -9,7 +9,7 @@ use super::growth::{Growth, NoGrowth};
 use super::header::{self, Header, HeaderError};
 use super::layout::Layout;
 use super::window::{CountBlock, digits};
-use crate::storage::DiskFile;
+use crate::storage::{DiskFile, fill};
 
 /// Enough for nearly every header in one read.
 const FIRST_READ_BYTES: usize = 4096;
@@ -135,7 +135,7 @@ fn growth_of(header: &Header, header_bytes: &[u8]) -> (Growth, Option<u64>) {
 /// # Errors
 /// As [`inspect`]; [`InspectError::Unsettled`] if it never held still.
 pub fn read_header(file: &File) -> Result<(Header, Vec<u8>), InspectError> {
-    read_settled(|bytes_max| read_start(file, bytes_max))
+    read_settled(|bytes_max| read_start(bytes_max, |buffer, offset| file.read_at(buffer, offset)))
 }
 
 /// `read_start` gives the first bytes of the file, fewer where it is shorter.
@@ -175,27 +175,15 @@ fn read_settled(
 
 /// As [`read_header`], from a file of any disk.
 pub(super) fn read_header_on(file: &dyn DiskFile) -> Result<(Header, Vec<u8>), InspectError> {
-    read_settled(|bytes_max| fill(bytes_max, |buffer, offset| file.read_at(buffer, offset)))
+    read_settled(|bytes_max| read_start(bytes_max, |buffer, offset| file.read_at(buffer, offset)))
 }
 
-fn read_start(file: &File, bytes_max: usize) -> Result<Vec<u8>, InspectError> {
-    fill(bytes_max, |buffer, offset| file.read_at(buffer, offset))
-}
-
-fn fill(
+fn read_start(
     bytes_max: usize,
-    mut read_at: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
+    read_at: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
 ) -> Result<Vec<u8>, InspectError> {
     let mut bytes = vec![0; bytes_max];
-    let mut filled = 0_usize;
-    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match read_at(rest, u64::try_from(filled).unwrap_or(u64::MAX)) {
-            Ok(0) => break,
-            Ok(count) => filled = filled.saturating_add(count),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(InspectError::Read(error)),
-        }
-    }
+    let filled = fill(&mut bytes, read_at).map_err(InspectError::Read)?;
     bytes.truncate(filled);
     Ok(bytes)
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Hash;
+use crate::storage::fill;
 
 /// So many of a log's first bytes are kept, to know it by.
 pub const HEAD_BYTES: usize = 256;
@@ -97,15 +98,7 @@ pub fn tail_hash(file: &File, end: u64) -> io::Result<Hash> {
 /// The file cannot be read.
 pub fn bytes_at(file: &File, range: Range<u64>) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0)];
-    let mut filled = 0;
-    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, range.start + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+    let filled = fill(&mut bytes, |rest, filled| file.read_at(rest, range.start + filled))?;
     bytes.truncate(filled);
     Ok(bytes)
 }

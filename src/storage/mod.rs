@@ -145,16 +145,25 @@ pub fn write_block_at(file: &dyn DiskFile, block: &[u8; 16], offset: u64) -> io:
     }
 }
 
-/// Fills the buffer, or fails with [`io::ErrorKind::UnexpectedEof`].
-pub fn read_exact_at(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-    let mut done = 0;
-    while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, offset + done as u64) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(read) => done += read,
+/// Fills the buffer as far as there is something to read, and returns how many bytes there were. `read` gets what is left of
+/// the buffer, and how many bytes are in it so far.
+pub fn fill(buffer: &mut [u8], mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match read(rest, filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled = filled.saturating_add(count),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+    }
+    Ok(filled)
+}
+
+/// Fills the buffer, or fails with [`io::ErrorKind::UnexpectedEof`].
+pub fn read_exact_at(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    if fill(buffer, |rest, filled| file.read_at(rest, offset + filled))? < buffer.len() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(())
 }

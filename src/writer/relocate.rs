@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::aside::{aside_names, set_aside};
 use crate::source::Identity;
 use crate::storage::file_name::{beside, first_free, fitting};
-use crate::storage::{Access, Disk, DiskFile, FileStatus, sync_names, write_all_at};
+use crate::storage::{Access, Disk, DiskFile, FileStatus, fill, sync_names, write_all_at};
 
 const COPY_BYTES: usize = 1 << 20;
 
@@ -146,16 +146,8 @@ fn is_copy(disk: &dyn Disk, from: &Path, to: &Path, there: &FileStatus, go_on: G
 
 /// Fills the buffer, or as much of it as there is left in the file.
 fn read_block<'a>(file: &dyn DiskFile, buffer: &'a mut [u8], offset: u64) -> io::Result<&'a [u8]> {
-    let mut done = 0;
-    while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, offset + done as u64) {
-            Ok(0) => break,
-            Ok(read) => done += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(buffer.get(..done).unwrap_or_default())
+    let filled = fill(buffer, |rest, filled| file.read_at(rest, offset + filled))?;
+    Ok(buffer.get(..filled).unwrap_or_default())
 }
 
 /// Copies to another filesystem, durably, also under its name. The original stays.

@@ -14,6 +14,7 @@ use std::io::{self, Read};
 use super::{About, DecodeError, Rejection, RowSink, SOURCE_BYTES_MAX, SourceReader, StreamDecoder, step};
 use crate::config::{ChunkOrder, NpyOptions, RowFormat};
 use crate::npy::{Dtype, Header, HeaderError, MAGIC};
+use crate::storage::fill;
 
 /// First bytes of a ZIP archive, an empty one included.
 const ARCHIVE: [&[u8]; 2] = [b"PK\x03\x04", b"PK\x05\x06"];
@@ -197,18 +198,7 @@ impl Array {
 
 /// As much as there is.
 fn read_some(reader: &mut dyn Read, buffer: &mut [u8]) -> Result<usize, DecodeError> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..)
-        && !rest.is_empty()
-    {
-        match reader.read(rest) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(damaged(error)),
-        }
-    }
-    Ok(filled)
+    fill(buffer, |rest, _| reader.read(rest)).map_err(damaged)
 }
 
 fn read_whole(reader: &mut dyn Read, buffer: &mut [u8]) -> Result<(), DecodeError> {
