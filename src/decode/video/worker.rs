@@ -75,9 +75,8 @@ impl FileDecoder for VideoDecoder {
             Some(Kind::Y4m) | None => {}
         }
         let others = self.active.fetch_add(1, Ordering::Relaxed);
-        // All cores for a video that is alone, one each when there are many.
         let cores = available_parallelism().map_or(1, |cores| cores.get());
-        let threads = (cores / (others + 1)).clamp(1, THREADS_MAX);
+        let threads = threads(cores, others).clamp(1, THREADS_MAX);
         let task = Task {
             source: about.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             options: self.options.clone(),
@@ -93,6 +92,15 @@ impl FileDecoder for VideoDecoder {
         };
         self.active.fetch_sub(1, Ordering::Relaxed);
         result
+    }
+}
+
+/// For one video beside so many others. Frames wait for the frames that they are built on, so a video that is alone keeps its
+/// cores busy with twice as many threads (docs/performance.md); among others, who fill the gaps, they only cost.
+fn threads(cores: usize, others: usize) -> usize {
+    match others {
+        0 => 2 * cores,
+        _ => cores / (others + 1),
     }
 }
 
