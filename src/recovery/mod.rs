@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Dataset, Durability};
+use crate::config::{Dataset, Disposal, Durability};
 use crate::ledger::{Ledger, LedgerError, LedgerSchema, Ledgers, State};
 use crate::npy::{GrowingFile, Layout, LayoutError};
 use crate::storage::{Access, Disk, DiskFile, lock_holder, write_all_at};
@@ -101,6 +101,12 @@ pub fn open(disk: &Arc<dyn Disk>, ledgers: &dyn Ledgers, options: &Arc<Dataset>)
         columns.push((kind, Checked::new(path, file, layout, state.rows, durable)?));
     }
     verify_recent(&*ledger, &main, &columns, state.clean_rows)?;
+    // The program was killed after another file under its name was committed, and before a rejected source was found to be
+    // gone, where it should have been moved from.
+    let replaced = match options.watch.rejected {
+        Disposal::Keep => Vec::new(),
+        Disposal::Delete | Disposal::Move(_) => ledger.replaced()?,
+    };
 
     let made: Vec<&Path> = columns.iter().map(|(_, column)| &*column.path).chain([&*paths.main]).collect();
     create::remove_unfinished(&**disk, paths.folder(), &made);
@@ -122,11 +128,10 @@ pub fn open(disk: &Arc<dyn Disk>, ledgers: &dyn Ledgers, options: &Arc<Dataset>)
         writer.restore_labels().map_err(io_error("writing", &path))?;
     }
     publish_all(&mut writer.main, &mut writer.columns, state)?;
-    if let Err(fault) = writer.forget_replaced() {
-        tracing::warn!(
-            dataset = options.name,
-            "what is rejected no longer is not known: {fault}; the next start asks again"
-        );
+    if !replaced.is_empty()
+        && let Err(error) = writer.ledger.forget(&replaced)
+    {
+        tracing::warn!(dataset = options.name, "what is rejected no longer stays listed: {error}");
     }
     // A mark that cannot be written (no room) only means that the next start checks the same rows again.
     if let Err(fault) = writer.mark_clean() {

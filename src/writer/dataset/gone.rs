@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use super::DatasetWriter;
-use crate::config::Disposal;
 use crate::ledger::Known;
 use crate::source::Place;
 use crate::writer::fault::Fault;
@@ -25,18 +24,6 @@ impl DatasetWriter {
         let newest = self.staged().at_path(&self.ledger_path(place))?;
         if newest.is_some_and(|newest| newest.id > id) {
             self.ledger.forget(&[id])?;
-        }
-        Ok(())
-    }
-
-    /// The program was killed after another file under its name was committed, and before a rejected source was found to be
-    /// gone.
-    pub(crate) fn forget_replaced(&mut self) -> Result<(), Fault> {
-        if self.options.watch.rejected != Disposal::Keep {
-            let replaced = self.ledger.replaced()?;
-            if !replaced.is_empty() {
-                self.ledger.forget(&replaced)?;
-            }
         }
         Ok(())
     }
