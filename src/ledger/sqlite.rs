@@ -10,7 +10,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
-use super::view::{self, Lookup, path_value};
+use super::view::{self, Lookup};
 use super::{CommitError, Entry, Ledger, LedgerError, LedgerSchema, Ledgers, State, Transaction, statements};
 use crate::source::{Hash, Identity};
 
@@ -158,6 +158,20 @@ impl SqliteLedger {
         Ok(Self { path: path.into(), connection, schema, state, labels, hash_indexed: std::cell::Cell::new(false) })
     }
 
+    /// A transaction beside the commits.
+    fn note(
+        &mut self,
+        operation: &'static str,
+        fill: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), LedgerError> {
+        let note = || -> rusqlite::Result<()> {
+            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            fill(&transaction)?;
+            transaction.commit()
+        };
+        note().map_err(at(&self.path, operation))
+    }
+
     fn find(&self, lookup: Lookup<'_>) -> Result<Option<Entry>, LedgerError> {
         view::find(&self.connection, lookup).map_err(at(&self.path, "looking up a source"))
     }
@@ -246,30 +260,15 @@ impl Ledger for SqliteLedger {
     }
 
     fn replaced(&self) -> Result<Vec<u64>, LedgerError> {
-        statements::replaced(&self.connection).map_err(at(&self.path, "looking for rejected sources that are gone"))
+        view::replaced(&self.connection).map_err(at(&self.path, "looking for rejected sources that are gone"))
     }
 
     fn forget(&mut self, rejected: &[u64]) -> Result<(), LedgerError> {
-        let mut forget = || -> rusqlite::Result<()> {
-            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            statements::forget(&transaction, rejected)?;
-            transaction.commit()
-        };
-        forget().map_err(at(&self.path, "forgetting rejected sources that are gone"))
+        self.note("forgetting rejected sources that are gone", |transaction| statements::forget(transaction, rejected))
     }
 
     fn note_moved(&mut self, moved: &[(u64, PathBuf)]) -> Result<(), LedgerError> {
-        let mut note = || -> rusqlite::Result<()> {
-            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            {
-                let mut update = transaction.prepare_cached("UPDATE sources SET moved_to = ?2 WHERE id = ?1")?;
-                for (id, path) in moved {
-                    update.execute(params![*id as i64, path_value(path)])?;
-                }
-            }
-            transaction.commit()
-        };
-        note().map_err(at(&self.path, "noting where sources went"))
+        self.note("noting where sources went", |transaction| statements::move_away(transaction, moved))
     }
 
     fn mark_clean(&mut self, rows: u64) -> Result<(), LedgerError> {

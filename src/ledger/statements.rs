@@ -1,18 +1,11 @@
-//! The statements of a commit, each prepared once for a connection.
+//! The statements that change a ledger, each prepared once for a connection.
 
-use rusqlite::{Connection, Transaction, params};
+use std::path::PathBuf;
+
+use rusqlite::{Transaction, params};
 
 use super::view::path_value;
 use super::{Committed, Entry, Fate, FoundAgain, State};
-
-/// Rejected sources that were not moved away, with a newer source under their path.
-pub fn replaced(connection: &Connection) -> rusqlite::Result<Vec<u64>> {
-    let mut replaced = connection.prepare(
-        "SELECT id FROM sources AS old WHERE status = 'rejected' AND moved_to IS NULL
-                AND EXISTS (SELECT 1 FROM sources AS new WHERE new.path = old.path AND new.id > old.id)",
-    )?;
-    replaced.query_map([], |row| row.get(0).map(i64::cast_unsigned))?.collect()
-}
 
 /// Rejected sources.
 pub fn forget(transaction: &Transaction<'_>, ids: &[u64]) -> rusqlite::Result<()> {
@@ -102,6 +95,15 @@ pub fn rename(transaction: &Transaction<'_>, found_again: &[FoundAgain]) -> rusq
     for FoundAgain { id, path, identity } in found_again {
         let (size, inode) = (identity.size.cast_signed(), identity.inode.cast_signed());
         rename.execute(params![id.cast_signed(), path_value(path), size, identity.mtime_ns, inode])?;
+    }
+    Ok(())
+}
+
+/// Where sources went.
+pub fn move_away(transaction: &Transaction<'_>, moved: &[(u64, PathBuf)]) -> rusqlite::Result<()> {
+    let mut update = transaction.prepare_cached("UPDATE sources SET moved_to = ?2 WHERE id = ?1")?;
+    for (id, path) in moved {
+        update.execute(params![id.cast_signed(), path_value(path)])?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, Value, 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params};
 
 use super::sqlite::{APPLICATION_ID, BUSY_TIMEOUT, VERSION, keep_plans};
-use super::{Committed, Entry, Fate, LedgerError, LedgerSchema, State};
+use super::{Committed, Entry, Fate, LedgerError, LedgerSchema, State, statements};
 use crate::source::{Hash, Identity, Part};
 
 const FIELDS: &str = "id, path, size, mtime_ns, inode, hash, status, reason, first_row, rows, checksum, \
@@ -158,6 +158,17 @@ pub(super) fn rejected_at(connection: &Connection, path: &Path) -> rusqlite::Res
             let moved_to = row.get::<_, Option<StoredPath>>(1)?.map(|path| path.0);
             Ok((row.get::<_, i64>(0)?.cast_unsigned(), moved_to))
         })?
+        .collect()
+}
+
+/// See [`super::Ledger::replaced`].
+pub(super) fn replaced(connection: &Connection) -> rusqlite::Result<Vec<u64>> {
+    connection
+        .prepare(
+            "SELECT id FROM sources AS old WHERE status = 'rejected' AND moved_to IS NULL
+                    AND EXISTS (SELECT 1 FROM sources AS new WHERE new.path = old.path AND new.id > old.id)",
+        )?
+        .query_map([], |row| row.get(0).map(i64::cast_unsigned))?
         .collect()
 }
 
@@ -473,16 +484,14 @@ impl LedgerView {
         self.read("forgetting rejected sources", |connection| {
             connection.pragma_update(None, "query_only", false)?;
             let transaction = connection.unchecked_transaction()?;
+            let ids: Vec<u64> = entries.iter().map(|entry| entry.id).collect();
+            statements::forget(&transaction, &ids)?;
             {
-                let mut delete = transaction.prepare("DELETE FROM sources WHERE id = ?1 AND status = 'rejected'")?;
                 let mut go_back = transaction.prepare(
                     "UPDATE sources SET size = log_end WHERE id = (SELECT max(id) FROM sources WHERE log = ?1)",
                 )?;
-                for entry in entries {
-                    delete.execute(params![Value::Integer(entry.id.cast_signed())])?;
-                    if let Some(part) = &entry.part {
-                        go_back.execute(params![Value::Integer(part.log.cast_signed())])?;
-                    }
+                for part in entries.iter().filter_map(|entry| entry.part.as_ref()) {
+                    go_back.execute(params![Value::Integer(part.log.cast_signed())])?;
                 }
             }
             transaction.commit()?;

@@ -132,6 +132,7 @@ mod tests {
         }
         assert_eq!((names(&drop_folder).len(), names(&done).len()), (0, AT_ONCE));
     }
+
     /// It would have left all files behind where they were, and the writer without rest.
     #[test]
     fn a_panic_costs_one_file() {

@@ -76,11 +76,10 @@ impl FileDecoder for VideoDecoder {
         }
         let others = self.active.fetch_add(1, Ordering::Relaxed);
         let cores = available_parallelism().map_or(1, |cores| cores.get());
-        let threads = threads(cores, others).clamp(1, THREADS_MAX);
         let task = Task {
             source: about.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             options: self.options.clone(),
-            threads,
+            threads: threads(cores, others),
         };
         let result = match serde_json::to_string(&task) {
             Ok(mut line) => {
@@ -98,10 +97,11 @@ impl FileDecoder for VideoDecoder {
 /// For one video beside so many others. Frames wait for the frames that they are built on, so a video that is alone keeps its
 /// cores busy with twice as many threads (docs/performance.md); among others, who fill the gaps, they only cost.
 fn threads(cores: usize, others: usize) -> usize {
-    match others {
+    let threads = match others {
         0 => 2 * cores,
         _ => cores / (others + 1),
-    }
+    };
+    threads.clamp(1, THREADS_MAX)
 }
 
 /// The worker: beside this program, else in `PATH`.
@@ -125,4 +125,15 @@ pub fn worker_version(program: &Path) -> Result<String, String> {
     let done = Command::new(program).arg("--version").output().map_err(|error| error.to_string())?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).lines().next().unwrap_or_default().trim().to_owned();
     if done.status.success() { Ok(text(&done.stdout)) } else { Err(text(&done.stderr)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::threads;
+
+    #[test]
+    fn a_video_alone_has_two_threads_a_core_and_others_share_the_cores() {
+        let found = [(2, 0), (2, 1), (2, 9), (8, 1), (64, 0), (1, 0)].map(|(cores, others)| threads(cores, others));
+        assert_eq!(found, [4, 1, 1, 4, 16, 2]);
+    }
 }

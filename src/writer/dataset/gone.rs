@@ -92,10 +92,8 @@ mod tests {
         }
         writer.commit(drop).unwrap();
         let listed = |writer: &DatasetWriter| {
-            let ids = |place: &Place| writer.ledger.rejected_at(&place.below).unwrap().into_iter().map(|(id, _)| id);
-            let paths: Vec<Place> =
-                places.iter().map(|place| Place { below: writer.ledger_path(place), ..place.clone() }).collect();
-            paths.iter().flat_map(ids).collect::<Vec<u64>>()
+            let found = places.iter().flat_map(|place| writer.ledger.rejected_at(&writer.ledger_path(place)).unwrap());
+            found.map(|(id, _)| id).collect::<Vec<u64>>()
         };
         assert_eq!(listed(&writer), [1, 2, 3], "they may be on their way to `failed`");
         writer.not_moved(1, &places[0]).unwrap();
