@@ -23,6 +23,9 @@ const NEW_FOLDERS_MAX: usize = 64;
 /// Where the kernel does not tell whether a file is being written, it must be quiet this much longer than `settle`.
 const UNCERTAIN_FACTOR: u32 = 10;
 const UNCERTAIN_MIN: Duration = Duration::from_secs(5);
+/// A file that turned out not to be finished is left alone so long, if `settle` is less. The kernel tells that a file was
+/// closed before it stops counting the writer: who is quick finds one.
+const UNFINISHED_WAIT_MIN: Duration = Duration::from_millis(5);
 
 /// A known source that the config wants disposed of, and that is still there.
 pub struct Leftover {
@@ -312,7 +315,7 @@ impl DatasetIntake {
         if why == NotFinished::Replaced {
             return self.log_was_replaced(&place, now);
         }
-        let settle = self.watch().settle.max(Duration::from_millis(10));
+        let settle = self.watch().settle.max(UNFINISHED_WAIT_MIN);
         let wait = match why {
             NotFinished::Changed | NotFinished::Replaced => settle,
             // Its close sends an event; without events it is asked again.
@@ -320,7 +323,7 @@ impl DatasetIntake {
                 self.log_is_linked(&place);
                 self.watch().rescan
             }
-            NotFinished::BeingWritten | NotFinished::Linked => settle.max(Duration::from_millis(100)),
+            NotFinished::BeingWritten | NotFinished::Linked => settle,
             NotFinished::MayBeWritten => (settle * UNCERTAIN_FACTOR).max(UNCERTAIN_MIN),
         };
         self.unfinished_since.get_or_insert(now);

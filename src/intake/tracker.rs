@@ -30,8 +30,15 @@ enum State {
     Settling(Settling),
     /// Finished, new, and in `ready`.
     Ready(Ready),
-    /// With the pool or the writer. `touched`: an event came meanwhile.
-    InFlight { taken: Ready, touched: bool },
+    /// With the pool or the writer.
+    InFlight { taken: Ready, touched: Option<Touch> },
+}
+
+/// What events told of a file in flight: when it has been quiet, and how the last one that knew had found it.
+#[derive(Debug, Clone, Copy)]
+struct Touch {
+    due: Instant,
+    is_finished: Option<bool>,
 }
 
 #[derive(Debug, Clone)]
@@ -129,7 +136,10 @@ impl Tracker {
         let full = self.is_full();
         match self.files.entry(place) {
             Entry::Occupied(mut entry) => match entry.get_mut() {
-                State::InFlight { touched, .. } => *touched = true,
+                State::InFlight { touched, .. } => {
+                    let is_finished = is_finished.or(touched.and_then(|before| before.is_finished));
+                    *touched = Some(Touch { due, is_finished });
+                }
                 State::Settling(settling) => {
                     if is_finished == Some(true) && due < settling.due {
                         // The long wait was for this. Its entry in `due` goes stale.
@@ -258,7 +268,7 @@ impl Tracker {
             let Some(state) = self.files.get_mut(&place) else { continue };
             let State::Ready(ready) = state else { continue };
             let ready = ready.clone();
-            *state = State::InFlight { taken: ready.clone(), touched: false };
+            *state = State::InFlight { taken: ready.clone(), touched: None };
             self.in_flight += 1;
             return Some((place, ready));
         }
@@ -269,26 +279,30 @@ impl Tracker {
         match self.files.remove(place) {
             Some(State::InFlight { touched, .. }) => {
                 self.in_flight -= 1;
-                touched
+                touched.is_some()
             }
             _ => false,
         }
     }
 
     /// A file in flight was not finished: it must be quiet for `wait` again, and for longer each time that it is found so,
-    /// unless an event tells that it was closed.
+    /// unless an event tells that it was closed, or told so while it was in flight.
     pub fn settle_again(&mut self, place: Place, now: Instant, wait: Duration) {
-        let asked = match self.files.remove(&place) {
-            Some(State::InFlight { taken, .. }) => {
+        let (asked, touched) = match self.files.remove(&place) {
+            Some(State::InFlight { taken, touched }) => {
                 self.in_flight -= 1;
-                taken.asked
+                (taken.asked, touched)
             }
-            _ => 0,
+            _ => (0, None),
         };
-        let longer = wait.saturating_mul(1 << asked.min(16)).min(UNFINISHED_WAIT_MAX).max(wait);
-        let due = now + longer;
+        let is_finished = touched.and_then(|touch| touch.is_finished);
+        let due = match touched {
+            Some(touch) if is_finished == Some(true) => touch.due.max(now),
+            _ => now + wait.saturating_mul(1 << asked.min(16)).min(UNFINISHED_WAIT_MAX).max(wait),
+        };
         self.due.push(Reverse((due, place.clone())));
-        let settling = Settling { due, seen: None, writer_was_seen: false, attempts: 0, asked: asked + 1 };
+        let writer_was_seen = is_finished == Some(false);
+        let settling = Settling { due, seen: None, writer_was_seen, attempts: 0, asked: asked + 1 };
         self.files.insert(place, State::Settling(settling));
     }
 
@@ -449,6 +463,26 @@ mod tests {
         tracker.touch(place("a"), now + Duration::from_millis(50), None, Some(true));
         assert!(tracker.pop_due(now + Duration::from_millis(50)).is_some(), "its close is waited for no longer");
         assert!(tracker.pop_due(now + Duration::from_secs(3)).is_none(), "and it is due once");
+    }
+
+    /// The bug: a file that was taken before it was closed, and closed before it was found to be open, waited in vain for
+    /// its close.
+    #[test]
+    fn a_close_that_comes_while_the_file_is_in_flight_is_not_waited_for_again() {
+        let (now, settle) = (Instant::now(), Duration::from_millis(1));
+        let closed = vec![Some(false), Some(true), None];
+        for (events, wait_ms) in [(closed, 1), (vec![Some(true), Some(false)], 100), (vec![None], 100)] {
+            let mut tracker = Tracker::default();
+            tracker.add_ready(place("a"), &status(1), None, None);
+            let (taken, _) = tracker.take().unwrap();
+            for event in &events {
+                tracker.touch(place("a"), now + settle, None, *event);
+            }
+            tracker.settle_again(taken, now, Duration::from_millis(100));
+            assert_eq!(tracker.next_due(), Some(now + Duration::from_millis(wait_ms)), "{events:?}");
+            let due = tracker.pop_due(now + Duration::from_millis(wait_ms)).unwrap();
+            assert_eq!(due.writer_was_seen, events.last() == Some(&Some(false)), "{events:?}");
+        }
     }
 
     #[test]
