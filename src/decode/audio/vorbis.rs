@@ -9,8 +9,11 @@ use crate::decode::DecodeError;
 const IDENTIFICATION_BYTES: usize = 30;
 /// Entries of all codebooks: encoders come to some ten thousands.
 const ENTRIES_MAX: u64 = 1 << 18;
-/// Numbers of all entries.
-const VALUES_MAX: u64 = 1 << 23;
+/// Numbers of all entries: encoders come to 88,000.
+const VALUES_MAX: u64 = 1 << 22;
+/// Tables of all codebooks: the decoder takes one of 256 places, 2 KiB, for each eight bits that different codes have in common
+/// before their end. Encoders come to 3,500.
+const TABLES_MAX: u64 = 1 << 13;
 
 /// Refuses codebooks that are larger in all than any encoder's. `headers`: the identification header and, behind it, the setup
 /// header, which is where the decoder looks for it.
@@ -20,7 +23,7 @@ pub(super) fn check(headers: &[u8]) -> Result<(), DecodeError> {
         return Err(rejected("its headers (Vorbis) are not where they have to be: the file is damaged"));
     };
     let mut bits = Bits { bytes: setup, at: 0 };
-    let (mut entries, mut values) = (0_u64, 0_u64);
+    let (mut entries, mut values, mut tables) = (0_u64, 0_u64, 0_u64);
     // A header that ends within a codebook has claimed that one as well.
     let mut next = || -> Option<bool> {
         let books = bits.take(8)? + 1;
@@ -31,39 +34,49 @@ pub(super) fn check(headers: &[u8]) -> Result<(), DecodeError> {
             if entries > ENTRIES_MAX || values > VALUES_MAX {
                 return Some(true);
             }
-            pass_lengths(&mut bits, of_book)?;
+            tables += tables_of(&mut bits, of_book)?;
+            if tables > TABLES_MAX {
+                return Some(true);
+            }
             pass_lookup(&mut bits, of_book, dimensions)?;
         }
         Some(false)
     };
     if next() == Some(true) {
         return Err(rejected(format!(
-            "its codebooks (Vorbis) have {entries} entries and {values} numbers, more than the limits of {ENTRIES_MAX} and \
-             {VALUES_MAX}: encode it anew"
+            "its codebooks (Vorbis) have {entries} entries, {values} numbers and {tables} tables of codes, more than the limits \
+             of {ENTRIES_MAX}, {VALUES_MAX} and {TABLES_MAX}: encode it anew"
         )));
     }
     Ok(())
 }
 
-/// The length of the code of each entry.
-fn pass_lengths(bits: &mut Bits<'_>, entries: u64) -> Option<()> {
+/// Reads the length of the code of each entry. Returns how many tables these codes need at most.
+fn tables_of(bits: &mut Bits<'_>, entries: u64) -> Option<u64> {
+    // How many codes go on behind the first, the second and the third eight bits.
+    let mut longer = [0_u64; 3];
+    let mut add = |length: u64, count: u64| {
+        longer.iter_mut().zip([8, 16, 24]).filter(|(_, bits)| length > *bits).for_each(|(codes, _)| *codes += count);
+    };
     let is_ordered = bits.take(1)? == 1;
     if is_ordered {
-        let mut done = 0;
-        bits.take(5)?;
+        let (mut done, mut length) = (0, bits.take(5)? + 1);
         while done < entries {
             let width = 64 - (entries - done).leading_zeros();
-            done += bits.take(width)?;
+            let count = bits.take(width)?;
+            add(length, count);
+            (done, length) = (done + count, length + 1);
         }
-        return Some(());
-    }
-    let is_sparse = bits.take(1)? == 1;
-    for _ in 0..entries {
-        if !is_sparse || bits.take(1)? == 1 {
-            bits.take(5)?;
+    } else {
+        let is_sparse = bits.take(1)? == 1;
+        for _ in 0..entries {
+            if !is_sparse || bits.take(1)? == 1 {
+                add(bits.take(5)? + 1, 1);
+            }
         }
     }
-    Some(())
+    // Below each table are two codes at least: the decoder refuses codes that leave something out.
+    Some(1 + longer.iter().zip([8, 16, 24]).map(|(codes, bits)| (codes / 2).min(1 << bits)).sum::<u64>())
 }
 
 /// The numbers that its entries stand for.
@@ -152,11 +165,33 @@ mod tests {
     fn codebooks_are_counted_over_all_of_them() {
         let reason = |books: &[(u64, u64)]| check(&header(books)).unwrap_err().to_string();
         assert!(check(&header(&[(6561, 4), (81, 4), (625, 2), (7, 1), (1000, 3)])).is_ok());
-        assert!(reason(&[(100_000, 1), (100_000, 1), (100_000, 1)]).contains("have 300000 entries and 300000 numbers"));
-        assert!(reason(&[(81, 4), (100, 2), (200, 60_000)]).contains("have 381 entries and 12000524 numbers"));
+        assert!(reason(&[(100_000, 1), (100_000, 1), (100_000, 1)]).contains("have 300000 entries, 300000 numbers"));
+        assert!(reason(&[(81, 4), (100, 2), (200, 60_000)]).contains("have 381 entries, 12000524 numbers"));
         let whole = header(&[(100_000, 1), (200_000, 1)]);
         assert!((0..37).all(|length| check(&whole[..length]).is_err()));
         assert!((37..45).all(|length| check(&whole[..length]).is_ok()));
+    }
+
+    /// Found by fuzzing: 131,072 codes of 17 bits are 40 bytes of a header, and took 400 MB.
+    #[test]
+    fn tables_are_counted_by_the_lengths_of_codes() {
+        let book = |length: u64, entries: u64| {
+            let width = 64 - entries.leading_zeros();
+            vec![(0x56_4342, 24), (1, 16), (entries, 24), (1, 1), (length - 1, 5), (entries, width), (0, 4)]
+        };
+        let tables =
+            |length, entries| tables_of(&mut Bits { bytes: &packed(&book(length, entries)), at: 64 }, entries).unwrap();
+        assert_eq!(
+            [(8, 256), (9, 512), (10, 1024), (16, 65_536), (17, 131_072), (17, 100)].map(|(l, n)| tables(l, n)),
+            [1, 1 + 256, 1 + 256, 1 + 256, 1 + 256 + 65_536, 1 + 50 + 50]
+        );
+        let books = |count: usize| {
+            let numbers = [vec![(count as u64 - 1, 8)], book(17, 8192).repeat(count)].concat();
+            [b"\x01vorbis, and so on to 30 bytes\x05vorbis".as_slice(), &packed(&numbers)].concat()
+        };
+        assert!(check(&books(1)).is_ok());
+        let reason = check(&books(2)).unwrap_err().to_string();
+        assert!(reason.contains("have 16384 entries, 16384 numbers and 8706 tables of codes, more than"), "{reason}");
     }
 
     #[test]
