@@ -1,5 +1,6 @@
 //! `npy-ingest retry`: another chance for rejected sources.
 
+use std::error::Error;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ pub fn run(config: &Config, options: &RetryOptions) -> Result<u8, Failure> {
         let mut entries = here;
         view.forget_rejected(&entries)?;
         for entry in away {
-            match bring_back(dataset, &view, &entry) {
+            match bring_back(config, dataset, &view, &entry) {
                 Ok(true) => entries.push(entry),
                 Ok(false) => {
                     forgotten += 1;
@@ -77,9 +78,9 @@ fn names_in_ledger(dataset: &Dataset, paths: &[PathBuf]) -> Vec<PathBuf> {
 
 /// Moves a source back that was moved away when it was rejected, and forgets that it was. One that is nowhere is forgotten,
 /// too: `false`.
-fn bring_back(dataset: &Dataset, view: &LedgerView, entry: &Entry) -> Result<bool, String> {
+fn bring_back(config: &Config, dataset: &Dataset, view: &LedgerView, entry: &Entry) -> Result<bool, String> {
     let home = dataset.base.join(&entry.path);
-    let found = where_it_is(dataset, entry);
+    let found = where_it_is(config, dataset, entry);
     let Some(moved_to) = found.map_err(|error| format!("looking for {}: {error}", text::path(&home)))? else {
         let forgotten = view.forget_rejected(std::slice::from_ref(entry));
         return forgotten.map(|()| false).map_err(|error| error.to_string());
@@ -102,8 +103,10 @@ fn bring_back(dataset: &Dataset, view: &LedgerView, entry: &Entry) -> Result<boo
 
 /// Where a rejected source went: as the ledger has it or, where a crash came before it was noted, under the names that it can
 /// have been given. Among those it is known by its inode or by its content.
-fn where_it_is(dataset: &Dataset, entry: &Entry) -> io::Result<Option<PathBuf>> {
-    if let Some(moved_to) = entry.moved_to.clone().filter(|path| path.exists()) {
+fn where_it_is(config: &Config, dataset: &Dataset, entry: &Entry) -> Result<Option<PathBuf>, Box<dyn Error>> {
+    if let Some(moved_to) = entry.moved_to.clone().filter(|path| path.exists())
+        && !is_anothers(config, &moved_to, entry)?
+    {
         return Ok(Some(moved_to));
     }
     let Disposal::Move(target) = &dataset.watch.rejected else { return Ok(None) };
@@ -118,6 +121,24 @@ fn where_it_is(dataset: &Dataset, entry: &Entry) -> io::Result<Option<PathBuf>> 
         }
     }
     Ok(None)
+}
+
+/// Whether what has the name that the entry's source was given is another rejected source, of whatever dataset: the entry's
+/// own was taken away then. What no ledger knows is the entry's own, mended where it lies.
+fn is_anothers(config: &Config, path: &Path, entry: &Entry) -> Result<bool, Box<dyn Error>> {
+    let status = FileStatus::from(&std::fs::metadata(path)?);
+    if is_it(path, &status, entry)? {
+        return Ok(false);
+    }
+    for dataset in &config.datasets {
+        let Some(view) = LedgerView::open(&Paths::new(&dataset.output).ledger)? else { continue };
+        for other in view.rejected(None)? {
+            if other.moved_to.as_deref() == Some(path) && is_it(path, &status, &other)? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Whether the file has the entry's inode, or its content.

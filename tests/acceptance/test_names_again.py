@@ -83,6 +83,25 @@ def test_retry_says_what_is_gone(project):
     assert not project.rejected()
 
 
+def test_retry_leaves_another_datasets_file_under_the_same_name_to_it(project):
+    """The bug: two datasets shared `rejected_to`, and one's file was brought back as that of the other, which had been removed."""
+    one = project(watch='rejected = "move"\nrejected_to = "failed"', **CSV)
+    text = one.config.read_text()
+    second = text[text.index("[[dataset]]"):].replace('"frames"', '"more"').replace("data/frames.npy", "data/more.npy")
+    one.config.write_text(text + second.replace('folders = ["drop"]', 'folders = ["other"]'))
+    (one.folder / "other").mkdir()
+    failed = one.folder / "failed"
+    (one.drop / "a.csv").write_text("bad of one\n")
+    one.once(check=3)
+    for path in failed.iterdir():
+        path.unlink()
+    (one.folder / "other" / "a.csv").write_text("bad of the other\n")
+    one.once(check=3)
+    done = one.command("retry", check=0)
+    assert "frames  drop/a.csv  is gone" in done.stdout and "more  other/a.csv  is taken again" in done.stdout, done.stdout
+    assert not list(one.drop.iterdir()) and (one.folder / "other" / "a.csv").read_text() == "bad of the other\n"
+
+
 def test_files_that_are_given_back_are_taken_only_if_they_are_wanted(project):
     """The bugs: what was left aside of an excluded file gave a row, and was deleted; half a copy was taken as a file."""
     watch = 'include = ["**/*.csv", "**/*.tmp"]\nexclude = ["**/*.part"]\nafter = "delete"'
