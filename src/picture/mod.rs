@@ -12,6 +12,7 @@ mod rows;
 mod samples;
 mod sheet;
 
+use plot::Signal;
 pub use plot::svg;
 pub use rows::{RowFile, RowFileError};
 pub use sheet::sheet;
@@ -74,8 +75,8 @@ impl Look {
 pub fn picture(dtype: &Dtype, look: Look, bytes: &[u8], side: u32) -> RgbImage {
     let side = side.max(1);
     match look {
-        Look::Signal { samples: count, channels } => {
-            plot::pixels(&samples(dtype, bytes, 0, count * channels), channels, side, (side / 3).max(1))
+        Look::Signal { samples, channels } => {
+            plot::pixels(&Signal { dtype, bytes, samples, channels }, side, (side / 3).max(1))
         }
         Look::Picture { start, height, width, channels, planar } => {
             let whole = frame(dtype, bytes, [start, height, width, channels], planar, side as usize);
@@ -107,7 +108,8 @@ fn frame(dtype: &Dtype, bytes: &[u8], size: [usize; 4], planar: bool, side: usiz
             true => samples(dtype, bytes, start + (channel * height + y) * width, width),
             false => samples(dtype, bytes, start + y * width * channels, width * channels),
         };
-        let lines: Vec<_> = (0..if planar { channels } else { 1 }).map(line).collect();
+        let lines: Vec<Vec<f64>> =
+            (0..if planar { channels } else { 1 }).map(|channel| line(channel).collect()).collect();
         for x in (0..width).step_by(step) {
             numbers.extend((0..channels).map(|channel| {
                 let (line, place) = if planar { (channel, x) } else { (0, x * channels + channel) };

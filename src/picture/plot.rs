@@ -1,6 +1,7 @@
 //! Signals: the least and the greatest value of each column, so that no peak is lost however long the signal is.
 
 use std::fmt::Write;
+use std::ops::Range;
 
 use image::{Rgb, RgbImage};
 
@@ -19,38 +20,53 @@ const COLOURS: [[u8; 3]; CHANNELS_MAX] =
 const GROUND: Rgb<u8> = Rgb([0xf6, 0xf6, 0xf3]);
 const AXIS: Rgb<u8> = Rgb([0xd8, 0xd8, 0xd2]);
 
-/// The least and the greatest of each of `columns` equal parts of one channel, as parts of the height: 0 is the top.
-fn envelope(numbers: &[f64], channels: usize, channel: usize, columns: usize) -> Vec<(f64, f64)> {
-    let (least, greatest) = range(numbers);
-    let span = if greatest > least { greatest - least } else { 1.0 };
-    let height = |value: f64| 0.04 + 0.92 * (1.0 - (value - least) / span);
-    let count = numbers.len() / channels.max(1);
-    let columns = columns.min(count.max(1));
-    let of = |column: usize| {
-        // One sample more, so that neighbours touch.
-        let (from, to) = (column * count / columns, ((column + 1) * count / columns + 1).min(count));
-        let part: Vec<f64> =
-            (from..to).filter_map(|sample| numbers.get(sample * channels + channel)).copied().collect();
-        let (low, high) = range(&part);
-        (height(high), height(low))
-    };
-    (0..columns).map(of).collect()
+/// A row that is a signal: its numbers are read where they lie, as there may be millions.
+pub struct Signal<'a> {
+    pub dtype: &'a Dtype,
+    pub bytes: &'a [u8],
+    /// Of each channel.
+    pub samples: usize,
+    pub channels: usize,
+}
+
+impl Signal<'_> {
+    /// The numbers of these samples, of all channels.
+    fn numbers(&self, of: Range<usize>) -> impl Iterator<Item = f64> {
+        samples(self.dtype, self.bytes, of.start * self.channels, of.len() * self.channels)
+    }
+
+    /// For each channel that is drawn, the least and the greatest of each of `columns` equal parts, as parts of the height:
+    /// 0 is the top.
+    fn envelopes(&self, columns: usize) -> Vec<Vec<(f64, f64)>> {
+        let (least, greatest) = range(self.numbers(0..self.samples));
+        let span = if greatest > least { greatest - least } else { 1.0 };
+        let height = |value: f64| 0.04 + 0.92 * (1.0 - (value - least) / span);
+        let columns = columns.min(self.samples.max(1));
+        let of = |channel: usize, column: usize| {
+            let place = |column: usize| column * self.samples / columns;
+            // One sample more, so that neighbours touch.
+            let part = place(column)..(place(column + 1) + 1).min(self.samples);
+            let (low, high) = range(self.numbers(part).skip(channel).step_by(self.channels));
+            (height(high), height(low))
+        };
+        let drawn = self.channels.min(CHANNELS_MAX);
+        (0..drawn).map(|channel| (0..columns).map(|column| of(channel, column)).collect()).collect()
+    }
 }
 
 /// A plot as pixels.
-pub fn pixels(numbers: &[f64], channels: usize, width: u32, height: u32) -> RgbImage {
+pub fn pixels(signal: &Signal<'_>, width: u32, height: u32) -> RgbImage {
     let mut drawn = RgbImage::from_pixel(width, height, GROUND);
     for x in 0..width {
         drawn.put_pixel(x, height / 2, AXIS);
     }
-    for (channel, colour) in COLOURS.iter().enumerate().take(channels) {
-        let columns = envelope(numbers, channels, channel, width as usize);
+    for (columns, colour) in signal.envelopes(width as usize).iter().zip(COLOURS) {
         for x in 0..width {
             let place = x as usize * columns.len() / width as usize;
             let Some((top, bottom)) = columns.get(place) else { continue };
             let line = |part: f64| ((part * f64::from(height)) as u32).min(height - 1);
             for y in line(*top)..=line(*bottom) {
-                drawn.put_pixel(x, y, Rgb(*colour));
+                drawn.put_pixel(x, y, Rgb(colour));
             }
         }
     }
@@ -62,10 +78,9 @@ pub fn svg(dtype: &Dtype, look: Look, bytes: &[u8]) -> String {
     let mut drawn = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {SVG_WIDTH} {SVG_HEIGHT}\" preserveAspectRatio=\"none\">"
     );
-    if let Look::Signal { samples: count, channels } = look {
-        let numbers = samples(dtype, bytes, 0, count * channels);
-        for (channel, [red, green, blue]) in COLOURS.iter().enumerate().take(channels) {
-            let columns = envelope(&numbers, channels, channel, SVG_WIDTH);
+    if let Look::Signal { samples, channels } = look {
+        let signal = Signal { dtype, bytes, samples, channels };
+        for (columns, [red, green, blue]) in signal.envelopes(SVG_WIDTH).iter().zip(COLOURS) {
             let step = SVG_WIDTH as f64 / columns.len() as f64;
             let mut path = String::new();
             // There along the upper edge, and back along the lower one.
