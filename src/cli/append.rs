@@ -43,14 +43,20 @@ pub fn run(arguments: &AppendArguments) -> Result<u8, Failure> {
     if let Err(mut failure) = result {
         // Nothing that came from this command is to stay behind, unless rows have been committed.
         let (rows, path) = (appender.rows(), text::path(appender.path()));
-        match rows.saturating_sub(before) {
-            0 if was_created => drop(appender.remove_if_empty_on(&RealDisk)),
-            0 => drop(appender.discard()),
-            appended => {
-                drop(appender.discard());
-                let appended = text::number_of(appended, "row", "rows");
-                failure.text.push_str(&format!("; {appended} that came before were appended to {path}, {rows} in all"));
-            }
+        let appended = rows.saturating_sub(before);
+        if appended > 0 {
+            let appended = text::number_of(appended, "row", "rows");
+            failure.text.push_str(&format!("; {appended} that came before were appended to {path}, {rows} in all"));
+        }
+        let undone = if appended == 0 && was_created {
+            appender.remove_if_empty_on(&RealDisk).map(drop)
+        } else {
+            appender.discard()
+        };
+        if let Err(error) = undone
+            && error.to_string() != failure.text
+        {
+            failure.text.push_str(&format!("; what is behind its last row could not be taken back: {error}"));
         }
         return Err(failure);
     }

@@ -204,9 +204,7 @@ impl Appender {
         converts_byte_order: bool,
     ) -> Result<Range<u64>, AppendError> {
         let range = self.stage_array(input, converts_byte_order)?;
-        if self.shared.options.durability == Durability::Each || self.shared.options.durability == Durability::None {
-            self.commit()?;
-        }
+        self.shared.commit_as_asked(self.shared.lock(), range.end)?;
         Ok(range)
     }
 
@@ -215,29 +213,23 @@ impl Appender {
     /// # Errors
     /// As [`Appender::append_bytes`].
     pub fn stage_bytes(&self, rows: &[u8]) -> Result<Range<u64>, AppendError> {
-        self.shared.stage(&mut self.shared.lock(), rows)
+        self.shared.stage(rows)
     }
 
-    /// As [`Appender::stage_bytes`] for a whole array. No other thread should append meanwhile: its rows would come in
-    /// between.
+    /// As [`Appender::stage_bytes`] for a whole array. Other threads wait with theirs until it is whole, and no commit takes
+    /// a part of it.
     ///
     /// # Errors
-    /// As [`Appender::append_array`]. What was staged before is taken back as well.
+    /// As [`Appender::append_array`].
     pub fn stage_array(
         &self,
         input: &mut ArrayInput<'_>,
         converts_byte_order: bool,
     ) -> Result<Range<u64>, AppendError> {
         self.check_array(input, converts_byte_order)?;
-        let first = self.staged_rows();
-        let staged = input.for_each_rows(&self.dtype, self.fortran_order, &mut |rows| self.stage_bytes(rows).map(drop));
-        match staged {
-            Ok(()) => Ok(first..self.staged_rows()),
-            Err(error) => {
-                self.discard()?;
-                Err(error)
-            }
-        }
+        let array = self.shared.begin_array();
+        input.for_each_rows(&self.dtype, self.fortran_order, &mut |rows| array.stage(rows))?;
+        Ok(array.end())
     }
 
     /// Whether an array could be appended, by its header.
@@ -256,12 +248,12 @@ impl Appender {
         self.shared.commit()
     }
 
-    /// Takes back what was staged and not committed.
+    /// Takes back what was staged and not committed, rows of a batch that waits included.
     ///
     /// # Errors
     /// [`AppendError::Broken`].
     pub fn discard(&self) -> Result<(), AppendError> {
-        self.shared.unstage(&mut self.shared.lock())
+        self.shared.unstage()
     }
 
     /// Commits, and ends.

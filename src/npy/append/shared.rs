@@ -39,6 +39,8 @@ pub(super) struct State {
     /// Rows in the file, published or not.
     pub staged: u64,
     pub published: u64,
+    /// While an array is appended piece by piece: where its rows begin. Commits end before them.
+    held: Option<u64>,
     /// A header that makes room for the count, to be written before the first row.
     rearranged: Option<Vec<u8>>,
     /// Whether the header, its window above all, is known to be durable.
@@ -50,6 +52,13 @@ pub(super) struct State {
     broken: Option<(&'static str, Arc<io::Error>)>,
     /// Row bytes before which memory has been given up, and before which the device has been asked to write.
     write_back: Range<u64>,
+}
+
+impl State {
+    /// What a commit takes: everything that is staged and whole.
+    fn whole(&self) -> u64 {
+        self.held.unwrap_or(self.staged)
+    }
 }
 
 impl Shared {
@@ -73,6 +82,7 @@ impl Shared {
         let state = State {
             staged: rows,
             published: rows,
+            held: None,
             rearranged,
             is_header_durable: options.durability == Durability::None,
             is_committing: false,
@@ -101,29 +111,61 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// As [`Self::lock`], for those who stage rows or take them back: not in the middle of an array.
+    fn lock_between_arrays(&self) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        while state.held.is_some() {
+            state = self.wait(state);
+        }
+        state
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Appends whole rows as the durability asks. Which rows they are.
     pub fn append(&self, rows: &[u8]) -> Result<Range<u64>, AppendError> {
-        let mut state = self.lock();
-        let range = self.stage(&mut state, rows)?;
+        let mut state = self.lock_between_arrays();
+        let range = self.write(&mut state, rows)?;
+        self.commit_as_asked(state, range.end)?;
+        Ok(range)
+    }
+
+    /// Commits rows up to this one, now or with others, as the durability asks.
+    pub fn commit_as_asked(&self, mut state: MutexGuard<'_, State>, rows: u64) -> Result<(), AppendError> {
         match self.options.durability {
-            Durability::None => self.publish_unsynced(&mut state)?,
-            Durability::Each => self.commit_until(state, range.end)?,
+            Durability::None => self.publish_unsynced(&mut state),
+            Durability::Each => self.commit_until(state, rows),
             Durability::Batch(limits) => {
-                let waiting = state.staged.saturating_sub(state.published);
+                let waiting = state.whole().saturating_sub(state.published);
                 if waiting >= limits.rows_max || waiting.saturating_mul(self.row_bytes) >= limits.bytes_max {
-                    self.commit_until(state, range.end)?;
-                } else if limits.delay_max.is_some() && !state.is_timed {
+                    return self.commit_until(state, rows);
+                }
+                if limits.delay_max.is_some() && !state.is_timed && waiting > 0 {
                     // The first of a batch: the clock starts.
                     state.is_timed = true;
                     self.changed.notify_all();
                 }
+                Ok(())
             }
         }
-        Ok(range)
     }
 
     /// Writes whole rows behind the staged ones. Nobody sees them.
-    pub fn stage(&self, state: &mut State, rows: &[u8]) -> Result<Range<u64>, AppendError> {
+    pub fn stage(&self, rows: &[u8]) -> Result<Range<u64>, AppendError> {
+        self.write(&mut self.lock_between_arrays(), rows)
+    }
+
+    /// Begins an array that is staged piece by piece. All others wait with theirs until it is whole.
+    pub fn begin_array(&self) -> StagedArray<'_> {
+        let mut state = self.lock_between_arrays();
+        let first = state.staged;
+        state.held = Some(first);
+        StagedArray { shared: self, first }
+    }
+
+    fn write(&self, state: &mut State, rows: &[u8]) -> Result<Range<u64>, AppendError> {
         self.check(state)?;
         let bytes = rows.len() as u64;
         // One row, the usual case, takes no division.
@@ -153,20 +195,30 @@ impl Shared {
         Ok(first..last)
     }
 
-    /// Takes back everything that was staged and not published.
-    pub fn unstage(&self, state: &mut State) -> Result<(), AppendError> {
-        self.check(state)?;
-        if state.staged != state.published && !state.is_committing {
-            state.staged = state.published;
-            self.cut(state)?;
+    /// Takes back everything that was staged and not published, when a commit that has begun is done.
+    pub fn unstage(&self) -> Result<(), AppendError> {
+        let mut state = self.lock_between_arrays();
+        while state.is_committing {
+            state = self.wait(state);
         }
-        Ok(())
+        self.check(&state)?;
+        let published = state.published;
+        self.unstage_to(&mut state, published)
     }
 
-    /// Commits everything that is staged.
+    /// Takes back what was staged from this row on.
+    fn unstage_to(&self, state: &mut State, rows: u64) -> Result<(), AppendError> {
+        if state.staged == rows {
+            return Ok(());
+        }
+        state.staged = rows;
+        self.cut(state)
+    }
+
+    /// Commits everything that is staged and whole.
     pub fn commit(&self) -> Result<u64, AppendError> {
         let mut state = self.lock();
-        let rows = state.staged;
+        let rows = state.whole();
         match self.options.durability {
             Durability::None => self.publish_unsynced(&mut state)?,
             Durability::Each | Durability::Batch(_) => self.commit_until(state, rows)?,
@@ -182,11 +234,11 @@ impl Shared {
                 return Ok(());
             }
             if state.is_committing {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.wait(state);
                 continue;
             }
             state.is_committing = true;
-            let target = state.staged;
+            let target = state.whole();
             drop(state);
             let result = self.sync_and_publish(target);
             state = self.lock();
@@ -207,12 +259,13 @@ impl Shared {
 
     fn publish_unsynced(&self, state: &mut State) -> Result<(), AppendError> {
         self.check(state)?;
-        if state.staged == state.published {
+        let rows = state.whole();
+        if rows == state.published {
             return Ok(());
         }
-        match self.publish(state.staged) {
+        match self.publish(rows) {
             Ok(()) => {
-                state.published = state.staged;
+                state.published = rows;
                 Ok(())
             }
             Err((operation, error)) => Err(self.break_with(state, operation, error)),
@@ -310,9 +363,9 @@ impl Shared {
     pub fn commit_late_batches(&self, delay: std::time::Duration) {
         let mut state = self.lock();
         while !state.is_closing && state.broken.is_none() {
-            if state.staged == state.published {
+            if state.whole() == state.published {
                 state.is_timed = false;
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.wait(state);
                 continue;
             }
             state.is_timed = true;
@@ -326,7 +379,7 @@ impl Shared {
                 state = self.changed.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
             }
             if state.published == first_waiting && !state.is_closing {
-                let rows = state.staged;
+                let rows = state.whole();
                 // What fails here is told to whoever appends or commits next.
                 let _ = self.commit_until(state, rows);
                 state = self.lock();
@@ -338,5 +391,36 @@ impl Shared {
     pub fn close(&self) {
         self.lock().is_closing = true;
         self.changed.notify_all();
+    }
+}
+
+/// An array whose rows are being staged. They are taken back if it is dropped before it is whole.
+pub(super) struct StagedArray<'a> {
+    shared: &'a Shared,
+    first: u64,
+}
+
+impl StagedArray<'_> {
+    /// The next rows.
+    pub fn stage(&self, rows: &[u8]) -> Result<(), AppendError> {
+        self.shared.write(&mut self.shared.lock(), rows).map(drop)
+    }
+
+    /// It is whole. Which rows they are.
+    pub fn end(self) -> Range<u64> {
+        let mut state = self.shared.lock();
+        state.held = None;
+        self.first..state.staged
+    }
+}
+
+impl Drop for StagedArray<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        if state.held.take().is_some() && state.broken.is_none() {
+            // What fails here is told to whoever appends or commits next.
+            let _ = self.shared.unstage_to(&mut state, self.first);
+        }
+        self.shared.changed.notify_all();
     }
 }

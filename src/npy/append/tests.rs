@@ -1,4 +1,5 @@
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -87,6 +88,72 @@ fn the_last_rows_of_an_idle_writer_become_visible() {
             std::thread::sleep(Duration::from_millis(2));
         }
     }
+}
+
+/// So many rows that they are read in several pieces, of a mebibyte each, and their file.
+fn long_array() -> (u64, Vec<u8>) {
+    let rows = 400_000;
+    let header = format!("{{'descr': '<u2', 'fortran_order': False, 'shape': ({rows}, 3), }}");
+    (rows, [wrap(Version::V1_0, &header), vec![7; 6 * rows as usize]].concat())
+}
+
+/// The bugs: the limits of a batch did not apply to arrays, and a batch that was committed meanwhile took half of one along.
+#[test]
+fn an_array_is_published_as_a_whole_when_its_batch_is() {
+    let (_folder, path) = in_folder(&of_numpy(0));
+    let appender = Appender::open(&path, batch(3, None)).unwrap();
+    for (rows, published) in [(2, 0), (1, 3), (4, 7), (0, 7)] {
+        let (_folder, input) = in_folder(&of_numpy(rows));
+        appender.append_array(&mut ArrayInput::open(&input).unwrap(), false).unwrap();
+        assert_eq!(appender.rows(), published);
+    }
+    drop(appender);
+
+    let appender = Appender::open(&path, batch(u64::MAX, Some(Duration::from_millis(10)))).unwrap();
+    let wait_for = |rows: &dyn Fn() -> u64, least: u64| {
+        let end = Instant::now() + Duration::from_secs(20);
+        while rows() < least {
+            assert!(Instant::now() < end, "{} of {least} rows", rows());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    };
+    let (rows, array) = long_array();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let mut reader = fs::File::from(std::os::fd::OwnedFd::from(reader));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            appender.append(&[1_u16; 3]).unwrap();
+            let mut input = ArrayInput::next_in(&mut reader, "a pipe").unwrap().unwrap();
+            assert_eq!(appender.append_array(&mut input, false).unwrap(), 8..8 + rows);
+        });
+        let (first, rest) = array.split_at(2 << 20);
+        writer.write_all(first).unwrap();
+        wait_for(&|| appender.staged_rows(), 9);
+        let other = scope.spawn(|| appender.append(&[2_u16; 3]).unwrap());
+        wait_for(&|| appender.rows(), 8);
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!((appender.commit().unwrap(), appender.rows(), other.is_finished()), (8, 8, false));
+        writer.write_all(rest).unwrap();
+        drop(writer);
+        wait_for(&|| appender.rows(), 9 + rows);
+        assert_eq!(other.join().unwrap(), 8 + rows..9 + rows);
+    });
+}
+
+/// The bug: what had been appended before went with it.
+#[test]
+fn an_array_that_is_cut_short_takes_no_other_rows_along() {
+    let (_folder, path) = in_folder(&of_numpy(0));
+    let appender = Appender::open(&path, batch(u64::MAX, None)).unwrap();
+    appender.append(&[1_u16; 3]).unwrap();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let mut reader = fs::File::from(std::os::fd::OwnedFd::from(reader));
+    std::thread::scope(|scope| {
+        scope.spawn(move || writer.write_all(&long_array().1[..2_000_000]).unwrap());
+        let mut input = ArrayInput::next_in(&mut reader, "a pipe").unwrap().unwrap();
+        assert!(appender.append_array(&mut input, false).is_err());
+    });
+    assert_eq!((appender.staged_rows(), appender.close().unwrap(), values(&path)), (1, 1, vec![1; 3]));
 }
 
 #[test]
