@@ -231,8 +231,12 @@ impl Default for History {
 
 impl History {
     fn number_at(at: Instant) -> u64 {
+        Self::since_start(at).as_secs() / SLOT_SECONDS + 1
+    }
+
+    fn since_start(at: Instant) -> Duration {
         static START: OnceLock<Instant> = OnceLock::new();
-        at.saturating_duration_since(*START.get_or_init(Instant::now)).as_secs() / SLOT_SECONDS + 1
+        at.saturating_duration_since(*START.get_or_init(Instant::now))
     }
 
     pub fn add(&self, rows: u64) {
@@ -246,15 +250,35 @@ impl History {
         }
     }
 
+    /// Rows a second over the last minute.
+    pub fn rate(&self) -> f64 {
+        let now = Instant::now();
+        let of_slot = Self::since_start(now).as_secs_f64() % SLOT_SECONDS as f64 / SLOT_SECONDS as f64;
+        rate_of(&self.rows_until(now), of_slot)
+    }
+
     /// Rows of each slot, the oldest first, the one that still goes on last.
     pub fn rows(&self) -> Vec<u64> {
-        let now = Self::number_at(Instant::now());
+        self.rows_until(Instant::now())
+    }
+
+    fn rows_until(&self, now: Instant) -> Vec<u64> {
+        let now = Self::number_at(now);
         let rows_of = |number: u64| {
             let slot = self.slots.get(number as usize % SLOTS)?;
             (slot.number.load(Ordering::Relaxed) == number).then(|| slot.rows.load(Ordering::Relaxed))
         };
         (0..SLOTS as u64).rev().map(|back| now.checked_sub(back).and_then(rows_of).unwrap_or(0)).collect()
     }
+}
+
+/// Rows a second over a minute that ends when this part of the last slot is over. Of the slot in which it begins, the rows are
+/// taken to have come evenly.
+fn rate_of(rows: &[u64], of_slot: f64) -> f64 {
+    let slots = (60 / SLOT_SECONDS) as usize;
+    let mut newest_first = rows.iter().rev().map(|rows| *rows as f64);
+    let whole: f64 = newest_first.by_ref().take(slots).sum();
+    (whole + newest_first.next().unwrap_or(0.0) * (1.0 - of_slot)) / 60.0
 }
 
 /// From the drop of a source to its published rows, as a histogram.
@@ -327,6 +351,13 @@ mod tests {
         let rows = history.rows();
         assert_eq!((rows.len(), rows.iter().sum::<u64>()), (SLOTS, 7));
         assert!(rows.iter().rev().take(2).sum::<u64>() == 7);
+    }
+
+    #[test]
+    fn the_rate_is_that_of_a_minute_up_to_now() {
+        let rows = [1000, 60, 1, 2, 3, 4, 5, 6];
+        assert_eq!([0.0, 0.5, 1.0].map(|part| rate_of(&rows, part) * 60.0), [81.0, 51.0, 21.0]);
+        assert_eq!(rate_of(&[], 0.5), 0.0);
     }
 
     #[test]

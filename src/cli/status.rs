@@ -72,7 +72,9 @@ fn lines(options: &Dataset, status: &Figures, from: Teller) -> String {
         "backlog",
         format!("{}, {}", text::number_of(status.backlog, "source", "sources"), text::bytes(status.backlog_bytes)),
     );
-    line("rate", format!("{:.1} rows a second over the last minute", status.rows_per_second));
+    let rate = status.rows_per_second.map(|rate| format!("{rate:.1} rows a second over the last minute"));
+    let of_service = "not known of a log: only a service that has `listen` in its config tells";
+    line("rate", rate.unwrap_or_else(|| of_service.to_owned()));
     if let (Some(median), Some(p95)) = (status.latency_median_seconds, status.latency_p95_seconds) {
         line("drop to row", format!("half within {median:.2} s, 95 % within {p95:.2} s"));
     }

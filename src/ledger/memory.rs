@@ -300,7 +300,7 @@ impl Ledger for MemoryLedger {
         match self.ledgers.witness.before(Step::Commit, &self.path) {
             Ending::Done => act(),
             Ending::Full => {
-                return Err(CommitError::NotCommitted { path: path(), reason: "no room".to_owned(), full: true });
+                return Err(CommitError::NotCommitted { path: path(), reason: "no room".to_owned() });
             }
             Ending::FailedBefore => {
                 return Err(CommitError::Unknown { path: path(), reason: "an I/O error".to_owned() });

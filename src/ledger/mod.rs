@@ -71,7 +71,7 @@ pub struct Committed {
     pub checksum: Hash,
     /// BLAKE3 of its rows in the column files, one file after the other in the order of [`LedgerSchema::columns`].
     pub columns_checksum: Hash,
-    /// Set for a source without rows of its own: the same content is there already.
+    /// Of which source it is a duplicate, or what was left out of it.
     pub note: Option<String>,
 }
 
@@ -113,7 +113,7 @@ pub struct FoundAgain {
 pub enum CommitError {
     /// It is certain that nothing was committed, and the cause may pass: no room, or another process holds the ledger.
     #[error("the ledger {} took nothing: {reason}", path.display())]
-    NotCommitted { path: PathBuf, reason: String, full: bool },
+    NotCommitted { path: PathBuf, reason: String },
     /// It may or may not have been committed; only opening the ledger again can tell.
     #[error("the ledger {} failed, and whether it took the last rows is not known: {reason}", path.display())]
     Unknown { path: PathBuf, reason: String },

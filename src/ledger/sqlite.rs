@@ -49,7 +49,7 @@ CREATE TABLE sources (
     inode            INTEGER NOT NULL,
     hash             TEXT,                 -- BLAKE3 of the content, hexadecimal
     status           TEXT NOT NULL CHECK (status IN ('committed', 'rejected')),
-    reason           TEXT,                 -- why rejected, or why committed without rows
+    reason           TEXT,                 -- why rejected; of a committed one: its original, what was left out
     first_row        INTEGER,
     rows             INTEGER NOT NULL,
     checksum         TEXT,                 -- BLAKE3 of the rows' bytes
@@ -184,7 +184,7 @@ impl SqliteLedger {
         let busy = matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked));
         // Before COMMIT nothing can have been committed; SQLITE_FULL and SQLITE_BUSY are refusals also there.
         if full || busy || (!committing && error.sqlite_error_code() != Some(ErrorCode::SystemIoFailure)) {
-            CommitError::NotCommitted { path, reason, full }
+            CommitError::NotCommitted { path, reason }
         } else {
             CommitError::Unknown { path, reason }
         }

@@ -389,34 +389,46 @@ impl LedgerView {
         })
     }
 
-    /// When the newest transaction was: UTC, ISO 8601.
+    /// When the newest transaction was: UTC, ISO 8601. That is of the newest entry or, as a part of a log is extended, of the
+    /// one with the last rows.
     pub fn last_commit(&self) -> Result<Option<String>, LedgerError> {
         self.read("reading its last commit", |connection| {
-            connection
-                .query_row("SELECT committed_at FROM sources ORDER BY id DESC LIMIT 1", [], |row| row.get(0))
-                .optional()
+            connection.query_row(
+                "SELECT max(committed_at) FROM (
+                     SELECT * FROM (SELECT committed_at FROM sources ORDER BY id DESC LIMIT 1)
+                     UNION ALL
+                     SELECT * FROM (SELECT committed_at FROM sources WHERE rows > 0 ORDER BY first_row DESC LIMIT 1))",
+                [],
+                |row| row.get(0),
+            )
         })
     }
 
-    /// Rows that were committed during the last `seconds`.
-    pub fn rows_of_last(&self, seconds: u32) -> Result<u64, LedgerError> {
+    /// Rows that were committed during the last `seconds`. `None`: a part of a log is among them, of which it is known when
+    /// its last rows came, and not how many.
+    pub fn rows_of_last(&self, seconds: u32) -> Result<Option<u64>, LedgerError> {
         self.read("reading its recent rows", |connection| {
             let since: String = connection.query_row(
                 "SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', ?1)",
                 params![format!("-{seconds} seconds")],
                 |row| row.get(0),
             )?;
-            // Newest first, and no further back than asked: ids grow with time.
-            let mut statement = connection.prepare("SELECT rows, committed_at FROM sources ORDER BY id DESC")?;
+            // Newest first, and no further back than asked: where there are rows, times grow with them.
+            let mut statement = connection.prepare(
+                "SELECT rows, committed_at, log IS NOT NULL FROM sources WHERE rows > 0 ORDER BY first_row DESC",
+            )?;
             let mut rows = statement.query([])?;
             let mut sum = 0;
             while let Some(row) = rows.next()? {
                 if row.get_ref(1)?.as_str()? < since.as_str() {
                     break;
                 }
+                if row.get(2)? {
+                    return Ok(None);
+                }
                 sum += row.get::<_, i64>(0)?.cast_unsigned();
             }
-            Ok(sum)
+            Ok(Some(sum))
         })
     }
 

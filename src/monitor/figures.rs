@@ -47,8 +47,8 @@ pub struct Figures {
     pub backlog_bytes: u64,
     /// Since the oldest of them came, or was last changed. Told by a running service only.
     pub oldest_waiting_seconds: Option<f64>,
-    /// Of the last minute.
-    pub rows_per_second: f64,
+    /// Of the last minute. Of a log that is followed, told by a running service only.
+    pub rows_per_second: Option<f64>,
     /// From the drop of a source to its published rows, of half of them and of 95 %. Told by a running service only.
     pub latency_median_seconds: Option<f64>,
     pub latency_p95_seconds: Option<f64>,
@@ -69,7 +69,7 @@ impl Figures {
         let paths = Paths::new(&options.output);
         // The count first: rows are committed before they are published.
         let (published_rows, problem) = published(&paths.main);
-        let (mut rows, mut counts, mut recent, mut last_commit) = (0, Counts::default(), 0, None);
+        let (mut rows, mut counts, mut recent, mut last_commit) = (0, Counts::default(), Some(0), None);
         if let Some(view) = LedgerView::open(&paths.ledger)? {
             rows = view.state()?.rows;
             counts = view.counts()?;
@@ -92,7 +92,7 @@ impl Figures {
             backlog: 0,
             backlog_bytes: 0,
             oldest_waiting_seconds: None,
-            rows_per_second: recent as f64 / f64::from(RATE_SECONDS),
+            rows_per_second: recent.map(|rows| rows as f64 / f64::from(RATE_SECONDS)),
             latency_median_seconds: None,
             latency_p95_seconds: None,
             last_commit,
@@ -127,6 +127,7 @@ impl Figures {
             backlog: settling + ready + in_flight,
             backlog_bytes,
             oldest_waiting_seconds: oldest_s(lane),
+            rows_per_second: Some(tally.history.rate()),
             latency_median_seconds: tally.latency.quantile_s(0.5),
             latency_p95_seconds: tally.latency.quantile_s(0.95),
             paused: tally.paused(),

@@ -124,10 +124,11 @@ fn card(body: &mut String, lane: &Lane, figures: &Figures, extent: Extent) {
             _ => "nothing waits".to_owned(),
         },
     );
+    let rate = lane.tally.history.rate();
     fact(
         "rate",
-        format!("{} rows/s", decimal(figures.rows_per_second)),
-        format!("{}/s over the last minute", bytes((figures.rows_per_second * figures.row_bytes as f64) as u64)),
+        format!("{} rows/s", decimal(rate)),
+        format!("{}/s over the last minute", bytes((rate * figures.row_bytes as f64) as u64)),
     );
     fact(
         "drop to row",

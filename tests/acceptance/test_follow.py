@@ -71,6 +71,22 @@ def test_complete_records_become_rows_while_the_log_is_open(project):
     assert project.json("verify", "--deep")["ok"]
 
 
+def test_status_knows_when_a_log_grew_and_not_how_fast(project):
+    """The bug: all rows of a log, however old, counted as those of the last minute."""
+    project = project(shape=None, dtype=CSV_DTYPE, decoder=CSV)
+    (project.drop / "a.csv").write_bytes(b"n,x\n" + lines(0, 100))
+    with project.service():
+        project.wait_for_rows(100)
+        (begun, _), = project.ledger("SELECT committed_at, rows FROM sources")
+        append(project.drop / "a.csv", lines(100, 5))
+        project.wait_for_rows(105)
+    (grown, rows), = project.ledger("SELECT committed_at, rows FROM sources")
+    assert rows == 105 and grown > begun
+    status, = project.json("status")["datasets"]
+    assert (status["last_commit"], status["rows_per_second"]) == (grown, None)
+    assert "not known of a log" in project.command("status", check=0).stdout
+
+
 def test_lines_become_rows_while_the_file_is_open(project):
     project = project(shape=None, dtype=CSV_DTYPE, decoder=CSV)
     with project.service():

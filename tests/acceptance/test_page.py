@@ -95,6 +95,7 @@ def test_the_figures_are_right_and_agree_everywhere(page):
                           "rows_per_second": status["rows_per_second"]}
         assert (status["rows"], status["published_rows"], status["sources"], status["rejected"]) == (300, 300, 300, bad + 1)
         assert status["running"] is True and 0 < status["latency_median_seconds"] < 30
+        assert 0 < status["rows_per_second"] <= 300 / 60
 
         code, headers, text = project.get("/metrics")
         values, kinds = metrics(text)
