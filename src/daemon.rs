@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!              hints                Candidate            ToWriter
-//!   notify ------------> npy-intake ----------> pool ------------> npy-writer
+//!   npy-events --------> npy-intake ----------> pool ------------> npy-writer
 //!                            ^                                        |  ^
 //!                            +----------------- ToIntake -------------+  +--> npy-disposer
 //! ```
@@ -25,7 +25,7 @@ use crate::ledger::SqliteLedgers;
 use crate::pulse::{self, Pulses};
 use crate::recovery::{self, OpenError};
 use crate::storage::{Disk, RealDisk, last_words, lease};
-use crate::writer::{Disposer, First, Opener, Opening, Writer};
+use crate::writer::{Disposer, Opener, Opening, Writer};
 
 /// Sources in flight, for all datasets together, whatever their size.
 const SOURCES_IN_FLIGHT_MAX: usize = 4096;
@@ -99,7 +99,7 @@ pub fn start(config: &Config, mode: Mode) -> Result<Running, StartError> {
         datasets.push((lane, first));
     }
     if let Some(failure) = failure
-        && datasets.iter().all(|(_, first)| matches!(first, First::Never(_)))
+        && datasets.iter().all(|(_, first)| matches!(first, Opening::Never(_)))
     {
         return Err(failure);
     }
@@ -163,16 +163,16 @@ fn open(
     options: &Arc<crate::config::Dataset>,
     mode: Mode,
     failure: &mut Option<StartError>,
-) -> Result<First, StartError> {
+) -> Result<Opening, StartError> {
     let dataset = &options.name;
     match recovery::open(disk, &SqliteLedgers, options) {
         Ok(writer) => {
             tracing::info!(dataset, output = %options.output.display(), rows = writer.rows(), "opened");
-            Ok(First::Opened(Box::new(writer)))
+            Ok(Opening::Opened(Box::new(writer)))
         }
         Err(error) if error.may_pass() && mode == Mode::Service => {
             tracing::error!(dataset, "{error}; trying again every two seconds, its sources are kept");
-            Ok(First::NotYet(format!("not open yet: {error}")))
+            Ok(Opening::NotYet(format!("not open yet: {error}")))
         }
         Err(error) => {
             let is_config = matches!(error, OpenError::Settings(_));
@@ -182,7 +182,7 @@ fn open(
                 return Err(error);
             }
             failure.get_or_insert(error);
-            Ok(First::Never(reason))
+            Ok(Opening::Never(reason))
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -188,15 +189,23 @@ fn open_beneath(root: &Path, below: &Path) -> Result<File, Errno> {
     let folder = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     match rustix::fs::openat2(&folder, below, flags, Mode::empty(), resolve) {
-        Ok(file) => Ok(File::from(file)),
         // Kernels before 5.6, and sandboxes that do not know the call.
-        Err(Errno::NOSYS | Errno::PERM) => {
-            let mut options = std::fs::OpenOptions::new();
-            options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY);
-            options.open(root.join(below)).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
-        }
-        Err(error) => Err(error),
+        Err(Errno::NOSYS | Errno::PERM) => open_by_steps(folder, below, flags),
+        opened => opened,
     }
+    .map(File::from)
+}
+
+/// Opens one folder after the other on the way to the file, and none through a symbolic link.
+fn open_by_steps(mut folder: OwnedFd, below: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let step_flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut names = below.components();
+    let Some(Component::Normal(file)) = names.next_back() else { return Err(Errno::NOENT) };
+    for name in names {
+        let Component::Normal(name) = name else { return Err(Errno::XDEV) };
+        folder = rustix::fs::openat(&folder, name, step_flags, Mode::empty())?;
+    }
+    rustix::fs::openat(&folder, file, flags, Mode::empty())
 }
 
 #[cfg(test)]
@@ -220,7 +229,16 @@ mod tests {
         for below in ["file", "folder/a", "../secret/a"] {
             let opened = SourceFile::open(&root, Path::new(below), identity(&outside.join("a")), false);
             assert!(matches!(opened, Err(OpenFailure::Gone)), "{below}: {opened:?}");
+            let folder = OwnedFd::from(File::open(&root).unwrap());
+            let opened =
+                open_by_steps(folder, Path::new(below), OFlags::RDONLY | OFlags::NOFOLLOW).map_err(open_failure);
+            assert!(matches!(opened, Err(OpenFailure::Gone)), "{below}, step by step: {opened:?}");
         }
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        fs::write(root.join("a/b/c"), "found").unwrap();
+        let folder = OwnedFd::from(File::open(&root).unwrap());
+        let opened = open_by_steps(folder, Path::new("a/./b/c"), OFlags::RDONLY | OFlags::NOFOLLOW);
+        assert_eq!(io::read_to_string(File::from(opened.unwrap())).unwrap(), "found");
     }
 
     #[test]

@@ -126,6 +126,8 @@ pub enum LedgerError {
     Sqlite { path: PathBuf, operation: &'static str, source: rusqlite::Error },
     #[error("the ledger {}: {operation}: {source}", path.display())]
     Io { path: PathBuf, operation: &'static str, source: io::Error },
+    #[error("syncing the folder of the ledger {}: {source}", path.display())]
+    Sync { path: PathBuf, source: io::Error },
     #[error("{} is not a ledger of this version of npy-ingest: {found}", path.display())]
     Foreign { path: PathBuf, found: String },
 }
@@ -150,7 +152,8 @@ impl LedgerError {
                 )
             }
             Self::Io { .. } => true,
-            Self::Foreign { .. } => false,
+            // A failed sync is never tried again.
+            Self::Sync { .. } | Self::Foreign { .. } => false,
         }
     }
 }

@@ -106,11 +106,12 @@ impl Ledgers for SqliteLedgers {
         if durable {
             // SQLite makes the name of its log durable, not that of the database itself.
             let folder = path.parent().unwrap_or(Path::new("."));
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| LedgerError::Io {
+            let folder = File::open(folder).map_err(|source| LedgerError::Io {
                 path: path.into(),
-                operation: "syncing its folder",
+                operation: "opening its folder",
                 source,
             })?;
+            folder.sync_all().map_err(|source| LedgerError::Sync { path: path.into(), source })?;
         }
         Ok(Box::new(SqliteLedger::load(path, connection)?))
     }

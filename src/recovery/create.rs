@@ -7,7 +7,7 @@
 use std::io;
 use std::path::Path;
 
-use super::{OpenError, io_error};
+use super::{OpenError, io_error, sync_error};
 use crate::ledger::{Ledger, LedgerSchema, Ledgers};
 use crate::npy::{GrowingFile, Layout};
 use crate::storage::{Disk, DiskFile, read_exact_at};
@@ -28,7 +28,7 @@ pub(super) fn make_folder(disk: &dyn Disk, folder: &Path) -> Result<(), OpenErro
                 return Err(io_error("looking for the output folder", folder)(missing));
             }
             disk.create_folders(folder).map_err(io_error("making the output folder", folder))?;
-            disk.sync_folder(parent).map_err(io_error("syncing", parent))
+            disk.sync_folder(parent).map_err(sync_error(parent))
         }
     }
 }

@@ -37,6 +37,8 @@ pub enum OpenError {
     Locked { path: PathBuf, holder: Option<u32> },
     #[error("{operation} {}: {source}", path.display())]
     Io { operation: &'static str, path: PathBuf, source: io::Error },
+    #[error("syncing {}: {source}", path.display())]
+    Sync { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     #[error("{0}")]
@@ -51,18 +53,21 @@ impl OpenError {
     /// Whether trying again later can help: a missing or read-only folder, a full disk.
     pub fn may_pass(&self) -> bool {
         match self {
-            // A failed sync is never tried again, and a disk that fails is not waited for.
-            Self::Io { operation, source, .. } => {
-                !operation.starts_with("syncing") && source.raw_os_error() != Some(rustix::io::Errno::IO.raw_os_error())
-            }
+            // A disk that fails is not waited for.
+            Self::Io { source, .. } => source.raw_os_error() != Some(rustix::io::Errno::IO.raw_os_error()),
             Self::Ledger(error) => error.may_pass(),
-            Self::Locked { .. } | Self::Settings(_) | Self::Damaged(_) | Self::Layout(_) => false,
+            // A failed sync is never tried again.
+            Self::Sync { .. } | Self::Locked { .. } | Self::Settings(_) | Self::Damaged(_) | Self::Layout(_) => false,
         }
     }
 }
 
 fn io_error<'a>(operation: &'static str, path: &'a Path) -> impl Fn(io::Error) -> OpenError + 'a {
     move |source| OpenError::Io { operation, path: path.to_owned(), source }
+}
+
+fn sync_error(path: &Path) -> impl Fn(io::Error) -> OpenError + '_ {
+    move |source| OpenError::Sync { path: path.to_owned(), source }
 }
 
 /// What the config wants of a ledger.
@@ -117,7 +122,7 @@ pub fn open(disk: &Arc<dyn Disk>, ledgers: &dyn Ledgers, options: &Arc<Dataset>)
         .map(|(kind, checked)| Ok(Column::new(kind, checked.cut()?, follows)))
         .collect::<Result<Vec<_>, OpenError>>()?;
     // The names, too: a crash may have come between a creation's rename and its sync of the folder.
-    disk.sync_folder(paths.folder()).map_err(io_error("syncing", paths.folder()))?;
+    disk.sync_folder(paths.folder()).map_err(sync_error(paths.folder()))?;
 
     let ledger_path = paths.ledger.clone();
     let writer = DatasetWriter::new(options.clone(), disk.clone(), ledger, paths, main, columns);
@@ -224,7 +229,7 @@ impl Checked {
         let mut file =
             GrowingFile::new(path.clone(), file, layout, published, rows).map_err(io_error("reading", &path))?;
         file.trim().map_err(io_error("cutting", &path))?;
-        file.sync().map_err(io_error("syncing", &path))?;
+        file.sync().map_err(sync_error(&path))?;
         Ok(file)
     }
 }
@@ -266,7 +271,8 @@ fn publish_all(main: &mut GrowingFile, columns: &mut [Column], state: State) -> 
     for file in files {
         let path = file.path().to_owned();
         if file.published_rows() != state.rows || state.clean_rows != state.rows {
-            file.publish_again(state.rows).and_then(|()| file.sync()).map_err(io_error("publishing", &path))?;
+            file.publish_again(state.rows).map_err(io_error("publishing", &path))?;
+            file.sync().map_err(sync_error(&path))?;
         }
     }
     Ok(())

@@ -46,7 +46,7 @@ pub use fault::Fault;
 pub use parts::FinishedPart;
 pub use paths::Paths;
 pub use relocate::{is_temporary, move_aside, move_beside};
-pub use slot::First;
+pub use slot::Opening;
 #[cfg(feature = "simulation")]
 pub use slot::Slot;
-pub use thread::{Opener, Opening, Writer};
+pub use thread::{Opener, Writer};

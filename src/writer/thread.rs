@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, at, never, select};
 
-use super::dataset::DatasetWriter;
 use super::dispose::Results;
 use super::disposer::{Disposer, Jobs};
-use super::slot::{First, Slot};
+use super::slot::{Opening, Slot};
 use crate::lane::{Lane, ToIntake, ToWriter};
 use crate::pulse;
 
@@ -17,14 +16,6 @@ use crate::pulse;
 const MESSAGES_AT_ONCE: usize = 1024;
 /// A dataset that could not be opened is tried again after this time.
 const REOPEN: Duration = Duration::from_secs(2);
-
-/// What became of an attempt to open a dataset.
-pub enum Opening {
-    Opened(Box<DatasetWriter>),
-    /// Not yet; the cause may pass.
-    NotYet(String),
-    Never(String),
-}
 
 /// Opens a dataset whose first opening failed.
 pub type Opener = Box<dyn Fn(&Lane) -> Opening + Send>;
@@ -52,7 +43,7 @@ impl Writer {
     /// `datasets`: for each lane, what became of its first opening. `once`: nothing is waited for, but for the files that are
     /// to be moved or deleted.
     pub fn new(
-        datasets: Vec<(Arc<Lane>, First)>,
+        datasets: Vec<(Arc<Lane>, Opening)>,
         messages: Receiver<ToWriter>,
         to_intake: &Sender<ToIntake>,
         opener: Opener,

@@ -18,7 +18,7 @@ use npy_ingest::recovery;
 use npy_ingest::source::{Candidate, Follow, Identity, NotFinished, PartRead, Place};
 use npy_ingest::storage::Disk;
 use npy_ingest::storage::simulated::Image;
-use npy_ingest::writer::{DatasetWriter, First, Leaving, Slot, dispose, is_aside, put_back_if_free, rules};
+use npy_ingest::writer::{DatasetWriter, Leaving, Opening, Slot, dispose, is_aside, put_back_if_free, rules};
 
 use crate::check::{Case, Violation};
 use crate::log;
@@ -232,7 +232,7 @@ impl<'a> Service<'a> {
             workload: &case.workload,
             disposes_early: plan.mutation.is_some_and(|mutation| mutation.disposes_early),
             stays: HashMap::new(),
-            slot: Slot::new(lane.clone(), First::Opened(Box::new(writer)), to_intake, false, None),
+            slot: Slot::new(lane.clone(), Opening::Opened(Box::new(writer)), to_intake, false, None),
             lane,
             told,
             unnoted: 0,

@@ -32,8 +32,8 @@ enum State {
     Stopped,
 }
 
-/// What became of a dataset's first opening.
-pub enum First {
+/// What became of an attempt to open a dataset.
+pub enum Opening {
     Opened(Box<DatasetWriter>),
     /// The cause may pass: it is tried again.
     NotYet(String),
@@ -70,7 +70,7 @@ pub struct Slot {
 impl Slot {
     pub fn new(
         lane: Arc<Lane>,
-        first: First,
+        first: Opening,
         to_intake: Sender<ToIntake>,
         never_waits: bool,
         disposer: Option<Jobs>,
@@ -89,9 +89,9 @@ impl Slot {
             disposer,
         };
         match first {
-            First::Opened(writer) => slot.open(*writer),
-            First::NotYet(reason) => slot.lane.tally.pause(Some(reason)),
-            First::Never(reason) => slot.stop(&reason),
+            Opening::Opened(writer) => slot.open(*writer),
+            Opening::NotYet(reason) => slot.lane.tally.pause(Some(reason)),
+            Opening::Never(reason) => slot.stop(&reason),
         }
         slot
     }
@@ -308,7 +308,7 @@ mod tests {
         let writer = recovery::open(&disk, &SqliteLedgers, &options).unwrap();
         let lane = Arc::new(Lane::new(0, options, ROW, 1000));
         let (to_intake, told) = unbounded();
-        (Slot::new(lane, First::Opened(Box::new(writer)), to_intake, false, None), told)
+        (Slot::new(lane, Opening::Opened(Box::new(writer)), to_intake, false, None), told)
     }
 
     fn rows(count: usize) -> RowBlock {
