@@ -16,6 +16,7 @@ use super::signals::listen;
 use super::{DONE, array_file, print, print_json, text};
 use crate::npy::{
     AppendError, AppendOptions, Appender, ArrayInput, BatchLimits, Dtype, Durability, Header, Layout, WriteBack,
+    real_path_of_new,
 };
 use crate::storage::RealDisk;
 
@@ -145,7 +146,7 @@ fn create<'a>(arguments: &AppendArguments, stdin: &'a mut File) -> Result<Opened
             (layout_of(file, input.name(), input.header())?, Some(input))
         }
     };
-    let path = array_file::real_path_of_new(file)?;
+    let path = real_path_of_new(file)?;
     match Appender::create_on(&RealDisk, &path, &layout, options(arguments)) {
         // Somebody else was faster.
         Err(AppendError::Exists { .. }) => Ok(Opened { appender: open(arguments)?, was_created: false, first }),

@@ -1,6 +1,6 @@
 //! What the commands that change a single array have in common.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::failure::Failure;
 use super::text;
@@ -42,13 +42,4 @@ pub fn inspect_failure(file: &Path, error: &InspectError) -> Failure {
         ));
     }
     Failure::failed(format!("{name}: {error}"))
-}
-
-/// The path of a file that is to be created, with the links of its folder followed.
-pub fn real_path_of_new(file: &Path) -> Result<PathBuf, Failure> {
-    let folder = file.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    let folder = folder.canonicalize().map_err(|error| Failure::failed(format!("{}: {error}", text::path(folder))))?;
-    let name =
-        file.file_name().ok_or_else(|| Failure::failed(format!("{} is no name for a file", text::path(file))))?;
-    Ok(folder.join(name))
 }

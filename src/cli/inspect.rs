@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::failure::Failure;
 use super::{DONE, array_file, print, print_json, text};
-use crate::npy::{Growth, Inspection, Tail, inspect};
+use crate::npy::{Growth, Inspection, Tail, inspect, shape_literal};
 
 pub fn run(file: &Path, json: bool) -> Result<u8, Failure> {
     let inspection = inspect(file).map_err(|error| array_file::inspect_failure(file, &error))?;
@@ -23,10 +23,9 @@ fn lines(file: &Path, inspection: &Inspection) -> String {
     let mut lines = format!("{}\n", text::path(file));
     let mut line = |name: &str, value: String| lines.push_str(&format!("  {name:<10} {value}\n"));
     line("dtype", header.dtype.descr());
-    let shape: Vec<String> = header.shape.iter().map(u64::to_string).collect();
     let order =
         if header.fortran_order { "Fortran order: the last axis grows" } else { "C order: the first axis grows" };
-    line("shape", format!("({}{}) in {order}", shape.join(", "), if shape.len() == 1 { "," } else { "" }));
+    line("shape", format!("{} in {order}", shape_literal(&header.shape)));
     if let Some(rows) = inspection.rows {
         let each = text::bytes(header.row_bytes());
         line("rows", format!("{} of {each} each", text::count(rows)));

@@ -65,6 +65,7 @@ pub fn run(config: &Config, file: &Path) -> Result<u8, Failure> {
                 return Ok(if failed { FAILED } else { DONE });
             }
             Ended::ToReload(new, new_server) => {
+                board.show(None);
                 running = match daemon::start(&new, Mode::Service) {
                     Ok(running) => {
                         if new.service.listen != config.service.listen {

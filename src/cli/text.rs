@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use indicatif::ProgressBar;
 
 use crate::config::RowFormat;
+use crate::npy::shape_literal;
 pub use crate::quantity::{bytes, count, number_of};
 
 /// The progress bar that is on the terminal, if one is.
@@ -36,14 +37,10 @@ impl io::Write for LogWriter {
     }
 }
 
-/// The shape of an array of so many rows, and its dtype, as NumPy shows them: `(1020, 224, 224, 3) uint8`.
+/// The shape of an array of so many rows, and its dtype: `(1020, 224, 224, 3) |u1`.
 pub fn array(rows: u64, row: &RowFormat) -> String {
-    let dimensions: Vec<String> = row.shape.iter().map(usize::to_string).collect();
-    let shape = match dimensions.is_empty() {
-        true => format!("({rows},)"),
-        false => format!("({rows}, {})", dimensions.join(", ")),
-    };
-    format!("{shape} {}", row.dtype.descr())
+    let shape: Vec<u64> = [rows].into_iter().chain(row.shape.iter().map(|side| *side as u64)).collect();
+    format!("{} {}", shape_literal(&shape), row.dtype.descr())
 }
 
 /// A name from the disk, safe to show: control characters escaped, bytes that are no text replaced.

@@ -1,7 +1,8 @@
-//! The words of the config that stand for an enum.
+//! The words of the config that stand for an enum. One that a single table needs stands with that table.
 
 use super::world::{
-    Alpha, Changed, Duplicates, Durability, Filter, Fit, Frames, HardLinks, Layout, Order, SplitBy, WatchMode,
+    Alpha, Changed, Damage, Duplicates, Durability, Filter, Fit, Frames, HardLinks, Layout, OnError, Order, SplitBy,
+    Tail, WatchMode,
 };
 
 /// An enum whose variants have a word each in the config.
@@ -44,6 +45,9 @@ choices! {
     Layout { Hwc = "hwc", Chw = "chw" }
     Alpha { Drop = "drop", Blend = "blend" }
     Frames { First = "first", All = "all" }
+    OnError { Reject = "reject", Skip = "skip" }
+    Tail { Drop = "drop", Pad = "pad" }
+    Damage { Reject = "reject", Keep = "keep" }
     SplitBy { Source = "source", Content = "content", Folder = "folder", Row = "row" }
     Durability { Source = "source", Batch = "batch", None = "none" }
 }

@@ -16,7 +16,6 @@ const SYNC_BYTES_MAX: usize = 64;
 const FIELDS_MAX: usize = 4096;
 
 choices! {
-    OnError { Reject = "reject", Skip = "skip" }
     ChecksumKind {
         Crc16Ccitt = "crc16-ccitt",
         Crc16Xmodem = "crc16-xmodem",

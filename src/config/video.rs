@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::choice::{Choice, choices};
 use super::item::{Item, Located};
 use super::row::RowDraft;
 use super::section::Section;
@@ -20,11 +19,6 @@ const TIMEOUT_MAX: Duration = Duration::from_hours(24);
 const MEMORY_DEFAULT_BYTES: u64 = 4 << 30;
 /// FFmpeg's libraries take this much address space before they decode anything.
 const MEMORY_BYTES_MIN: u64 = 256 << 20;
-
-choices! {
-    Tail { Drop = "drop", Pad = "pad" }
-    Damage { Reject = "reject", Keep = "keep" }
-}
 
 pub(super) fn read(section: Section<'_>, row: &RowDraft<'_>) -> Option<VideoOptions> {
     let (frame_shape, length) = split(row);

@@ -318,11 +318,11 @@ impl DatasetIntake {
         let settle = self.watch().settle.max(UNFINISHED_WAIT_MIN);
         let wait = match why {
             NotFinished::Changed | NotFinished::Replaced => settle,
-            // Its close sends an event; without events it is asked again.
             NotFinished::Linked if self.follows() => {
                 self.log_is_linked(&place);
                 self.watch().rescan
             }
+            // Its close sends an event; without events it is asked again.
             NotFinished::BeingWritten | NotFinished::Linked => settle,
             NotFinished::MayBeWritten => (settle * UNCERTAIN_FACTOR).max(UNCERTAIN_MIN),
         };

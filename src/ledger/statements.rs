@@ -124,3 +124,13 @@ pub fn set_state(transaction: &Transaction<'_>, state: State) -> rusqlite::Resul
         .execute(params![rows.cast_signed(), next_source_id.cast_signed(), clean_rows.cast_signed()])
         .map(drop)
 }
+
+/// What was taken of these logs is all that was seen of them.
+pub fn go_back(transaction: &Transaction<'_>, logs: impl Iterator<Item = u64>) -> rusqlite::Result<()> {
+    let mut update = transaction
+        .prepare_cached("UPDATE sources SET size = log_end WHERE id = (SELECT max(id) FROM sources WHERE log = ?1)")?;
+    for log in logs {
+        update.execute(params![log.cast_signed()])?;
+    }
+    Ok(())
+}

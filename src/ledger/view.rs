@@ -1,11 +1,11 @@
-//! Reading a ledger: the look-ups of the writer, and a view without write access for everybody else.
+//! Reading a ledger: the look-ups of the writer, and a view for everybody else, which writes nothing but what `retry` forgets.
 
 use std::ffi::OsStr;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, Value, ValueRef};
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params};
 
 use super::sqlite::{APPLICATION_ID, BUSY_TIMEOUT, VERSION, keep_plans};
@@ -494,20 +494,16 @@ impl LedgerView {
     /// seen of it: otherwise a file that nobody touched would not be looked at for what is behind.
     pub fn forget_rejected(&self, entries: &[Entry]) -> Result<(), LedgerError> {
         self.read("forgetting rejected sources", |connection| {
-            connection.pragma_update(None, "query_only", false)?;
-            let transaction = connection.unchecked_transaction()?;
             let ids: Vec<u64> = entries.iter().map(|entry| entry.id).collect();
-            statements::forget(&transaction, &ids)?;
-            {
-                let mut go_back = transaction.prepare(
-                    "UPDATE sources SET size = log_end WHERE id = (SELECT max(id) FROM sources WHERE log = ?1)",
-                )?;
-                for part in entries.iter().filter_map(|entry| entry.part.as_ref()) {
-                    go_back.execute(params![Value::Integer(part.log.cast_signed())])?;
-                }
-            }
-            transaction.commit()?;
-            connection.pragma_update(None, "query_only", true)
+            let logs = entries.iter().filter_map(|entry| entry.part.as_ref()).map(|part| part.log);
+            connection.pragma_update(None, "query_only", false)?;
+            let forgotten = connection.unchecked_transaction().and_then(|transaction| {
+                statements::forget(&transaction, &ids)?;
+                statements::go_back(&transaction, logs)?;
+                transaction.commit()
+            });
+            connection.pragma_update(None, "query_only", true)?;
+            forgotten
         })
     }
 }

@@ -8,6 +8,7 @@ use super::figures::{Answer, Figures};
 use super::{Run, chart};
 use crate::lane::Lane;
 use crate::ledger::{Fate, LedgerView, Listed};
+use crate::npy::shape_literal;
 use crate::picture::{Look, ROW_BYTES_MAX};
 use crate::quantity::{bytes, count, number_of};
 use crate::writer::Paths;
@@ -208,9 +209,7 @@ fn rejected(body: &mut String, lane: &Lane, shown: usize) {
 
 /// `(1020, 224, 224, 3) |u1`
 fn array(figures: &Figures) -> String {
-    let shape: Vec<String> = figures.shape.iter().map(u64::to_string).collect();
-    let comma = if shape.len() == 1 { "," } else { "" };
-    format!("({}{comma}) {}", shape.join(", "), figures.dtype)
+    format!("{} {}", shape_literal(&figures.shape), figures.dtype)
 }
 
 fn decimal(value: f64) -> String {

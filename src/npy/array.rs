@@ -9,7 +9,7 @@ use memmap2::Mmap;
 use super::append::{AppendError, Element};
 use super::dtype::Dtype;
 use super::header::Header;
-use super::inspect::{InspectError, read_header};
+use super::inspect::{InspectError, open_regular, read_header};
 use super::mapping;
 
 /// A mapped array. Nothing is read before it is looked at, and all processes that map the file share its memory.
@@ -45,14 +45,7 @@ impl Array {
     /// The file cannot be read, is no `.npy` file, or is shorter than its header says.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, AppendError> {
         let path = path.as_ref().to_owned();
-        let open_failed = |source| {
-            let source = InspectError::Open { path: path.clone(), source };
-            AppendError::Header { path: path.clone(), source }
-        };
-        if !std::fs::metadata(&path).map_err(open_failed)?.is_file() {
-            return Err(AppendError::NotAFile { path });
-        }
-        let file = File::open(&path).map_err(open_failed)?;
+        let file = open_regular(&path).map_err(AppendError::inspect(&path))?;
         let (header, map) = map(&path, &file)?;
         Ok(Self { path, file, header, map })
     }

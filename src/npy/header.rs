@@ -236,7 +236,8 @@ impl Header {
     }
 }
 
-fn row_shape(shape: &[u64], fortran_order: bool) -> &[u64] {
+/// The dimensions beside the one that grows in an array of this order.
+pub(super) fn row_shape(shape: &[u64], fortran_order: bool) -> &[u64] {
     let rest = if fortran_order { shape.split_last() } else { shape.split_first() };
     rest.map_or(&[], |(_, rest)| rest)
 }

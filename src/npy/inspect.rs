@@ -5,6 +5,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
 use super::growth::{Growth, NoGrowth};
 use super::header::{self, Header, HeaderError};
 use super::layout::Layout;
@@ -79,11 +82,24 @@ pub struct Inspection {
 /// # Errors
 /// The file cannot be read, or its header not be understood.
 pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
-    let open_error = |source| InspectError::Open { path: path.to_owned(), source };
-    if !std::fs::metadata(path).map_err(open_error)?.is_file() {
-        return Err(InspectError::NotAFile { path: path.to_owned() });
-    }
-    inspect_file(&File::open(path).map_err(open_error)?)
+    inspect_file(&open_regular(path)?)
+}
+
+/// Opens a regular file for reading. A pipe that has its place is not waited for.
+///
+/// # Errors
+/// [`InspectError::Open`], [`InspectError::NotAFile`].
+pub(crate) fn open_regular(path: &Path) -> Result<File, InspectError> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = match rustix::fs::open(path, flags, Mode::empty()) {
+        // A socket.
+        Err(Errno::NXIO) => return Err(InspectError::NotAFile { path: path.to_owned() }),
+        opened => opened.map(File::from).map_err(io::Error::from),
+    };
+    let regular = opened.and_then(|file| Ok(file.metadata()?.is_file().then_some(file)));
+    regular
+        .map_err(|source| InspectError::Open { path: path.to_owned(), source })?
+        .ok_or_else(|| InspectError::NotAFile { path: path.to_owned() })
 }
 
 /// Measures an open file, without moving its position.

@@ -61,6 +61,9 @@ pub use literal::{LiteralError, LiteralFault};
 pub use recover::{RecoverOptions, Recovered, recover, recover_on};
 pub use widen::{WidenOptions, Widened, ensure_appendable, ensure_appendable_on, journal_path};
 
+pub(crate) use dtype::shape_literal;
+pub(crate) use inspect::open_regular;
+
 use std::path::{Path, PathBuf};
 
 /// The file itself, where a path leads over symbolic links: what is put in its place must take its place.
@@ -75,7 +78,7 @@ fn real_path(path: &Path) -> Result<PathBuf, AppendError> {
 }
 
 /// The same for a file that is not there yet.
-fn real_path_of_new(path: &Path) -> Result<PathBuf, AppendError> {
+pub(crate) fn real_path_of_new(path: &Path) -> Result<PathBuf, AppendError> {
     let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
     let Some(name) = path.file_name() else { return Err(AppendError::NotAFile { path: path.to_owned() }) };
     Ok(real_path(folder)?.join(name))

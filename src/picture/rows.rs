@@ -6,13 +6,13 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::{Look, ROW_BYTES_MAX};
-use crate::npy::{Dtype, InspectError, inspect_file};
+use crate::npy::{Dtype, InspectError, inspect_file, open_regular};
 
 /// Why a file's rows cannot be drawn.
 #[derive(Debug, thiserror::Error)]
 pub enum RowFileError {
-    #[error("opening {}: {source}", path.display())]
-    Open { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Open(#[from] InspectError),
     #[error("{}: {source}", path.display())]
     Inspect { path: PathBuf, source: InspectError },
     #[error("{}: {reason}", path.display())]
@@ -37,13 +37,8 @@ impl RowFile {
     /// # Errors
     /// It cannot be read, is no `.npy` file, or its rows cannot be drawn.
     pub fn open(path: &Path) -> Result<Self, RowFileError> {
-        let open = |source| RowFileError::Open { path: path.to_owned(), source };
         let no_look = |reason: String| RowFileError::NoLook { path: path.to_owned(), reason };
-        // A pipe would be waited for.
-        if !std::fs::metadata(path).map_err(open)?.is_file() {
-            return Err(no_look("it is not a regular file".to_owned()));
-        }
-        let file = File::open(path).map_err(open)?;
+        let file = open_regular(path)?;
         let inspected =
             inspect_file(&file).map_err(|source| RowFileError::Inspect { path: path.to_owned(), source })?;
         let header = inspected.header;

@@ -59,16 +59,7 @@ impl Limits {
 
 /// As much as there is.
 pub(super) fn fill(output: &mut Output<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..)
-        && !rest.is_empty()
-    {
-        match output.read(rest)? {
-            0 => break,
-            read => filled += read,
-        }
-    }
-    Ok(filled)
+    crate::storage::fill(buffer, |rest, _| output.read(rest))
 }
 
 /// The reason, and the end of what the program wrote to standard error.

@@ -294,8 +294,8 @@ fn read_line(output: &mut Output<'_>) -> Result<Option<String>, Answer> {
             Ok(_) if byte == *b"\n" => return Ok(Some(lossy(&line).trim_end_matches('\r').to_owned())),
             Ok(_) if line.len() >= LINE_BYTES_MAX => {
                 return Err(Answer::Broken(format!(
-                    "the worker's answer has a line of more than {LINE_BYTES_MAX} bytes, expected rows, npy, note, done or \
-                     error; what it prints must go to standard error"
+                    "the worker's answer has a line of more than {LINE_BYTES_MAX} bytes, expected rows, npy, note, \
+                     times, working, done or error; what it prints must go to standard error"
                 )));
             }
             Ok(_) => line.extend(byte),

@@ -40,7 +40,7 @@ enum Step {
         bytes: usize,
     },
     /// Every `unit` bytes of `bytes` are reversed.
-    Turn {
+    SwapBytes {
         from: usize,
         to: usize,
         bytes: usize,
@@ -131,7 +131,7 @@ impl Plan {
             Kind::Unicode => 4,
             _ => scalar.bytes,
         };
-        self.steps.push(Step::Turn { from, to, bytes: scalar.bytes, unit });
+        self.steps.push(Step::SwapBytes { from, to, bytes: scalar.bytes, unit });
     }
 
     /// Adds a value. What cannot be converted has been refused with the config.
@@ -183,7 +183,7 @@ impl Plan {
                 }
                 Ok(())
             }
-            Step::Turn { bytes, unit, .. } if bytes == unit && matches!(bytes, 2 | 4 | 8) => {
+            Step::SwapBytes { bytes, unit, .. } if bytes == unit && matches!(bytes, 2 | 4 | 8) => {
                 match bytes {
                     2 => each(records, source, rows, target, |bytes| u16::from_be_bytes(bytes).to_le_bytes()),
                     4 => each(records, source, rows, target, |bytes| u32::from_be_bytes(bytes).to_le_bytes()),
@@ -191,7 +191,7 @@ impl Plan {
                 }
                 Ok(())
             }
-            Step::Turn { from, to, bytes, unit } => {
+            Step::SwapBytes { from, to, bytes, unit } => {
                 self.each(records, *from, rows, *to, *bytes, |row, record| {
                     for (row, record) in row.chunks_exact_mut(*unit).zip(record.chunks_exact(*unit)) {
                         for (row, record) in row.iter_mut().zip(record.iter().rev()) {
@@ -219,7 +219,7 @@ impl Plan {
 
     fn strides(&self, step: &Step) -> (Stride, Stride) {
         let (from, to) = match step {
-            Step::Copy { from, to, .. } | Step::Turn { from, to, .. } => (*from, *to),
+            Step::Copy { from, to, .. } | Step::SwapBytes { from, to, .. } => (*from, *to),
             Step::Convert(conversion) => (conversion.from, conversion.to),
         };
         (Stride { bytes: self.record_bytes, at: from }, Stride { bytes: self.row_bytes, at: to })

@@ -130,8 +130,8 @@ fn one_pass_gives_what_several_give() {
                             blocks.map(|(records, rows)| plan.convert_values(conversion, records, rows)).collect();
                         assert_eq!(result.is_ok(), all.is_ok(), "{source:?} {target:?}");
                     }
-                    Step::Copy { bytes, .. } | Step::Turn { bytes, .. } => {
-                        let is_turned = matches!(step, Step::Turn { .. });
+                    Step::Copy { bytes, .. } | Step::SwapBytes { bytes, .. } => {
+                        let is_turned = matches!(step, Step::SwapBytes { .. });
                         for (record, row) in
                             records.chunks_exact(plan.record_bytes).zip(expected.chunks_exact_mut(plan.row_bytes))
                         {

@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 use super::choose::TimeBase;
@@ -12,9 +11,10 @@ use super::y4m::{Header, LINE_BYTES_MAX};
 use crate::config::{Damage, VideoOptions};
 use crate::decode::image::{AnimationFrame, Painter, Raster, Turn, animation_frames};
 use crate::decode::{About, DecodeError, Rejection, RowSink, SOURCE_BYTES_MAX, SourceFile};
+use crate::source::bytes_at;
 
 /// Bytes that tell what a file is.
-const START_BYTES: usize = 16;
+const START_BYTES: u64 = 16;
 const READ_BYTES: usize = 1 << 20;
 /// Animations count in microseconds here.
 const MICROSECONDS: TimeBase = TimeBase { numerator: 1, denominator: 1_000_000 };
@@ -28,14 +28,7 @@ pub(super) enum Kind {
 
 /// What the file is by its first bytes; `None` for what FFmpeg decodes.
 pub(super) fn kind(file: &SourceFile) -> io::Result<Option<Kind>> {
-    let mut start = [0; START_BYTES];
-    let mut filled = 0;
-    while let Some(rest) = start.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.file().read_at(rest, filled as u64)? {
-            0 => break,
-            read => filled += read,
-        }
-    }
+    let start = bytes_at(file.file(), 0..START_BYTES)?;
     let is_webp = start.starts_with(b"RIFF") && start.get(8..12) == Some(b"WEBP");
     Ok(if start.starts_with(b"GIF8") || start.starts_with(b"\x89PNG\r\n\x1a\n") || is_webp {
         Some(Kind::Animation)

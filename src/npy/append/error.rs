@@ -131,6 +131,14 @@ impl AppendError {
         move |source| Self::Disk { operation, path, source }
     }
 
+    pub(in super::super) fn inspect(path: &std::path::Path) -> impl FnOnce(InspectError) -> Self {
+        let path = path.to_owned();
+        move |source| match source {
+            InspectError::NotAFile { path } => Self::NotAFile { path },
+            source => Self::Header { path, source },
+        }
+    }
+
     pub(super) fn dtype(path: &std::path::Path, found: &Dtype, expected: &Dtype) -> Self {
         let (path, found_text, expected_text) = (path.to_owned(), found.descr(), expected.descr());
         match found.differs_in_byte_order_only(expected) {

@@ -5,12 +5,12 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::super::dtype::Dtype;
-use super::super::dtype::shape_literal;
-use super::super::header::{Header, HeaderError};
-use super::super::inspect::{InspectError, inspect_file};
+use super::super::dtype::{Dtype, shape_literal};
+use super::super::header::{self, Header, HeaderError};
+use super::super::inspect::{InspectError, inspect_file, open_regular};
 use super::super::window::CountBlock;
-use super::{AppendError, turn};
+use super::AppendError;
+use super::transpose::Transpose;
 
 /// Rows are read and written in pieces of about this many bytes.
 const PIECE_BYTES: u64 = 1 << 20;
@@ -39,13 +39,8 @@ impl ArrayInput<'static> {
     /// It cannot be read, is no `.npy` file, holds Python objects, or is shorter or longer than its header says.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, AppendError> {
         let path = path.as_ref();
-        let failed = |source| AppendError::Header { path: path.to_owned(), source };
-        let open_failed = |source| failed(InspectError::Open { path: path.to_owned(), source });
-        if !std::fs::metadata(path).map_err(open_failed)?.is_file() {
-            return Err(AppendError::NotAFile { path: path.to_owned() });
-        }
-        let file = File::open(path).map_err(|source| failed(InspectError::Open { path: path.to_owned(), source }))?;
-        let inspection = inspect_file(&file).map_err(failed)?;
+        let file = open_regular(path).map_err(AppendError::inspect(path))?;
+        let inspection = inspect_file(&file).map_err(AppendError::inspect(path))?;
         let (found, expected) = (inspection.data_bytes_present, inspection.data_bytes_expected);
         let name = path.display().to_string();
         if found < expected {
@@ -97,13 +92,6 @@ impl<'a> ArrayInput<'a> {
         &self.header
     }
 
-    /// The dimensions beside the one that grows in an array of the given order.
-    fn row_shape(&self, fortran_order: bool) -> &[u64] {
-        let shape = self.header.shape.as_slice();
-        let rest = if fortran_order { shape.split_last() } else { shape.split_first() };
-        rest.map_or(&[], |(_, rest)| rest)
-    }
-
     pub(super) fn check(
         &self,
         path: &Path,
@@ -118,7 +106,7 @@ impl<'a> ArrayInput<'a> {
         if found != dtype && !(converts_byte_order && found.differs_in_byte_order_only(dtype)) {
             return Err(wrong(AppendError::dtype(path, found, dtype)));
         }
-        if self.row_shape(fortran_order) != row_shape {
+        if header::row_shape(&self.header.shape, fortran_order) != row_shape {
             let dimensions: Vec<String> = row_shape.iter().map(u64::to_string).collect();
             let dimensions = dimensions.join(", ");
             let (expected, axis) = match (row_shape.is_empty(), fortran_order) {
@@ -130,7 +118,7 @@ impl<'a> ArrayInput<'a> {
             return Err(wrong(AppendError::Shape { path: path.to_owned(), found, expected, axis }));
         }
         let (bytes, is_stream) = (self.header.data_bytes(), matches!(self.data, Data::Stream(_)));
-        if is_stream && self.needs_turning(fortran_order) && bytes > IN_MEMORY_BYTES_MAX {
+        if is_stream && self.is_transposed(fortran_order) && bytes > IN_MEMORY_BYTES_MAX {
             let (input, fortran_order) = (self.name.clone(), self.header.fortran_order);
             return Err(AppendError::InputOrder { input, fortran_order, bytes });
         }
@@ -138,7 +126,7 @@ impl<'a> ArrayInput<'a> {
     }
 
     /// An array of one dimension is the same in both orders.
-    fn needs_turning(&self, fortran_order: bool) -> bool {
+    fn is_transposed(&self, fortran_order: bool) -> bool {
         self.header.fortran_order != fortran_order && self.header.shape.len() > 1
     }
 
@@ -156,8 +144,8 @@ impl<'a> ArrayInput<'a> {
             }
             take(rows)
         };
-        if self.needs_turning(fortran_order) {
-            return self.for_each_turned(fortran_order, &mut take);
+        if self.is_transposed(fortran_order) {
+            return self.for_each_transposed(fortran_order, &mut take);
         }
         let (total, row_bytes) = (self.header.data_bytes(), self.header.row_bytes().max(1));
         let piece = (PIECE_BYTES / row_bytes).max(1).saturating_mul(row_bytes).min(total);
@@ -172,7 +160,7 @@ impl<'a> ArrayInput<'a> {
         Ok(())
     }
 
-    fn for_each_turned(
+    fn for_each_transposed(
         &mut self,
         fortran_order: bool,
         take: &mut dyn FnMut(&mut [u8]) -> Result<(), AppendError>,
@@ -180,12 +168,12 @@ impl<'a> ArrayInput<'a> {
         let total = self.header.data_bytes();
         let shape = self.header.shape.clone();
         let (source_fortran, itemsize) = (self.header.fortran_order, self.header.dtype.itemsize());
-        let turn = |data: &[u8], take: &mut dyn FnMut(&mut [u8]) -> Result<(), AppendError>| {
-            let turn = turn::Turn::new(&shape, source_fortran, fortran_order, itemsize);
+        let transpose = |data: &[u8], take: &mut dyn FnMut(&mut [u8]) -> Result<(), AppendError>| {
+            let transpose = Transpose::new(&shape, source_fortran, fortran_order, itemsize);
             let mut rows = Vec::new();
-            for row in 0..turn.rows() {
-                turn.push_row(data, row, &mut rows);
-                if rows.len() as u64 >= PIECE_BYTES || row.saturating_add(1) == turn.rows() {
+            for row in 0..transpose.rows() {
+                transpose.push_row(data, row, &mut rows);
+                if rows.len() as u64 >= PIECE_BYTES || row.saturating_add(1) == transpose.rows() {
                     take(&mut rows)?;
                     rows.clear();
                 }
@@ -197,11 +185,11 @@ impl<'a> ArrayInput<'a> {
             let map =
                 super::super::mapping::map(file, end).map_err(AppendError::disk("mapping", Path::new(&self.name)))?;
             let start = usize::try_from(self.header.data_start).unwrap_or(usize::MAX);
-            return turn(map.get(start..).unwrap_or_default(), take);
+            return transpose(map.get(start..).unwrap_or_default(), take);
         }
         let mut data = Vec::new();
         self.read(&mut data, total, 0)?;
-        turn(&data, take)
+        transpose(&data, take)
     }
 
     /// Puts so many bytes of the array's data into the buffer, `offset` bytes behind its start. A stream knows only the next

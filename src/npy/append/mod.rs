@@ -33,7 +33,7 @@ mod input;
 mod opened;
 mod options;
 mod shared;
-mod turn;
+mod transpose;
 
 use std::ops::Range;
 use std::path::Path;

@@ -30,7 +30,7 @@ use scalar::Leaf;
 pub use error::DtypeError;
 pub use scalar::{ByteOrder, Kind, Scalar, TimeUnit};
 pub use structured::Field;
-pub(super) use structured::shape_literal;
+pub(crate) use structured::shape_literal;
 
 /// The largest item, in bytes: NumPy keeps item sizes in a C int.
 pub const BYTES_MAX: usize = i32::MAX as usize;

@@ -244,7 +244,7 @@ fn write_fields(fields: &[Field], bytes: usize, text: &mut String) {
 }
 
 /// A tuple of numbers as Python writes it: `()`, `(3,)`, `(2, 3)`.
-pub(in super::super) fn shape_literal<Number: ToString>(shape: &[Number]) -> String {
+pub(crate) fn shape_literal<Number: ToString>(shape: &[Number]) -> String {
     match shape {
         [single] => format!("({},)", single.to_string()),
         _ => format!("({})", shape.iter().map(Number::to_string).collect::<Vec<_>>().join(", ")),

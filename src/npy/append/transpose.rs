@@ -1,7 +1,7 @@
 //! Rows of an array that is stored the other way round: in Fortran order for a file in C order, or the reverse.
 
 /// How the elements of one row lie in the source.
-pub(super) struct Turn {
+pub(super) struct Transpose {
     rows: u64,
     /// Elements from one row to the next.
     row_stride: u64,
@@ -10,7 +10,7 @@ pub(super) struct Turn {
     itemsize: usize,
 }
 
-impl Turn {
+impl Transpose {
     pub fn new(shape: &[u64], source_fortran: bool, target_fortran: bool, itemsize: usize) -> Self {
         let mut strides: Vec<u64> = Vec::with_capacity(shape.len());
         let mut stride = 1_u64;
@@ -73,11 +73,11 @@ mod tests {
     use super::*;
 
     /// All rows of an array whose elements are the numbers of its C order.
-    fn turned(shape: &[u64], source: &[u8], source_fortran: bool) -> Vec<u8> {
-        let turn = Turn::new(shape, source_fortran, !source_fortran, 1);
+    fn transposed(shape: &[u64], source: &[u8], source_fortran: bool) -> Vec<u8> {
+        let transpose = Transpose::new(shape, source_fortran, !source_fortran, 1);
         let mut target = Vec::new();
-        for row in 0..turn.rows() {
-            turn.push_row(source, row, &mut target);
+        for row in 0..transpose.rows() {
+            transpose.push_row(source, row, &mut target);
         }
         target
     }
@@ -85,12 +85,12 @@ mod tests {
     #[test]
     fn orders_are_exchanged() {
         // [[0, 1, 2], [3, 4, 5]] in C order, and in Fortran order.
-        assert_eq!(turned(&[2, 3], &[0, 1, 2, 3, 4, 5], false), [0, 3, 1, 4, 2, 5]);
-        assert_eq!(turned(&[2, 3], &[0, 3, 1, 4, 2, 5], true), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(transposed(&[2, 3], &[0, 1, 2, 3, 4, 5], false), [0, 3, 1, 4, 2, 5]);
+        assert_eq!(transposed(&[2, 3], &[0, 3, 1, 4, 2, 5], true), [0, 1, 2, 3, 4, 5]);
         let c: Vec<u8> = (0..24).collect();
-        let fortran = turned(&[2, 3, 4], &c, false);
+        let fortran = transposed(&[2, 3, 4], &c, false);
         assert_eq!(fortran[..6], [0, 12, 4, 16, 8, 20]);
-        assert_eq!(turned(&[2, 3, 4], &fortran, true), c);
-        assert_eq!(turned(&[2, 0, 4], &[], true), [0_u8; 0]);
+        assert_eq!(transposed(&[2, 3, 4], &fortran, true), c);
+        assert_eq!(transposed(&[2, 0, 4], &[], true), [0_u8; 0]);
     }
 }
