@@ -289,27 +289,35 @@ impl DatasetWriter {
             self.discard_source(recycle);
             return Ok(Finish::DecodeAgain);
         }
-        let label = self.label_id(source.place);
-        let facts = SourceFacts {
-            id: self.next_source_id,
-            place: source.place,
-            hash: &hash,
-            label,
-            split: self.options.columns.split.as_ref(),
-            log: None,
-            first_index: 0,
-        };
+        let columns_checksum = self.end_rows(source.place, &hash, self.next_source_id, None, rows, false)?;
+        let fate = Fate::Committed(Committed { first_row, rows, checksum, columns_checksum, note });
+        Ok(self.push(path, source.identity, Some(hash), fate, StagedAs::Rows(rows)))
+    }
+
+    /// All rows of a source, or of a part of a log, are staged: the columns get their values. Their checksum, with those of the
+    /// entry before if it is extended. `part`: the id of its log, and how many rows that had before.
+    pub(super) fn end_rows(
+        &mut self,
+        place: &Place,
+        hash: &Hash,
+        id: u64,
+        part: Option<(u64, u64)>,
+        rows: u64,
+        extends: bool,
+    ) -> Result<Hash, Fault> {
+        let label = self.label_id(place);
+        let (log, first_index) = part.map_or((None, 0), |(log, first_index)| (Some(log), first_index));
+        let split = self.options.columns.split.as_ref();
+        let facts = SourceFacts { id, place, hash, label, split, log, first_index };
         let mut columns_checksum = blake3::Hasher::new();
         for column in &mut self.columns {
-            let checksum = column.finish_source(&facts, rows, false);
+            let checksum = column.finish_source(&facts, rows, extends);
             let checksum = checksum.map_err(|error| Fault::io("writing rows to", column.file.path(), &error))?;
             columns_checksum.update(checksum.as_bytes());
         }
         self.batch.bytes += rows * self.main.layout().row_bytes();
         self.source_start += rows;
-        let columns_checksum = columns_checksum.finalize();
-        let fate = Fate::Committed(Committed { first_row, rows, checksum, columns_checksum, note });
-        Ok(self.push(path, source.identity, Some(hash), fate, StagedAs::Rows(rows)))
+        Ok(columns_checksum.finalize())
     }
 
     /// Makes the batch part of the dataset, and shows it to readers. Steps 1 to 4.

@@ -4,7 +4,6 @@
 //! file meanwhile, no byte is taken twice. A part that goes on where the one before it ended, in the file and in the array,
 //! extends that one's entry; so a log that nothing else comes between is one entry, up to [`ENTRY_BYTES_MAX`](crate::source::ENTRY_BYTES_MAX).
 
-use super::column::SourceFacts;
 use super::dataset::{DatasetWriter, Finish, StagedAs};
 use super::fault::Fault;
 use crate::ledger::{Committed, Entry, Fate};
@@ -54,27 +53,9 @@ impl DatasetWriter {
         let id = open.as_ref().map_or(self.next_source_id, |open| open.entry.id);
         let log = read.state.as_ref().map_or(id, |state| state.part.log);
         let first_index = read.state.as_ref().map_or(0, |state| state.next_index);
-        let label = self.label_id(place);
-        let facts = SourceFacts {
-            id: log,
-            log: Some(log),
-            first_index,
-            place,
-            hash: &read.hash,
-            label,
-            split: self.options.columns.split.as_ref(),
-        };
         let extends = open.is_some();
-        let mut columns_checksum = blake3::Hasher::new();
-        for column in &mut self.columns {
-            let checksum = column.finish_source(&facts, rows, extends);
-            let checksum = checksum.map_err(|error| Fault::io("writing rows to", column.file.path(), &error))?;
-            columns_checksum.update(checksum.as_bytes());
-        }
+        let columns_checksum = self.end_rows(place, &read.hash, id, Some((log, first_index)), rows, extends)?;
         let checksum = self.chain.finish(extends);
-        self.batch.bytes += rows * self.main.layout().row_bytes();
-        self.source_start += rows;
-        let columns_checksum = columns_checksum.finalize();
         let PartRead { begin, end, head_at, head, tail, hash, stopped, .. } = read;
         let taken = Part { log, first_index, begin, end, head_at, head, tail };
         let entry = match open {

@@ -66,10 +66,7 @@ impl Slot {
                     }
                     _ => {}
                 }
-                self.settlements.push(Settlement { candidate, id, kind, reason: rejected_for, decoded });
-                if lane.options.commit.durability == Durability::Source {
-                    self.commit();
-                }
+                self.settle_later(Settlement { candidate, id, kind, reason: rejected_for, decoded });
             }
             Ok(Finish::Known { id }) => {
                 Tally::add(&lane.tally.known, 1);
@@ -91,6 +88,14 @@ impl Slot {
         }
     }
 
+    /// A source is staged: the next commit settles it, which is due now where each source has its own.
+    fn settle_later(&mut self, settlement: Settlement) {
+        self.settlements.push(settlement);
+        if self.lane.options.commit.durability == Durability::Source {
+            self.commit();
+        }
+    }
+
     /// A part of a log, whose rows are staged.
     fn take_part(&mut self, candidate: Candidate, rows: u64, read: PartRead, note: Option<String>, decoded: Instant) {
         let lane = self.lane.clone();
@@ -108,10 +113,7 @@ impl Slot {
                 if let Some(reason) = &reason {
                     tracing::warn!(dataset = lane.options.name, source = ?path, "nothing more is taken from it: {reason}");
                 }
-                self.settlements.push(Settlement { candidate, id, kind, reason, decoded });
-                if lane.options.commit.durability == Durability::Source {
-                    self.commit();
-                }
+                self.settle_later(Settlement { candidate, id, kind, reason, decoded });
             }
             Ok(_) => self.done(candidate, End::NotFinished(NotFinished::Changed)),
             Err(fault) => {
