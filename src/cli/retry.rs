@@ -13,7 +13,10 @@ use crate::ledger::{Entry, LedgerView};
 use crate::source::Identity;
 use crate::storage::file_name::beside;
 use crate::storage::{Disk, FileStatus, RealDisk, lock_holder};
-use crate::writer::{Paths, move_aside, move_beside, reason_path};
+use crate::writer::{Paths, aside_names, move_aside, move_beside, reason_path};
+
+/// Names under which a source that is being moved is looked for.
+const ASIDE_LOOKED_AT: usize = 8;
 
 pub fn run(config: &Config, options: &RetryOptions) -> Result<u8, Failure> {
     let mut forgotten = 0;
@@ -81,6 +84,11 @@ fn names_in_ledger(dataset: &Dataset, paths: &[PathBuf]) -> Vec<PathBuf> {
 fn bring_back(config: &Config, dataset: &Dataset, view: &LedgerView, entry: &Entry) -> Result<bool, String> {
     let home = dataset.base.join(&entry.path);
     let found = where_it_is(config, dataset, entry);
+    if let Ok(None) = &found
+        && aside_names(&home).take(ASIDE_LOOKED_AT).any(|aside| aside.exists())
+    {
+        return Err(format!("{} is being moved at the moment: try again", text::path(&home)));
+    }
     let Some(moved_to) = found.map_err(|error| format!("looking for {}: {error}", text::path(&home)))? else {
         let forgotten = view.forget_rejected(std::slice::from_ref(entry));
         return forgotten.map(|()| false).map_err(|error| error.to_string());

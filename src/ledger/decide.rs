@@ -7,7 +7,8 @@
 //!   decides: a filesystem gives the inode of a file that is gone to the next one, which may have its size and time as well.
 //! * Same path, same content: known, however its time stamp or inode changed; where sources stay after their commit.
 //! * Where sources are moved or deleted after their commit, a file that comes back under the same path with the same
-//!   size and time is the same delivery again if its content is equal; anything else is a new source.
+//!   size and time is the same delivery again if its content is equal, and so is one with the same inode that the ledger does
+//!   not know to be gone: it was touched before it could be moved. Anything else is a new source.
 //! * What was rejected under a path does not count where its earlier content comes back, or once it was moved away.
 //! * Same path, other content: a rejected source that was mended is tried again; a committed one by `changed`.
 //! * Another path, same inode, size and time, and the old path names something else or nothing: it was renamed, if its
@@ -89,7 +90,10 @@ pub fn first_look(known: &impl Known, rules: Rules, path: &Path, identity: Ident
         return Ok(match entry.fate {
             Fate::Rejected { .. } => FirstLook::Read { known_hash: None },
             Fate::Committed(_) if same_delivery(entry.identity, identity) => FirstLook::Read { known_hash: entry.hash },
-            Fate::Committed(_) if !rules.keeps => FirstLook::Read { known_hash: None },
+            Fate::Committed(_) if !rules.keeps => {
+                let known_hash = entry.hash.filter(|_| is_still_there(&entry, identity));
+                FirstLook::Read { known_hash }
+            }
             Fate::Committed(_) if rules.append_changed => FirstLook::Read { known_hash: entry.hash },
             Fate::Committed(_) => FirstLook::Ignored(entry.identity),
         });
@@ -138,7 +142,7 @@ pub fn last_look(
 ) -> Result<LastLook, LedgerError> {
     let at_path = known.committed_at_path(path)?;
     if let Some(entry) = at_path.as_ref().filter(|entry| entry.hash.as_ref() == Some(hash))
-        && (rules.keeps || same_delivery(entry.identity, identity))
+        && (rules.keeps || same_delivery(entry.identity, identity) || is_still_there(entry, identity))
     {
         return Ok(LastLook::Same(Box::new(entry.clone())));
     }
@@ -154,6 +158,11 @@ pub fn last_look(
         return Ok(LastLook::Duplicate(Box::new(entry)));
     }
     Ok(LastLook::New)
+}
+
+/// Whether the file is the one that was committed and is still to be moved or deleted, touched since.
+fn is_still_there(entry: &Entry, identity: Identity) -> bool {
+    entry.moved_to.is_none() && entry.identity.inode == identity.inode
 }
 
 fn same_delivery(was: Identity, is: Identity) -> bool {
@@ -366,6 +375,21 @@ mod tests {
         table.entries[0].moved_to = Some(PathBuf::new());
         let (first, last) = both(&table, delete, "next", identity(10, 100, 1), "good");
         assert_eq!((first, last), (read(None), LastLook::New));
+    }
+
+    /// The bug: a time that was set (`touch`, `rsync -t`) before the file could be moved made it a new delivery.
+    #[test]
+    fn a_source_that_is_not_disposed_of_yet_can_be_touched() {
+        let delete = Rules { keeps: false, ..KEEP };
+        let mut table = table(&[]);
+        let (first, last) = both(&table, delete, "good", identity(10, 900, 1), "good");
+        assert_eq!(first, read(Some("good")));
+        assert!(matches!(last, LastLook::Same(entry) if entry.id == 1));
+        let (_, last) = both(&table, delete, "good", identity(10, 900, 1), "next");
+        assert_eq!(last, LastLook::New);
+        table.entries[0].moved_to = Some(PathBuf::new());
+        let (first, last) = both(&table, delete, "good", identity(10, 900, 1), "good");
+        assert_eq!((first, last), (read(None), LastLook::New), "it was deleted, and its inode is another file's");
     }
 
     /// The bug: of two names of one file the first was renamed, and its rows came a third time.

@@ -157,6 +157,14 @@ impl Staged<'_> {
         Ok(committed.filter(|entry| !self.batch.parts.contains_key(&entry.source_id())))
     }
 
+    /// As the ledger will have it once it has taken where sources went.
+    fn noted(&self, mut entry: Entry) -> Entry {
+        if let Some((_, moved_to)) = self.unnoted.iter().find(|(id, _)| *id == entry.id) {
+            entry.moved_to = Some(moved_to.clone());
+        }
+        entry
+    }
+
     fn staged(&self, place: Option<&usize>) -> Option<&Entry> {
         self.batch.entries.get(*place?)
     }
@@ -168,7 +176,7 @@ impl Staged<'_> {
         }
         let moved = self.batch.found_by_path.get(path).and_then(|id| self.batch.found_again.get(id));
         let mut below = u64::MAX;
-        while let Some(entry) = self.ledger.newest_at(path, below)? {
+        while let Some(entry) = self.ledger.newest_at(path, below)?.map(|entry| self.noted(entry)) {
             if moved.is_some_and(|moved| moved.id > entry.id) {
                 break;
             }
@@ -189,14 +197,9 @@ impl Known for Staged<'_> {
     fn with_identity(&self, identity: Identity) -> Result<Vec<Entry>, LedgerError> {
         let places = self.batch.by_inode.range((identity.inode, 0)..=(identity.inode, usize::MAX)).rev();
         let staged = places.filter_map(|(_, place)| self.staged(Some(place)).cloned());
-        let committed = self.ledger.with_identity(identity)?.into_iter().map(|mut entry| {
-            if let Some(found) = self.batch.found_again.get(&entry.id) {
-                return found.clone();
-            }
-            if let Some((_, moved_to)) = self.unnoted.iter().find(|(id, _)| *id == entry.id) {
-                entry.moved_to = Some(moved_to.clone());
-            }
-            entry
+        let committed = self.ledger.with_identity(identity)?.into_iter().map(|entry| {
+            let found_again = self.batch.found_again.get(&entry.id).cloned();
+            found_again.unwrap_or_else(|| self.noted(entry))
         });
         Ok(staged.chain(committed).filter(|entry| entry.identity == identity).collect())
     }

@@ -306,9 +306,9 @@ impl DatasetWriter {
         extends: bool,
     ) -> Result<Hash, Fault> {
         let label = self.label_id(place);
-        let (log, first_index) = part.map_or((None, 0), |(log, first_index)| (Some(log), first_index));
-        let split = self.options.columns.split.as_ref();
-        let facts = SourceFacts { id, place, hash, label, split, log, first_index };
+        let (log, first_index) = part.map_or((None, 0), |(log, first)| (Some(log), first));
+        let facts =
+            SourceFacts { id, place, hash, label, split: self.options.columns.split.as_ref(), log, first_index };
         let mut columns_checksum = blake3::Hasher::new();
         for column in &mut self.columns {
             let checksum = column.finish_source(&facts, rows, extends);
@@ -374,9 +374,9 @@ impl DatasetWriter {
         if self.batch.is_empty() {
             return Ok(());
         }
-        let was = self.ledger.state();
-        let rows = self.source_start;
-        let clean_rows = self.clean.after(was.clean_rows, rows, self.main.layout().row_bytes());
+        self.note_rest();
+        let (rows, was_clean) = (self.source_start, self.ledger.state().clean_rows);
+        let clean_rows = self.clean.after(was_clean, rows, self.main.layout().row_bytes());
         let state = State { rows, next_source_id: self.next_source_id, clean_rows };
         let found_again = self.batch.found_again();
         let transaction = Transaction {
@@ -449,6 +449,7 @@ impl DatasetWriter {
             file.trim().map_err(|error| Fault::io("cutting", file.path(), &error))?;
         }
         self.sync_files()?;
+        self.note_rest();
         self.mark_clean()
     }
 

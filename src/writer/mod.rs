@@ -34,7 +34,7 @@ mod relocate;
 mod slot;
 mod thread;
 
-pub use aside::{home_of, is_aside, put_back_if_free, put_back_if_left};
+pub use aside::{aside_names, home_of, is_aside, put_back_if_free, put_back_if_left};
 pub use batch::{is_elsewhere, rules};
 pub use column::{Column, ColumnKind};
 pub use dataset::{DatasetWriter, Finish, FinishedSource, SourceResult, StagedAs};

@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from harness import wait_for
+
 CSV = dict(shape=[1], dtype="i4", decoder="[dataset.csv]\nheader = false")
 
 
@@ -81,6 +83,21 @@ def test_retry_says_what_is_gone(project):
     done = project.command("retry", check=0)
     assert "a.csv  is gone" in done.stdout and "taken again" not in done.stdout
     assert not project.rejected()
+
+
+def test_retry_while_rejected_sources_are_being_moved_loses_none(project):
+    """The bug: `retry` forgot files that were on their way to `rejected_to`, where nobody knew of them then."""
+    project = project(watch='rejected = "move"\nrejected_to = "failed"', **CSV)
+    names = {f"{number:03}.csv" for number in range(300)}
+    for name in names:
+        (project.drop / name).write_text(f"bad {name}\n")
+    rejected = lambda: project.ledger("SELECT path, moved_to FROM sources WHERE status = 'rejected'")
+    with project.service():
+        wait_for(lambda: project.output.exists() and len(rejected()) == 300, project=project)
+        project.command("retry", check=0)
+        wait_for(lambda: not os.listdir(project.drop) and all(moved_to for _, moved_to in rejected()), project=project)
+    assert {os.path.basename(path) for path, _ in rejected()} == names
+    assert {name for name in os.listdir(project.folder / "failed") if name.endswith(".csv")} == names
 
 
 def test_retry_leaves_another_datasets_file_under_the_same_name_to_it(project):

@@ -1,14 +1,17 @@
 //! What the ledger is told of sources whose files are gone from where they were: moved, deleted, or replaced.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::DatasetWriter;
-use crate::ledger::Known;
+use crate::ledger::{Entry, Fate, Known};
 use crate::source::Place;
+use crate::writer::dispose::{Leaving, reason_path};
 use crate::writer::fault::Fault;
+use crate::writer::relocate::move_beside;
 
 impl DatasetWriter {
-    /// Notes where disposed-of sources went; an empty path: deleted. What the ledger does not take is noted with the next.
+    /// Notes where disposed-of sources went; an empty path: deleted. What the ledger does not take is noted
+    /// with the next, before the next commit, or at the end.
     pub fn note_moved(&mut self, moved: impl IntoIterator<Item = (u64, PathBuf)>) -> Result<(), Fault> {
         self.unnoted.extend(moved);
         if !self.unnoted.is_empty() {
@@ -16,6 +19,36 @@ impl DatasetWriter {
             self.unnoted.clear();
         }
         Ok(())
+    }
+
+    /// Notes what the ledger did not take before. That it does not take it now either is no reason to keep rows waiting.
+    pub(super) fn note_rest(&mut self) {
+        if let Err(fault) = self.note_moved([]) {
+            tracing::warn!(dataset = self.options.name, "where sources went is not in the ledger: {fault}");
+        }
+    }
+
+    /// A rejected source was moved away and that is noted, unless `retry` has forgotten it in between: then it goes back to where
+    /// it is looked for, or was rejected again by now, and is noted as that.
+    pub fn keep_known(&mut self, leaving: &Leaving, moved_to: &Path) -> Result<(), Fault> {
+        let name = self.ledger_path(&leaving.place);
+        if self.ledger.rejected_at(&name)?.iter().any(|(id, _)| *id == leaving.id) {
+            return Ok(());
+        }
+        let newest = self.ledger.newest_at(&name, u64::MAX)?;
+        let is_it = |entry: &Entry| {
+            matches!(entry.fate, Fate::Rejected { .. })
+                && entry.moved_to.is_none()
+                && entry.identity == leaving.identity
+        };
+        if let Some(again) = newest.filter(is_it) {
+            return self.note_moved([(again.id, moved_to.to_owned())]);
+        }
+        let home = leaving.root.join(&leaving.place.below);
+        let moved = move_beside(&*self.disk, moved_to, &home);
+        moved.map_err(|error| Fault::io("bringing back", moved_to, &error))?;
+        let reason = reason_path(moved_to);
+        self.disk.remove_file(&reason).map_err(|error| Fault::io("removing", &reason, &error))
     }
 
     /// A rejected source was not there to be moved away. If another file that was taken is why, it is forgotten; one that
@@ -34,7 +67,8 @@ impl DatasetWriter {
         let mut forgotten = self.batch.replaced().to_vec();
         for path in self.batch.paths() {
             for (id, moved_to) in self.ledger.rejected_at(path)? {
-                let is_gone = match moved_to {
+                let unnoted = self.unnoted.iter().find(|(unnoted, _)| *unnoted == id).map(|(_, path)| path.clone());
+                let is_gone = match moved_to.or(unnoted) {
                     None => !self.leaving.contains(&id),
                     Some(moved_to) => matches!(self.disk.status(&self.options.base.join(moved_to)), Ok(None)),
                 };
@@ -50,45 +84,56 @@ impl DatasetWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Disposal;
     use crate::decode::RowBlock;
     use crate::ledger::SqliteLedgers;
     use crate::source::Identity;
     use crate::storage::{Disk, RealDisk};
     use crate::writer::dataset::{FinishedSource, SourceResult};
     use crate::{config, recovery};
+    use std::fs;
     use std::sync::Arc;
+
+    fn open(folder: &Path) -> DatasetWriter {
+        let text = "[[dataset]]\nname = 'd'\noutput = 'd.npy'\nshape = [2]\ndtype = 'u1'\n[dataset.watch]\n\
+                    folders = ['drop']\nrejected = 'move'\nrejected_to = 'failed'\n[dataset.npy]\n";
+        let options = Arc::new(config::parse(text, &folder.join("c.toml")).unwrap().datasets[0].clone());
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        recovery::open(&disk, &SqliteLedgers, &options).unwrap()
+    }
+
+    fn opened() -> (tempfile::TempDir, DatasetWriter) {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = open(folder.path());
+        (folder, writer)
+    }
+
+    /// A source of one row, or one that is rejected.
+    fn take(writer: &mut DatasetWriter, place: &Place, inode: u64, is_good: bool) {
+        let hash = blake3::hash(&[inode as u8]);
+        let result = if is_good {
+            writer.stage_rows(RowBlock { bytes: vec![7; 2], times_s: Vec::new() }, drop).unwrap();
+            SourceResult::Rows { hash, checksum: blake3::hash(&[7; 2]), rows: 1, note: None }
+        } else {
+            SourceResult::Rejected { hash: Some(hash), reason: "it is cut short".into() }
+        };
+        let identity = Identity { size: 1, mtime_ns: 1, inode };
+        writer.finish_source(&FinishedSource { place, identity, result }, drop).unwrap();
+    }
 
     /// The bug: a kill between the commit of a mended source and the word of the disposer, which had not found the bad one,
     /// left the bad one listed for good.
     #[test]
     fn a_rejected_source_that_was_replaced_is_forgotten_at_once_or_by_the_next_start() {
-        let folder = tempfile::tempdir().unwrap();
-        let text = "[[dataset]]\nname = 'd'\noutput = 'd.npy'\nshape = [2]\ndtype = 'u1'\n[dataset.watch]\n\
-                    folders = ['drop']\nrejected = 'move'\nrejected_to = 'failed'\n[dataset.npy]\n";
-        let options = Arc::new(config::parse(text, &folder.path().join("c.toml")).unwrap().datasets[0].clone());
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        let mut writer = recovery::open(&disk, &SqliteLedgers, &options).unwrap();
+        let (folder, mut writer) = opened();
         let places = ["a", "b", "c"].map(|name| Place { folder: 0, below: name.into() });
-        let mut inode = 0;
-        let mut take = |writer: &mut DatasetWriter, place: &Place, is_good: bool| {
-            inode += 1;
-            let hash = blake3::hash(&[inode as u8]);
-            let result = if is_good {
-                writer.stage_rows(RowBlock { bytes: vec![7; 2], times_s: Vec::new() }, drop).unwrap();
-                SourceResult::Rows { hash, checksum: blake3::hash(&[7; 2]), rows: 1, note: None }
-            } else {
-                SourceResult::Rejected { hash: Some(hash), reason: "it is cut short".into() }
-            };
-            let identity = Identity { size: 1, mtime_ns: 1, inode };
-            writer.finish_source(&FinishedSource { place, identity, result }, drop).unwrap();
-        };
-        for place in &places {
-            take(&mut writer, place, false);
+        for (inode, place) in (1..).zip(&places) {
+            take(&mut writer, place, inode, false);
         }
         writer.commit(drop).unwrap();
         writer.leaving.extend([1, 2, 3]);
-        for place in &places[..2] {
-            take(&mut writer, place, true);
+        for (inode, place) in (4..).zip(&places[..2]) {
+            take(&mut writer, place, inode, true);
         }
         writer.commit(drop).unwrap();
         let listed = |writer: &DatasetWriter| {
@@ -100,7 +145,58 @@ mod tests {
         writer.not_moved(3, &places[2]).unwrap();
         assert_eq!(listed(&writer), [2, 3], "of the last one no other file is known");
         drop(writer);
-        let writer = recovery::open(&disk, &SqliteLedgers, &options).unwrap();
-        assert_eq!(listed(&writer), [3]);
+        assert_eq!(listed(&open(folder.path())), [3]);
+    }
+
+    /// The bug: `retry` forgot a source that was being moved away, and then it lay in `failed` without anybody's knowing.
+    #[test]
+    fn what_retry_forgets_on_its_way_goes_back_or_is_known_again() {
+        let (folder, mut writer) = opened();
+        let (root, failed) = (folder.path().join("drop"), folder.path().join("failed"));
+        let place = Place { folder: 0, below: "a".into() };
+        let moved_to = failed.join("a");
+        let move_away = |id| {
+            for path in [&moved_to, &reason_path(&moved_to)] {
+                fs::write(path, "").unwrap();
+            }
+            let identity = Identity { size: 1, mtime_ns: 1, inode: 1 };
+            let (disposal, reason) = (Disposal::Move(failed.clone()), Some("it is cut short".to_owned()));
+            Leaving { lane: 0, id, root: root.clone(), place: place.clone(), identity, disposal, reason }
+        };
+        fs::create_dir(&root).unwrap();
+        fs::create_dir(&failed).unwrap();
+        take(&mut writer, &place, 1, false);
+        writer.commit(drop).unwrap();
+        let leaving = move_away(1);
+        writer.keep_known(&leaving, &moved_to).unwrap();
+        assert!(moved_to.exists(), "it is listed");
+
+        writer.ledger.forget(&[1]).unwrap();
+        writer.keep_known(&leaving, &moved_to).unwrap();
+        assert_eq!((root.join("a").exists(), fs::read_dir(&failed).unwrap().count()), (true, 0));
+
+        take(&mut writer, &place, 1, false);
+        writer.commit(drop).unwrap();
+        writer.keep_known(&move_away(1), &moved_to).unwrap();
+        assert!(moved_to.exists());
+        assert_eq!(writer.ledger.rejected_at(Path::new("drop/a")).unwrap(), [(2, Some(moved_to))]);
+    }
+
+    /// The bug: the ledger was locked when a move was to be noted, and the next file of the name had the rejection forgotten.
+    #[test]
+    fn what_the_ledger_did_not_take_is_noted_before_the_next_commit() {
+        let (folder, mut writer) = opened();
+        let place = Place { folder: 0, below: "a".into() };
+        let moved_to = folder.path().join("moved");
+        fs::write(&moved_to, "").unwrap();
+        take(&mut writer, &place, 1, false);
+        writer.commit(drop).unwrap();
+        let other = rusqlite::Connection::open(folder.path().join("d.ledger.db")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        assert!(writer.note_moved([(1, moved_to.clone())]).is_err());
+        other.execute_batch("ROLLBACK").unwrap();
+        take(&mut writer, &place, 2, true);
+        writer.commit(drop).unwrap();
+        assert_eq!(writer.ledger.rejected_at(Path::new("drop/a")).unwrap(), [(1, Some(moved_to))]);
     }
 }

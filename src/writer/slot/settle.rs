@@ -1,7 +1,7 @@
 //! What becomes of sources once the ledger has them: figures, disposal, and the word to the intake.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::{Settlement, Slot, State};
@@ -161,6 +161,11 @@ impl Slot {
             }
         }
         self.note_moved(moved);
+        for (leaving, result) in &results {
+            if let (Some(_), Ok(Disposed::MovedTo(path))) = (&leaving.reason, result) {
+                self.keep_known(leaving, path);
+            }
+        }
         // Not before the ledger has it: another file of the same inode, size and time would be taken for the one that is gone.
         for (leaving, _) in results {
             if let State::Open(writer) = &mut self.state {
@@ -188,6 +193,14 @@ impl Slot {
         let State::Open(writer) = &mut self.state else { return };
         if let Err(fault) = writer.not_moved(leaving.id, &leaving.place) {
             tracing::warn!(dataset = self.lane.options.name, "what is rejected no longer is not known: {fault}");
+        }
+    }
+
+    fn keep_known(&mut self, leaving: &Leaving, moved_to: &Path) {
+        let State::Open(writer) = &mut self.state else { return };
+        if let Err(fault) = writer.keep_known(leaving, moved_to) {
+            let source = self.lane.path_of(&leaving.place);
+            tracing::warn!(dataset = self.lane.options.name, ?source, "it lies in {}: {fault}", moved_to.display());
         }
     }
 
