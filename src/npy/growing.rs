@@ -6,9 +6,11 @@
 
 use std::ffi::OsStr;
 use std::io::{self, IoSlice};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::Layout;
+use crate::storage::file_name::{NAMES_MAX, first_free, fitting};
 use crate::storage::{Access, Disk, DiskFile, write_all_at, write_block_at};
 
 /// Small pieces of rows are gathered in buffers of this many bytes before they are written.
@@ -49,34 +51,34 @@ impl GrowingFile {
     /// Creates an empty file with a header, durably and all at once: under a temporary name, synced, renamed, and the
     /// folder synced. Fails with [`io::ErrorKind::AlreadyExists`] where the path is taken.
     pub fn create(disk: &dyn Disk, path: &Path, layout: &Layout) -> io::Result<()> {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
-        if disk.status(&temporary)?.is_some() {
-            disk.remove_file(&temporary)?;
-        }
         let header = layout.header(0).map_err(io::Error::other)?;
-        let build = || {
-            let file = disk.open(&temporary, Access::CreateNew)?;
-            write_all_at(&*file, &mut [IoSlice::new(&header)], 0)?;
-            file.sync_data()?;
-            disk.rename_no_replace(&temporary, path)?;
-            disk.sync_folder(folder)
-        };
-        let result = build();
-        if result.is_err() && matches!(disk.status(&temporary), Ok(Some(_))) {
+        let create_new = |name: &Path| Ok((name.to_owned(), disk.open(name, Access::CreateNew)?));
+        // That all these names are taken does not mean that the path is.
+        let (temporary, file) = first_free(temporary_names(path), create_new).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => io::Error::other(error),
+            _ => error,
+        })?;
+        let written = write_all_at(&*file, &mut [IoSlice::new(&header)], 0).and_then(|()| file.sync_data());
+        let named = written.and_then(|()| give_name(disk, &temporary, path));
+        if named.is_err() && is_this_file(disk, &temporary, &*file) {
             // Nothing refers to it; that it could not be removed either adds nothing to the first error.
             let _ = disk.remove_file(&temporary);
         }
-        result
+        named?;
+        disk.sync_folder(path.parent().unwrap_or(Path::new(".")))
     }
 
     /// The process that began to make `path`, if a file of this name beside it is what it left.
     pub fn creator_of(path: &Path, name: &OsStr) -> Option<u32> {
-        let wanted = path.file_name()?.to_string_lossy();
-        let rest = name.to_str()?.strip_prefix('.')?.strip_prefix(&*wanted)?;
-        let digits = rest.strip_prefix('.')?.strip_suffix(".tmp")?;
-        digits.parse().ok().filter(|process: &u32| process.to_string() == digits)
+        let mut words = name.as_bytes().strip_suffix(b".tmp")?.rsplit(|byte| *byte == b'.');
+        let mut number = || std::str::from_utf8(words.next()?).ok()?.parse().ok();
+        let last: u32 = number()?;
+        // What is read has to be written the same again: no sign, no zero in front, the same path.
+        let is_of = |process, number| temporary_name(path, process, number).file_name() == Some(name);
+        if is_of(last, 0) {
+            return Some(last);
+        }
+        number().filter(|process| last > 0 && is_of(*process, last))
     }
 
     /// Takes over an open file whose header says `published_rows`, and which holds `rows` rows that are there to stay.
@@ -242,3 +244,34 @@ impl GrowingFile {
         self.layout.data_start() + row * self.layout.row_bytes()
     }
 }
+
+/// The names that a file may have before it is whole. Processes in several containers can have one number, so one that is
+/// taken is left alone.
+fn temporary_names(path: &Path) -> impl Iterator<Item = PathBuf> {
+    (0..=NAMES_MAX).map(|number| temporary_name(path, std::process::id(), number))
+}
+
+fn temporary_name(path: &Path, process: u32, number: u32) -> PathBuf {
+    match number {
+        0 => fitting(path, ".", &format!(".{process}.tmp")),
+        number => fitting(path, ".", &format!(".{process}.{number}.tmp")),
+    }
+}
+
+fn give_name(disk: &dyn Disk, temporary: &Path, path: &Path) -> io::Result<()> {
+    disk.rename_no_replace(temporary, path).map_err(|error| match disk.status(path) {
+        // Who made the path meanwhile has taken ours for one that a dead process left.
+        Ok(Some(_)) if error.kind() == io::ErrorKind::NotFound => io::ErrorKind::AlreadyExists.into(),
+        _ => error,
+    })
+}
+
+fn is_this_file(disk: &dyn Disk, path: &Path, file: &dyn DiskFile) -> bool {
+    match (disk.status(path), file.status()) {
+        (Ok(Some(there)), Ok(own)) => (there.device, there.inode) == (own.device, own.inode),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;
