@@ -5,7 +5,7 @@ use std::path::Path;
 use super::failure::Failure;
 use super::text;
 use crate::npy::{AppendError, InspectError, journal_path};
-use crate::writer::Paths;
+use crate::writer::{ColumnKind, Paths};
 
 impl From<AppendError> for Failure {
     fn from(error: AppendError) -> Self {
@@ -16,20 +16,26 @@ impl From<AppendError> for Failure {
 /// The files of a dataset follow its ledger: rows that come any other way would make the next start refuse them.
 pub fn refuse_file_of_dataset(file: &Path) -> Result<(), Failure> {
     let real = file.canonicalize().unwrap_or_else(|_| file.to_owned());
-    let name = real.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    // `frames.npy`, and the columns `frames.source.npy` and so on.
-    for (at, _) in name.match_indices('.') {
-        let stem = name.get(..at).unwrap_or_default();
-        let ledger = Paths::new(&real.with_file_name(format!("{stem}.npy"))).ledger;
-        if !stem.is_empty() && ledger.exists() {
-            return Err(Failure::failed(format!(
-                "{} belongs to a dataset: {} knows where each of its rows is from, so they come through its folders alone",
-                text::path(file),
-                text::path(&ledger)
-            )));
-        }
+    match datasets_of(&real).into_iter().find(|paths| paths.ledger.exists()) {
+        Some(Paths { ledger, .. }) => Err(Failure::failed(format!(
+            "{} belongs to a dataset: {} knows where each of its rows is from, so they come through its folders alone",
+            text::path(file),
+            text::path(&ledger)
+        ))),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// The datasets that a file of this name could belong to: as `frames.npy`, or as a column, such as `frames.source.npy`.
+fn datasets_of(file: &Path) -> Vec<Paths> {
+    let mut datasets = Vec::new();
+    if file.extension().is_some_and(|extension| extension == "npy") {
+        datasets.push(Paths::new(file));
+        let of_column = Paths::new(&file.with_extension("").with_extension("npy"));
+        let is_column = ColumnKind::ALL.into_iter().any(|kind| of_column.column(kind) == file);
+        datasets.extend(is_column.then_some(of_column));
+    }
+    datasets
 }
 
 /// Why a file cannot be inspected. One whose rows are being moved looks like no array at all.
@@ -42,4 +48,27 @@ pub fn inspect_failure(file: &Path, error: &InspectError) -> Failure {
         ));
     }
     Failure::failed(format!("{name}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bug: any `frames.x.npy` beside the ledger of `frames.npy` was refused.
+    #[test]
+    fn a_dataset_has_its_rows_and_five_columns_and_no_other_file() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("frames.ledger.db"), "").unwrap();
+        let is_refused = |name: &str| refuse_file_of_dataset(&folder.path().join(name)).is_err();
+        let columns = ["source", "index", "time", "label", "split"].map(|kind| format!("frames.{kind}.npy"));
+        assert!(columns.iter().all(|name| is_refused(name)) && is_refused("frames.npy"));
+        for other in
+            ["frames.mine.npy", "frames.source.x.npy", "frames.x.source.npy", "frames", "x.npy", "frames.source"]
+        {
+            assert!(!is_refused(other), "{other}");
+        }
+        // A dataset's own name may have dots.
+        std::fs::write(folder.path().join("a.b.ledger.db"), "").unwrap();
+        assert!(is_refused("a.b.npy") && is_refused("a.b.time.npy") && !is_refused("a.npy"));
+    }
 }

@@ -29,6 +29,8 @@ pub enum ColumnKind {
 }
 
 impl ColumnKind {
+    pub const ALL: [Self; 5] = [Self::Source, Self::Index, Self::Time, Self::Label, Self::Split];
+
     /// The columns that the config asks for, in the order of their checksums.
     pub fn wanted(columns: &Columns) -> Vec<Self> {
         [
