@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,7 @@ pub fn run(arguments: &AppendArguments) -> Result<u8, Failure> {
     refuse_wrong_combinations(arguments)?;
     array_file::refuse_file_of_dataset(&arguments.file)?;
     let mut stdin = stdin_file()?;
+    refuse_file_as_its_own_input(arguments, &stdin)?;
     let mut opened = match std::fs::symlink_metadata(&arguments.file) {
         Ok(_) => Opened { appender: open(arguments)?, was_created: false, first: None },
         Err(_) => create(arguments, &mut stdin)?,
@@ -114,6 +116,16 @@ fn refuse_wrong_combinations(arguments: &AppendArguments) -> Result<(), Failure>
 }
 
 fn options(arguments: &AppendArguments) -> AppendOptions {
+/// What is appended would be read again, without an end.
+fn refuse_file_as_its_own_input(arguments: &AppendArguments, stdin: &File) -> Result<(), Failure> {
+    let is_read = arguments.inputs.iter().any(|path| is_stdin(path));
+    let (Ok(file), Ok(input)) = (std::fs::metadata(&arguments.file), stdin.metadata()) else { return Ok(()) };
+    match is_read && input.is_file() && (input.dev(), input.ino()) == (file.dev(), file.ino()) {
+        true => Err(Failure::wrong_config(format!("{STDIN} is {} itself", text::path(&arguments.file)))),
+        false => Ok(()),
+    }
+}
+
     // This command says itself when to commit.
     let asked = BatchLimits { rows_max: u64::MAX, bytes_max: u64::MAX, delay_max: None };
     AppendOptions {

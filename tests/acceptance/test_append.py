@@ -213,6 +213,32 @@ def test_an_array_onto_itself(tmp_path):
     same(np.load(output), np.concatenate([np.arange(10)] * 2))
 
 
+def test_an_array_is_not_its_own_standard_input(tmp_path):
+    """The bug: what was appended was read again, until the disk was full."""
+    output, link = save(tmp_path / "a.npy", np.arange(10)), tmp_path / "link.npy"
+    link.symlink_to(output)
+    before = output.read_bytes()
+    for words in [("append", output, "-"), ("append", link, "-", "--raw"), ("append", output, output, "-")]:
+        with open(output, "rb") as stdin:
+            done = subprocess.run([PROGRAM, *map(str, words)], stdin=stdin, capture_output=True, timeout=60)
+        assert done.returncode == 2 and "standard input is" in said(done) and "itself" in said(done)
+        assert output.read_bytes() == before
+
+
+def test_what_is_done_is_no_failure_if_nobody_can_be_told(tmp_path):
+    """The bug: exit code 1, although the rows were there."""
+    output = save(tmp_path / "a.npy", np.arange(10))
+    for words, words_said in [(["append", output, save(tmp_path / "b.npy", np.arange(2))], "2 rows were appended"),
+                              (["recover", output], "is recovered, with 12 rows"), (["ensure-appendable", output], "is appendable")]:
+        for more in [[], ["--json"]]:
+            if words[0] == "append":
+                save(output, np.arange(10))
+            with open("/dev/full", "w") as full:
+                done = subprocess.run([PROGRAM, *map(str, words), *more], stdout=full, stderr=subprocess.PIPE)
+            assert done.returncode == 0 and words_said in said(done) and "standard output" in said(done), said(done)
+    assert len(np.load(output)) == 12
+
+
 def test_standard_input(tmp_path):
     output = tmp_path / "a.npy"
     first, second = np.arange(6.0).reshape(2, 3), np.asfortranarray(np.arange(9.0).reshape(3, 3))
