@@ -14,7 +14,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::args::{AppendArguments, AppendDurability};
 use super::failure::{Failure, warn};
 use super::signals::listen;
-use super::{DONE, array_file, print, print_json, text};
+use super::{array_file, print, print_json, text, told};
 use crate::npy::{
     AppendError, AppendOptions, Appender, ArrayInput, BatchLimits, Dtype, Durability, Header, Layout, WriteBack,
     real_path_of_new,
@@ -63,8 +63,9 @@ pub fn run(arguments: &AppendArguments) -> Result<u8, Failure> {
         }
         return Err(failure);
     }
-    report(arguments, &appender, before, was_created)?;
-    Ok(DONE)
+    let printed = report(arguments, &appender, before, was_created);
+    let appended = text::number_of(appender.rows().saturating_sub(before), "row", "rows");
+    Ok(told(printed, &format!("{appended} were appended to {}", text::path(&arguments.file))))
 }
 
 fn open(arguments: &AppendArguments) -> Result<Appender, Failure> {
@@ -115,7 +116,6 @@ fn refuse_wrong_combinations(arguments: &AppendArguments) -> Result<(), Failure>
     Ok(())
 }
 
-fn options(arguments: &AppendArguments) -> AppendOptions {
 /// What is appended would be read again, without an end.
 fn refuse_file_as_its_own_input(arguments: &AppendArguments, stdin: &File) -> Result<(), Failure> {
     let is_read = arguments.inputs.iter().any(|path| is_stdin(path));
@@ -126,6 +126,7 @@ fn refuse_file_as_its_own_input(arguments: &AppendArguments, stdin: &File) -> Re
     }
 }
 
+fn options(arguments: &AppendArguments) -> AppendOptions {
     // This command says itself when to commit.
     let asked = BatchLimits { rows_max: u64::MAX, bytes_max: u64::MAX, delay_max: None };
     AppendOptions {

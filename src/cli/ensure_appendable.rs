@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::args::EnsureAppendableArguments;
 use super::failure::Failure;
-use super::{DONE, array_file, print, print_json, text};
+use super::{array_file, print, print_json, text, told};
 use crate::npy::{WidenOptions, Widened, ensure_appendable};
 
 pub fn run(arguments: &EnsureAppendableArguments) -> Result<u8, Failure> {
@@ -16,9 +16,11 @@ pub fn run(arguments: &EnsureAppendableArguments) -> Result<u8, Failure> {
         Widened::Rearranged => ("header", 0),
         Widened::Moved { bytes } => ("rows", bytes),
     };
+    let name = text::path(&arguments.file);
+    let is_done = format!("{name} is appendable");
     if arguments.json {
-        print_json(&json!({ "file": arguments.file.to_string_lossy(), "changed": change, "moved_bytes": bytes }))?;
-        return Ok(DONE);
+        let object = json!({ "file": arguments.file.to_string_lossy(), "changed": change, "moved_bytes": bytes });
+        return Ok(told(print_json(&object), &is_done));
     }
     let done = match widened {
         Widened::NotNeeded => "appendable as it was".to_owned(),
@@ -27,6 +29,5 @@ pub fn run(arguments: &EnsureAppendableArguments) -> Result<u8, Failure> {
             format!("appendable now: its header is longer by {}", text::number_of(bytes, "byte", "bytes"))
         }
     };
-    print(&format!("{}: {done}\n", text::path(&arguments.file)))?;
-    Ok(DONE)
+    Ok(told(print(&format!("{name}: {done}\n")), &is_done))
 }

@@ -6,14 +6,14 @@ use serde_json::json;
 
 use super::args::RecoverArguments;
 use super::failure::Failure;
-use super::{DONE, array_file, print, print_json, text};
+use super::{array_file, print, print_json, text, told};
 use crate::npy::{RecoverOptions, Recovered, recover};
 
 pub fn run(arguments: &RecoverArguments) -> Result<u8, Failure> {
     array_file::refuse_file_of_dataset(&arguments.file)?;
     let options = RecoverOptions { fills_with_zeros: arguments.zero_fill, waits_for_lock: arguments.wait };
     let recovered = recover(&arguments.file, options)?;
-    if arguments.json {
+    let printed = if arguments.json {
         print_json(&json!({
             "file": arguments.file.to_string_lossy(),
             "changed": recovered.is_changed(),
@@ -21,11 +21,12 @@ pub fn run(arguments: &RecoverArguments) -> Result<u8, Failure> {
             "rows": recovered.rows,
             "bytes_cut": recovered.bytes_cut,
             "bytes_added": recovered.bytes_added,
-        }))?;
+        }))
     } else {
-        print(&line(&arguments.file, &recovered))?;
-    }
-    Ok(DONE)
+        print(&line(&arguments.file, &recovered))
+    };
+    let rows = text::number_of(recovered.rows, "row", "rows");
+    Ok(told(printed, &format!("{} is recovered, with {rows}", text::path(&arguments.file))))
 }
 
 fn line(file: &Path, recovered: &Recovered) -> String {
