@@ -47,7 +47,7 @@ impl Recovered {
 /// [`ensure_appendable`](super::ensure_appendable) makes it.
 ///
 /// # Errors
-/// The header cannot be read, the array cannot grow, or the file is in use.
+/// The header cannot be read, the array cannot grow, another array lies behind it, or the file is in use.
 pub fn recover(path: impl AsRef<Path>, options: RecoverOptions) -> Result<Recovered, AppendError> {
     recover_on(&RealDisk, &super::real_path(path.as_ref())?, options)
 }
@@ -62,6 +62,7 @@ pub fn recover_on(disk: &dyn Disk, path: &Path, options: RecoverOptions) -> Resu
     if let Growth::None(reason) = header.growth() {
         return Err(AppendError::CannotGrow { path: path.to_owned(), reason });
     }
+    opened.refuse_another_array()?;
     let rows_before = header.rows().ok_or(AppendError::NoDimensions)?;
     let (row_bytes, start) = (header.row_bytes().max(1), header.data_start);
     let present = opened.file_bytes.saturating_sub(start);

@@ -93,6 +93,26 @@ def test_room_in_a_header_makes_no_rows_disappear(tmp_path):
         assert len(np.load(path)) == rows or path.read_bytes() == content, name
 
 
+def test_several_arrays_in_one_file_are_refused(tmp_path):
+    """The bug: `append` cut the second one off without asking, and `recover` made rows of its header."""
+    path, other = tmp_path / "a.npy", save(tmp_path / "b.npy", np.arange(1))
+    for is_ours in [False, True]:
+        save(path, np.arange(10))
+        if is_ours:
+            run("append", path, other)
+        end = path.stat().st_size
+        with open(path, "ab") as file:
+            np.save(file, np.arange(5))
+        before = path.read_bytes()
+        for words in [("append", path, other), ("recover", path), ("ensure-appendable", path)]:
+            done = run(*words, check=1)
+            assert f"another array begins at byte {end}" in said(done) and f"truncate -s {end} {path}" in said(done)
+            assert path.read_bytes() == before
+        subprocess.run(["truncate", "-s", str(end), path], check=True)
+        run("append", path, other)
+        assert len(np.load(path)) == 11 + is_ours
+
+
 def test_rows_that_an_appender_did_not_publish_are_cut_off_and_told(tmp_path):
     path, other = save(tmp_path / "a.npy", np.arange(10)), save(tmp_path / "b.npy", np.arange(1))
     run("append", path, other)

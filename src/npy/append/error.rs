@@ -54,6 +54,11 @@ pub enum AppendError {
         path.display()
     )]
     Tail { path: PathBuf, bytes: u64 },
+    #[error(
+        "another array begins at byte {offset} of {}, behind the rows that its header counts: save each array to a file of \
+         its own; `truncate -s {offset} {0}` removes what lies behind the first", path.display()
+    )]
+    SeveralArrays { path: PathBuf, offset: u64 },
     #[error("{found} bytes are not a whole number of rows: one row of {} has {row_bytes}", path.display())]
     PartialRow { path: PathBuf, found: u64, row_bytes: u64 },
     #[error("{found} cannot be appended to {}: its dtype is {expected}", path.display())]

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::super::header::Header;
+use super::super::header::{HEADER_BYTES_MAX, Header, MAGIC};
 use super::super::inspect::{InspectError, read_header_on};
 use super::super::widen;
 use super::super::window::CountBlock;
 use super::AppendError;
-use crate::storage::{Access, Disk, DiskFile, lock_holder};
+use crate::storage::{Access, Disk, DiskFile, lock_holder, read_exact_at};
 
 /// How often a file may be replaced under us before we give up.
 const REPLACED_MAX: u32 = 100;
@@ -45,16 +45,40 @@ impl Opened {
     /// Behind another header there may be rows of another program.
     ///
     /// # Errors
-    /// [`AppendError::CutShort`]; [`AppendError::Tail`].
+    /// [`AppendError::CutShort`]; [`AppendError::Tail`]; [`AppendError::SeveralArrays`].
     pub fn unfinished_bytes(&self) -> Result<u64, AppendError> {
         let (path, end) = (self.path.clone(), self.data_end());
         let Some(bytes) = self.file_bytes.checked_sub(end) else {
             let rows = self.header.rows().unwrap_or(0);
             return Err(AppendError::CutShort { path, rows, bytes: end.saturating_sub(self.file_bytes) });
         };
+        self.refuse_another_array()?;
         match bytes == 0 || CountBlock::is_of_appender(&self.header, &self.header_bytes) {
             true => Ok(bytes),
             false => Err(AppendError::Tail { path, bytes }),
+        }
+    }
+
+    /// `numpy.save` into one open file, several times, leaves array behind array. The others are no rows of the first.
+    ///
+    /// # Errors
+    /// [`AppendError::SeveralArrays`].
+    pub fn refuse_another_array(&self) -> Result<(), AppendError> {
+        let (path, offset) = (self.path.clone(), self.data_end());
+        let read = |bytes_max: u64| {
+            let present = self.file_bytes.saturating_sub(offset).min(bytes_max);
+            let mut bytes = vec![0; usize::try_from(present).unwrap_or(0)];
+            read_exact_at(&*self.file, &mut bytes, offset).map(|()| bytes)
+        };
+        let reading = || AppendError::disk("reading the end of", &self.path);
+        if read(MAGIC.len() as u64).map_err(reading())? != MAGIC {
+            return Ok(());
+        }
+        // A header may be so long, and its length field comes before.
+        let start = read(HEADER_BYTES_MAX.saturating_add(64)).map_err(reading())?;
+        match Header::parse(&start) {
+            Ok(_) => Err(AppendError::SeveralArrays { path, offset }),
+            Err(_) => Ok(()),
         }
     }
 

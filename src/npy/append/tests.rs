@@ -3,10 +3,11 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::super::header::Header;
 use super::super::header::tests::wrap;
 use super::super::header::{MAGIC, Version};
 use super::super::inspect::{Tail, inspect};
-use super::super::{Array, RecoverOptions, recover};
+use super::super::{Array, RecoverOptions, WidenOptions, ensure_appendable, recover};
 use super::*;
 
 fn in_folder(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
@@ -263,6 +264,59 @@ fn inputs_that_are_longer_than_their_headers_say_are_refused() {
     Appender::open(&path, AppendOptions::default()).unwrap().append(&[4_u16; 3]).unwrap();
     fs::write(&path, [fs::read(&path).unwrap(), vec![9; 7]].concat()).unwrap();
     assert_eq!(ArrayInput::open(&path).unwrap().header().rows(), Some(2));
+}
+
+/// The bug: with our header the second array was cut off as rows that were not finished, and with NumPy's `recover` took its
+/// header for rows.
+#[test]
+fn another_array_behind_the_first_is_refused_by_all() {
+    let (_folder, path) = in_folder(&of_numpy(2));
+    Appender::open(&path, AppendOptions::default()).unwrap().append(&[4_u16; 3]).unwrap();
+    let ours = fs::read(&path).unwrap();
+    let long = wrap(Version::V2_0, &format!("{{'descr': '<u2', 'fortran_order': False, 'shape': (0,), }}{:9000}", ""));
+    for content in
+        [[ours.clone(), of_numpy(1)].concat(), [of_numpy(3), ours, of_numpy(0)].concat(), [of_numpy(3), long].concat()]
+    {
+        fs::write(&path, &content).unwrap();
+        let errors = [
+            Appender::open(&path, AppendOptions::default()).map(drop).unwrap_err(),
+            recover(&path, RecoverOptions::default()).map(drop).unwrap_err(),
+            ensure_appendable(&path, WidenOptions::default()).map(drop).unwrap_err(),
+        ];
+        for error in errors {
+            assert!(matches!(error, AppendError::SeveralArrays { offset: 146, .. }), "{error}");
+            assert!(error.to_string().contains("truncate -s 146 "), "{error}");
+        }
+        assert_eq!(fs::read(&path).unwrap(), content, "nothing was changed");
+    }
+    // What only begins like one is rows.
+    fs::write(&path, [of_numpy(1), b"\x93NUMPY".to_vec()].concat()).unwrap();
+    assert_eq!(recover(&path, RecoverOptions::default()).unwrap().rows, 2);
+}
+
+/// The bug: such a header stayed as it was, so that after a kill `recover` was told to count the rows of an appender.
+#[test]
+fn a_window_that_another_program_left_is_made_ours_first() {
+    // The count ends its block, by C's `%12d` or by chance, and more room follows.
+    let text =
+        |name: &str| format!("{{'descr': [('{name}', '<u2')], 'fortran_order': False, 'shape': ({:>12},), }}", 2);
+    let name =
+        (1..=16).map(|length| "n".repeat(length)).find(|name| (10 + text(name).find("2,)").unwrap() + 1) % 16 == 0);
+    let mut bytes = wrap(Version::V1_0, &(text(&name.unwrap()) + &" ".repeat(40)));
+    let header = Header::parse(&bytes).unwrap();
+    assert!(matches!(header.growth(), Growth::Window { width: 12, .. }));
+    bytes.extend([1, 0, 2, 0]);
+    let (_folder, path) = in_folder(&bytes);
+    let before = inspect(&path).unwrap();
+    assert!(matches!(before.growth, Growth::Room { spare_bytes: 15 }), "{:?}", before.growth);
+    Appender::open(&path, AppendOptions::default()).unwrap().append(&[3_u16]).unwrap();
+    let sound = fs::read(&path).unwrap();
+    let after = inspect(&path).unwrap();
+    assert!(matches!(after.growth, Growth::Window { width: 16, .. }), "{:?}", after.growth);
+    assert_eq!(after.rows_max_in_place, before.rows_max_in_place);
+    fs::write(&path, [sound.clone(), vec![9; 6]].concat()).unwrap();
+    assert_eq!(Appender::open(&path, AppendOptions::default()).unwrap().bytes_cut(), 6);
+    assert_eq!((fs::read(&path).unwrap(), values(&path)), (sound, vec![1, 2, 3]));
 }
 
 /// The bug: `does not exist` was said of the link, which does.
