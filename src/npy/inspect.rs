@@ -135,14 +135,16 @@ pub fn inspect_file(file: &File) -> Result<Inspection, InspectError> {
 /// How the header takes a larger count, as an appender would have it, and the largest count.
 fn growth_of(header: &Header, header_bytes: &[u8]) -> (Growth, Option<u64>) {
     let growth = header.growth();
-    let (Growth::Room { .. }, Some(rows)) = (&growth, header.rows()) else {
+    let Some(rows) = header.rows().filter(|_| !matches!(growth, Growth::None(_))) else { return (growth, None) };
+    if matches!(growth, Growth::Window { .. }) && CountBlock::is_of_appender(header, header_bytes) {
         return (growth, header.rows_max_in_place());
-    };
+    }
     // Not all of the room can be used: a window lies within one block of 16 bytes.
     let Some((block, _)) = CountBlock::wide(header, header_bytes) else {
         return (Growth::None(NoGrowth::NoRoom), None);
     };
-    let rows_max = header.rows_max_in_place().map(|rows_max| rows_max.min(block.rows_max()));
+    let by_size = i64::MAX.unsigned_abs().saturating_sub(header.data_start).checked_div(header.row_bytes());
+    let rows_max = by_size.map(|rows_max| rows_max.min(block.rows_max()));
     (Growth::Room { spare_bytes: block.width().saturating_sub(digits(rows)) }, rows_max)
 }
 

@@ -25,7 +25,7 @@ pub(super) struct CountBlock {
 
 impl CountBlock {
     /// The block of a header that has a window of the usual width.
-    pub fn of(header: &Header, header_bytes: &[u8]) -> Option<Self> {
+    fn of(header: &Header, header_bytes: &[u8]) -> Option<Self> {
         let window = header.window()?;
         Self::at(header_bytes, window.start, window.end)
     }
@@ -33,7 +33,14 @@ impl CountBlock {
     /// The block of this header and, where the header has to be rearranged first, its new bytes: as many as before, saying
     /// the same. The window is as wide as there is room for. `None` if there is no room even for the count as it is.
     pub fn make(header: &Header, header_bytes: &[u8]) -> Option<(Self, Option<Vec<u8>>)> {
-        Self::of(header, header_bytes).map(|block| (block, None)).or_else(|| Self::arranged(header, header_bytes))
+        let present = Self::of_appender(header, header_bytes).map(|block| (block, None));
+        present.or_else(|| Self::arranged(header, header_bytes))
+    }
+
+    /// The block of a header that an appender has written. Another program's that happens to end in such a window is not left
+    /// as it is: rows behind its count could not be told from those of its program, after a crash.
+    fn of_appender(header: &Header, header_bytes: &[u8]) -> Option<Self> {
+        Self::of(header, header_bytes).filter(|_| Self::is_of_appender(header, header_bytes))
     }
 
     /// As [`Self::make`], whatever window there is.
@@ -66,10 +73,9 @@ impl CountBlock {
     pub fn roomy(header: &Header, header_bytes: &[u8]) -> Option<(Self, Option<Vec<u8>>)> {
         let used = digits(header.rows()?);
         let has_spare = |width| width >= WINDOW_BYTES || (width >= WINDOW_BYTES_MIN && width > used);
-        let found = Self::of(header, header_bytes).map(|block| (block, None));
-        found
-            .filter(|(block, _)| has_spare(block.width()))
-            .or_else(|| Self::arranged(header, header_bytes).filter(|(block, _)| has_spare(block.width())))
+        let present = Self::of_appender(header, header_bytes).map(|block| (block, None));
+        let roomy = present.filter(|(block, _)| has_spare(block.width()));
+        roomy.or_else(|| Self::arranged(header, header_bytes).filter(|(block, _)| has_spare(block.width())))
     }
 
     /// Whether the header is byte for byte what an appender writes: laid out by us, or rearranged.
