@@ -16,8 +16,8 @@ use super::failure::{Failure, warn};
 use super::signals::listen;
 use super::{array_file, print, print_json, text, told};
 use crate::npy::{
-    AppendError, AppendOptions, Appender, ArrayInput, BatchLimits, Dtype, Durability, Header, Layout, WriteBack,
-    real_path_of_new,
+    AppendError, AppendOptions, Appender, ArrayInput, BatchLimits, Dtype, Durability, Header, Layout,
+    NUMPY_HEADER_CHARACTERS_MAX, WriteBack, real_path_of_new,
 };
 use crate::storage::RealDisk;
 
@@ -163,7 +163,17 @@ fn create<'a>(arguments: &AppendArguments, stdin: &'a mut File) -> Result<Opened
     match Appender::create_on(&RealDisk, &path, &layout, options(arguments)) {
         // Somebody else was faster.
         Err(AppendError::Exists { .. }) => Ok(Opened { appender: open(arguments)?, was_created: false, first }),
-        created => Ok(Opened { appender: created?, was_created: true, first }),
+        created => {
+            let appender = created?;
+            if !layout.numpy_loads_by_default() {
+                let file = text::path(file);
+                warn(&format!(
+                    "{file}: its header is longer than the {NUMPY_HEADER_CHARACTERS_MAX} characters that a plain np.load reads: \
+                     it needs max_header_size"
+                ));
+            }
+            Ok(Opened { appender, was_created: true, first })
+        }
     }
 }
 

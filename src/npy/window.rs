@@ -135,6 +135,23 @@ pub(super) fn digits(number: u64) -> usize {
     number.checked_ilog10().map_or(1, |digits| digits as usize + 1)
 }
 
+/// A header for so many rows of this version, with room for every count, that is longer: by 64 to 127 bytes.
+pub(super) fn longer(header: &Header, rows: u64, version: Version) -> Option<Vec<u8>> {
+    let mut wanted = header.clone();
+    let counted = if header.fortran_order { wanted.shape.last_mut() } else { wanted.shape.first_mut() };
+    *counted? = rows;
+    wanted.data_start = header.data_start.checked_add(64)?.next_multiple_of(64);
+    let text = HeaderText::new(&header.dtype, header.row_shape(), header.fortran_order);
+    let (bytes, ..) = arrange(&wanted, &text, version)?;
+    // What is written is read again: it must be the same array, with room.
+    let read = Header::parse(&bytes).ok()?;
+    let is_same = read.dtype == header.dtype
+        && read.fortran_order == header.fortran_order
+        && read.shape == wanted.shape
+        && read.data_start == wanted.data_start;
+    (is_same && matches!(CountBlock::roomy(&read, &bytes), Some((_, None)))).then_some(bytes)
+}
+
 /// The header with the widest window that there is room for, and where the window begins and ends.
 fn arrange(header: &Header, text: &HeaderText, version: Version) -> Option<(Vec<u8>, usize, usize)> {
     let rows = header.rows()?;

@@ -179,6 +179,36 @@ def test_a_header_without_room_gets_some(tmp_path, order, version, in_place):
     os.chown(path, 1234, 2345)
     inode = path.stat().st_ino
     done = run("append", path, path, check=None)
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_header_that_is_longer_than_ours_gets_room(tmp_path, in_place):
+    """The bug: `ensure-appendable` said that `ensure-appendable` makes room. Older Pythons escape letters that they do not know."""
+    for length in range(0, 64, 9):
+        name = "\U0001fae8" * 20 + "x" * length
+        escaped = name.encode("unicode_escape").decode("ascii")
+        path, rows = tmp_path / "a.npy", np.arange(5, dtype="<f4").view([(name, "<f4")])
+        path.write_bytes(framed(f"{{'descr': [('{escaped}', '<f4')], 'fortran_order': False, 'shape': (5,), }}") + rows.tobytes())
+        same(np.load(path), rows)
+        words = ["ensure-appendable", path, *["--in-place"][:in_place]]
+        assert b"appendable now" in run(*words).stdout
+        same(np.load(path), rows)
+        assert b"appendable as it was" in run(*words).stdout
+        assert json.loads(run("inspect", path, "--json").stdout)["grows"] == "window"
+        run("append", path, path)
+        same(np.load(path), np.concatenate([rows, rows]))
+
+
+def test_no_header_becomes_too_long_for_a_plain_load(tmp_path):
+    """The bug: a file that np.load took was refused by it once it had room."""
+    path, text = tmp_path / "a.npy", "{{'descr': [('{}', '<f4')], 'fortran_order': False, 'shape': (5,), }}"
+    path.write_bytes(framed(text.format("n" * (9_999 - len(text.format(""))))) + bytes(20))
+    before = path.read_bytes()
+    assert len(np.load(path)) == 5
+    for more in [[], ["--in-place"]]:
+        done = run("ensure-appendable", path, *more, check=1)
+        assert "10000 characters that a plain np.load reads" in said(done) and path.read_bytes() == before
+    path.write_bytes(framed(text.format("n" * 10_000)) + bytes(20))
+    run("ensure-appendable", path)
+
     if done.returncode:
         assert "ensure-appendable" in said(done)
         same(np.load(path), array)

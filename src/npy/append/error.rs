@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::dtype::Dtype;
 use super::super::growth::NoGrowth;
 use super::super::inspect::InspectError;
-use super::super::layout::LayoutError;
+use super::super::layout::{LayoutError, NUMPY_HEADER_CHARACTERS_MAX};
 
 /// What went wrong, on which file, and what can be done about it.
 ///
@@ -37,6 +37,11 @@ pub enum AppendError {
         "the header of {} has no room for a larger count: `npy-ingest ensure-appendable {0}` makes room", path.display()
     )]
     NoRoom { path: PathBuf },
+    #[error(
+        "the header of {} would become longer than the {NUMPY_HEADER_CHARACTERS_MAX} characters that a plain np.load reads: it is \
+         left as it is; save the array anew with fewer or shorter names of fields", path.display()
+    )]
+    HeaderTooLongForNumpy { path: PathBuf },
     #[error(
         "{} would have {rows} rows, and its header has room for {max}: `npy-ingest ensure-appendable {0}` makes more",
         path.display()

@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 
 use super::append::{AppendError, Opened};
 use super::growth::Growth;
-use super::layout::Layout;
-use super::window::CountBlock;
+use super::header;
+use super::layout::{Layout, NUMPY_HEADER_CHARACTERS_MAX};
+use super::window::{self, CountBlock};
 use crate::storage::file_name::fitting;
 use crate::storage::{Access, Disk, DiskFile, RealDisk, read_exact_at, write_all_at};
 
@@ -80,13 +81,21 @@ pub fn ensure_appendable_on(disk: &dyn Disk, path: &Path, options: WidenOptions)
     move_rows(disk, &opened, rows, options.in_place).map(|bytes| Widened::Moved { bytes })
 }
 
-/// Gives the array a longer header, ours, that counts so many rows. By how many bytes the rows were moved.
+/// Gives the array a longer header, one that an appender writes, that counts so many rows. By how many bytes the rows were
+/// moved.
 pub(super) fn move_rows(disk: &dyn Disk, opened: &Opened, rows: u64, in_place: bool) -> Result<u64, AppendError> {
-    let layout = Layout::for_array(&opened.header)?;
-    let new = layout.header(rows)?;
-    let Some(bytes) = layout.data_start().checked_sub(opened.header.data_start).filter(|bytes| *bytes > 0) else {
-        return Err(AppendError::NoRoom { path: opened.path.clone() });
+    let (path, header) = (&opened.path, &opened.header);
+    let layout = Layout::for_array(header)?;
+    let new = match layout.data_start() > header.data_start {
+        true => layout.header(rows)?,
+        // Ours is no longer: the version is another one, or what is in the present header is not written anew.
+        false => window::longer(header, rows, layout.version()).ok_or(AppendError::NoRoom { path: path.clone() })?,
     };
+    let is_loaded = |bytes: &[u8]| header::characters(bytes) <= NUMPY_HEADER_CHARACTERS_MAX;
+    if is_loaded(&opened.header_bytes) && !is_loaded(&new) {
+        return Err(AppendError::HeaderTooLongForNumpy { path: path.clone() });
+    }
+    let bytes = (new.len() as u64).saturating_sub(header.data_start);
     match in_place {
         true => journal::move_rows(disk, opened, &new)?,
         false => beside::copy(disk, opened, &new)?,
