@@ -237,9 +237,15 @@ fn append_all<'a>(arguments: &AppendArguments, opened: &mut Opened<'a>) -> Resul
     }
     let commits_each = arguments.durability != AppendDurability::Batch;
     let commit_each = || if commits_each { appender.commit().map(drop) } else { Ok(()) };
+    let rows = appender.rows();
     for path in &arguments.inputs {
         if !is_stdin(path) {
-            appender.stage_array(&mut ArrayInput::open(path)?, converts)?;
+            let mut input = ArrayInput::open(path)?;
+            if input.is_file(&arguments.file) {
+                // Its rows are those that it had, whatever came before it.
+                input.limit_rows(rows);
+            }
+            appender.stage_array(&mut input, converts)?;
         } else if arguments.raw {
             append_raw(arguments, appender)?;
         } else {

@@ -176,6 +176,15 @@ impl Header {
         if self.fortran_order { self.shape.last().copied() } else { self.shape.first().copied() }
     }
 
+    /// Counts so many rows, if it counted more. What is said of the header's bytes stays as it was.
+    pub(super) fn limit_rows(&mut self, rows: u64) {
+        let counted = if self.fortran_order { self.shape.last_mut() } else { self.shape.first_mut() };
+        if let Some(counted) = counted.filter(|counted| **counted > rows) {
+            *counted = rows;
+            self.data_bytes = self.row_bytes.saturating_mul(rows);
+        }
+    }
+
     /// The dimensions other than the growing one. Empty for arrays of one dimension or none.
     pub fn row_shape(&self) -> &[u64] {
         row_shape(&self.shape, self.fortran_order)

@@ -215,6 +215,48 @@ def test_an_array_onto_itself(tmp_path):
 
 def test_an_array_is_not_its_own_standard_input(tmp_path):
     """The bug: what was appended was read again, until the disk was full."""
+@pytest.mark.parametrize("durability", ["batch", "source", "none"])
+def test_an_array_several_times_onto_itself(tmp_path, durability):
+    """The bug: with `source`, what had been appended was appended again."""
+    output, link = save(tmp_path / "a.npy", np.arange(1000)), tmp_path / "link.npy"
+    os.link(output, link)
+    other = save(tmp_path / "b.npy", np.arange(3))
+    done = run("append", output, output, other, link, "--durability", durability)
+    assert b"2,003 rows appended, 3,003 in all" in done.stdout
+    same(np.load(output), np.concatenate([np.arange(1000), np.arange(1000), np.arange(3), np.arange(1000)]))
+
+
+def test_a_header_that_a_plain_load_refuses_is_told(tmp_path):
+    rows = np.zeros(2, [(f"field {number:05}", "<f4") for number in range(800)])
+    output = tmp_path / "a.npy"
+    done = run("append", output, save(tmp_path / "b.npy", rows))
+    assert "max_header_size" in said(done)
+    same(np.load(output, max_header_size=1 << 20), rows)
+    assert said(run("append", output, tmp_path / "b.npy")) == ""
+
+
+def test_raw_rows_that_came_before_a_failure_stay(tmp_path):
+    """The bug: those that waited for their commit were taken back, at a full disk and where standard input cannot be read."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk], check=True)
+    try:
+        output = disk / "a.npy"
+        done = run("append", output, "-", "--raw", "--dtype", "u1", stdin=bytes(3 << 20), check=1)
+        assert "no room on the disk" in said(done) and "rows that came before were appended" in said(done), said(done)
+        assert len(np.load(output)) > 100 << 10
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_the_largest_file_that_is_allowed(tmp_path):
+    """The bug: the program was killed, by SIGXFSZ."""
+    output, rows = save(tmp_path / "a.npy", np.arange(10)), save(tmp_path / "b.npy", np.arange(100_000))
+    done = subprocess.run(["prlimit", "--fsize=65536", PROGRAM, "append", output, rows], capture_output=True)
+    assert done.returncode == 1 and "File too large" in said(done)
+    same(np.load(output), np.arange(10))
+
+
     output, link = save(tmp_path / "a.npy", np.arange(10)), tmp_path / "link.npy"
     link.symlink_to(output)
     before = output.read_bytes()

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use super::super::dtype::{Dtype, shape_literal};
@@ -56,6 +56,20 @@ impl ArrayInput<'static> {
 }
 
 impl<'a> ArrayInput<'a> {
+    /// Whether it is this file, by whatever name.
+    pub fn is_file(&self, path: &Path) -> bool {
+        let Data::File(file) = &self.data else { return false };
+        match (file.metadata(), std::fs::metadata(path)) {
+            (Ok(own), Ok(other)) => (own.dev(), own.ino()) == (other.dev(), other.ino()),
+            _ => false,
+        }
+    }
+
+    /// Takes so many of its rows, if there are more.
+    pub fn limit_rows(&mut self, rows: u64) {
+        self.header.limit_rows(rows);
+    }
+
     /// Takes the next array from a stream; `None` where the stream ends instead. `name` is for error texts.
     ///
     /// # Errors
