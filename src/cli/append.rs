@@ -294,14 +294,15 @@ fn append_raw(arguments: &AppendArguments, appender: &Appender) -> Result<(), Fa
             Err(_) => break,
             Ok(None) => true,
             Ok(Some(piece)) => {
-                let piece = piece.map_err(|error| Failure::failed(format!("reading {STDIN}: {error}")))?;
+                let piece = piece
+                    .map_err(|error| after_commit(appender, Failure::failed(format!("reading {STDIN}: {error}"))))?;
                 partial.extend_from_slice(&piece);
                 let whole = partial.len() / row_bytes * row_bytes;
                 let rows = partial.get_mut(..whole).unwrap_or_default();
                 if let Some(from) = &from {
                     from.reorder_bytes(appender.dtype(), rows);
                 }
-                appender.stage_bytes(rows)?;
+                appender.stage_bytes(rows).map_err(|error| after_commit(appender, error.into()))?;
                 partial.drain(..whole);
                 commits_each || waiting >= WAITING_BYTES_MAX || since.is_some_and(|since| since.elapsed() >= WAIT_MAX)
             }
@@ -319,6 +320,11 @@ fn append_raw(arguments: &AppendArguments, appender: &Appender) -> Result<(), Fa
 }
 
 fn read_in_thread() -> Result<Receiver<io::Result<Vec<u8>>>, Failure> {
+/// What came before a failure is appended.
+fn after_commit(appender: &Appender, failure: Failure) -> Failure {
+    appender.commit().map_or_else(Failure::from, |_| failure)
+}
+
     let (sender, receiver) = bounded(4);
     let mut stdin = stdin_file()?;
     let read = move || {
