@@ -21,7 +21,7 @@ const MANY: u64 = 100;
 pub fn run(file: &Path, rows: Option<&str>, output: &PathBuf) -> Result<u8, Failure> {
     let format = ImageFormat::from_path(output)
         .ok()
-        .filter(ImageFormat::writing_enabled)
+        .filter(|format| *format == ImageFormat::Png)
         .ok_or_else(|| Failure::wrong_config(format!("{}: expected a name that ends with .png", text::path(output))))?;
     let failed = |error: &dyn std::fmt::Display| Failure::failed(error.to_string());
     let array = RowFile::open(file).map_err(|error| failed(&error))?;
@@ -80,6 +80,10 @@ fn range(words: &str, rows: u64) -> Result<Range<u64>, String> {
         Some((from, to)) => Ok(number(from, 0)?..number(to, rows)?),
         None => {
             let row = number(words, 0)?;
+            let from_end = words.trim().strip_prefix('-').and_then(|word| word.parse::<u64>().ok());
+            if from_end.is_some_and(|back| back > rows) {
+                return Err(format!("--rows {words}: the array has {}", text::number_of(rows, "row", "rows")));
+            }
             Ok(row..(row + 1).min(rows))
         }
     }
@@ -97,6 +101,9 @@ mod tests {
             [2..4, 7..10, 0..3, 8..10, 4..5]
         );
         assert_eq!([of_ten("8:99"), of_ten(":"), of_ten("12:")], [8..10, 0..10, 10..10]);
+        // The bug: this was the first row.
+        assert_eq!(range("-20", 10).unwrap_err(), "--rows -20: the array has 10 rows");
+        assert_eq!((of_ten("-10"), of_ten("-20:")), (0..1, 0..10));
         assert!(range("a:b", 10).unwrap_err().contains("found \"a\""));
     }
 }

@@ -55,8 +55,10 @@ def test_what_cannot_be_drawn_is_said(tmp_path, make, words):
 
 def test_wrong_words_are_exit_2(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((9, 9, 9)))
-    for more in [["--rows", "x", "-o", tmp_path / "a.png"], ["-o", tmp_path / "a.nonsense"]]:
+    for more in [["--rows", "x", "-o", tmp_path / "a.png"], ["-o", tmp_path / "a.nonsense"], ["-o", tmp_path / "a.jpg"],
+                 ["--rows", "-20", "-o", tmp_path / "a.png"]]:
         run("preview", tmp_path / "a.npy", *more, check=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
 
 
 def test_init_prints_a_config_that_works(tmp_path):
