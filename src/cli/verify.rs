@@ -39,13 +39,25 @@ pub fn run(config: &Config, deep: bool, json: bool) -> Result<u8, Failure> {
 
 /// One `.npy` file of any origin: is all there that its header promises?
 pub fn run_file(file: &Path, json: bool) -> Result<u8, Failure> {
-    let inspection = inspect(file).map_err(|error| array_file::inspect_failure(file, &error))?;
+    let inspection = match inspect(file).map_err(|error| array_file::inspect_failure(file, &error)) {
+        Err(failure) if json => {
+            let (name, problems) = (text::path(file), [failure.text]);
+            let verdict = json!({ "name": name, "ok": false, "rows": null, "sources_checked": null,
+                "problems": problems, "notes": [] });
+            print_json(&verdict)?;
+            return Ok(failure.code);
+        }
+        inspected => inspected?,
+    };
+    let number_of = |bytes| text::number_of(bytes, "byte", "bytes");
     let (problem, note) = match inspection.tail {
         Tail::Exact => (None, None),
-        Tail::Past { bytes } => (None, Some(format!("{bytes} bytes lie past the last row"))),
+        Tail::Past { bytes } => (None, Some(format!("{} past the last row", number_of(bytes)))),
         Tail::Missing { bytes } => (
             Some(format!(
-                "{bytes} bytes of its data are missing: the file was cut short; `npy-ingest recover` counts what is there"
+                "{} of its data {} missing: the file was cut short; `npy-ingest recover` counts what is there",
+                number_of(bytes),
+                if bytes == 1 { "is" } else { "are" }
             )),
             None,
         ),

@@ -128,7 +128,15 @@ def test_inspect_and_verify_of_any_file(tmp_path):
     path.write_bytes(path.read_bytes()[:-4])
     done = run("verify", path)
     assert done.returncode == 1 and "4 bytes of its data are missing" in done.stdout
+    path.write_bytes(path.read_bytes()[:-43])
+    assert "47 bytes of its data are missing" in run("verify", path).stdout
+    np.save(path, np.zeros(3, "u1"))
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "1 byte of its data is missing" in run("verify", path).stdout
     path.write_text("no array")
+    done = run("verify", path, "--json")
+    verdict = json.loads(done.stdout)
+    assert done.returncode == 1 and verdict["ok"] is False and "not a .npy file" in verdict["problems"][0]
     done = run("inspect", path)
     assert done.returncode == 1 and str(path) in done.stderr
     assert run("inspect", tmp_path / "none.npy").returncode == 1
