@@ -60,6 +60,11 @@ pub fn recover_on(disk: &dyn Disk, path: &Path, options: RecoverOptions) -> Resu
     let opened = Opened::new(disk, path, options.waits_for_lock)?;
     let header = &opened.header;
     if let Growth::None(reason) = header.growth() {
+        // One that is sound needs no recovery, whether it can grow or not.
+        if opened.file_bytes == opened.data_end() {
+            let rows = header.rows().unwrap_or(1);
+            return Ok(Recovered { rows_before: rows, rows, bytes_cut: 0, bytes_added: 0 });
+        }
         return Err(AppendError::CannotGrow { path: path.to_owned(), reason });
     }
     opened.refuse_another_array()?;

@@ -167,18 +167,18 @@ def test_what_cannot_be_recovered(tmp_path):
     assert "does not exist" in said(run("recover", tmp_path / "none.npy", check=1))
 
 
+def test_what_is_sound_and_cannot_grow_needs_no_recovery(tmp_path):
+    """The bug: exit code 1."""
+    for array in [np.array(1.5), np.zeros((3, 0)), np.zeros((0, 2, 0))]:
+        path = save(tmp_path / "a.npy", array)
+        before = path.read_bytes()
+        assert b"nothing to recover" in run("recover", path).stdout and path.read_bytes() == before
+        path.write_bytes(before + b"1")
+        assert "cannot grow" in said(run("recover", path, check=1))
+
+
 # ensure-appendable
 
-@pytest.mark.parametrize("in_place", [False, True])
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("order", "CF")
-def test_a_header_without_room_gets_some(tmp_path, order, version, in_place):
-    array = np.asarray(np.random.default_rng(1).integers(0, 99, (70, 3, 50)), order=order)
-    path = tight(tmp_path / "a.npy", array, version)
-    path.chmod(0o640)
-    os.chown(path, 1234, 2345)
-    inode = path.stat().st_ino
-    done = run("append", path, path, check=None)
 @pytest.mark.parametrize("in_place", [False, True])
 def test_a_header_that_is_longer_than_ours_gets_room(tmp_path, in_place):
     """The bug: `ensure-appendable` said that `ensure-appendable` makes room. Older Pythons escape letters that they do not know."""
@@ -209,6 +209,16 @@ def test_no_header_becomes_too_long_for_a_plain_load(tmp_path):
     path.write_bytes(framed(text.format("n" * 10_000)) + bytes(20))
     run("ensure-appendable", path)
 
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("order", "CF")
+def test_a_header_without_room_gets_some(tmp_path, order, version, in_place):
+    array = np.asarray(np.random.default_rng(1).integers(0, 99, (70, 3, 50)), order=order)
+    path = tight(tmp_path / "a.npy", array, version)
+    path.chmod(0o640)
+    os.chown(path, 1234, 2345)
+    inode = path.stat().st_ino
+    done = run("append", path, path, check=None)
     if done.returncode:
         assert "ensure-appendable" in said(done)
         same(np.load(path), array)
