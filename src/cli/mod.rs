@@ -24,8 +24,11 @@ mod watchdog;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
+use signal_hook::consts::SIGXFSZ;
 
 use args::{Arguments, Command};
 use failure::{Failure, report, warn};
@@ -43,7 +46,10 @@ pub const REJECTED: u8 = 3;
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     log::start(&arguments);
-    let code = run(&arguments).unwrap_or_else(|failure| report(&failure));
+    // A write past the largest file that is allowed (`ulimit -f`) fails then, rather than end the program.
+    let registered = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
+    let registered = registered.map_err(|error| Failure::failed(format!("listening for SIGXFSZ: {error}")));
+    let code = registered.and_then(|_| run(&arguments)).unwrap_or_else(|failure| report(&failure));
     ExitCode::from(code)
 }
 
