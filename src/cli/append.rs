@@ -49,7 +49,8 @@ pub fn run(arguments: &AppendArguments) -> Result<u8, Failure> {
         let appended = rows.saturating_sub(before);
         if appended > 0 {
             let appended = text::number_of(appended, "row", "rows");
-            failure.text.push_str(&format!("; {appended} that came before were appended to {path}, {rows} in all"));
+            let all = text::count(rows);
+            failure.text.push_str(&format!("; {appended} that came before were appended to {path}, {all} in all"));
         }
         let undone = if appended == 0 && was_created {
             appender.remove_if_empty_on(&RealDisk).map(drop)
@@ -236,8 +237,8 @@ fn append_all<'a>(arguments: &AppendArguments, opened: &mut Opened<'a>) -> Resul
         appender.check_array(&ArrayInput::open(path)?, converts)?;
     }
     let commits_each = arguments.durability != AppendDurability::Batch;
-    let commit_each = || if commits_each { appender.commit().map(drop) } else { Ok(()) };
     let rows = appender.rows();
+    let commit_each = || if commits_each { appender.commit().map(drop) } else { Ok(()) };
     for path in &arguments.inputs {
         if !is_stdin(path) {
             let mut input = ArrayInput::open(path)?;
@@ -319,12 +320,12 @@ fn append_raw(arguments: &AppendArguments, appender: &Appender) -> Result<(), Fa
     }
 }
 
-fn read_in_thread() -> Result<Receiver<io::Result<Vec<u8>>>, Failure> {
 /// What came before a failure is appended.
 fn after_commit(appender: &Appender, failure: Failure) -> Failure {
     appender.commit().map_or_else(Failure::from, |_| failure)
 }
 
+fn read_in_thread() -> Result<Receiver<io::Result<Vec<u8>>>, Failure> {
     let (sender, receiver) = bounded(4);
     let mut stdin = stdin_file()?;
     let read = move || {
@@ -365,6 +366,6 @@ fn report(arguments: &AppendArguments, appender: &Appender, before: u64, was_cre
         }));
     }
     let made = if was_created { "created, " } else { "" };
-    let appended = text::number_of(rows.saturating_sub(before), "row", "rows");
-    print(&format!("{}: {made}{appended} appended, {rows} in all\n", text::path(&arguments.file)))
+    let (appended, all) = (text::number_of(rows.saturating_sub(before), "row", "rows"), text::count(rows));
+    print(&format!("{}: {made}{appended} appended, {all} in all\n", text::path(&arguments.file)))
 }

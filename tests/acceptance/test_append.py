@@ -198,8 +198,10 @@ def test_shapes_and_inputs_that_do_not_fit(tmp_path):
     assert "is empty" in said(run("append", tmp_path / "e.npy", right, check=1))
     assert "the file ends within its header" in said(run("append", output, tmp_path / "e.npy", check=1))
     (tmp_path / "c.npy").write_bytes(right.read_bytes()[:-1])
-    assert "ends before its data does" in said(run("append", output, tmp_path / "c.npy", check=1))
-    assert "No such file" in said(run("append", tmp_path / "none" / "x.npy", right, check=1))
+    assert "ends before its data does: 31 bytes are there, 32 expected" in said(run("append", output, tmp_path / "c.npy", check=1))
+    done = run("append", output, "-", stdin=(tmp_path / "c.npy").read_bytes(), check=1)
+    assert "ends before its data does: 31 bytes are there, 32 expected" in said(done)
+    assert "none does not exist" in said(run("append", tmp_path / "none" / "x.npy", right, check=1))
     assert "No such file" in said(run("append", output, tmp_path / "x.npy", check=1))
     run("append", output, check=2)
     run("append", output, "-", "-", check=2)
@@ -213,8 +215,6 @@ def test_an_array_onto_itself(tmp_path):
     same(np.load(output), np.concatenate([np.arange(10)] * 2))
 
 
-def test_an_array_is_not_its_own_standard_input(tmp_path):
-    """The bug: what was appended was read again, until the disk was full."""
 @pytest.mark.parametrize("durability", ["batch", "source", "none"])
 def test_an_array_several_times_onto_itself(tmp_path, durability):
     """The bug: with `source`, what had been appended was appended again."""
@@ -257,6 +257,8 @@ def test_the_largest_file_that_is_allowed(tmp_path):
     same(np.load(output), np.arange(10))
 
 
+def test_an_array_is_not_its_own_standard_input(tmp_path):
+    """The bug: what was appended was read again, until the disk was full."""
     output, link = save(tmp_path / "a.npy", np.arange(10)), tmp_path / "link.npy"
     link.symlink_to(output)
     before = output.read_bytes()

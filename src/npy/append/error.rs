@@ -82,9 +82,10 @@ pub enum AppendError {
     #[error("{input}: {source}")]
     Input { input: String, source: Box<AppendError> },
     #[error(
-        "{input}: the array ends before its data does: {found} bytes or a little more are there, {expected} expected; nothing of it was appended"
+        "{input}: the array ends before its data does: {found} bytes{} are there, {expected} expected; nothing of it was appended",
+        if *is_exact { "" } else { " or a little more" }
     )]
-    InputCutShort { input: String, found: u64, expected: u64 },
+    InputCutShort { input: String, found: u64, is_exact: bool, expected: u64 },
     #[error(
         "{input}: {bytes} bytes lie behind the array, which ends where its header says: nothing of it was appended. \
          `npy-ingest recover` counts rows that a header does not; of several arrays in one file, save each to its own"

@@ -44,7 +44,7 @@ impl ArrayInput<'static> {
         let (found, expected) = (inspection.data_bytes_present, inspection.data_bytes_expected);
         let name = path.display().to_string();
         if found < expected {
-            return Err(AppendError::InputCutShort { input: name, found, expected });
+            return Err(AppendError::InputCutShort { input: name, found, is_exact: true, expected });
         }
         // Behind an appender's header there are rows that it has not published yet.
         let is_growing = CountBlock::is_of_appender(&inspection.header, &inspection.header_bytes);
@@ -210,6 +210,7 @@ impl<'a> ArrayInput<'a> {
     /// bytes, and no memory is taken for what a header claims before it is there.
     fn read(&mut self, buffer: &mut Vec<u8>, bytes: u64, offset: u64) -> Result<(), AppendError> {
         let count = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let is_stream = matches!(self.data, Data::Stream(_));
         let result = match &mut self.data {
             Data::File(file) => fit(buffer, count)
                 .and_then(|()| file.read_exact_at(buffer, self.header.data_start.saturating_add(offset))),
@@ -224,7 +225,9 @@ impl<'a> ArrayInput<'a> {
         result.map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => {
                 let (input, expected) = (self.name.clone(), self.header.data_bytes());
-                AppendError::InputCutShort { input, found: offset, expected }
+                // A file that became shorter meanwhile is not measured again.
+                let found = if is_stream { offset.saturating_add(buffer.len() as u64) } else { offset };
+                AppendError::InputCutShort { input, found, is_exact: is_stream, expected }
             }
             _ => AppendError::Disk { operation: "reading", path: self.name.clone().into(), source: error },
         })
