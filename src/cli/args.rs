@@ -69,6 +69,7 @@ pub enum Command {
     Retry(RetryOptions),
     /// Show the header of any .npy file, whether it can grow in place, and what lies past its last row.
     Inspect {
+        /// The array: any .npy file.
         file: PathBuf,
         /// Print one JSON object.
         #[arg(long)]
@@ -76,6 +77,7 @@ pub enum Command {
     },
     /// Draw rows of any .npy file on one picture: images as they are, signals as plots.
     Preview {
+        /// The array: any .npy file in C order whose rows are numbers.
         file: PathBuf,
         /// Which rows, counted as Python does: 0:64, -16:, 7. The first 64 unless given.
         #[arg(long, short, value_name = "A:B", allow_hyphen_values = true)]
@@ -149,6 +151,7 @@ pub enum AppendDurability {
 
 #[derive(Debug, Args)]
 pub struct RecoverArguments {
+    /// The array: any .npy file that belongs to no dataset. It is changed in its place.
     pub file: PathBuf,
     /// Fill an incomplete last row with zeros, rather than cut it off.
     #[arg(long)]
@@ -163,6 +166,7 @@ pub struct RecoverArguments {
 
 #[derive(Debug, Args)]
 pub struct EnsureAppendableArguments {
+    /// The array: any .npy file that belongs to no dataset.
     pub file: PathBuf,
     /// Move the rows within the file, if they have to move, rather than write a copy and put it in the file's place.
     #[arg(long)]

@@ -245,6 +245,11 @@ impl Header {
     }
 }
 
+/// How many characters the text of a header has: it is these that NumPy limits. `bytes` is a whole header.
+pub(super) fn characters(bytes: &[u8]) -> usize {
+    split(bytes).and_then(|(version, text)| decode(version, text)).map_or(0, |text| text.chars().count())
+}
+
 /// The dimensions beside the one that grows in an array of this order.
 pub(super) fn row_shape(shape: &[u64], fortran_order: bool) -> &[u64] {
     let rest = if fortran_order { shape.split_last() } else { shape.split_first() };
@@ -254,11 +259,6 @@ pub(super) fn row_shape(shape: &[u64], fortran_order: bool) -> &[u64] {
 /// How many bytes of a file its header takes, with nothing of its text read.
 ///
 /// # Errors
-/// How many characters the text of a header has: it is these that NumPy limits. `bytes` is a whole header.
-pub(super) fn characters(bytes: &[u8]) -> usize {
-    split(bytes).and_then(|(version, text)| decode(version, text)).map_or(0, |text| text.chars().count())
-}
-
 /// As [`Header::parse`], for what stands before the text.
 pub(super) fn measure(bytes: &[u8]) -> Result<usize, HeaderError> {
     split(bytes).map(|(version, text)| version.prefix_bytes().saturating_add(text.len()))
