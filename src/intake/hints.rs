@@ -29,7 +29,7 @@ impl DatasetIntake {
                 if self.follows()
                     && let Some(place) = self.place_of(path)
                 {
-                    self.touch(place, now);
+                    self.touch(place, None, now);
                 }
                 // A watched folder that goes away is looked for; other files that go away need nothing.
                 for (folder, due) in self.folders.iter().zip(&mut self.scans_due) {
@@ -42,7 +42,7 @@ impl DatasetIntake {
         };
         let Some(place) = self.place_of(path) else { return };
         if self.follows() {
-            return self.touch(place, now);
+            return self.touch(place, None, now);
         }
         if place.below.as_os_str().is_empty() || !is_wanted(self.watch(), &place.below) {
             return;
@@ -51,11 +51,11 @@ impl DatasetIntake {
         self.tracker.touch(place, due, None, is_finished);
     }
 
-    /// Has a file looked at once it is time.
-    pub fn touch(&mut self, place: Place, now: Instant) {
+    /// Has a file looked at once it is time. `is_finished`: what events told of it.
+    pub fn touch(&mut self, place: Place, is_finished: Option<bool>, now: Instant) {
         let due = now + self.watch().settle;
         if !self.follows() {
-            self.tracker.touch(place, due, None, None);
+            self.tracker.touch(place, due, None, is_finished);
         } else if is_wanted(self.watch(), &place.below) || self.was_log(&place) {
             self.tracker.touch_growing(place, due);
         }

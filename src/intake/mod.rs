@@ -240,14 +240,16 @@ impl Intake {
                     End::Settled => {
                         dataset.is_on_trial = false;
                         dataset.unfinished_since = None;
-                        if dataset.tracker.settle(&place) && !self.once {
-                            dataset.touch(place, now);
+                        if let Some(touch) = dataset.tracker.settle(&place)
+                            && !self.once
+                        {
+                            dataset.touch(place, touch.is_finished, now);
                         }
                     }
                     End::Gone => {
                         // Perhaps another file is there by now.
-                        if dataset.tracker.settle(&place) {
-                            dataset.touch(place, now);
+                        if let Some(touch) = dataset.tracker.settle(&place) {
+                            dataset.touch(place, touch.is_finished, now);
                         }
                     }
                     End::NotFinished(why) => dataset.not_finished(place, why, now),

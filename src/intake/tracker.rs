@@ -35,10 +35,17 @@ enum State {
 }
 
 /// What events told of a file in flight: when it has been quiet, and how the last one that knew had found it.
-#[derive(Debug, Clone, Copy)]
-struct Touch {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Touch {
     due: Instant,
-    is_finished: Option<bool>,
+    pub is_finished: Option<bool>,
+}
+
+impl Touch {
+    /// Whether somebody is writing the file, by the last event that knew; else what was known before.
+    fn writer_was_seen(touch: Option<Self>, before: bool) -> bool {
+        touch.and_then(|touch| touch.is_finished).map_or(before, |is_finished| !is_finished)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -51,6 +58,13 @@ struct Settling {
     asked: u32,
 }
 
+impl Settling {
+    /// A file of which nothing else is known.
+    fn until(due: Instant, seen: Option<Identity>, writer_was_seen: bool) -> Self {
+        Self { due, seen, writer_was_seen, attempts: 0, asked: 0 }
+    }
+}
+
 /// A file that can be taken.
 #[derive(Debug, Clone)]
 pub struct Ready {
@@ -61,6 +75,8 @@ pub struct Ready {
     pub arrived_ns: i64,
     /// For a log that is followed.
     pub follow: Option<Box<Follow>>,
+    /// It came back, and events had told of it: it is looked at once more when it is settled.
+    touched: Option<Touch>,
     attempts: u32,
     /// How often in a row it turned out not to be finished.
     asked: u32,
@@ -154,7 +170,7 @@ impl Tracker {
                 state @ State::Ready(_) => {
                     // Its place in `ready` goes stale, and is passed over.
                     let writer_was_seen = is_finished == Some(false);
-                    *state = State::Settling(Settling { due, seen, writer_was_seen, attempts: 0, asked: 0 });
+                    *state = State::Settling(Settling::until(due, seen, writer_was_seen));
                     self.due.push(Reverse((due, entry.key().clone())));
                 }
             },
@@ -162,7 +178,7 @@ impl Tracker {
             Entry::Vacant(entry) => {
                 self.due.push(Reverse((due, entry.key().clone())));
                 let writer_was_seen = is_finished == Some(false);
-                entry.insert(State::Settling(Settling { due, seen, writer_was_seen, attempts: 0, asked: 0 }));
+                entry.insert(State::Settling(Settling::until(due, seen, writer_was_seen)));
             }
         }
     }
@@ -212,7 +228,11 @@ impl Tracker {
     pub fn make_ready(&mut self, due: Due, status: &FileStatus, known_hash: Option<Hash>, follow: Option<Box<Follow>>) {
         let Due { place, writer_was_seen, attempts, asked, .. } = due;
         let (identity, arrived_ns) = (Identity::from(status), status.ctime_ns);
-        self.queue(place, Ready { identity, known_hash, writer_was_seen, arrived_ns, follow, attempts, asked });
+        let touched = None;
+        self.queue(
+            place,
+            Ready { identity, known_hash, writer_was_seen, arrived_ns, follow, touched, attempts, asked },
+        );
     }
 
     /// Queues a file that a scan found quiet.
@@ -224,8 +244,11 @@ impl Tracker {
         follow: Option<Box<Follow>>,
     ) {
         let (identity, arrived_ns) = (Identity::from(status), status.ctime_ns);
-        let ready = Ready { identity, known_hash, writer_was_seen: false, arrived_ns, follow, attempts: 0, asked: 0 };
-        self.queue(place, ready);
+        let (writer_was_seen, touched, attempts, asked) = (false, None, 0, 0);
+        self.queue(
+            place,
+            Ready { identity, known_hash, writer_was_seen, arrived_ns, follow, touched, attempts, asked },
+        );
     }
 
     fn queue(&mut self, place: Place, ready: Ready) {
@@ -268,20 +291,20 @@ impl Tracker {
             let Some(state) = self.files.get_mut(&place) else { continue };
             let State::Ready(ready) = state else { continue };
             let ready = ready.clone();
-            *state = State::InFlight { taken: ready.clone(), touched: None };
+            *state = State::InFlight { taken: ready.clone(), touched: ready.touched };
             self.in_flight += 1;
             return Some((place, ready));
         }
     }
 
-    /// A file in flight is settled. Returns whether it was touched meanwhile, and must be looked at again.
-    pub fn settle(&mut self, place: &Place) -> bool {
+    /// A file in flight is settled. Returns what was told of it meanwhile: then it must be looked at again.
+    pub fn settle(&mut self, place: &Place) -> Option<Touch> {
         match self.files.remove(place) {
             Some(State::InFlight { touched, .. }) => {
                 self.in_flight -= 1;
-                touched.is_some()
+                touched
             }
-            _ => false,
+            _ => None,
         }
     }
 
@@ -301,26 +324,26 @@ impl Tracker {
             _ => now + wait.saturating_mul(1 << asked.min(16)).min(UNFINISHED_WAIT_MAX).max(wait),
         };
         self.due.push(Reverse((due, place.clone())));
-        let writer_was_seen = is_finished == Some(false);
-        let settling = Settling { due, seen: None, writer_was_seen, attempts: 0, asked: asked + 1 };
+        let settling = Settling { asked: asked + 1, ..Settling::until(due, None, is_finished == Some(false)) };
         self.files.insert(place, State::Settling(settling));
     }
 
-    /// A file in flight could not be read: another attempt, later. Returns the wait.
+    /// A file in flight could not be read: another attempt, later, or soon if it was closed meanwhile. Returns the wait.
     pub fn retry(&mut self, place: Place, now: Instant) -> Duration {
-        let attempts = match self.files.remove(&place) {
-            Some(State::InFlight { taken, .. }) => {
+        let (attempts, writer_was_seen, touched) = match self.files.remove(&place) {
+            Some(State::InFlight { taken, touched }) => {
                 self.in_flight -= 1;
-                taken.attempts + 1
+                (taken.attempts + 1, Touch::writer_was_seen(touched, taken.writer_was_seen), touched)
             }
-            _ => 1,
+            _ => (1, false, None),
         };
         let delay = RETRY_DELAY * 5u32.saturating_pow(attempts.saturating_sub(1).min(4));
-        let due = now + delay;
+        let closed = touched.filter(|touch| touch.is_finished == Some(true));
+        let due = closed.map_or(now + delay, |touch| touch.due.max(now).min(now + delay));
         self.due.push(Reverse((due, place.clone())));
-        self.files
-            .insert(place, State::Settling(Settling { due, seen: None, writer_was_seen: false, attempts, asked: 0 }));
-        delay
+        let settling = Settling { attempts, ..Settling::until(due, None, writer_was_seen) };
+        self.files.insert(place, State::Settling(settling));
+        due - now
     }
 
     /// Shows what is on its way. Takes a look at each file.
@@ -351,10 +374,12 @@ impl Tracker {
 
     /// A file in flight comes back as it was, to be taken again before all others.
     pub fn put_back(&mut self, place: Place, sequence: u64) {
-        if let Some(State::InFlight { mut taken, .. }) = self.files.remove(&place) {
+        if let Some(State::InFlight { mut taken, touched }) = self.files.remove(&place) {
             self.in_flight -= 1;
             // Its content may have to be decoded although it is known: decided again by the writer.
             taken.known_hash = None;
+            taken.writer_was_seen = Touch::writer_was_seen(touched, taken.writer_was_seen);
+            taken.touched = touched.map(|touch| Touch { is_finished: None, ..touch });
             self.files.insert(place.clone(), State::Ready(taken));
             self.returned.insert(sequence, place);
         }

@@ -47,8 +47,36 @@ fn an_event_while_a_file_is_in_flight_is_remembered() {
     tracker.add_ready(place("a"), &status(1), None, None);
     tracker.take();
     tracker.touch(place("a"), Instant::now(), None, None);
-    assert!(tracker.settle(&place("a")));
+    assert!(tracker.settle(&place("a")).is_some());
     assert!(tracker.is_empty());
+}
+
+/// The bug: whether a file was being written or was closed while it was in flight was forgotten once it was committed, came
+/// back, or could not be read. Where the kernel does not tell, half of its successor was taken.
+#[test]
+fn what_events_tell_of_a_file_in_flight_is_not_forgotten() {
+    let now = Instant::now();
+    let taken = |is_finished| {
+        let mut tracker = Tracker::default();
+        tracker.add_ready(place("a"), &status(1), None, None);
+        tracker.take();
+        tracker.touch(place("a"), now, None, is_finished);
+        tracker
+    };
+    for is_finished in [Some(false), Some(true), None] {
+        let is_written = is_finished == Some(false);
+        assert_eq!(taken(is_finished).settle(&place("a")).unwrap().is_finished, is_finished);
+
+        let mut tracker = taken(is_finished);
+        tracker.put_back(place("a"), 0);
+        assert_eq!(tracker.take().unwrap().1.writer_was_seen, is_written);
+        assert!(tracker.settle(&place("a")).is_some(), "it is looked at again");
+
+        let mut tracker = taken(is_finished);
+        let delay = tracker.retry(place("a"), now);
+        assert_eq!(delay.is_zero(), is_finished == Some(true), "{is_finished:?}");
+        assert_eq!(tracker.pop_due(now + delay).unwrap().writer_was_seen, is_written);
+    }
 }
 
 #[test]
