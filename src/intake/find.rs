@@ -130,7 +130,7 @@ impl DatasetIntake {
             return None;
         }
         let identity = Identity::from(&status);
-        if due.seen.is_some_and(|seen| seen != identity) {
+        if due.is_still_changing(identity) {
             let settle = self.watch().settle;
             self.tracker.wait_on(due, now + settle, identity);
             return None;

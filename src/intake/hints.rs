@@ -13,6 +13,7 @@ impl DatasetIntake {
     pub fn hint(&mut self, hint: &Hint, now: Instant) {
         let (path, is_finished) = match hint {
             Hint::Changed(path) => (path, Some(false)),
+            Hint::Status(path) => (path, None),
             Hint::Finished(path) => (path, Some(true)),
             Hint::Folder(path) => return self.hint_folder(path, now),
             Hint::Unwatched(path) => {

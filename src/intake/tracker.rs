@@ -54,6 +54,8 @@ struct Settling {
     /// What the file was at the last look, where events are not relied on.
     seen: Option<Identity>,
     writer_was_seen: bool,
+    /// It was closed since that look.
+    was_closed: bool,
     attempts: u32,
     asked: u32,
 }
@@ -61,7 +63,21 @@ struct Settling {
 impl Settling {
     /// A file of which nothing else is known.
     fn until(due: Instant, seen: Option<Identity>, writer_was_seen: bool) -> Self {
-        Self { due, seen, writer_was_seen, attempts: 0, asked: 0 }
+        Self { due, seen, writer_was_seen, was_closed: false, attempts: 0, asked: 0 }
+    }
+
+    /// Whether an event ends a long wait: the close of a file that is held open, and anything that becomes of one that could
+    /// not be read.
+    fn waits_for(&self, is_finished: Option<bool>) -> bool {
+        is_finished == Some(true) || self.attempts > 0
+    }
+
+    fn tell(&mut self, is_finished: Option<bool>) {
+        // It is not what could not be read.
+        self.attempts = 0;
+        if let Some(is_finished) = is_finished {
+            (self.was_closed, self.writer_was_seen) = (is_finished, !is_finished);
+        }
     }
 }
 
@@ -94,8 +110,16 @@ pub struct Due {
     pub place: Place,
     pub seen: Option<Identity>,
     writer_was_seen: bool,
+    was_closed: bool,
     attempts: u32,
     asked: u32,
+}
+
+impl Due {
+    /// Whether the file is another than at the last look, and nobody has told since that it is finished.
+    pub fn is_still_changing(&self, identity: Identity) -> bool {
+        !self.was_closed && self.seen.is_some_and(|seen| seen != identity)
+    }
 }
 
 /// See the module documentation.
@@ -147,7 +171,8 @@ impl Tracker {
         self.due.peek().map(|Reverse((due, _))| *due)
     }
 
-    /// An event, or a scan, told of the file: it must be quiet until `due`. `is_finished`: it was closed, or came as a whole.
+    /// An event, or a scan, told of the file: it must be quiet until `due`. `is_finished`: it was closed, or came as a whole;
+    /// `None`: that is not known, and what was known before holds.
     pub fn touch(&mut self, place: Place, due: Instant, seen: Option<Identity>, is_finished: Option<bool>) {
         let full = self.is_full();
         match self.files.entry(place) {
@@ -157,20 +182,21 @@ impl Tracker {
                     *touched = Some(Touch { due, is_finished });
                 }
                 State::Settling(settling) => {
-                    if is_finished == Some(true) && due < settling.due {
-                        // The long wait was for this. Its entry in `due` goes stale.
-                        settling.due = due;
-                        settling.writer_was_seen = false;
-                        self.due.push(Reverse((due, entry.key().clone())));
+                    let is_brought_forward = settling.waits_for(is_finished) && due < settling.due;
+                    settling.tell(is_finished);
+                    if !is_brought_forward {
+                        settling.due = settling.due.max(due);
                         return;
                     }
-                    settling.due = settling.due.max(due);
-                    settling.writer_was_seen = is_finished.map_or(settling.writer_was_seen, |finished| !finished);
+                    // The long wait was for this. Its entry in `due` goes stale.
+                    settling.due = due;
+                    self.due.push(Reverse((due, entry.key().clone())));
                 }
-                state @ State::Ready(_) => {
+                State::Ready(ready) => {
                     // Its place in `ready` goes stale, and is passed over.
-                    let writer_was_seen = is_finished == Some(false);
-                    *state = State::Settling(Settling::until(due, seen, writer_was_seen));
+                    let writer_was_seen = is_finished.map_or(ready.writer_was_seen, |finished| !finished);
+                    let settling = Settling::until(due, seen, writer_was_seen);
+                    *entry.get_mut() = State::Settling(settling);
                     self.due.push(Reverse((due, entry.key().clone())));
                 }
             },
@@ -209,9 +235,9 @@ impl Tracker {
                 self.due.push(Reverse((settling.due, place)));
                 continue;
             }
-            let Settling { seen, writer_was_seen, attempts, asked, .. } = settling.clone();
+            let Settling { seen, writer_was_seen, was_closed, attempts, asked, .. } = settling.clone();
             self.files.remove(&place);
-            return Some(Due { place, seen, writer_was_seen, attempts, asked });
+            return Some(Due { place, seen, writer_was_seen, was_closed, attempts, asked });
         }
         None
     }
@@ -220,7 +246,7 @@ impl Tracker {
     pub fn wait_on(&mut self, due: Due, until: Instant, seen: Identity) {
         let Due { place, writer_was_seen, attempts, asked, .. } = due;
         self.due.push(Reverse((until, place.clone())));
-        let settling = Settling { due: until, seen: Some(seen), writer_was_seen, attempts, asked };
+        let settling = Settling { attempts, asked, ..Settling::until(until, Some(seen), writer_was_seen) };
         self.files.insert(place, State::Settling(settling));
     }
 

@@ -104,6 +104,65 @@ fn files_that_are_touched_while_nothing_is_taken_need_no_more_room() {
     assert_eq!(names(&mut tracker), ["a", "b"]);
 }
 
+/// The bug: a mode that was set after the close undid it, and the file was waited for as one that is being written.
+#[test]
+fn a_close_is_not_undone_by_what_tells_of_no_writer() {
+    let now = Instant::now();
+    let mut tracker = Tracker::default();
+    tracker.touch(place("a"), now, None, Some(true));
+    tracker.touch(place("a"), now, None, None);
+    assert!(!tracker.pop_due(now).unwrap().writer_was_seen);
+    // Nor is a write, while the file waits to be taken or is in flight.
+    tracker.touch(place("a"), now, None, Some(false));
+    let due = tracker.pop_due(now).unwrap();
+    tracker.make_ready(due, &status(1), None, None);
+    tracker.touch(place("a"), now, None, None);
+    let due = tracker.pop_due(now).unwrap();
+    assert!(due.writer_was_seen);
+    tracker.make_ready(due, &status(1), None, None);
+    tracker.take();
+    tracker.touch(place("a"), now, None, Some(true));
+    tracker.touch(place("a"), now, None, None);
+    assert_eq!(tracker.settle(&place("a")).unwrap().is_finished, Some(true));
+}
+
+/// The bug: a file that a scan had met while it was being written had to be quiet for twice as long after its close.
+#[test]
+fn what_was_closed_need_not_be_what_the_scan_saw() {
+    let now = Instant::now();
+    let (before, after) = (Identity::from(&status(1)), Identity::from(&status(2)));
+    for (events, is_still_changing) in [
+        (vec![Some(true)], false),
+        (vec![Some(true), None], false),
+        (vec![Some(true), Some(false)], true),
+        (vec![], true),
+    ] {
+        let mut tracker = Tracker::default();
+        tracker.touch(place("a"), now, Some(before), None);
+        for event in &events {
+            tracker.touch(place("a"), now, None, *event);
+        }
+        assert_eq!(tracker.pop_due(now).unwrap().is_still_changing(after), is_still_changing, "{events:?}");
+    }
+}
+
+/// The bug: a file that could not be read was left for the whole wait before the next attempt, though it had become another,
+/// or readable, and counted as if it had not.
+#[test]
+fn what_becomes_of_a_file_that_could_not_be_read_ends_the_wait() {
+    let (now, settle) = (Instant::now(), Duration::from_millis(1));
+    for is_finished in [None, Some(false), Some(true)] {
+        let mut tracker = Tracker::default();
+        tracker.add_ready(place("a"), &status(1), None, None);
+        tracker.take();
+        tracker.retry(place("a"), now);
+        tracker.touch(place("a"), now + settle, None, is_finished);
+        let due = tracker.pop_due(now + settle).unwrap();
+        assert_eq!((due.attempts, due.writer_was_seen), (0, is_finished == Some(false)));
+        assert!(tracker.pop_due(now + Duration::from_secs(9)).is_none(), "it is due once");
+    }
+}
+
 /// The bug: each of hundreds of files that were held open was opened ten times a second.
 #[test]
 fn a_file_that_is_held_open_is_asked_less_and_less_often_until_it_is_closed() {

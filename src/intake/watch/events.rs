@@ -101,8 +101,13 @@ impl Events {
                 what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) || !locked(&self.tree).is_watched(&path);
             return is_new.then(|| self.folder(path));
         }
-        let is_finished = what.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO);
-        Some(if is_finished { Hint::Finished(path) } else { Hint::Changed(path) })
+        Some(if what.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO) {
+            Hint::Finished(path)
+        } else if what.intersects(ReadFlags::CREATE | ReadFlags::MODIFY) {
+            Hint::Changed(path)
+        } else {
+            Hint::Status(path)
+        })
     }
 
     /// A new folder is watched before the intake hears of it and scans it: so nothing in it is overlooked.

@@ -35,6 +35,8 @@ const HINTS_MAX: usize = 65_536;
 pub enum Hint {
     /// A file may be new or changed.
     Changed(PathBuf),
+    /// The mode, the times or the like of a file are others: it may be readable now. It does not tell of a writer.
+    Status(PathBuf),
     /// A file was closed after writing, or came under this name as a whole.
     Finished(PathBuf),
     /// A folder is new under this name. It is watched, if those above it are watched with what is below them.

@@ -1,8 +1,9 @@
 //! On a real folder with the real inotify.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::{Hint, Watcher};
 
@@ -60,6 +61,24 @@ fn each_change_gives_its_hint() {
     expected.extend([Hint::Removed(a), Hint::Finished(b.clone()), Hint::Finished(c), Hint::Removed(b)]);
     assert_eq!(hints, expected);
     assert!(!room.watcher.take_lost());
+}
+
+/// The bug: a mode or a time that was set after the close counted as a write, and the file as one that is being written.
+#[test]
+fn setting_a_mode_or_a_time_tells_of_no_writer() {
+    let room = Room::new();
+    let drop = room.make_folder("drop");
+    let file = drop.join("a");
+    fs::write(&file, b"1").unwrap();
+    room.watcher.watch(&drop, false).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    // Of the two times alone, that of the content looks like a write.
+    let times = fs::FileTimes::new().set_accessed(SystemTime::UNIX_EPOCH).set_modified(SystemTime::UNIX_EPOCH);
+    fs::File::open(&file).unwrap().set_times(times).unwrap();
+    let mut hints = room.hints_until(&drop.join("end"));
+    // The kernel may make one event of two that are alike.
+    hints.dedup();
+    assert_eq!(hints, [Hint::Status(file)]);
 }
 
 #[test]
