@@ -135,6 +135,13 @@ impl DatasetIntake {
         self.scans_due.fill(now);
     }
 
+    /// Has every folder scanned, as one, because of what was found: a rotation, or more than could be remembered. `--once`
+    /// does not end before.
+    pub(super) fn scan_again(&mut self, now: Instant) {
+        self.scan_all(now);
+        self.scanned.fill(false);
+    }
+
     /// The next time at which something is to be done without an event. `is_held`: nothing is dispatched before what is in
     /// flight has come back with a message, so that the end of a pause is waited for by nobody.
     pub fn next_due(&self, is_held: bool) -> Option<Instant> {
@@ -166,6 +173,10 @@ impl DatasetIntake {
         }
         if !self.is_open() || self.is_stopped {
             return;
+        }
+        if self.follows() && !std::mem::take(&mut self.new_folders).is_empty() {
+            // Logs are scanned as one, and what is in flight is waited for.
+            self.scan_again(now);
         }
         self.scan_due_folders(now, watcher);
         self.scan_new_folders(now);
@@ -211,7 +222,7 @@ impl DatasetIntake {
         self.lane
             .tally
             .miss(self.folders.iter().filter(|folder| folder.is_missing()).map(|folder| folder.root.clone()));
-        let is_settled = there.is_empty() || self.scan(&there, now);
+        let is_settled = if there.is_empty() { self.end_hold(now) } else { self.scan(&there, now) };
         // From the scan's end: a scan that takes long must not follow itself at once.
         let after = Instant::now();
         for index in checked {
@@ -226,6 +237,18 @@ impl DatasetIntake {
                 *scanned = is_settled;
             }
         }
+    }
+
+    /// None of the folders that were due is there: a scan that waits comes without them, if there are others.
+    fn end_hold(&mut self, now: Instant) -> bool {
+        if self.logs.hold.is_none() {
+            return true;
+        }
+        if !self.folders.iter().all(Folder::is_missing) {
+            return self.scan(&[], now);
+        }
+        self.logs.hold = None;
+        true
     }
 
     fn scan_new_folders(&mut self, now: Instant) {

@@ -77,12 +77,6 @@ impl DatasetIntake {
         self.logs.moved.contains(place)
     }
 
-    /// Has all folders scanned, as one, for what may be a rotation.
-    fn scan_for_rotation(&mut self, now: Instant) {
-        self.scan_all(now);
-        self.scanned.fill(false);
-    }
-
     /// A log may have grown.
     pub(super) fn look_at_log(&mut self, due: Due, now: Instant) -> Option<Found> {
         let place = due.place.clone();
@@ -90,7 +84,7 @@ impl DatasetIntake {
             let look = self.look.as_ref()?;
             if look.log_at_path(&place).is_ok_and(|log| log.is_some()) {
                 self.logs.gone.insert(place);
-                self.scan_for_rotation(now);
+                self.scan_again(now);
             }
             return None;
         };
@@ -107,7 +101,7 @@ impl DatasetIntake {
             }
             Ok(LogLook::Nothing) => None,
             Ok(_) => {
-                self.scan_for_rotation(now);
+                self.scan_again(now);
                 None
             }
             Err(error) => {
@@ -147,7 +141,7 @@ impl DatasetIntake {
         if let Ok(metadata) = fs::symlink_metadata(self.lane.path_of(place)) {
             self.logs.replaced.insert(FileStatus::from(&metadata).inode);
         }
-        self.scan_for_rotation(now);
+        self.scan_again(now);
     }
 
     /// Nothing is taken from a log while it has further names, which the config refuses.

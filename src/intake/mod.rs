@@ -335,7 +335,7 @@ impl Intake {
         let Some((place, ready)) = dataset.tracker.take() else {
             if dataset.tracker.is_incomplete && dataset.tracker.waiting() == 0 && dataset.has_room() {
                 dataset.tracker.is_incomplete = false;
-                dataset.scan_all(now);
+                dataset.scan_again(now);
             }
             return false;
         };
@@ -374,3 +374,6 @@ impl Intake {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! The whole intake, between a pool that only notes what it is given and a writer whose words the test says.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+
+use crossbeam_channel::unbounded;
+
+use super::*;
+use crate::config;
+use crate::ledger::{LedgerSchema, Ledgers, SqliteLedgers};
+use crate::writer::Paths;
+
+/// An intake without a watcher, and what it has given to the pool: the dataset, and the candidate.
+struct Room {
+    intake: Intake,
+    spawned: Arc<Mutex<Vec<(usize, Candidate)>>>,
+    _ends: (Sender<ToIntake>, Receiver<ToWriter>, Sender<Control>),
+}
+
+impl Room {
+    /// Of datasets that take files from folders named as they are; `datasets`: the names, each with the bytes of a row.
+    fn new(base: &Path, datasets: &[(&str, u64)], decoder: &str, permits: Permits, once: bool) -> Self {
+        let tables: Vec<String> = datasets.iter().map(|(name, bytes)| table(base, name, *bytes, decoder)).collect();
+        let options = config::parse(&tables.concat(), &base.join("c.toml")).unwrap().datasets;
+        let lanes: Vec<Arc<Lane>> =
+            options.into_iter().enumerate().map(|(index, options)| lane(index, options.into())).collect();
+        let ((says, from_writer), (to_writer, hears), (controls, control)) = (unbounded(), unbounded(), unbounded());
+        let spawned: Arc<Mutex<Vec<(usize, Candidate)>>> = Arc::default();
+        let pool = spawned.clone();
+        let spawn: Spawn = Box::new(move |lane, candidate| pool.lock().unwrap().push((lane.index, candidate)));
+        let doors = Doors { from_writer, to_writer, control, spawn };
+        let mut intake = Intake::new(&lanes, permits, doors, once);
+        intake.watcher = None;
+        Self { intake, spawned, _ends: (says, hears, controls) }
+    }
+
+    /// One round of the loop.
+    fn round(&mut self) {
+        let now = Instant::now();
+        for dataset in &mut self.intake.datasets {
+            dataset.tick(now, None);
+        }
+        self.intake.dispatch(now);
+    }
+
+    fn open(&mut self) {
+        for lane in 0..self.intake.datasets.len() {
+            self.intake.message(ToIntake::Opened { lane });
+        }
+        self.round();
+    }
+
+    /// Rounds, until the condition holds.
+    fn until(&mut self, mut condition: impl FnMut(&mut Self) -> bool) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while !condition(self) {
+            assert!(Instant::now() < end, "it did not come");
+            std::thread::sleep(Duration::from_millis(1));
+            self.round();
+        }
+    }
+
+    /// Takes the next candidate from the pool.
+    fn next(&mut self) -> (usize, Candidate) {
+        self.spawned.lock().unwrap().remove(0)
+    }
+
+
+    fn done(&mut self, lane: usize, candidate: &Candidate, end: End) {
+        let Candidate { place, sequence, permit_bytes, .. } = candidate.clone();
+        self.intake.message(ToIntake::Done { lane, place, sequence, permit_bytes, end });
+    }
+}
+
+fn table(base: &Path, name: &str, bytes: u64, decoder: &str) -> String {
+    fs::create_dir_all(base.join(name)).unwrap();
+    format!(
+        "[[dataset]]\nname = '{name}'\noutput = '{name}.npy'\nshape = [{bytes}]\ndtype = 'u1'\n[dataset.watch]\n\
+         folders = ['{name}']\ninclude = ['**/*.bin']\nsettle = '1ms'\nrescan = '1h'\nmode = 'events'\n{decoder}\n"
+    )
+}
+
+fn lane(index: usize, options: Arc<config::Dataset>) -> Arc<Lane> {
+    let ledger = Paths::new(&options.output).ledger;
+    drop(SqliteLedgers.create(&ledger, &LedgerSchema { settings: vec![], columns: vec![] }, false).unwrap());
+    Arc::new(Lane::new(index, options, 2, 1000))
+}
+
+const MANY: Permits = Permits { memory_bytes: 1 << 30, sources_max: 4096 };
+const RECORDS: &str = "[dataset.records]";
+const LOGS: &str = "[dataset.records]\nfollow = true";
+
+fn write_old(path: &Path, bytes: usize) {
+    fs::write(path, vec![1; bytes]).unwrap();
+    // Older than `settle`.
+    std::thread::sleep(Duration::from_millis(2));
+}
+
+/// The bug: once a file had been committed, it was forgotten that its successor was being written when it was last heard of.
+#[test]
+fn a_successor_that_is_being_written_is_known_as_such() {
+    let base = tempfile::tempdir().unwrap();
+    let mut room = Room::new(base.path(), &[("d", 2)], RECORDS, MANY, false);
+    let file = base.path().join("d/a.bin");
+    write_old(&file, 2);
+    room.open();
+    for end in [End::Settled, End::Gone] {
+        room.until(|room| !room.spawned.lock().unwrap().is_empty());
+        let (lane, candidate) = room.next();
+        fs::write(&file, b"2").unwrap();
+        room.intake.hint(&Hint::Changed(file.clone()));
+        room.done(lane, &candidate, end);
+    }
+    room.until(|room| !room.spawned.lock().unwrap().is_empty());
+    assert!(room.next().1.writer_was_seen);
+}
+
+/// The bug: what a scan had left out was looked for by another one, and `--once` ended before it began.
+#[test]
+fn once_does_not_end_before_the_scan_for_what_was_left_out() {
+    let base = tempfile::tempdir().unwrap();
+    let mut room = Room::new(base.path(), &[("d", 2)], RECORDS, MANY, true);
+    room.open();
+    assert!(room.intake.is_done());
+    room.intake.datasets[0].tracker.is_incomplete = true;
+    room.intake.dispatch(Instant::now());
+    assert!(!room.intake.is_done());
+    room.round();
+    assert!(room.intake.is_done());
+}
+
+/// The bug: a folder that was made while something was in flight stopped a dataset of logs until the next rescan.
+#[test]
+fn a_new_folder_beside_a_log_in_flight_stops_nothing() {
+    let base = tempfile::tempdir().unwrap();
+    let mut room = Room::new(base.path(), &[("d", 2)], LOGS, MANY, false);
+    write_old(&base.path().join("d/a.bin"), 2);
+    room.open();
+    room.until(|room| !room.spawned.lock().unwrap().is_empty());
+    let (lane, candidate) = room.next();
+    let folder = base.path().join("d/new");
+    fs::create_dir(&folder).unwrap();
+    write_old(&folder.join("b.bin"), 2);
+    room.intake.hint(&Hint::Folder(folder));
+    room.round();
+    assert!(room.intake.datasets[0].is_on_hold());
+    room.done(lane, &candidate, End::Settled);
+    room.until(|room| room.spawned.lock().unwrap().len() == 2);
+    assert!(!room.intake.datasets[0].is_on_hold());
+}
+
+/// The bug: while all folders of a dataset of logs were missing, what it had waited for before was looked for every 5 ms.
+#[test]
+fn nothing_is_waited_for_while_all_folders_are_missing() {
+    let base = tempfile::tempdir().unwrap();
+    let mut room = Room::new(base.path(), &[("d", 2)], LOGS, MANY, false);
+    let file = base.path().join("d/a.bin");
+    write_old(&file, 2);
+    room.open();
+    room.until(|room| !room.spawned.lock().unwrap().is_empty());
+    room.intake.hint(&Hint::Folder(base.path().join("d/new")));
+    room.round();
+    assert!(room.intake.datasets[0].is_on_hold());
+    fs::remove_dir_all(base.path().join("d")).unwrap();
+    room.until(|room| !room.intake.datasets[0].is_on_hold());
+    let due = room.intake.datasets[0].next_due(false).unwrap();
+    assert!(due > Instant::now() + Duration::from_millis(500));
+}
