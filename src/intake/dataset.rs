@@ -135,6 +135,11 @@ impl DatasetIntake {
         self.scans_due.fill(now);
     }
 
+    /// Has every folder that is watched watched anew, before its next scan.
+    pub fn watch_again(&mut self) {
+        self.folders.iter_mut().for_each(Folder::watch_again);
+    }
+
     /// Has every folder scanned, as one, because of what was found: a rotation, or more than could be remembered. `--once`
     /// does not end before.
     pub(super) fn scan_again(&mut self, now: Instant) {

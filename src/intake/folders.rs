@@ -20,6 +20,8 @@ pub struct Folder {
     /// (device, inode) of the folder that is watched: a folder made anew under the same name needs a new watch.
     seen: Option<(u64, u64)>,
     is_watched: bool,
+    /// What is watched of it is not known any more.
+    is_overtaken: bool,
     was_missing: bool,
     /// Its filesystem is this machine's own.
     pub is_local: bool,
@@ -71,7 +73,13 @@ pub enum Change {
 
 impl Folder {
     pub fn new(root: PathBuf) -> Self {
-        Self { root, seen: None, is_watched: false, was_missing: false, is_local: true, bare: BareFolders::default() }
+        let (bare, seen) = (BareFolders::default(), None);
+        Self { root, seen, is_watched: false, is_overtaken: false, was_missing: false, is_local: true, bare }
+    }
+
+    /// Events of it were lost: the next look watches it anew, with all that is below it by then.
+    pub fn watch_again(&mut self) {
+        self.is_overtaken = true;
     }
 
     /// Whether the last look did not find it, which was said at the first.
@@ -105,7 +113,9 @@ impl Folder {
         };
         let identity = Some((metadata.dev(), metadata.ino()));
         // A folder that is removed and made anew may have the inode that it had, and is not watched any more.
-        let is_unwatched = self.is_watched && watcher.is_some_and(|watcher| !watcher.is_watched(&self.root));
+        let is_overtaken = std::mem::take(&mut self.is_overtaken);
+        let has_ended = |watcher: &Watcher| is_overtaken || !watcher.is_watched(&self.root);
+        let is_unwatched = self.is_watched && watcher.is_some_and(has_ended);
         if self.seen == identity && !is_unwatched {
             return Change::None;
         }
@@ -203,6 +213,28 @@ mod tests {
         assert!(refused("folders = ['sub', 'drop']").unwrap().contains("are one inside the other on the disk"));
         assert_eq!(refused("folders = ['sub', 'drop']\nrecursive = false"), None);
         assert_eq!(refused("folders = ['drop', 'other', 'missing']"), None);
+    }
+
+    /// The bug: folders that were made or renamed while events were lost were never watched again.
+    #[test]
+    fn all_is_watched_anew_once_events_were_lost() {
+        let base = tempfile::tempdir().unwrap();
+        let root = base.path().join("drop");
+        fs::create_dir_all(root.join("a")).unwrap();
+        let (watch, watcher) = (watch(base.path(), "folders = ['drop']\nmode = 'events'"), Watcher::new().unwrap());
+        let mut folder = Folder::new(root.clone());
+        folder.check(&watch, Some(&watcher));
+        watcher.let_go();
+        fs::rename(root.join("a"), root.join("b")).unwrap();
+        fs::create_dir(root.join("c")).unwrap();
+        // Another dataset's, which has this folder watched, but nothing below it.
+        assert!(watcher.watch(&root, false).is_ok());
+        assert!(!watcher.is_watched(&root.join("b")));
+        folder.watch_again();
+        assert!(matches!(folder.check(&watch, Some(&watcher)), Change::Appeared));
+        assert!(["b", "c"].iter().all(|name| watcher.is_watched(&root.join(name))));
+        assert!(folder.is_watched && !watcher.is_watched(&root.join("a")));
+        assert!(matches!(folder.check(&watch, Some(&watcher)), Change::None));
     }
 
     /// The bug: a folder that was made anew got the inode of the one before it, and sent no events any more.

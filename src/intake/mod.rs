@@ -190,11 +190,7 @@ impl Intake {
             self.hint(&hint);
         }
         if self.watcher.as_ref().is_some_and(Watcher::take_lost) {
-            tracing::warn!("events were lost: scanning all folders");
-            for dataset in &self.datasets {
-                Tally::add(&dataset.lane.tally.overflows, 1);
-            }
-            self.rescan();
+            self.events_were_lost();
         }
         true
     }
@@ -202,6 +198,19 @@ impl Intake {
     fn rescan(&mut self) {
         let now = Instant::now();
         for dataset in &mut self.datasets {
+    /// Folders may have been made or renamed, too: all of them are watched anew, and then scanned.
+    fn events_were_lost(&mut self) {
+        tracing::warn!("events were lost: scanning all folders");
+        if let Some(watcher) = &self.watcher {
+            watcher.let_go();
+        }
+        for dataset in &mut self.datasets {
+            Tally::add(&dataset.lane.tally.overflows, 1);
+            dataset.watch_again();
+        }
+        self.rescan();
+    }
+
             dataset.scan_all(now);
         }
     }

@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
-from harness import LONG, TESTDATA, cpu_ns, make_photographs, make_pngs, mounted, write_png
+from harness import LONG, TESTDATA, cpu_ns, make_photographs, make_pngs, mounted, wait_for, write_png
 
 
 def test_every_way_a_file_arrives(project):
@@ -88,6 +89,29 @@ def test_a_burst_while_the_service_cannot_listen(project):
         service.send_signal(signal.SIGCONT)
         project.wait_for_rows(len(names))
         assert "events were lost" in project.log()
+    project.check_exactly_once(names)
+
+
+def test_folders_that_are_made_or_renamed_while_events_are_lost_are_watched(project):
+    """The bug: they never were again, and their files waited for the next rescan, each time, until a restart."""
+    project = project(shape=(4, 4, 3), watch='rescan = "1h"')
+    names = make_pngs(project.drop / "old", 1)
+    with project.service() as service:
+        project.wait_for_rows(1)
+        service.send_signal(signal.SIGSTOP)
+        noise = [project.drop / "a.txt", project.drop / "b.txt"]
+        # The kernel makes one event of two that follow each other and are alike.
+        for _ in range(int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())):
+            for path in noise:
+                path.write_bytes(b"x")
+        (project.drop / "old").rename(project.drop / "renamed")
+        (project.drop / "new").mkdir()
+        service.send_signal(signal.SIGCONT)
+        wait_for(lambda: "events were lost" in project.log(), project=project)
+        time.sleep(0.5)
+        for number, folder in enumerate(["renamed", "new", "renamed", "new"]):
+            names += make_pngs(project.drop / folder, 1, first=10 + number)
+            project.wait_for_rows(len(names), timeout=10)
     project.check_exactly_once(names)
 
 

@@ -111,6 +111,12 @@ impl Watcher {
         locked(&self.tree).is_watched(folder)
     }
 
+    /// Watches nothing any more: events were lost, and with them what became of the folders. Each is to be forgotten and watched
+    /// again by those who asked for it.
+    pub fn let_go(&self) {
+        locked(&self.tree).remove_all();
+    }
+
     /// Takes back a call of [`Self::watch`], whether it was successful or not.
     pub fn forget(&self, folder: &Path, recursive: bool) {
         locked(&self.tree).forget(folder, recursive);

@@ -107,6 +107,14 @@ impl Tree {
         }
     }
 
+    /// Watches nothing any more. What was asked for is still known.
+    pub fn remove_all(&mut self) {
+        for watch in std::mem::take(&mut self.names).into_keys() {
+            inotify::remove_watch(&self.inotify, watch).ok();
+        }
+        self.watches.clear();
+    }
+
     /// Takes back one request. What others asked for stays watched.
     pub fn forget(&mut self, folder: &Path, recursive: bool) {
         let Some(place) = self.roots.iter().position(|root| root.folder == folder && root.recursive == recursive)
