@@ -48,7 +48,7 @@ pub struct DatasetIntake {
     /// For each folder, whether it was scanned, or found to be missing.
     pub(super) scanned: Vec<bool>,
     /// One scan is enough (`--once`).
-    once: bool,
+    pub(super) once: bool,
     /// How often `--once` has waited for files to become quiet.
     waits: u32,
     /// To be scanned at the next tick: which of the folders, and the path below it.

@@ -1,5 +1,6 @@
 //! Which of the files in watched folders are new: by scans, and one by one when their quiet time is over.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,8 @@ use crate::tally::Tally;
 
 /// So many look-ups of a scan see the ledger as it was at the first of them.
 const SNAPSHOT_LOOKS: u32 = 1024;
+/// A file that cannot be looked at is looked at again after this time.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// So many files that a scan disregards wait for its end; what is beyond is disregarded at once.
 const DISREGARDED_MAX: usize = 4096;
 
@@ -123,16 +126,20 @@ impl DatasetIntake {
 
     /// A file's quiet time is over: is it still as it was, and does the ledger lack it?
     pub(super) fn look_at(&mut self, due: Due, now: Instant, disregarded: &mut Vec<Disregarded>) -> Option<Found> {
-        // A file that is gone needs nothing.
-        let metadata = std::fs::symlink_metadata(self.lane.path_of(&due.place)).ok()?;
-        let status = FileStatus::from(&metadata);
+        let status = match std::fs::symlink_metadata(self.lane.path_of(&due.place)) {
+            Ok(metadata) => FileStatus::from(&metadata),
+            Err(error) => {
+                self.cannot_look_at(due, &error, now);
+                return None;
+            }
+        };
         if !status.is_regular {
             return None;
         }
         let identity = Identity::from(&status);
         if due.is_still_changing(identity) {
             let settle = self.watch().settle;
-            self.tracker.wait_on(due, now + settle, identity);
+            self.tracker.wait_on(due, now + settle, Some(identity));
             return None;
         }
         match self.look.as_ref()?.at(&due.place, identity) {
@@ -153,10 +160,21 @@ impl DatasetIntake {
             }
             Err(error) => {
                 tracing::error!(dataset = self.lane.options.name, "{error}");
-                self.tracker.wait_on(due, now + Duration::from_secs(1), identity);
+                self.tracker.wait_on(due, now + Duration::from_secs(1), Some(identity));
             }
         }
         None
+    }
+
+    /// A file that is gone needs nothing. In a folder that may not be entered now it may still be there.
+    fn cannot_look_at(&mut self, due: Due, error: &io::Error, now: Instant) {
+        if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
+            return;
+        }
+        if self.once {
+            return self.note_problem(format!("{}: {error}", self.lane.path_of(&due.place).display()));
+        }
+        self.tracker.wait_on(due, now + LOOK_AGAIN, None);
     }
 }
 
@@ -170,5 +188,37 @@ pub(super) fn sort(found: &mut [Found], order: Order) {
         Order::Mtime => {
             found.sort_unstable_by(|a, b| (a.status.mtime_ns, &a.place).cmp(&(b.status.mtime_ns, &b.place)))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::lane::Lane;
+    use std::fs;
+    use std::sync::Arc;
+
+    /// The bug: a file that could not be looked at, as its folder could not be entered for a moment, was taken for gone. (Here
+    /// its folder is a link to itself for a moment, as tests may run as root, whom no mode stops.)
+    #[test]
+    fn a_file_that_cannot_be_looked_at_is_not_gone() {
+        let base = tempfile::tempdir().unwrap();
+        let text = "[[dataset]]\nname = 'd'\noutput = 'd.npy'\nshape = [2]\ndtype = 'u1'\n[dataset.watch]\n\
+                    folders = ['drop']\n[dataset.records]\n";
+        let options = config::parse(text, &base.path().join("c.toml")).unwrap().datasets[0].clone();
+        let mut intake = DatasetIntake::new(Arc::new(Lane::new(0, Arc::new(options), 2, 1000)), false, Instant::now());
+        fs::create_dir(base.path().join("drop")).unwrap();
+        std::os::unix::fs::symlink("loop", base.path().join("drop/loop")).unwrap();
+        fs::write(base.path().join("drop/file"), "").unwrap();
+        let now = Instant::now();
+        for (below, is_tracked) in [("loop/a", true), ("missing/a", false), ("file/a", false), ("b", false)] {
+            let place = Place { folder: 0, below: below.into() };
+            intake.tracker.touch(place.clone(), now, None, Some(true));
+            let due = intake.tracker.pop_due(now).unwrap();
+            assert!(intake.look_at(due, now, &mut Vec::new()).is_none());
+            assert_eq!(intake.tracker.contains(&place), is_tracked, "{below}");
+        }
+        assert_eq!(intake.tracker.next_due(), Some(now + LOOK_AGAIN));
     }
 }

@@ -106,7 +106,7 @@ impl DatasetIntake {
             }
             Err(error) => {
                 tracing::error!(dataset = self.lane.options.name, "{error}");
-                self.tracker.wait_on(due, now + Duration::from_secs(1), Identity::from(&status));
+                self.tracker.wait_on(due, now + Duration::from_secs(1), Some(Identity::from(&status)));
                 None
             }
         }

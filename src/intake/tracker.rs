@@ -243,10 +243,10 @@ impl Tracker {
     }
 
     /// Goes on waiting for a file that [`Self::pop_due`] gave.
-    pub fn wait_on(&mut self, due: Due, until: Instant, seen: Identity) {
+    pub fn wait_on(&mut self, due: Due, until: Instant, seen: Option<Identity>) {
         let Due { place, writer_was_seen, attempts, asked, .. } = due;
         self.due.push(Reverse((until, place.clone())));
-        let settling = Settling { attempts, asked, ..Settling::until(until, Some(seen), writer_was_seen) };
+        let settling = Settling { attempts, asked, ..Settling::until(until, seen, writer_was_seen) };
         self.files.insert(place, State::Settling(settling));
     }
 

@@ -96,10 +96,9 @@ impl Events {
             return Some(Hint::Removed(path));
         }
         if is_folder {
-            // New, or one that could not be entered and now can.
-            let is_new =
-                what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) || !locked(&self.tree).is_watched(&path);
-            return is_new.then(|| self.folder(path));
+            // New, or one whose mode is another: what is in it may be looked at now.
+            let is_new = what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO | ReadFlags::ATTRIB);
+            return (is_new || !locked(&self.tree).is_watched(&path)).then(|| self.folder(path));
         }
         Some(if what.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO) {
             Hint::Finished(path)

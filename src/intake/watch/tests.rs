@@ -81,6 +81,22 @@ fn setting_a_mode_or_a_time_tells_of_no_writer() {
     assert_eq!(hints, [Hint::Status(file)]);
 }
 
+/// The bug: what was in a folder that could be read and not entered was not looked for once it could be.
+#[test]
+fn a_folder_whose_mode_is_set_is_told_of() {
+    let room = Room::new();
+    let drop = room.make_folder("drop");
+    let below = room.make_folder("drop/below");
+    room.watcher.watch(&drop, true).unwrap();
+    for folder in [&below, &drop] {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
+        let mut hints = room.hints_until(&drop.join("end"));
+        // A folder below has two watches: its own, and that of the folder it is in.
+        hints.dedup();
+        assert_eq!(hints, [Hint::Folder(folder.clone())]);
+    }
+}
+
 #[test]
 fn looking_at_files_gives_no_hint() {
     let room = Room::new();
