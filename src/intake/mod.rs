@@ -85,6 +85,8 @@ pub struct Intake {
     /// The dataset whose next source ended the program before: it is decoded alone, so that no other source can have been the
     /// cause, and none is lost with it. Nothing else is dispatched until it is back.
     alone: Option<usize>,
+    /// The dataset that there was no room for: it comes before all others once there is, or they would fill it for ever.
+    is_next: Option<usize>,
     /// When the figures are to be renewed.
     figures_due: Option<Instant>,
 }
@@ -120,6 +122,7 @@ impl Intake {
             once,
             next_lane: 0,
             alone: None,
+            is_next: None,
             figures_due: None,
         }
     }
@@ -195,9 +198,6 @@ impl Intake {
         true
     }
 
-    fn rescan(&mut self) {
-        let now = Instant::now();
-        for dataset in &mut self.datasets {
     /// Folders may have been made or renamed, too: all of them are watched anew, and then scanned.
     fn events_were_lost(&mut self) {
         tracing::warn!("events were lost: scanning all folders");
@@ -211,6 +211,9 @@ impl Intake {
         self.rescan();
     }
 
+    fn rescan(&mut self) {
+        let now = Instant::now();
+        for dataset in &mut self.datasets {
             dataset.scan_all(now);
         }
     }
@@ -298,9 +301,12 @@ impl Intake {
         {
             self.next_lane = place;
         }
+        if let Some(place) = self.is_next.take() {
+            self.dispatch_one(place, now);
+        }
         let count = self.datasets.len();
         let mut idle = 0;
-        while idle < count {
+        while idle < count && self.is_next.is_none() {
             let place = self.next_lane % count;
             self.next_lane = (place + 1) % count;
             match self.dispatch_one(place, now) {
@@ -332,6 +338,7 @@ impl Intake {
         let no_room =
             self.used_bytes + permit_bytes > self.permits.memory_bytes || self.in_flight >= self.permits.sources_max;
         if no_room && self.in_flight > 0 {
+            self.is_next = dataset.tracker.peek().map(|_| index);
             return false;
         }
         let is_suspect = dataset.next_is_suspect();

@@ -19,7 +19,8 @@ struct Room {
 }
 
 impl Room {
-    /// Of datasets that take files from folders named as they are; `datasets`: the names, each with the bytes of a row.
+    /// Of datasets that take files from folders named as they are; `datasets`: the names, each with the bytes of a row, which
+    /// are those of a permit.
     fn new(base: &Path, datasets: &[(&str, u64)], decoder: &str, permits: Permits, once: bool) -> Self {
         let tables: Vec<String> = datasets.iter().map(|(name, bytes)| table(base, name, *bytes, decoder)).collect();
         let options = config::parse(&tables.concat(), &base.join("c.toml")).unwrap().datasets;
@@ -66,7 +67,6 @@ impl Room {
         self.spawned.lock().unwrap().remove(0)
     }
 
-
     fn done(&mut self, lane: usize, candidate: &Candidate, end: End) {
         let Candidate { place, sequence, permit_bytes, .. } = candidate.clone();
         self.intake.message(ToIntake::Done { lane, place, sequence, permit_bytes, end });
@@ -84,7 +84,9 @@ fn table(base: &Path, name: &str, bytes: u64, decoder: &str) -> String {
 fn lane(index: usize, options: Arc<config::Dataset>) -> Arc<Lane> {
     let ledger = Paths::new(&options.output).ledger;
     drop(SqliteLedgers.create(&ledger, &LedgerSchema { settings: vec![], columns: vec![] }, false).unwrap());
-    Arc::new(Lane::new(index, options, 2, 1000))
+    // Permits are as large as two shares.
+    let share_bytes = options.row.row_bytes() / 2;
+    Arc::new(Lane::new(index, options, share_bytes, 1000))
 }
 
 const MANY: Permits = Permits { memory_bytes: 1 << 30, sources_max: 4096 };
@@ -166,4 +168,33 @@ fn nothing_is_waited_for_while_all_folders_are_missing() {
     room.until(|room| !room.intake.datasets[0].is_on_hold());
     let due = room.intake.datasets[0].next_due(false).unwrap();
     assert!(due > Instant::now() + Duration::from_millis(500));
+}
+
+/// The bug: a dataset with large permits waited for as long as another one with small permits had files.
+#[test]
+fn a_dataset_with_large_permits_gets_its_turn_beside_one_with_small_ones() {
+    let base = tempfile::tempdir().unwrap();
+    let permits = Permits { memory_bytes: 2000, sources_max: 4096 };
+    for large in [1600, 5000] {
+        let base = base.path().join(large.to_string());
+        let mut room = Room::new(&base, &[("small", 100), ("large", large)], RECORDS, permits, false);
+        for number in 0..100 {
+            fs::write(base.join(format!("small/{number}.bin")), b"1").unwrap();
+        }
+        fs::write(base.join("large/a.bin"), b"1").unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+        room.open();
+        room.round();
+        let mut order = Vec::new();
+        while order.len() < 101 {
+            assert!(room.intake.used_bytes <= 2000 || room.intake.in_flight == 1);
+            let (lane, candidate) = room.next();
+            order.push(lane);
+            room.done(lane, &candidate, End::Settled);
+            room.round();
+        }
+        let turn = order.iter().position(|lane| *lane == 1).unwrap();
+        assert!(turn <= 20, "{turn}");
+        assert_eq!(room.intake.in_flight, 0);
+    }
 }
