@@ -9,6 +9,7 @@ use crossbeam_channel::unbounded;
 use super::*;
 use crate::config;
 use crate::ledger::{LedgerSchema, Ledgers, SqliteLedgers};
+use crate::source::NotFinished;
 use crate::writer::Paths;
 
 /// An intake without a watcher, and what it has given to the pool: the dataset, and the candidate.
@@ -197,4 +198,21 @@ fn a_dataset_with_large_permits_gets_its_turn_beside_one_with_small_ones() {
         assert!(turn <= 20, "{turn}");
         assert_eq!(room.intake.in_flight, 0);
     }
+}
+
+/// The bug: of a log that had a further name when it was asked for, nothing was taken until the next rescan.
+#[test]
+fn a_log_that_grows_is_asked_again_whether_it_has_further_names() {
+    let base = tempfile::tempdir().unwrap();
+    let mut room = Room::new(base.path(), &[("d", 2)], LOGS, MANY, false);
+    let file = base.path().join("d/a.bin");
+    write_old(&file, 2);
+    room.open();
+    room.until(|room| !room.spawned.lock().unwrap().is_empty());
+    let (lane, candidate) = room.next();
+    room.done(lane, &candidate, End::NotFinished(NotFinished::Linked));
+    room.round();
+    assert!(room.intake.datasets[0].tracker.next_due().unwrap() > Instant::now() + Duration::from_secs(60));
+    room.intake.hint(&Hint::Changed(file));
+    assert!(room.intake.datasets[0].tracker.next_due().unwrap() < Instant::now() + Duration::from_secs(1));
 }

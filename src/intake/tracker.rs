@@ -211,8 +211,13 @@ impl Tracker {
 
     /// As [`Self::touch`] for a file that need not be quiet: it is due at `due`, whatever comes until then.
     pub fn touch_growing(&mut self, place: Place, due: Instant) {
-        match self.files.get(&place) {
+        match self.files.get_mut(&place) {
             None | Some(State::InFlight { .. }) => self.touch(place, due, None, None),
+            // The long wait was for this.
+            Some(State::Settling(settling)) if due < settling.due => {
+                settling.due = due;
+                self.due.push(Reverse((due, place)));
+            }
             Some(State::Settling(_) | State::Ready(_)) => {}
         }
     }
