@@ -101,6 +101,8 @@ impl DatasetIntake {
             }
             Ok(LogLook::Nothing) => None,
             Ok(_) => {
+                // A log that was cut is found by each scan, and not taken while it is being written.
+                self.tracker.leave_to_scan(due);
                 self.scan_again(now);
                 None
             }
@@ -219,6 +221,7 @@ impl DatasetIntake {
                 for one in found {
                     self.tracker.add_ready(one.place, &one.status, None, one.follow);
                 }
+                self.tracker.end_scan();
             }
             Err(error) => {
                 tracing::error!(dataset = self.lane.options.name, "{error}");

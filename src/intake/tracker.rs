@@ -130,6 +130,8 @@ pub struct Tracker {
     ready: VecDeque<Place>,
     /// Taken once already, by the number that they had then: they come before all others, in the same order.
     returned: BTreeMap<u64, Place>,
+    /// Of files that the scan after [`Self::clear`] is to find again: how often in a row they turned out not to be finished.
+    asked: HashMap<Place, u32>,
     in_flight: usize,
     /// Something was left out for want of room.
     pub is_incomplete: bool,
@@ -213,8 +215,8 @@ impl Tracker {
     pub fn touch_growing(&mut self, place: Place, due: Instant) {
         match self.files.get_mut(&place) {
             None | Some(State::InFlight { .. }) => self.touch(place, due, None, None),
-            // The long wait was for this.
-            Some(State::Settling(settling)) if due < settling.due => {
+            // It waits for longer than one that is being written.
+            Some(State::Settling(settling)) if due + UNFINISHED_WAIT_MAX < settling.due => {
                 settling.due = due;
                 self.due.push(Reverse((due, place)));
             }
@@ -222,10 +224,31 @@ impl Tracker {
         }
     }
 
-    /// Forgets everything. Nothing may be in flight.
+    /// Forgets everything but how often files were asked in vain. Nothing may be in flight.
     pub fn clear(&mut self) {
         debug_assert_eq!(self.in_flight, 0);
-        *self = Self::default();
+        let mut asked = std::mem::take(&mut self.asked);
+        for (place, state) in self.files.drain() {
+            let (State::Settling(Settling { asked: count, .. })
+            | State::Ready(Ready { asked: count, .. })
+            | State::InFlight { taken: Ready { asked: count, .. }, .. }) = state;
+            if count > 0 {
+                asked.insert(place, count);
+            }
+        }
+        *self = Self { asked, ..Self::default() };
+    }
+
+    /// Leaves a file that [`Self::pop_due`] gave to the next scan, after [`Self::clear`].
+    pub fn leave_to_scan(&mut self, due: Due) {
+        if due.asked > 0 {
+            self.asked.insert(due.place, due.asked);
+        }
+    }
+
+    /// That scan is over: what it has not found is not waited for.
+    pub fn end_scan(&mut self) {
+        self.asked = HashMap::new();
     }
 
     /// The next file that has been quiet until now. It is no longer tracked.
@@ -275,7 +298,8 @@ impl Tracker {
         follow: Option<Box<Follow>>,
     ) {
         let (identity, arrived_ns) = (Identity::from(status), status.ctime_ns);
-        let (writer_was_seen, touched, attempts, asked) = (false, None, 0, 0);
+        let (writer_was_seen, touched, attempts) = (false, None, 0);
+        let asked = self.asked.remove(&place).unwrap_or(0);
         self.queue(
             place,
             Ready { identity, known_hash, writer_was_seen, arrived_ns, follow, touched, attempts, asked },

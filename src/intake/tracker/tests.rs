@@ -187,6 +187,35 @@ fn a_file_that_is_held_open_is_asked_less_and_less_often_until_it_is_closed() {
     assert!(tracker.pop_due(now + Duration::from_secs(3)).is_none(), "and it is due once");
 }
 
+/// The bug: a log that was cut while it was held open was looked for ten times a second, each time by a scan of everything.
+#[test]
+fn a_scan_of_everything_does_not_forget_how_often_files_were_asked() {
+    let (now, wait) = (Instant::now(), Duration::from_millis(100));
+    let mut tracker = Tracker::default();
+    let mut waits = Vec::new();
+    for round in 0..6 {
+        tracker.add_ready(place("a"), &status(1), None, None);
+        tracker.end_scan();
+        let (taken, _) = tracker.take().unwrap();
+        tracker.settle_again(taken, now, wait);
+        let due = tracker.next_due().unwrap();
+        waits.push((due - now).as_millis());
+        if round % 2 == 0 {
+            let due = tracker.pop_due(due).unwrap();
+            tracker.leave_to_scan(due);
+        }
+        tracker.clear();
+        tracker.clear();
+        assert!(tracker.is_empty());
+    }
+    assert_eq!(waits, [100, 200, 400, 800, 1600, 2000]);
+    tracker.end_scan();
+    tracker.add_ready(place("a"), &status(1), None, None);
+    let (taken, _) = tracker.take().unwrap();
+    tracker.settle_again(taken, now, wait);
+    assert_eq!(tracker.next_due(), Some(now + wait), "it was not found meanwhile");
+}
+
 /// The bug: a file that was taken before it was closed, and closed before it was found to be open, waited in vain for
 /// its close.
 #[test]
