@@ -85,7 +85,8 @@ pub struct Intake {
     /// The dataset whose next source ended the program before: it is decoded alone, so that no other source can have been the
     /// cause, and none is lost with it. Nothing else is dispatched until it is back.
     alone: Option<usize>,
-    /// The dataset that there was no room for: it comes before all others once there is, or they would fill it for ever.
+    /// A dataset that has less than its share and that there was no room for: it comes before all others once there is, or they
+    /// would fill it for ever.
     is_next: Option<usize>,
     /// When the figures are to be renewed.
     figures_due: Option<Instant>,
@@ -338,7 +339,8 @@ impl Intake {
         let no_room =
             self.used_bytes + permit_bytes > self.permits.memory_bytes || self.in_flight >= self.permits.sources_max;
         if no_room && self.in_flight > 0 {
-            self.is_next = dataset.tracker.peek().map(|_| index);
+            let has_file = dataset.tracker.peek().is_some();
+            self.is_next = (has_file && self.has_less_than_its_share(index)).then_some(index);
             return false;
         }
         let is_suspect = dataset.next_is_suspect();
@@ -371,6 +373,17 @@ impl Intake {
         self.in_flight += 1;
         (self.spawn)(&dataset.lane, candidate);
         true
+    }
+
+    /// Whether a dataset could have one permit more, if all that have files had as much room.
+    fn has_less_than_its_share(&self, index: usize) -> bool {
+        let Some(dataset) = self.datasets.get(index) else { return false };
+        let taking = |dataset: &&DatasetIntake| dataset.tracker.in_flight() > 0 || dataset.tracker.waiting() > 0;
+        let count = self.datasets.iter().filter(taking).count().max(1);
+        let in_flight = dataset.tracker.in_flight();
+        let bytes = dataset.lane.permit_bytes().saturating_mul(in_flight as u64 + 1);
+        in_flight == 0
+            || bytes <= self.permits.memory_bytes / count as u64 && in_flight < self.permits.sources_max / count
     }
 
     /// Whether there is nothing left to wait for: no dataset takes anything more or, with `--once`, all is taken.

@@ -200,6 +200,33 @@ fn a_dataset_with_large_permits_gets_its_turn_beside_one_with_small_ones() {
     }
 }
 
+/// What is left beside the large permits of a dataset that has its share is for the small ones of another.
+#[test]
+fn what_is_too_small_for_one_dataset_is_used_by_another() {
+    let base = tempfile::tempdir().unwrap();
+    let permits = Permits { memory_bytes: 2000, sources_max: 4096 };
+    let mut room = Room::new(base.path(), &[("small", 100), ("large", 900)], RECORDS, permits, false);
+    for number in 0..20 {
+        fs::write(base.path().join(format!("large/{number}.bin")), b"1").unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(2));
+    room.open();
+    room.until(|room| room.intake.used_bytes == 1800);
+    for number in 0..20 {
+        let file = base.path().join(format!("small/{number}.bin"));
+        fs::write(&file, b"1").unwrap();
+        room.intake.hint(&Hint::Finished(file));
+    }
+    room.until(|room| room.intake.datasets[0].tracker.waiting() >= 18);
+    room.spawned.lock().unwrap().retain(|(lane, _)| *lane == 0);
+    for _ in 0..18 {
+        let (lane, candidate) = room.next();
+        room.done(lane, &candidate, End::Settled);
+        room.round();
+        assert_eq!(room.intake.used_bytes, 2000, "though none of the large ones has come back");
+    }
+}
+
 /// The bug: of a log that had a further name when it was asked for, nothing was taken until the next rescan.
 #[test]
 fn a_log_that_grows_is_asked_again_whether_it_has_further_names() {
