@@ -205,6 +205,9 @@ impl DatasetIntake {
 
     /// Looks whether the folders that are due are there, and scans those that are, as one: the order holds across them.
     fn scan_due_folders(&mut self, now: Instant, watcher: Option<&Watcher>) {
+        if !self.scans_due.iter().any(|due| *due <= now) {
+            return;
+        }
         let lane = self.lane.clone();
         let (dataset, watch) = (&lane.options.name, &lane.options.watch);
         let mut checked = Vec::new();

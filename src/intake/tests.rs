@@ -145,6 +145,8 @@ fn a_new_folder_beside_a_log_in_flight_stops_nothing() {
     let folder = base.path().join("d/new");
     fs::create_dir(&folder).unwrap();
     write_old(&folder.join("b.bin"), 2);
+    // Of a folder that is watched.
+    room.intake.datasets[0].scans_due.fill(Instant::now() + Duration::from_secs(3600));
     room.intake.hint(&Hint::Folder(folder));
     room.round();
     assert!(room.intake.datasets[0].is_on_hold());
