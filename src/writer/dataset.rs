@@ -294,19 +294,19 @@ impl DatasetWriter {
         Ok(self.push(path, source.identity, Some(hash), fate, StagedAs::Rows(rows)))
     }
 
-    /// All rows of a source, or of a part of a log, are staged: the columns get their values. Their checksum, with those of the
-    /// entry before if it is extended. `part`: the id of its log, and how many rows that had before.
+    /// All rows of a source, or of a part of the log `id`, are staged: the columns get their values. Their checksum, with those
+    /// of the entry before if it is extended. `before`: how many rows the log had.
     pub(super) fn end_rows(
         &mut self,
         place: &Place,
         hash: &Hash,
         id: u64,
-        part: Option<(u64, u64)>,
+        before: Option<u64>,
         rows: u64,
         extends: bool,
     ) -> Result<Hash, Fault> {
         let label = self.label_id(place);
-        let (log, first_index) = part.map_or((None, 0), |(log, first)| (Some(log), first));
+        let (log, first_index) = (before.map(|_| id), before.unwrap_or(0));
         let facts =
             SourceFacts { id, place, hash, label, split: self.options.columns.split.as_ref(), log, first_index };
         let mut columns_checksum = blake3::Hasher::new();

@@ -54,7 +54,7 @@ impl DatasetWriter {
         let log = read.state.as_ref().map_or(id, |state| state.part.log);
         let first_index = read.state.as_ref().map_or(0, |state| state.next_index);
         let extends = open.is_some();
-        let columns_checksum = self.end_rows(place, &read.hash, id, Some((log, first_index)), rows, extends)?;
+        let columns_checksum = self.end_rows(place, &read.hash, log, Some(first_index), rows, extends)?;
         let checksum = self.chain.finish(extends);
         let PartRead { begin, end, head_at, head, tail, hash, stopped, .. } = read;
         let taken = Part { log, first_index, begin, end, head_at, head, tail };

@@ -1,5 +1,6 @@
 //! What the ledger is told of sources whose files are gone from where they were: moved, deleted, or replaced.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::DatasetWriter;
@@ -30,10 +31,13 @@ impl DatasetWriter {
 
     /// A rejected source was moved away and that is noted, unless `retry` has forgotten it in between: then it goes back to where
     /// it is looked for, or was rejected again by now, and is noted as that.
-    pub fn keep_known(&mut self, leaving: &Leaving, moved_to: &Path) -> Result<(), Fault> {
+    ///
+    /// # Errors
+    /// The ledger's; within, that it could not be brought back.
+    pub fn keep_known(&mut self, leaving: &Leaving, moved_to: &Path) -> Result<io::Result<()>, Fault> {
         let name = self.ledger_path(&leaving.place);
         if self.ledger.rejected_at(&name)?.iter().any(|(id, _)| *id == leaving.id) {
-            return Ok(());
+            return Ok(Ok(()));
         }
         let newest = self.ledger.newest_at(&name, u64::MAX)?;
         let is_it = |entry: &Entry| {
@@ -42,13 +46,11 @@ impl DatasetWriter {
                 && entry.identity == leaving.identity
         };
         if let Some(again) = newest.filter(is_it) {
-            return self.note_moved([(again.id, moved_to.to_owned())]);
+            return self.note_moved([(again.id, moved_to.to_owned())]).map(Ok);
         }
         let home = leaving.root.join(&leaving.place.below);
         let moved = move_beside(&*self.disk, moved_to, &home);
-        moved.map_err(|error| Fault::io("bringing back", moved_to, &error))?;
-        let reason = reason_path(moved_to);
-        self.disk.remove_file(&reason).map_err(|error| Fault::io("removing", &reason, &error))
+        Ok(moved.and_then(|_| self.disk.remove_file(&reason_path(moved_to))))
     }
 
     /// A rejected source was not there to be moved away. If another file that was taken is why, it is forgotten; one that
@@ -168,16 +170,16 @@ mod tests {
         take(&mut writer, &place, 1, false);
         writer.commit(drop).unwrap();
         let leaving = move_away(1);
-        writer.keep_known(&leaving, &moved_to).unwrap();
+        writer.keep_known(&leaving, &moved_to).unwrap().unwrap();
         assert!(moved_to.exists(), "it is listed");
 
         writer.ledger.forget(&[1]).unwrap();
-        writer.keep_known(&leaving, &moved_to).unwrap();
+        writer.keep_known(&leaving, &moved_to).unwrap().unwrap();
         assert_eq!((root.join("a").exists(), fs::read_dir(&failed).unwrap().count()), (true, 0));
 
         take(&mut writer, &place, 1, false);
         writer.commit(drop).unwrap();
-        writer.keep_known(&move_away(1), &moved_to).unwrap();
+        writer.keep_known(&move_away(1), &moved_to).unwrap().unwrap();
         assert!(moved_to.exists());
         assert_eq!(writer.ledger.rejected_at(Path::new("drop/a")).unwrap(), [(2, Some(moved_to))]);
     }

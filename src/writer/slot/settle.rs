@@ -198,9 +198,18 @@ impl Slot {
 
     fn keep_known(&mut self, leaving: &Leaving, moved_to: &Path) {
         let State::Open(writer) = &mut self.state else { return };
-        if let Err(fault) = writer.keep_known(leaving, moved_to) {
-            let source = self.lane.path_of(&leaving.place);
-            tracing::warn!(dataset = self.lane.options.name, ?source, "it lies in {}: {fault}", moved_to.display());
+        match writer.keep_known(leaving, moved_to) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let source = self.lane.path_of(&leaving.place);
+                let moved_to = moved_to.display();
+                tracing::warn!(
+                    dataset = self.lane.options.name,
+                    ?source,
+                    "it lies as {moved_to}, and no ledger has it: {error}"
+                );
+            }
+            Err(fault) => self.fault(fault),
         }
     }
 
