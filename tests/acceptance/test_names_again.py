@@ -93,9 +93,10 @@ def test_retry_while_rejected_sources_are_being_moved_loses_none(project):
         (project.drop / name).write_text(f"bad {name}\n")
     rejected = lambda: project.ledger("SELECT path, moved_to FROM sources WHERE status = 'rejected'")
     with project.service():
-        wait_for(lambda: project.output.exists() and len(rejected()) == 300, project=project)
+        wait_for(lambda: project.output.exists() and len(rejected()) == 300, timeout=120, project=project)
         project.command("retry", check=0)
-        wait_for(lambda: not os.listdir(project.drop) and all(moved_to for _, moved_to in rejected()), project=project)
+        are_moved = lambda: not os.listdir(project.drop) and all(moved_to for _, moved_to in rejected())
+        wait_for(are_moved, timeout=120, project=project)
     assert {os.path.basename(path) for path, _ in rejected()} == names
     assert {name for name in os.listdir(project.folder / "failed") if name.endswith(".csv")} == names
 
