@@ -41,6 +41,8 @@ pub(super) struct State {
     pub published: u64,
     /// While an array is appended piece by piece: where its rows begin. Commits end before them.
     held: Option<u64>,
+    /// Up to this row somebody waits, or has waited, for a commit: these are not taken back.
+    wanted: u64,
     /// A header that makes room for the count, to be written before the first row.
     rearranged: Option<Vec<u8>>,
     /// Whether the header, its window above all, is known to be durable.
@@ -83,6 +85,7 @@ impl Shared {
             staged: rows,
             published: rows,
             held: None,
+            wanted: rows,
             rearranged,
             is_header_durable: options.durability == Durability::None,
             is_committing: false,
@@ -162,7 +165,7 @@ impl Shared {
         let mut state = self.lock_between_arrays();
         let first = state.staged;
         state.held = Some(first);
-        StagedArray { shared: self, first }
+        StagedArray { shared: self, first, is_whole: false }
     }
 
     fn write(&self, state: &mut State, rows: &[u8]) -> Result<Range<u64>, AppendError> {
@@ -195,15 +198,15 @@ impl Shared {
         Ok(first..last)
     }
 
-    /// Takes back everything that was staged and not published, when a commit that has begun is done.
+    /// Takes back everything that was staged and is not being committed, when a commit that has begun is done.
     pub fn unstage(&self) -> Result<(), AppendError> {
         let mut state = self.lock_between_arrays();
         while state.is_committing {
             state = self.wait(state);
         }
         self.check(&state)?;
-        let published = state.published;
-        self.unstage_to(&mut state, published)
+        let kept = state.published.max(state.wanted);
+        self.unstage_to(&mut state, kept)
     }
 
     /// Takes back what was staged from this row on.
@@ -228,6 +231,7 @@ impl Shared {
 
     /// Returns when so many rows are durable and published.
     fn commit_until<'a>(&'a self, mut state: MutexGuard<'a, State>, rows: u64) -> Result<(), AppendError> {
+        state.wanted = state.wanted.max(rows);
         loop {
             self.check(&state)?;
             if state.published >= rows {
@@ -398,6 +402,7 @@ impl Shared {
 pub(super) struct StagedArray<'a> {
     shared: &'a Shared,
     first: u64,
+    is_whole: bool,
 }
 
 impl StagedArray<'_> {
@@ -407,17 +412,24 @@ impl StagedArray<'_> {
     }
 
     /// It is whole. Which rows they are.
-    pub fn end(self) -> Range<u64> {
+    pub fn end(mut self) -> Range<u64> {
+        // From here on the next array may begin: dropping this one must not touch that.
+        self.is_whole = true;
         let mut state = self.shared.lock();
         state.held = None;
+        self.shared.changed.notify_all();
         self.first..state.staged
     }
 }
 
 impl Drop for StagedArray<'_> {
     fn drop(&mut self) {
+        if self.is_whole {
+            return;
+        }
         let mut state = self.shared.lock();
-        if state.held.take().is_some() && state.broken.is_none() {
+        state.held = None;
+        if state.broken.is_none() {
             // What fails here is told to whoever appends or commits next.
             let _ = self.shared.unstage_to(&mut state, self.first);
         }

@@ -141,6 +141,57 @@ fn an_array_is_published_as_a_whole_when_its_batch_is() {
     });
 }
 
+/// The bug: one that had ended took the rows of the next one back, and its own.
+#[test]
+fn arrays_of_several_threads_stay_apart() {
+    let (_folder, path) = in_folder(&of_numpy(0));
+    for durability in [Durability::None, batch(100, None).durability] {
+        let before = values(&path).len() / 3;
+        let appender = Appender::open(&path, AppendOptions { durability, ..AppendOptions::default() }).unwrap();
+        let ranges = std::sync::Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for number in 0..2000_u16 {
+                        let bytes = of_numpy(number % 4);
+                        let mut stream = &bytes[..];
+                        let mut input = ArrayInput::next_in(&mut stream, "bytes").unwrap().unwrap();
+                        ranges.lock().unwrap().push(appender.append_array(&mut input, false).unwrap());
+                    }
+                });
+            }
+        });
+        assert_eq!(appender.close().unwrap(), before as u64 + 4 * 500 * 6);
+        let mut ranges = ranges.into_inner().unwrap();
+        ranges.retain(|range| !range.is_empty());
+        ranges.sort_by_key(|range| range.start);
+        assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start), "rows were given twice");
+    }
+}
+
+/// The bug: an append whose row was taken back while it waited for a commit synced for ever.
+#[test]
+fn what_an_append_waits_for_is_not_discarded() {
+    let (_folder, path) = in_folder(&of_numpy(0));
+    let appender = Appender::open(&path, AppendOptions::default()).unwrap();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let discards = scope.spawn(|| {
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                appender.discard().unwrap();
+            }
+        });
+        let append = || (0..100).for_each(|_| drop(appender.append(&[1_u16; 3]).unwrap()));
+        let threads = [scope.spawn(append), scope.spawn(append), scope.spawn(append)];
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        discards.join().unwrap();
+    });
+    assert_eq!((appender.rows(), values(&path).len()), (300, 900));
+}
+
 /// The bug: what had been appended before went with it.
 #[test]
 fn an_array_that_is_cut_short_takes_no_other_rows_along() {
