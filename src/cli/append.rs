@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,7 @@ use super::signals::listen;
 use super::{array_file, print, print_json, text, told};
 use crate::npy::{
     AppendError, AppendOptions, Appender, ArrayInput, BatchLimits, Dtype, Durability, Header, Layout,
-    NUMPY_HEADER_CHARACTERS_MAX, WriteBack, real_path_of_new,
+    NUMPY_HEADER_CHARACTERS_MAX, WriteBack, is_file_at, real_path_of_new,
 };
 use crate::storage::RealDisk;
 
@@ -120,8 +119,8 @@ fn refuse_wrong_combinations(arguments: &AppendArguments) -> Result<(), Failure>
 /// What is appended would be read again, without an end.
 fn refuse_file_as_its_own_input(arguments: &AppendArguments, stdin: &File) -> Result<(), Failure> {
     let is_read = arguments.inputs.iter().any(|path| is_stdin(path));
-    let (Ok(file), Ok(input)) = (std::fs::metadata(&arguments.file), stdin.metadata()) else { return Ok(()) };
-    match is_read && input.is_file() && (input.dev(), input.ino()) == (file.dev(), file.ino()) {
+    let is_regular = stdin.metadata().is_ok_and(|input| input.is_file());
+    match is_read && is_regular && is_file_at(stdin, &arguments.file) {
         true => Err(Failure::wrong_config(format!("{STDIN} is {} itself", text::path(&arguments.file)))),
         false => Ok(()),
     }

@@ -1,5 +1,7 @@
 //! `npy-ingest retry`: another chance for rejected sources.
 
+use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::error::Error;
 use std::fs::File;
 use std::io;
@@ -9,7 +11,7 @@ use super::args::{RetryOptions, chosen};
 use super::failure::{Failure, warn};
 use super::{DONE, FAILED, print, text};
 use crate::config::{Config, Dataset, Disposal};
-use crate::ledger::{Entry, LedgerView};
+use crate::ledger::{Entry, LedgerError, LedgerView};
 use crate::source::Identity;
 use crate::storage::file_name::beside;
 use crate::storage::{Disk, FileStatus, RealDisk, lock_holder};
@@ -21,6 +23,7 @@ const ASIDE_LOOKED_AT: usize = 8;
 pub fn run(config: &Config, options: &RetryOptions) -> Result<u8, Failure> {
     let mut forgotten = 0;
     let mut failed = false;
+    let moved = Moved { config, by_place: OnceCell::new() };
     for dataset in chosen(config, options.dataset.as_deref())? {
         let paths = Paths::new(&dataset.output);
         let Some(view) = LedgerView::open(&paths.ledger)? else { continue };
@@ -34,7 +37,7 @@ pub fn run(config: &Config, options: &RetryOptions) -> Result<u8, Failure> {
         let mut entries = here;
         view.forget_rejected(&entries)?;
         for entry in away {
-            match bring_back(config, dataset, &view, &entry) {
+            match bring_back(&moved, dataset, &view, &entry) {
                 Ok(true) => entries.push(entry),
                 Ok(false) => {
                     forgotten += 1;
@@ -81,9 +84,9 @@ fn names_in_ledger(dataset: &Dataset, paths: &[PathBuf]) -> Vec<PathBuf> {
 
 /// Moves a source back that was moved away when it was rejected, and forgets that it was. One that is nowhere is forgotten,
 /// too: `false`.
-fn bring_back(config: &Config, dataset: &Dataset, view: &LedgerView, entry: &Entry) -> Result<bool, String> {
+fn bring_back(moved: &Moved<'_>, dataset: &Dataset, view: &LedgerView, entry: &Entry) -> Result<bool, String> {
     let home = dataset.base.join(&entry.path);
-    let found = where_it_is(config, dataset, entry);
+    let found = where_it_is(moved, dataset, entry);
     if let Ok(None) = &found
         && aside_names(&home).take(ASIDE_LOOKED_AT).any(|aside| aside.exists())
     {
@@ -111,9 +114,9 @@ fn bring_back(config: &Config, dataset: &Dataset, view: &LedgerView, entry: &Ent
 
 /// Where a rejected source went: as the ledger has it or, where a crash came before it was noted, under the names that it can
 /// have been given. Among those it is known by its inode or by its content.
-fn where_it_is(config: &Config, dataset: &Dataset, entry: &Entry) -> Result<Option<PathBuf>, Box<dyn Error>> {
+fn where_it_is(moved: &Moved<'_>, dataset: &Dataset, entry: &Entry) -> Result<Option<PathBuf>, Box<dyn Error>> {
     if let Some(moved_to) = entry.moved_to.clone().filter(|path| path.exists())
-        && !is_anothers(config, &moved_to, entry)?
+        && !moved.is_anothers(&moved_to, entry)?
     {
         return Ok(Some(moved_to));
     }
@@ -131,22 +134,43 @@ fn where_it_is(config: &Config, dataset: &Dataset, entry: &Entry) -> Result<Opti
     Ok(None)
 }
 
-/// Whether what has the name that the entry's source was given is another rejected source, of whatever dataset: the entry's
-/// own was taken away then. What no ledger knows is the entry's own, mended where it lies.
-fn is_anothers(config: &Config, path: &Path, entry: &Entry) -> Result<bool, Box<dyn Error>> {
-    let status = FileStatus::from(&std::fs::metadata(path)?);
-    if is_it(path, &status, entry)? {
-        return Ok(false);
-    }
-    for dataset in &config.datasets {
-        let Some(view) = LedgerView::open(&Paths::new(&dataset.output).ledger)? else { continue };
-        for other in view.rejected(None)? {
-            if other.moved_to.as_deref() == Some(path) && is_it(path, &status, &other)? {
+/// The rejected sources of all datasets by where they were moved to, looked up once, and only if somebody has to know.
+struct Moved<'a> {
+    config: &'a Config,
+    by_place: OnceCell<HashMap<PathBuf, Vec<Entry>>>,
+}
+
+impl Moved<'_> {
+    /// Whether what has the name that the entry's source was given is another rejected source, of whatever dataset: the entry's
+    /// own was taken away then. What no ledger knows is the entry's own, mended where it lies.
+    fn is_anothers(&self, path: &Path, entry: &Entry) -> Result<bool, Box<dyn Error>> {
+        let status = FileStatus::from(&std::fs::metadata(path)?);
+        if is_it(path, &status, entry)? {
+            return Ok(false);
+        }
+        for other in self.by_place()?.get(path).into_iter().flatten() {
+            if is_it(path, &status, other)? {
                 return Ok(true);
             }
         }
+        Ok(false)
     }
-    Ok(false)
+
+    fn by_place(&self) -> Result<&HashMap<PathBuf, Vec<Entry>>, LedgerError> {
+        if let Some(by_place) = self.by_place.get() {
+            return Ok(by_place);
+        }
+        let mut by_place: HashMap<PathBuf, Vec<Entry>> = HashMap::new();
+        for dataset in &self.config.datasets {
+            let Some(view) = LedgerView::open(&Paths::new(&dataset.output).ledger)? else { continue };
+            for entry in view.rejected(None)? {
+                if let Some(place) = entry.moved_to.clone() {
+                    by_place.entry(place).or_default().push(entry);
+                }
+            }
+        }
+        Ok(self.by_place.get_or_init(|| by_place))
+    }
 }
 
 /// Whether the file has the entry's inode, or its content.

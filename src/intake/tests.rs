@@ -1,7 +1,7 @@
 //! The whole intake, between a pool that only notes what it is given and a writer whose words the test says.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crossbeam_channel::unbounded;
@@ -35,6 +35,16 @@ impl Room {
         let mut intake = Intake::new(&lanes, permits, doors, once);
         intake.watcher = None;
         Self { intake, spawned, _ends: (says, hears, controls) }
+    }
+
+    /// Of one dataset of logs, with a log that is in flight, and its path.
+    fn with_log(base: &Path) -> (Self, PathBuf) {
+        let mut room = Self::new(base, &[("d", 2)], LOGS, MANY, false);
+        let file = base.join("d/a.bin");
+        write_old(&file, 2);
+        room.open();
+        room.until(|room| !room.spawned.lock().unwrap().is_empty());
+        (room, file)
     }
 
     /// One round of the loop.
@@ -137,10 +147,7 @@ fn once_does_not_end_before_the_scan_for_what_was_left_out() {
 #[test]
 fn a_new_folder_beside_a_log_in_flight_stops_nothing() {
     let base = tempfile::tempdir().unwrap();
-    let mut room = Room::new(base.path(), &[("d", 2)], LOGS, MANY, false);
-    write_old(&base.path().join("d/a.bin"), 2);
-    room.open();
-    room.until(|room| !room.spawned.lock().unwrap().is_empty());
+    let (mut room, _) = Room::with_log(base.path());
     let (lane, candidate) = room.next();
     let folder = base.path().join("d/new");
     fs::create_dir(&folder).unwrap();
@@ -159,11 +166,7 @@ fn a_new_folder_beside_a_log_in_flight_stops_nothing() {
 #[test]
 fn nothing_is_waited_for_while_all_folders_are_missing() {
     let base = tempfile::tempdir().unwrap();
-    let mut room = Room::new(base.path(), &[("d", 2)], LOGS, MANY, false);
-    let file = base.path().join("d/a.bin");
-    write_old(&file, 2);
-    room.open();
-    room.until(|room| !room.spawned.lock().unwrap().is_empty());
+    let (mut room, _) = Room::with_log(base.path());
     room.intake.hint(&Hint::Folder(base.path().join("d/new")));
     room.round();
     assert!(room.intake.datasets[0].is_on_hold());
@@ -233,11 +236,7 @@ fn what_is_too_small_for_one_dataset_is_used_by_another() {
 #[test]
 fn a_log_that_grows_is_asked_again_whether_it_has_further_names() {
     let base = tempfile::tempdir().unwrap();
-    let mut room = Room::new(base.path(), &[("d", 2)], LOGS, MANY, false);
-    let file = base.path().join("d/a.bin");
-    write_old(&file, 2);
-    room.open();
-    room.until(|room| !room.spawned.lock().unwrap().is_empty());
+    let (mut room, file) = Room::with_log(base.path());
     let (lane, candidate) = room.next();
     room.done(lane, &candidate, End::NotFinished(NotFinished::Linked));
     room.round();

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -83,6 +83,14 @@ pub struct Inspection {
 /// The file cannot be read, or its header not be understood.
 pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
     inspect_file(&open_regular(path)?)
+}
+
+/// Whether an open file is the one at this path, by whatever name.
+pub(crate) fn is_file_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(own), Ok(other)) => (own.dev(), own.ino()) == (other.dev(), other.ino()),
+        _ => false,
+    }
 }
 
 /// Opens a regular file for reading. A pipe that has its place is not waited for.

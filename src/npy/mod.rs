@@ -62,7 +62,7 @@ pub use recover::{RecoverOptions, Recovered, recover, recover_on};
 pub use widen::{WidenOptions, Widened, ensure_appendable, ensure_appendable_on, journal_path};
 
 pub(crate) use dtype::shape_literal;
-pub(crate) use inspect::open_regular;
+pub(crate) use inspect::{is_file_at, open_regular};
 
 use std::path::{Path, PathBuf};
 

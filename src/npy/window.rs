@@ -54,13 +54,8 @@ impl CountBlock {
             if next.2.saturating_sub(next.1) > best.2.saturating_sub(best.1) { next } else { best }
         };
         let (bytes, start, end) = arranged.reduce(wider)?;
-        // What is written is read again: it must be the same array.
-        let read = Header::parse(&bytes).ok()?;
-        let is_same = read.dtype == header.dtype
-            && read.fortran_order == header.fortran_order
-            && read.shape == header.shape
-            && read.data_start == header.data_start;
-        let block = Self::at(&bytes, start, end).filter(|_| is_same)?;
+        read_again(&bytes, header)?;
+        let block = Self::at(&bytes, start, end)?;
         Some((block, (bytes != header_bytes).then_some(bytes)))
     }
 
@@ -143,13 +138,18 @@ pub(super) fn longer(header: &Header, rows: u64, version: Version) -> Option<Vec
     wanted.data_start = header.data_start.checked_add(64)?.next_multiple_of(64);
     let text = HeaderText::new(&header.dtype, header.row_shape(), header.fortran_order);
     let (bytes, ..) = arrange(&wanted, &text, version)?;
-    // What is written is read again: it must be the same array, with room.
-    let read = Header::parse(&bytes).ok()?;
-    let is_same = read.dtype == header.dtype
-        && read.fortran_order == header.fortran_order
-        && read.shape == wanted.shape
-        && read.data_start == wanted.data_start;
-    (is_same && matches!(CountBlock::roomy(&read, &bytes), Some((_, None)))).then_some(bytes)
+    let read = read_again(&bytes, &wanted)?;
+    matches!(CountBlock::roomy(&read, &bytes), Some((_, None))).then_some(bytes)
+}
+
+/// What is written is read again: it must be this array.
+fn read_again(bytes: &[u8], wanted: &Header) -> Option<Header> {
+    Header::parse(bytes).ok().filter(|read| {
+        read.dtype == wanted.dtype
+            && read.fortran_order == wanted.fortran_order
+            && read.shape == wanted.shape
+            && read.data_start == wanted.data_start
+    })
 }
 
 /// The header with the widest window that there is room for, and where the window begins and ends.

@@ -374,7 +374,7 @@ impl DatasetWriter {
         if self.batch.is_empty() {
             return Ok(());
         }
-        self.note_rest();
+        self.try_to_note_moved([]);
         let (rows, was_clean) = (self.source_start, self.ledger.state().clean_rows);
         let clean_rows = self.clean.after(was_clean, rows, self.main.layout().row_bytes());
         let state = State { rows, next_source_id: self.next_source_id, clean_rows };
@@ -449,7 +449,7 @@ impl DatasetWriter {
             file.trim().map_err(|error| Fault::io("cutting", file.path(), &error))?;
         }
         self.sync_files()?;
-        self.note_rest();
+        self.try_to_note_moved([]);
         self.mark_clean()
     }
 

@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::super::dtype::{Dtype, shape_literal};
 use super::super::header::{self, Header, HeaderError};
-use super::super::inspect::{InspectError, inspect_file, open_regular};
+use super::super::inspect::{InspectError, inspect_file, is_file_at, open_regular};
 use super::super::window::CountBlock;
 use super::AppendError;
 use super::transpose::Transpose;
@@ -58,11 +58,7 @@ impl ArrayInput<'static> {
 impl<'a> ArrayInput<'a> {
     /// Whether it is this file, by whatever name.
     pub fn is_file(&self, path: &Path) -> bool {
-        let Data::File(file) = &self.data else { return false };
-        match (file.metadata(), std::fs::metadata(path)) {
-            (Ok(own), Ok(other)) => (own.dev(), own.ino()) == (other.dev(), other.ino()),
-            _ => false,
-        }
+        matches!(&self.data, Data::File(file) if is_file_at(file, path))
     }
 
     /// Takes so many of its rows, if there are more.

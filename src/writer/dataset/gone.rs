@@ -22,9 +22,9 @@ impl DatasetWriter {
         Ok(())
     }
 
-    /// Notes what the ledger did not take before. That it does not take it now either is no reason to keep rows waiting.
-    pub(super) fn note_rest(&mut self) {
-        if let Err(fault) = self.note_moved([]) {
+    /// As [`Self::note_moved`]. That the ledger does not take it is told, and no reason to keep rows waiting.
+    pub fn try_to_note_moved(&mut self, moved: impl IntoIterator<Item = (u64, PathBuf)>) {
+        if let Err(fault) = self.note_moved(moved) {
             tracing::warn!(dataset = self.options.name, "where sources went is not in the ledger: {fault}");
         }
     }

@@ -160,7 +160,9 @@ impl Slot {
                 Err(error) => self.not_disposed(leaving, error),
             }
         }
-        self.note_moved(moved);
+        if let State::Open(writer) = &mut self.state {
+            writer.try_to_note_moved(moved);
+        }
         for (leaving, result) in &results {
             if let (Some(_), Ok(Disposed::MovedTo(path))) = (&leaving.reason, result) {
                 self.keep_known(leaving, path);
@@ -210,13 +212,6 @@ impl Slot {
                 );
             }
             Err(fault) => self.fault(fault),
-        }
-    }
-
-    fn note_moved(&mut self, moved: Vec<(u64, PathBuf)>) {
-        let State::Open(writer) = &mut self.state else { return };
-        if let Err(fault) = writer.note_moved(moved) {
-            tracing::warn!(dataset = self.lane.options.name, "where sources went is not in the ledger: {fault}");
         }
     }
 }
