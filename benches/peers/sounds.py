@@ -1,6 +1,6 @@
 """What people write to get windows or log-mel spectrograms of sound files into a memory-mapped array.
 
-Started with the library's name and kept running, like `films.py`. Each line of its input is a job, as JSON, and is answered
+Started with the library's name and kept running, like `videos.py`. Each line of its input is a job, as JSON, and is answered
 with the seconds that it took: `files`, `rows` of each of them, `out` (a .npy file with room for all), `what`: `windows` of one
 second of 16 kHz mono, or `log-mel`: 80 bands, 101 frames.
 """

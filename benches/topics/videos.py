@@ -1,11 +1,11 @@
-"""films to rows of 224 x 224 RGB in a committed .npy: npy-ingest with its worker, against libraries of Python that fill a memmap.
+"""Videos to rows of 224 x 224 RGB in a committed .npy: npy-ingest with its worker, against libraries of Python that fill a memmap.
 
-The films are H.264 with a key frame every two seconds, as streaming services ask for them. Ours is the whole program, from its
+The videos are H.264 with a key frame every two seconds, as streaming services ask for them. Ours is the whole program, from its
 start to its synced end. Each peer is a process that has started and imported everything before the clock runs
-(`peers/films.py`); it decodes in as many threads, or as many processes where there are many films, as there are cores, and
+(`peers/videos.py`); it decodes in as many threads, or as many processes where there are many videos, as there are cores, and
 syncs its array in the end. OpenCV's resizing does not smooth; all others' does.
 
-Two lines ask for few frames of a film. The peers of the targets are those that decode it all and keep what is wanted, which is
+Two lines ask for few frames of a video. The peers of the targets are those that decode it all and keep what is wanted, which is
 what most code does. Those that go to the wanted frames, as ours does, are shown beside them.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 from pairs import OURS, Line, Peer
 
 SIDE, RATE, GOP_S = 224, 30, 2
-FILMS = Path("target/bench-films")
+VIDEOS = Path("target/bench-videos")
 MODULES = {"PyAV": "av", "OpenCV": "cv2", "decord": "decord", "torchcodec": "torchcodec"}
 WORDS = {"PyAV": "pyav", "OpenCV": "opencv", "decord": "decord", "torchcodec": "torchcodec"}
 
@@ -29,11 +29,11 @@ def ffmpeg(*words):
     subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-y", *map(str, words)], check=True)
 
 
-def film(width, height, seconds, gop_s=GOP_S):
-    """A film with things that move, detail everywhere and some noise; it is made once."""
-    path = FILMS / f"{height}p-{seconds}s-gop{gop_s}s.mp4"
+def video(width, height, seconds, gop_s=GOP_S):
+    """A video with things that move, detail everywhere and some noise; it is made once."""
+    path = VIDEOS / f"{height}p-{seconds}s-gop{gop_s}s.mp4"
     if not path.exists():
-        FILMS.mkdir(parents=True, exist_ok=True)
+        VIDEOS.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         ffmpeg("-f", "lavfi", "-i", f"testsrc2=size={width}x{height}:rate={RATE}", "-f", "lavfi", "-i",
                f"mandelbrot=size=320x180:rate={RATE}", "-filter_complex",
@@ -46,18 +46,18 @@ def film(width, height, seconds, gop_s=GOP_S):
 
 def clips(count):
     """One second each."""
-    folder = FILMS / f"clips-{count}"
+    folder = VIDEOS / f"clips-{count}"
     if not folder.exists():
         part = folder.with_suffix(".part")
         part.mkdir(parents=True, exist_ok=True)
-        ffmpeg("-i", film(640, 360, count, 1), "-c", "copy", "-f", "segment", "-segment_time", 1, "-reset_timestamps", 1,
+        ffmpeg("-i", video(640, 360, count, 1), "-c", "copy", "-f", "segment", "-segment_time", 1, "-reset_timestamps", 1,
                part / "%05d.mp4")
         part.rename(folder)
     return sorted(folder.iterdir())
 
 
-def line(place, title, films, unit, rows, settings="", ways=None, times=None, target=1.0, command="", work=None):
-    """`rows`: of each film. `ways`: case -> peer and what it does; those that go to frames are apart."""
+def line(place, title, videos, unit, rows, settings="", ways=None, times=None, target=1.0, command="", work=None):
+    """`rows`: of each video. `ways`: case -> peer and what it does; those that go to frames are apart."""
     folder = place.dataset(f"videos-{title}".replace(" ", "-").replace(",", ""), f"""
 shape = [{SIDE}, {SIDE}, 3]
 dtype = "u1"
@@ -68,11 +68,11 @@ order = "name"
 fit = "stretch"
 {settings}
 """)
-    for number, path in enumerate(films):
+    for number, path in enumerate(videos):
         os.link(path, folder / "in" / f"{number:05}.mp4") if same_disk(path, folder) else copy(path, folder / "in" / f"{number:05}.mp4")
     able, missing = place.peers(MODULES)
     out = folder / "peer.npy"
-    array = np.lib.format.open_memmap(out, "w+", "u1", (rows * len(films), SIDE, SIDE, 3))
+    array = np.lib.format.open_memmap(out, "w+", "u1", (rows * len(videos), SIDE, SIDE, 3))
     array.flush()
     peers = {}
     ways = ways or {name: (name, "all") for name in MODULES}
@@ -80,14 +80,14 @@ fit = "stretch"
     def theirs(peer, way):
         def run():
             if peer not in peers:
-                peers[peer] = Peer("films.py", WORDS[peer])
-            return peers[peer].ask(films=[str(path) for path in films], rows=rows, out=str(out), way=way, times=times)
+                peers[peer] = Peer("videos.py", WORDS[peer])
+            return peers[peer].ask(videos=[str(path) for path in videos], rows=rows, out=str(out), way=way, times=times)
         return run
 
     def by_command():
         start = time.perf_counter()
-        waiting = [str(path) for path in films]
-        at_once = 1 if len(films) == 1 else os.cpu_count()
+        waiting = [str(path) for path in videos]
+        at_once = 1 if len(videos) == 1 else os.cpu_count()
         running = []
         while waiting or running:
             while waiting and len(running) < at_once:
@@ -102,7 +102,7 @@ fit = "stretch"
         assert ours.shape == array.shape, (ours.shape, array.shape)
         # Without these flags it takes a way with colours that are off by some steps.
         exact = f"scale={SIDE}:{SIDE}:flags=bilinear+accurate_rnd+full_chroma_int"
-        raw = subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-i", films[0], "-vf", exact,
+        raw = subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-i", videos[0], "-vf", exact,
                               "-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"], check=True, capture_output=True).stdout
         first = np.frombuffer(raw, "u1").reshape(SIDE, SIDE, 3).astype(int)
         assert np.abs(first - ours[0]).mean() < 3, "the first row is not the first frame"
@@ -116,7 +116,7 @@ fit = "stretch"
     cases |= {case: theirs(peer, way) for case, (peer, way) in ways.items() if peer in able}
     cases["ffmpeg -f null"] = by_command
     going = tuple(case for case, (_, way) in ways.items() if way in ("by time", "keyframes"))
-    return Line(title, cases, work or rows * len(films), unit, {"best": target}, apart=("ffmpeg -f null", *going), check=check, clean=clean,
+    return Line(title, cases, work or rows * len(videos), unit, {"best": target}, apart=("ffmpeg -f null", *going), check=check, clean=clean,
                 missing=missing)
 
 
@@ -134,19 +134,19 @@ KEEPING = {"PyAV": ("PyAV", "all and keep"), "OpenCV": ("OpenCV", "all and keep"
 
 
 def lengths(place):
-    """Of the film at 360p and at 1080p, in seconds, and how many clips."""
+    """Of the video at 360p and at 1080p, in seconds, and how many clips."""
     even = lambda seconds: max(GOP_S, round(seconds * place.scale / GOP_S) * GOP_S)
     return even(120), even(40), max(2, round(200 * place.scale))
 
 
 def long_360p(place, title):
     seconds = lengths(place)[0]
-    return line(place, title, [film(640, 360, seconds)], "frames", seconds * RATE)
+    return line(place, title, [video(640, 360, seconds)], "frames", seconds * RATE)
 
 
 def long_1080p(place, title):
     seconds = lengths(place)[1]
-    return line(place, title, [film(1920, 1080, seconds)], "frames", seconds * RATE)
+    return line(place, title, [video(1920, 1080, seconds)], "frames", seconds * RATE)
 
 
 def many(place, title):
@@ -155,14 +155,14 @@ def many(place, title):
 
 def one_a_second(place, title, gop_s=GOP_S):
     seconds = lengths(place)[1]
-    return line(place, title, [film(1920, 1080, seconds, gop_s)], "frames of the film", seconds, "fps = 1", KEEPING,
+    return line(place, title, [video(1920, 1080, seconds, gop_s)], "frames of the video", seconds, "fps = 1", KEEPING,
                 list(range(seconds)), 5.0, "fps=1:round=up,", seconds * RATE)
 
 
 def keyframes(place, title):
     seconds = lengths(place)[1]
     ways = {**KEEPING, "PyAV, skip_frame": ("PyAV", "keyframes")}
-    return line(place, title, [film(1920, 1080, seconds)], "frames of the film", seconds // GOP_S, "keyframes = true", ways,
+    return line(place, title, [video(1920, 1080, seconds)], "frames of the video", seconds // GOP_S, "keyframes = true", ways,
                 list(range(0, seconds, GOP_S)), 20.0, "select=key,", seconds * RATE)
 
 

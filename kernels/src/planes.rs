@@ -1,4 +1,4 @@
-//! Resizing of planes of single bytes, such as those of films: frame after frame of one size.
+//! Resizing of planes of single bytes, such as those of videos: frame after frame of one size.
 //!
 //! Down first, by `fast_image_resize`, then across, by [`super::narrow`] where that can. What `fast_image_resize` would make
 //! is made, to the last bit.

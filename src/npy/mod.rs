@@ -61,7 +61,9 @@ pub use literal::{LiteralError, LiteralFault};
 pub use recover::{RecoverOptions, Recovered, recover, recover_on};
 pub use widen::{WidenOptions, Widened, ensure_appendable, ensure_appendable_on, journal_path};
 
+#[cfg(feature = "program")]
 pub(crate) use dtype::shape_literal;
+#[cfg(feature = "program")]
 pub(crate) use inspect::{is_file_at, open_regular};
 
 use std::path::{Path, PathBuf};

@@ -145,15 +145,15 @@ def test_compressed_files_and_sound_tracks(project):
         "aac.aac": ["-i", original, "-c:a", "aac"],
         "mp2.mp2": ["-i", original, "-c:a", "mp2"],
         "mp3.mp3": ["-i", original, "-c:a", "libmp3lame", "-q:a", "2"],
-        "film.mp4": [*picture, "-c:a", "aac"],
-        "film.mov": [*picture, "-c:a", "pcm_s16be"],
+        "video.mp4": [*picture, "-c:a", "aac"],
+        "video.mov": [*picture, "-c:a", "pcm_s16be"],
         **{f"{kind}.mov": ["-i", original, "-c:a", f"pcm_{kind}"] for kind in QUICKTIME},
         "mp3.mov": ["-i", original, "-c:a", "libmp3lame", "-q:a", "2"],
-        "film.mkv": [*picture, "-c:a", "flac"],
-        "film.webm": [*picture[:-3], "-c:v", "libvpx", "-c:a", "libvorbis"],
+        "video.mkv": [*picture, "-c:a", "flac"],
+        "video.webm": [*picture[:-3], "-c:v", "libvpx", "-c:a", "libvorbis"],
         "opus.webm": ["-i", original, "-c:a", "libopus"],
         "silent.mp4": [*picture[:4], "-c:v", "mpeg4"],
-        "film.avi": [*picture, "-c:a", "pcm_s16le"],
+        "video.avi": [*picture, "-c:a", "pcm_s16le"],
     }.items():
         ffmpeg(*words, drop / name)
     # Into a pipe: a header that could not be told the length.
@@ -161,9 +161,9 @@ def test_compressed_files_and_sound_tracks(project):
     project.once(check=3)
     found = sources(project)
     reasons = {name: reason for name, (rows, reason) in found.items() if rows is None}
-    assert reasons.keys() == {"opus.webm", "silent.mp4", "film.avi"}
+    assert reasons.keys() == {"opus.webm", "silent.mp4", "video.avi"}
     assert "Opus" in reasons["opus.webm"] and "PCM, FLAC, MP3" in reasons["opus.webm"] and "ffmpeg" in reasons["opus.webm"]
-    assert "has pictures and no sound" in reasons["silent.mp4"] and "an AVI file" in reasons["film.avi"]
+    assert "has pictures and no sound" in reasons["silent.mp4"] and "an AVI file" in reasons["video.avi"]
     for name, (rows, _) in found.items():
         if rows is None:
             continue
@@ -171,7 +171,7 @@ def test_compressed_files_and_sound_tracks(project):
         reference = decoded_by_ffmpeg(drop / name)
         count = min(len(rows), len(reference))
         # The last packet of AAC is longer than the sound; FFmpeg plays all of it, the file says where it ends.
-        count = min(count, len(sound)) if name in ("aac.m4a", "first.m4a", "film.mp4") else count
+        count = min(count, len(sound)) if name in ("aac.m4a", "first.m4a", "video.mp4") else count
         assert count >= len(sound) - 2000 and signal_to_noise_db(rows[:count], reference[:count]) > 75, name
         assert not rows[len(reference):].any(), name
         if name in ("aac.m4a", "first.m4a", "alac.m4a", "mp3.mp3", "pipe.wav"):

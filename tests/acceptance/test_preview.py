@@ -112,14 +112,14 @@ def test_init_guesses_the_types_of_a_table(tmp_path):
 
 
 def test_init_knows_videos_from_sound_and_tracks_from_tables(tmp_path):
-    films = tmp_path / "films"
-    films.mkdir()
+    videos = tmp_path / "videos"
+    videos.mkdir()
     subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=10:duration=3", "-f", "lavfi", "-i",
-                    "sine=duration=3", films / "a.mp4"], check=True)
-    (films / "notes.txt").write_text("another file")
-    config, rows = taken(tmp_path, films)
+                    "sine=duration=3", videos / "a.mp4"], check=True)
+    (videos / "notes.txt").write_text("another file")
+    config, rows = taken(tmp_path, videos)
     assert "[dataset.video]" in config and "1 other file that are not taken" in config.replace("is not", "are not")
-    assert rows.shape == (3, 224, 224, 3) and np.load(tmp_path / "data" / "films.time.npy").tolist() == [0, 1, 2]
+    assert rows.shape == (3, 224, 224, 3) and np.load(tmp_path / "data" / "videos.time.npy").tolist() == [0, 1, 2]
     tracks = tmp_path / "tracks"
     tracks.mkdir()
     (tracks / "a.nmea").write_text("$GPRMC,123519,A,4807.038,N,01131.000,E,022.4,084.4,230394,003.1,W*6A\n")

@@ -377,7 +377,7 @@ def test_damaged_videos_are_rejected_or_give_what_is_good(project, videos, tmp_p
     ffmpeg("-y", "-i", videos / "h264.mp4", "-c", "copy", "-movflags", "faststart", folder / "whole.mp4")
     whole = (folder / "whole.mp4").read_bytes()
     (folder / "cut.mp4").write_bytes(whole[:len(whole) * 2 // 3])
-    # FFmpeg takes the end of these for that of the film, wherever it is. The second announces no length of the whole.
+    # FFmpeg takes the end of these for that of the video, wherever it is. The second announces no length of the whole.
     ffmpeg("-y", "-i", videos / "h264.mp4", "-c", "copy", folder / "whole.mkv")
     ffmpeg("-y", "-i", videos / "h264.mp4", "-c", "copy", "-cluster_time_limit", "200", "-live", "1", folder / "live.mkv")
     for name in ["whole.mkv", "live.mkv"]:

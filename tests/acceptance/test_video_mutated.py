@@ -1,4 +1,4 @@
-"""Films with random faults through the real worker: each gives rows or a reason in bounded time, and nothing of the worker's
+"""Videos with random faults through the real worker: each gives rows or a reason in bounded time, and nothing of the worker's
 own breaks. What FFmpeg does with them is its own affair; what the worker says of it is ours."""
 
 import collections
@@ -12,8 +12,8 @@ import pytest
 from harness import LONG
 from test_video import ffmpeg, make, table
 
-# Films in each of the containers and codecs below, and the seed that made them.
-FILMS = int(os.environ.get("NPY_INGEST_MUTATED", "5000" if LONG else "100"))
+# Videos in each of the containers and codecs below, and the seed that made them.
+VIDEOS = int(os.environ.get("NPY_INGEST_MUTATED", "5000" if LONG else "100"))
 SEED = int(os.environ.get("NPY_INGEST_MUTATED_SEED", "1"))
 SIZE = (64, 48)
 
@@ -29,7 +29,7 @@ KINDS = {
     "theora.ogv": ["-c:v", "libtheora"],
 }
 
-# Faults of ours, whatever the film: the worker left the protocol, panicked, or was told of as broken.
+# Faults of ours, whatever the video: the worker left the protocol, panicked, or was told of as broken.
 OURS = re.compile(r"panic|the worker answered|the worker's answer|expected a number|within a line|a time for each|cannot be written")
 
 
@@ -67,7 +67,7 @@ def mutated(data, rng):
 
 
 @pytest.mark.parametrize("on_error", ["keep", "reject"])
-def test_films_with_random_faults_give_rows_or_a_reason(project, tmp_path, on_error):
+def test_videos_with_random_faults_give_rows_or_a_reason(project, tmp_path, on_error):
     made = tmp_path / "made"
     made.mkdir()
     rng = random.Random(f"{SEED} {on_error}")
@@ -77,7 +77,7 @@ def test_films_with_random_faults_give_rows_or_a_reason(project, tmp_path, on_er
     for kind, words in KINDS.items():
         make(made / kind, *words, frames=16, size=SIZE)
         whole = (made / kind).read_bytes()
-        for number in range(FILMS):
+        for number in range(VIDEOS):
             name = f"{number:05}-{kind}"
             (project.drop / name).write_bytes(mutated(whole, rng))
             names.append(name)
@@ -101,5 +101,5 @@ def test_films_with_random_faults_give_rows_or_a_reason(project, tmp_path, on_er
     short = lambda reason: re.sub(r"\d+", "N", re.split(r"[:;(]", reason)[0].strip())
     signals = collections.Counter(re.findall(r"killed by signal \d+|kept us waiting", " ".join(reasons.values())))
     kinds = collections.Counter(short(reason) for reason in reasons.values())
-    print(f"\nmutated films, on_error = {on_error}: {len(names)} in {seconds:.1f} s, {len(given) - 1} with rows, rejected: "
+    print(f"\nmutated videos, on_error = {on_error}: {len(names)} in {seconds:.1f} s, {len(given) - 1} with rows, rejected: "
           f"{dict(kinds.most_common())}, ends of the worker: {dict(signals)}")

@@ -175,19 +175,19 @@ enum End {
 }
 
 /// Checks one source. `row_bytes`: what the dataset asks of each row. `bytes_max`: the memory that decoding may take,
-/// besides the rows. `is_film`: the rows come in the order of time, from its start. `soil` leaves traces of this value in whatever the decoder keeps from one source to the next; none of
+/// besides the rows. `is_video`: the rows come in the order of time, from its start. `soil` leaves traces of this value in whatever the decoder keeps from one source to the next; none of
 /// them may be seen in a row.
 pub fn check(
     row_bytes: usize,
     bytes_max: usize,
-    is_film: bool,
+    is_video: bool,
     soil: impl Fn(u8),
     decode: impl Fn(&mut dyn RowSink) -> Result<(), DecodeError>,
 ) {
     let run = |trace| {
         soil(trace);
         let mut rows =
-            Rows { row: vec![0xEE; row_bytes], is_film, count: 0, last_time_s: None, hasher: blake3::Hasher::new() };
+            Rows { row: vec![0xEE; row_bytes], is_video, count: 0, last_time_s: None, hasher: blake3::Hasher::new() };
         let (result, peak) = memory::peak_bytes(|| panics::contained(|| decode(&mut rows)));
         assert!(peak <= bytes_max, "decoding took {peak} bytes, {bytes_max} are allowed; it ended in {result:?}");
         let end = match result {
@@ -213,7 +213,7 @@ pub fn check(
 /// Looks at each row and forgets it.
 struct Rows {
     row: Vec<u8>,
-    is_film: bool,
+    is_video: bool,
     count: u64,
     last_time_s: Option<f64>,
     hasher: blake3::Hasher,
@@ -228,7 +228,7 @@ impl Rows {
 
 impl RowSink for Rows {
     fn row(&mut self, time_s: f64) -> Result<&mut [u8], DecodeError> {
-        if self.is_film {
+        if self.is_video {
             assert!(time_s.is_finite() && time_s >= 0.0, "a row at {time_s} s");
             assert!(self.last_time_s.is_none_or(|last| last <= time_s), "time runs backwards");
         }

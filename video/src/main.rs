@@ -11,7 +11,7 @@
 //! | `answer` | rows and words to standard output |
 //! | `ahead` | packets that were read, and which of them need not be decoded |
 //! | `matroska` | how long a Matroska file should be |
-//! | `film` | one source, from its packets to its rows |
+//! | `decode` | one source, from its packets to its rows |
 //! | `picture` | a decoded frame into a picture of a row |
 //! | `colour` | luma and chroma into RGB |
 //! | `ffmpeg/` | FFmpeg's libraries, safe to call |
@@ -19,8 +19,8 @@
 mod ahead;
 mod answer;
 mod colour;
+mod decode;
 mod ffmpeg;
-mod film;
 mod matroska;
 mod picture;
 mod sandbox;
@@ -88,7 +88,7 @@ fn serve() -> Result<(), String> {
     let mut answer = Answer::new().map_err(|error| format!("no thread for the answer: {error}"))?;
     while let Some((line, file)) = tasks.next().map_err(|error| error.to_string())? {
         let task = serde_json::from_str(&line).map_err(|error| format!("a task that is not understood: {error}"))?;
-        let result = film::decode(&task, file, &mut answer);
+        let result = decode::decode(&task, file, &mut answer);
         let told = match result {
             Ok(()) => answer.done(),
             Err(DecodeError::Rejected(rejection)) => answer.error(&rejection.reason),

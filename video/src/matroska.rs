@@ -1,5 +1,5 @@
-//! How long a Matroska or WebM file should be. FFmpeg takes the end of such a file, wherever it is, for the end of the film; one
-//! whose copy was broken off would be a shorter film.
+//! How long a Matroska or WebM file should be. FFmpeg takes the end of such a file, wherever it is, for the end of the video; one
+//! whose copy was broken off would be a shorter video.
 //!
 //! An element is an identifier, the length of its content, and that: RFC 8794, sections 4 to 6. Elements of Matroska: RFC 9559,
 //! section 5.1.

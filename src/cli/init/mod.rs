@@ -3,16 +3,16 @@
 //! | kind | rows |
 //! |---|---|
 //! | `pictures` | of the size that all have, else 224 x 224 |
-//! | `films` | frames of 224 x 224, one a second |
+//! | `videos` | frames of 224 x 224, one a second |
 //! | `sounds` | windows of one second |
 //! | `tables` | CSV: a field for each column, of the type that the first lines show |
 //! | `tracks` | NMEA and GPX: position, time and motion |
 
-mod films;
 mod pictures;
 mod sounds;
 mod tables;
 mod tracks;
+mod videos;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -38,18 +38,18 @@ const NAME_CHARS_MAX: usize = 48;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Picture,
-    Film,
+    Video,
     Sound,
     Table,
     Track,
 }
 
 impl Kind {
-    /// What an extension, in lower case, stands for. Containers of pictures and sound are films; an animation is a picture.
+    /// What an extension, in lower case, stands for. Containers of pictures and sound are videos; an animation is a picture.
     fn of(extension: &str) -> Option<Self> {
         match extension {
             _ if image::EXTENSIONS.contains(&extension) => Some(Self::Picture),
-            _ if video::EXTENSIONS.contains(&extension) => Some(Self::Film),
+            _ if video::EXTENSIONS.contains(&extension) => Some(Self::Video),
             _ if audio::EXTENSIONS.contains(&extension) => Some(Self::Sound),
             _ if tables::EXTENSIONS.contains(&extension) => Some(Self::Table),
             _ if tracks::EXTENSIONS.contains(&extension) => Some(Self::Track),
@@ -61,7 +61,7 @@ impl Kind {
     fn name(self) -> &'static str {
         match self {
             Self::Picture => "pictures",
-            Self::Film => "videos",
+            Self::Video => "videos",
             Self::Sound => "sound",
             Self::Table => "table",
             Self::Track => "tracks",
@@ -106,7 +106,7 @@ pub fn run(folder: &Path) -> Result<u8, Failure> {
     let files = contents.first.get(&kind).map(Vec::as_slice).unwrap_or_default();
     let advice = match kind {
         Kind::Picture => pictures::advise(files, contents.folders.get(&kind)),
-        Kind::Film => films::advise(),
+        Kind::Video => videos::advise(),
         Kind::Sound => sounds::advise(files),
         Kind::Table => tables::advise(files).map_err(Failure::failed)?,
         Kind::Track => tracks::advise(),
@@ -243,14 +243,14 @@ mod tests {
         assert_eq!(toml_string("a\"b\\c\nd"), "\"a\\\"b\\\\c\\u000Ad\"");
     }
 
-    /// Most extensions of sound and of films are the same containers.
+    /// Most extensions of sound and of videos are the same containers.
     #[test]
     fn an_extension_has_one_kind() {
         for (extension, kind) in [
             ("jpg", Kind::Picture),
             ("gif", Kind::Picture),
-            ("mp4", Kind::Film),
-            ("webm", Kind::Film),
+            ("mp4", Kind::Video),
+            ("webm", Kind::Video),
             ("wav", Kind::Sound),
             ("m4a", Kind::Sound),
             ("csv", Kind::Table),

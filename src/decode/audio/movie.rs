@@ -13,9 +13,9 @@ use super::{input, rejected};
 const BOXES_MAX: usize = 4096;
 /// Those of fragments.
 const FRAGMENT_BOXES_MAX: usize = 1 << 24;
-/// Fragments, times tracks, times tracks: a day of a film with sound and a fragment for each of its packets.
+/// Fragments, times tracks, times tracks: a day of a video with sound and a fragment for each of its packets.
 const FRAGMENT_STEPS_MAX: u64 = 10_000_000;
-/// Times that the library passes to find those of all packets: some minutes' work, and what a film of a day has at most.
+/// Times that the library passes to find those of all packets: some minutes' work, and what a video of a day has at most.
 const TIME_STEPS_MAX: u64 = 300_000_000_000;
 /// How far the library looks for the start of a movie.
 const JUNK_BYTES_MAX: usize = 1 << 20;

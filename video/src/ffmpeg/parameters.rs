@@ -3,7 +3,7 @@
 
 use super::units::Bits;
 
-/// By how many frames the order of decoding and that of showing differ at most: told by the configuration of a film whose
+/// By how many frames the order of decoding and that of showing differ at most: told by the configuration of a video whose
 /// frames are all progressive, with one set of parameters. `None`: it does not tell, or not in a way that is read here.
 pub fn reordered_frames(configuration: &[u8]) -> Option<u32> {
     let [1, _, _, _, _, count, high, low, rest @ ..] = configuration else { return None };
@@ -100,7 +100,7 @@ fn absent(bits: &mut Bits<'_>) -> Option<()> {
 mod tests {
     use super::*;
 
-    /// Of a film by x264: 640 x 360, two frames reordered.
+    /// Of a video by x264: 640 x 360, two frames reordered.
     const BY_X264: &[u8] = &[
         0x01, 0x64, 0x00, 0x1e, 0xff, 0xe1, 0x00, 0x1a, 0x67, 0x64, 0x00, 0x1e, 0xac, 0xd9, 0x40, 0xa0, 0x2f, 0xf9,
         0x70, 0x11, 0x00, 0x00, 0x03, 0x00, 0x01, 0x00, 0x00, 0x03, 0x00, 0x3c, 0x0f, 0x16, 0x2d, 0x96, 0x01, 0x00,
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn interlaced_films_tell_nothing() {
+    fn interlaced_videos_tell_nothing() {
         assert_eq!(reordered_frames(INTERLACED), None);
     }
 }

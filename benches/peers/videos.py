@@ -1,15 +1,15 @@
 """What people write to get 224 x 224 rows of videos into a memory-mapped array, with one library each, as fast as that library does it.
 
-Started with the library's name and kept running: whatever takes time before the first film (imports, starting a pool) is over
+Started with the library's name and kept running: whatever takes time before the first video (imports, starting a pool) is over
 when it says "ready". Then each line of its input is a job, as JSON, and is answered with the seconds that it took.
 
 | key of a job | |
 |---|---|
-| `films` | paths: a single one is decoded in as many threads as there are cores, several in as many processes |
-| `rows` | of each film |
+| `videos` | paths: a single one is decoded in as many threads as there are cores, several in as many processes |
+| `rows` | of each video |
 | `out` | the array, a .npy file that is there already, with room for all; it is synced in the end |
 | `way` | `all`; `all and keep`: all are decoded, and those at `times` are kept; `by time`: by what the library has for it |
-| `times` | seconds; of one film |
+| `times` | seconds; of one video |
 """
 
 import json
@@ -24,8 +24,8 @@ SIDE = 224
 CORES = os.cpu_count()
 
 
-def pyav(film, rows, threads, way, times):
-    with av.open(film) as container:
+def pyav(video, rows, threads, way, times):
+    with av.open(video) as container:
         stream = container.streams.video[0]
         stream.thread_type, stream.codec_context.thread_count = "AUTO", threads
         made = av.video.reformatter.VideoReformatter()
@@ -55,8 +55,8 @@ def pyav(film, rows, threads, way, times):
                         break
 
 
-def opencv(film, rows, threads, way, times):
-    capture = cv2.VideoCapture(film, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
+def opencv(video, rows, threads, way, times):
+    capture = cv2.VideoCapture(video, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
     rate = capture.get(cv2.CAP_PROP_FPS)
 
     def put(number, frame):
@@ -82,8 +82,8 @@ def opencv(film, rows, threads, way, times):
             put(number, capture.read()[1])
 
 
-def decord_(film, rows, threads, way, times):
-    reader = decord.VideoReader(film, width=SIDE, height=SIDE, num_threads=threads)
+def decord_(video, rows, threads, way, times):
+    reader = decord.VideoReader(video, width=SIDE, height=SIDE, num_threads=threads)
     if way == "by time":
         rate = reader.get_avg_fps()
         rows[:] = reader.get_batch([round(moment * rate) for moment in times]).asnumpy()
@@ -95,8 +95,8 @@ def decord_(film, rows, threads, way, times):
             rows[start:batch.stop] = reader.get_batch(batch).asnumpy()
 
 
-def torchcodec_(film, rows, threads, way, times):
-    decoder = decoders.VideoDecoder(film, dimension_order="NHWC", num_ffmpeg_threads=threads, seek_mode="approximate",
+def torchcodec_(video, rows, threads, way, times):
+    decoder = decoders.VideoDecoder(video, dimension_order="NHWC", num_ffmpeg_threads=threads, seek_mode="approximate",
                                     transforms=[transforms.Resize((SIDE, SIDE))])
     if way == "by time":
         rows[:] = decoder.get_frames_played_at(times).data.numpy()
@@ -106,8 +106,8 @@ def torchcodec_(film, rows, threads, way, times):
         rows[start:end] = decoder.get_frames_in_range(start, end).data.numpy()
 
 
-def one(name, film, out, first, rows, threads, way, times):
-    LIBRARIES[name](film, np.load(out, mmap_mode="r+")[first:first + rows], threads, way, times)
+def one(name, video, out, first, rows, threads, way, times):
+    LIBRARIES[name](video, np.load(out, mmap_mode="r+")[first:first + rows], threads, way, times)
 
 
 LIBRARIES = {"pyav": pyav, "opencv": opencv, "decord": decord_, "torchcodec": torchcodec_}
@@ -130,12 +130,12 @@ if __name__ == "__main__":
         for line in sys.stdin:
             job = json.loads(line)
             start = time.perf_counter()
-            films, count = job["films"], job["rows"]
-            if len(films) == 1:
-                one(library, films[0], job["out"], 0, count, CORES, job["way"], job["times"])
+            videos, count = job["videos"], job["rows"]
+            if len(videos) == 1:
+                one(library, videos[0], job["out"], 0, count, CORES, job["way"], job["times"])
             else:
-                for done in [pool.submit(one, library, film, job["out"], number * count, count, 1, "all", None)
-                             for number, film in enumerate(films)]:
+                for done in [pool.submit(one, library, video, job["out"], number * count, count, 1, "all", None)
+                             for number, video in enumerate(videos)]:
                     done.result()
             with open(job["out"], "r+b") as out:
                 os.fdatasync(out)

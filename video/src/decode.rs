@@ -65,7 +65,7 @@ pub fn decode(task: &Task, file: File, answer: &mut Answer) -> Result<(), Decode
     answer.begin(picture_bytes * options.clip.map_or(1, |clip| clip.length));
     let (numerator, denominator) = video.time_base;
     let base = TimeBase { numerator: i64::from(numerator.max(1)), denominator: i64::from(denominator.max(1)) };
-    let film = Film {
+    let decoding = Decoding {
         options,
         input,
         decoder,
@@ -92,7 +92,7 @@ pub fn decode(task: &Task, file: File, answer: &mut Answer) -> Result<(), Decode
         landing: None,
         answer,
     };
-    film.run()
+    decoding.run()
 }
 
 /// What is lost of a damaged video.
@@ -114,7 +114,7 @@ impl Losses {
     }
 }
 
-struct Film<'a> {
+struct Decoding<'a> {
     options: &'a VideoOptions,
     input: Input,
     decoder: Decoder,
@@ -187,7 +187,7 @@ impl Timed for Queued {
     }
 }
 
-impl Film<'_> {
+impl Decoding<'_> {
     fn run(mut self) -> Result<(), DecodeError> {
         let keyframes_only = self.options.pick == Pick::Keyframes;
         if keyframes_only {
