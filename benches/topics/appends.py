@@ -1,4 +1,4 @@
-"""appending to one file, from one row of 64 bytes to bulk, durable and not.
+"""Appending to one file, from one row of 64 bytes to bulk, durable and not.
 
 Each measurement is a process of its own (ours is `benches/append.rs`), which times the appends alone.
 """
