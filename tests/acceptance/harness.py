@@ -192,10 +192,20 @@ def privileged(*command):
     return done.stdout.strip()
 
 
-def mounted(options, folder):
+def mount(folder, options):
     """Mounts a tmpfs there."""
     folder.mkdir(parents=True, exist_ok=True)
     privileged("mount", "-t", "tmpfs", "-o", options, "tmpfs", folder)
+
+
+@contextlib.contextmanager
+def mounted(folder, options):
+    """A tmpfs there for a while; gives a function that mounts it again with other options."""
+    mount(folder, options)
+    try:
+        yield lambda options: privileged("mount", "-o", f"remount,{options}", folder)
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
 
 
 def append(path, data):

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from harness import LONG, PROGRAM, make_pngs
+from harness import LONG, PROGRAM, make_pngs, mounted
 
 
 def run(*words, stdin=None, check=0):
@@ -238,15 +238,11 @@ def test_a_header_that_a_plain_load_refuses_is_told(tmp_path):
 def test_raw_rows_that_came_before_a_failure_stay(tmp_path):
     """The bug: those that waited for their commit were taken back, at a full disk and where standard input cannot be read."""
     disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk], check=True)
-    try:
+    with mounted(disk, "size=1m"):
         output = disk / "a.npy"
         done = run("append", output, "-", "--raw", "--dtype", "u1", stdin=bytes(3 << 20), check=1)
         assert "no room on the disk" in said(done) and "rows that came before were appended" in said(done), said(done)
         assert len(np.load(output)) > 100 << 10
-    finally:
-        subprocess.run(["umount", disk], check=True)
 
 
 def test_the_largest_file_that_is_allowed(tmp_path):

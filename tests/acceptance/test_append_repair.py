@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import pytest
 
-from harness import LONG, PROGRAM
+from harness import LONG, PROGRAM, mounted
 from test_append import run, said, same, save, VERSIONS
 
 
@@ -391,9 +391,7 @@ def test_a_header_across_sectors_that_was_cut_off(tmp_path):
 def test_holes_are_kept_and_have_room(tmp_path):
     """A sparse file, copied and moved, on a disk that could not hold all of it."""
     disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", disk], check=True)
-    try:
+    with mounted(disk, "size=8m"):
         path = disk / "a.npy"
         path.write_bytes(framed("{'descr': '|u1', 'fortran_order': False, 'shape': (50000000,), }"))
         start = path.stat().st_size
@@ -405,16 +403,12 @@ def test_holes_are_kept_and_have_room(tmp_path):
         assert len(np.load(path, mmap_mode="r")) == 50_000_000 and os.listdir(disk) == ["a.npy"]
         run("ensure-appendable", path)
         assert path.stat().st_blocks < 100 and len(np.load(path, mmap_mode="r")) == 50_000_000
-    finally:
-        subprocess.run(["umount", disk], check=True)
 
 
 def test_a_full_disk_takes_nothing_away(tmp_path):
     """On a small filesystem: nothing is appended, and once there is room it is."""
     disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk], check=True)
-    try:
+    with mounted(disk, "size=1m") as remount:
         array = np.zeros(100 << 10, "u1")
         path, other = save(disk / "a.npy", array), save(tmp_path / "b.npy", np.ones(1 << 20, "u1"))
         before = path.read_bytes()
@@ -427,8 +421,6 @@ def test_a_full_disk_takes_nothing_away(tmp_path):
         for words in [[], ["--in-place"]]:
             assert "No space left" in said(run("ensure-appendable", wide, *words, check=1))
             assert wide.read_bytes() == content and sorted(os.listdir(disk)) == ["a.npy", "t.npy"]
-        subprocess.run(["mount", "-o", "remount,size=4m", disk], check=True)
+        remount("size=4m")
         run("append", path, other)
         assert len(np.load(path)) == (100 << 10) + (1 << 20)
-    finally:
-        subprocess.run(["umount", disk], check=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import PROGRAM, Project, make_pngs, mounted, privileged, write_png
+from harness import PROGRAM, Project, make_pngs, mount, privileged, write_png
 
 CONFIG = """
 [[dataset]]
@@ -350,7 +350,7 @@ class Image:
 def small_filesystem(kind, tmp_path, folder, size):
     image = None
     if kind == "tmpfs":
-        mounted(f"size={size}", folder)
+        mount(folder, f"size={size}")
     else:
         image = Image(tmp_path / "image", size)
         image.mount(folder)

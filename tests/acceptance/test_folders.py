@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import LONG, PROGRAM, make_pngs, needs, privileged, wait_for, write_png
+from harness import LONG, PROGRAM, make_pngs, mount, mounted, needs, privileged, wait_for, write_png
 
 
 def started(project):
@@ -61,16 +61,14 @@ def test_a_root_that_is_swapped_for_another_is_watched(project):
 
 def test_a_drop_folder_that_is_unmounted_and_mounted_again(project):
     project = project(watch='rescan = "1s"')
-    project.drop.mkdir(exist_ok=True)
-    privileged("mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", project.drop)
-    try:
+    with mounted(project.drop, "size=16m"):
         with project.service():
             started(project)
             names = make_pngs(project.drop, 5)
             project.wait_for_rows(5)
             subprocess.run(["umount", "-l", project.drop], check=True)
             time.sleep(1.5)
-            privileged("mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", project.drop)
+            mount(project.drop, "size=16m")
             names += make_pngs(project.drop, 5, first=5)
             project.wait_for_rows(10, timeout=15)
             time.sleep(1.2)
@@ -79,8 +77,6 @@ def test_a_drop_folder_that_is_unmounted_and_mounted_again(project):
             project.wait_for_rows(11)
             print(f"after the second mount a file is a row within {time.monotonic() - start:.2f} s")
         project.check_exactly_once(names)
-    finally:
-        subprocess.run(["umount", "-l", project.drop], check=True)
 
 
 @contextlib.contextmanager

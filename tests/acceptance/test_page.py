@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import threading
 import time
 import urllib.error
@@ -191,8 +190,7 @@ def pid_of(project):
 def test_a_dataset_that_cannot_go_on_is_seen(page):
     project = page(shape=(64, 64, 3))
     data = project.folder / "data"
-    mounted("size=2m", data)
-    try:
+    with mounted(data, "size=2m") as remount:
         make_pngs(project.drop, 300)
         with project.service():
             wait_for(lambda: b"npy_ingest_dataset_paused{dataset=\"frames\"} 1" in project.get("/metrics")[2], 40)
@@ -202,12 +200,10 @@ def test_a_dataset_that_cannot_go_on_is_seen(page):
             assert "full" in status["paused"] and status["backlog"] > 0
             assert b"paused: frames" in project.get("/healthz")[2]
             assert b"class=\"state paused\"" in project.get("/")[2]
-            subprocess.run(["mount", "-o", "remount,size=64m", data], check=True)
+            remount("size=64m")
             project.wait_for_rows(300, timeout=90)
             wait_for(lambda: project.json("status")["datasets"][0]["paused"] is None)
             assert project.get("/healthz") [2] == b"ok\n"
-    finally:
-        subprocess.run(["umount", "-l", data], check=True)
 
 
 def test_an_address_that_is_taken_is_said(page):

@@ -233,8 +233,7 @@ def test_a_missing_drop_folder_is_waited_for_and_one_made_anew_is_watched(projec
 def test_a_full_disk_pauses_and_goes_on_when_there_is_room(project):
     project = project(shape=(64, 64, 3))
     data = project.folder / "data"
-    mounted("size=2m", data)
-    try:
+    with mounted(data, "size=2m") as remount:
         names = make_pngs(project.drop, 300)  # 3.5 MiB of rows
         with project.service():
             end = time.monotonic() + 30
@@ -243,19 +242,16 @@ def test_a_full_disk_pauses_and_goes_on_when_there_is_room(project):
                 time.sleep(0.05)
             assert "No space left on device" in project.log() or "full" in project.log()
             rows = np.array(project.rows())
-            subprocess.run(["mount", "-o", "remount,size=64m", data], check=True)
+            remount("size=64m")
             project.wait_for_rows(300, timeout=90)
             assert (project.rows()[:len(rows)] == rows).all()
         project.check_exactly_once(names)
-    finally:
-        subprocess.run(["umount", "-l", data], check=True)
 
 
 def test_a_dataset_pauses_before_its_disk_is_full(project):
     project = project(shape=(64, 64, 3), service='[service]\nmin_free = "30MiB"', commit="max_rows = 16")
     data = project.folder / "data"
-    mounted("size=32m", data)
-    try:
+    with mounted(data, "size=32m") as remount:
         names = make_pngs(project.drop, 300)  # 3.5 MiB of rows
         with project.service():
             end = time.monotonic() + 60
@@ -265,11 +261,9 @@ def test_a_dataset_pauses_before_its_disk_is_full(project):
             assert "`min_free`" in project.log() and project.count() < 300
             free = os.statvfs(data).f_bavail * os.statvfs(data).f_frsize
             assert free > 28 << 20, "the ledger's log is not counted before it is written"
-            subprocess.run(["mount", "-o", "remount,size=64m", data], check=True)
+            remount("size=64m")
             project.wait_for_rows(300, timeout=90)
         project.check_exactly_once(names)
-    finally:
-        subprocess.run(["umount", "-l", data], check=True)
 
 
 def test_a_full_disk_in_the_middle_of_a_long_source(project):
@@ -280,8 +274,7 @@ def test_a_full_disk_in_the_middle_of_a_long_source(project):
     project = project(
         shape=(200, 200, 3), image='frames = "all"', service='[service]\nmemory = "1MiB"\nworkers = 2')
     data = project.folder / "data"
-    mounted("size=20m", data)
-    try:
+    with mounted(data, "size=20m") as remount:
         frames = [Image.new("RGB", (50, 50), (number, 255 - number, 90)) for number in range(100)]
         for number in range(4):
             first, *others = frames[number:] + frames[:number]
@@ -291,45 +284,37 @@ def test_a_full_disk_in_the_middle_of_a_long_source(project):
             while "paused for" not in project.log():
                 assert time.monotonic() < end, project.log()
                 time.sleep(0.05)
-            subprocess.run(["mount", "-o", "remount,size=200m", data], check=True)
+            remount("size=200m")
             project.wait_for_rows(400)
         assert project.ledger("SELECT rows FROM sources") == [(100,)] * 4
         assert project.json("verify", "--deep")["ok"]
-    finally:
-        subprocess.run(["umount", "-l", data], check=True)
 
 
 def test_a_full_disk_ends_once_with_words_and_without_loss(project):
     project = project(shape=(64, 64, 3))
     data = project.folder / "data"
-    mounted("size=2m", data)
-    try:
+    with mounted(data, "size=2m") as remount:
         names = make_pngs(project.drop, 300)
         done = project.once(check=1)
         assert "No space left on device" in done.stderr or "full" in done.stderr, done.stderr
-        subprocess.run(["mount", "-o", "remount,size=64m", data], check=True)
+        remount("size=64m")
         project.once()
         project.check_exactly_once(names)
-    finally:
-        subprocess.run(["umount", "-l", data], check=True)
 
 
 def test_a_read_only_output_folder_is_waited_for(project):
     project = project()
     data = project.folder / "data"
-    mounted("size=16m,ro", data)
-    try:
+    with mounted(data, "size=16m,ro") as remount:
         names = make_pngs(project.drop, 5)
         done = project.once(check=1)
         assert "Read-only file system" in done.stderr and str(data) in done.stderr
         with project.service():
             time.sleep(0.5)
             assert "Read-only file system" in project.log()
-            subprocess.run(["mount", "-o", "remount,rw", data], check=True)
+            remount("rw")
             project.wait_for_rows(5)
         project.check_exactly_once(names)
-    finally:
-        subprocess.run(["umount", "-l", data], check=True)
 
 
 def resident_kib(process):
