@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Paths;
 use crate::source::Identity;
 use crate::storage::FileStatus;
 use crate::storage::last_words::{self, LastWords};
@@ -74,7 +75,7 @@ impl Suspect {
 impl Suspects {
     /// Those of the dataset with this output: none before [`Self::load`].
     pub fn new(output: &Path) -> Self {
-        let file = output.with_extension("suspects");
+        let file = Paths::new(output).suspects;
         Self { file, known: Mutex::default(), is_empty: AtomicBool::new(true) }
     }
 

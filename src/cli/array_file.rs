@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::failure::Failure;
 use super::text;
+use crate::config::{ColumnKind, Paths};
 use crate::npy::{AppendError, InspectError, journal_path};
-use crate::writer::{ColumnKind, Paths};
 
 impl From<AppendError> for Failure {
     fn from(error: AppendError) -> Self {

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use super::failure::Failure;
 use super::{DONE, print, text};
-use crate::config::{Config, Dataset, DecoderOptions};
+use crate::config::{Config, Dataset, DecoderOptions, Paths};
 use crate::decode::rows_of_each_source;
 use crate::decode::video::{WORKER, find_worker, worker_version};
 use crate::intake::{refuse_same_folders, survey};
 use crate::ledger::LedgerView;
 use crate::recovery::refuse_other_settings;
-use crate::writer::Paths;
 
 pub fn run(config: &Config) -> Result<u8, Failure> {
     print(&format!(

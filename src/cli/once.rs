@@ -10,10 +10,9 @@ use signal_hook::iterator::Signals;
 
 use super::failure::{Failure, warn};
 use super::{DONE, FAILED, REJECTED, print, text};
-use crate::config::{Config, Dataset};
+use crate::config::{Config, Dataset, Paths};
 use crate::daemon::{self, Mode, Running};
 use crate::ledger::LedgerView;
-use crate::writer::Paths;
 
 /// How often the figures on the terminal are renewed.
 const REFRESH: Duration = Duration::from_millis(100);

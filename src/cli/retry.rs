@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use super::args::{RetryOptions, chosen};
 use super::failure::{Failure, warn};
 use super::{DONE, FAILED, print, text};
-use crate::config::{Config, Dataset, Disposal};
+use crate::config::{Config, Dataset, Disposal, Paths};
 use crate::ledger::{Entry, LedgerError, LedgerView};
 use crate::source::Identity;
 use crate::storage::file_name::beside;
 use crate::storage::{Disk, FileStatus, RealDisk, lock_holder};
-use crate::writer::{Paths, aside_names, move_aside, move_beside, reason_path};
+use crate::writer::{aside_names, move_aside, move_beside, reason_path};
 
 /// Names under which a source that is being moved is looked for.
 const ASIDE_LOOKED_AT: usize = 8;

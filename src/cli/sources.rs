@@ -5,9 +5,8 @@ use serde_json::{Value, json};
 use super::args::{SourcesOptions, chosen};
 use super::failure::{Failure, warn};
 use super::{DONE, FAILED, print, print_json, text};
-use crate::config::{Config, Dataset};
+use crate::config::{Config, Dataset, Paths};
 use crate::ledger::{Committed, Fate, LedgerView, Listed};
-use crate::writer::Paths;
 
 pub fn run(config: &Config, options: &SourcesOptions) -> Result<u8, Failure> {
     let datasets = chosen(config, options.dataset.as_deref())?;

@@ -6,12 +6,11 @@ use serde_json::json;
 
 use super::failure::Failure;
 use super::{DONE, FAILED, array_file, print, print_json, text};
-use crate::config::{Config, Dataset};
+use crate::config::{ColumnKind, Config, Dataset, Paths};
 use crate::ledger::{Fate, LedgerView, Listed};
 use crate::npy::{Layout, Tail, inspect};
 use crate::recovery::{FileFindings, Finding, RowCheck, check_file, check_rows, refuse_other_settings};
 use crate::storage::{Access, Disk, DiskFile, RealDisk};
-use crate::writer::{ColumnKind, Paths};
 
 /// What was found in one dataset.
 struct Verdict {

@@ -5,23 +5,9 @@
 use std::path::{Path, PathBuf};
 
 use super::dataset::DatasetDraft;
+use super::files::Paths;
 use super::item::{Item, Located};
-use super::paths::beside;
 use super::world::{Disposal, Watch};
-
-/// What stands beside an output. A column that is off today may be on tomorrow, so all of them are reserved.
-const BESIDE: [&str; 10] = [
-    "source.npy",
-    "index.npy",
-    "time.npy",
-    "label.npy",
-    "split.npy",
-    "labels.json",
-    "ledger.db",
-    "ledger.db-wal",
-    "ledger.db-shm",
-    "suspects",
-];
 
 /// A dataset, and where its places are on the disk: without symbolic links, as far as they are there.
 struct Placed<'d, 'a> {
@@ -30,14 +16,14 @@ struct Placed<'d, 'a> {
     folders: Vec<PathBuf>,
     /// As `draft.watch.move_targets`.
     targets: Vec<PathBuf>,
-    /// As [`files_of`] the output.
+    /// All that may be of the output.
     files: Vec<PathBuf>,
 }
 
 impl<'d, 'a> Placed<'d, 'a> {
     fn new(draft: &'d DatasetDraft<'a>) -> Self {
         let real_ones = |located: &[Located<'_, PathBuf>]| located.iter().map(|place| real(&place.value)).collect();
-        let files = draft.output.iter().flat_map(|output| files_of(&output.value));
+        let files = draft.output.iter().flat_map(|output| Paths::new(&output.value).all());
         Self {
             draft,
             folders: real_ones(&draft.watch.folders),
@@ -109,17 +95,10 @@ fn same_name(dataset: &DatasetDraft<'_>, other: &DatasetDraft<'_>) {
     }
 }
 
-/// All files that an output may bring with it, itself included.
-fn files_of(output: &Path) -> Vec<PathBuf> {
-    let mut files = vec![output.to_owned()];
-    files.extend(BESIDE.iter().map(|suffix| beside(output, suffix)));
-    files
-}
-
 fn same_files(dataset: &DatasetDraft<'_>, other: &DatasetDraft<'_>) {
     let (Some(output), Some(first)) = (&dataset.output, &other.output) else { return };
-    let taken = files_of(&first.value);
-    let Some(file) = files_of(&output.value).into_iter().find(|file| taken.contains(file)) else { return };
+    let taken = Paths::new(&first.value).all();
+    let Some(file) = Paths::new(&output.value).all().into_iter().find(|file| taken.contains(file)) else { return };
     let (found, title, line) = (output.item.found(), other.title(), at_line(&first.item));
     let why = if output.value == first.value {
         format!("found {found}, which is the output of {title} ({line}) already")
@@ -163,7 +142,7 @@ fn sees_below(folder: &Path, watch: &Watch, below: &Path) -> bool {
 /// An output that is a source of its own would grow for ever.
 fn output_is_source(dataset: &Placed<'_, '_>, watcher: &Placed<'_, '_>) {
     let Some(output) = &dataset.draft.output else { return };
-    let mut files = dataset.files.iter().zip(files_of(&output.value));
+    let mut files = dataset.files.iter().zip(Paths::new(&output.value).all());
     let Some((_, file)) = files.find(|(real, _)| watcher.takes(real)) else { return };
     let file = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     output.item.fault_with_help(

@@ -23,6 +23,7 @@ mod conflicts;
 mod csv;
 mod dataset;
 mod fault;
+mod files;
 mod fingerprint;
 mod follow;
 mod gps;
@@ -50,6 +51,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use audio::CHANNELS_MAX as AUDIO_CHANNELS_MAX;
 pub use choice::Choice;
 pub use fault::{Fault, Faults};
+pub use files::{ColumnKind, Paths};
 pub use world::*;
 
 use fault::Lines;

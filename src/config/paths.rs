@@ -18,14 +18,6 @@ pub(super) fn normalise(absolute: &Path) -> PathBuf {
     normal
 }
 
-/// The file beside an output that belongs to it: `data/frames.npy` and `ledger.db` give `data/frames.ledger.db`.
-pub(super) fn beside(output: &Path, suffix: &str) -> PathBuf {
-    let mut name = output.file_stem().unwrap_or_default().to_owned();
-    name.push(".");
-    name.push(suffix);
-    output.with_file_name(name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,11 +34,5 @@ mod tests {
         ] {
             assert_eq!(normalise(Path::new(path)), Path::new(normal), "{path}");
         }
-    }
-
-    #[test]
-    fn files_beside_an_output() {
-        assert_eq!(beside(Path::new("/d/a.b.npy"), "ledger.db"), Path::new("/d/a.b.ledger.db"));
-        assert_eq!(beside(Path::new("/d/a.npy"), "source.npy"), Path::new("/d/a.source.npy"));
     }
 }

@@ -80,9 +80,9 @@ impl DatasetIntake {
 mod tests {
     use super::*;
     use crate::config;
+    use crate::config::Paths;
     use crate::lane::Lane;
     use crate::ledger::{LedgerSchema, Ledgers, SqliteLedgers};
-    use crate::writer::Paths;
     use std::sync::Arc;
     use std::time::Duration;
 

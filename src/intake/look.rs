@@ -7,11 +7,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::Dataset;
+use crate::config::{Dataset, Paths};
 use crate::ledger::{Entry, Fate, FirstLook, Known, LedgerError, LedgerView, Rules, Snapshot, first_look};
 use crate::source::{Hash, Identity, LogState, Original, Place};
 use crate::storage::{FileStatus, RealDisk, open_without_waiting};
-use crate::writer::{Paths, is_elsewhere, rules};
+use crate::writer::{is_elsewhere, rules};
 
 /// A dataset's ledger, as the intake reads it.
 pub struct Look {

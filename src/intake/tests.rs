@@ -8,9 +8,9 @@ use crossbeam_channel::unbounded;
 
 use super::*;
 use crate::config;
+use crate::config::Paths;
 use crate::ledger::{LedgerSchema, Ledgers, SqliteLedgers};
 use crate::source::NotFinished;
-use crate::writer::Paths;
 
 /// An intake without a watcher, and what it has given to the pool: the dataset, and the candidate.
 struct Room {

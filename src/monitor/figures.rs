@@ -9,11 +9,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Dataset;
+use crate::config::{Dataset, Paths};
 use crate::lane::Lane;
 use crate::ledger::{Counts, LedgerError, LedgerView};
 use crate::npy::{self, InspectError};
-use crate::writer::Paths;
 
 /// The rate is that of the last minute.
 const RATE_SECONDS: u32 = 60;

@@ -6,12 +6,12 @@ use std::time::UNIX_EPOCH;
 use super::escape::html;
 use super::figures::{Answer, Figures};
 use super::{Run, chart};
+use crate::config::Paths;
 use crate::lane::Lane;
 use crate::ledger::{Fate, LedgerView, Listed};
 use crate::npy::shape_literal;
 use crate::picture::{Look, ROW_BYTES_MAX};
 use crate::quantity::{bytes, count, number_of};
-use crate::writer::Paths;
 
 /// With more datasets than this, the overview leaves pictures and rejected sources to each dataset's own page.
 const FULL_MAX: usize = 8;

@@ -8,10 +8,10 @@ use std::io;
 use std::path::Path;
 
 use super::{OpenError, io_error, sync_error};
+use crate::config::Paths;
 use crate::ledger::{Ledger, LedgerSchema, Ledgers};
 use crate::npy::{GrowingFile, Layout};
 use crate::storage::{Disk, DiskFile, read_exact_at};
-use crate::writer::Paths;
 
 /// Makes the output folder where only the last part of its path is missing. More missing parts mean a disk that is not
 /// mounted or a mistyped path, where a new, empty dataset would do harm.

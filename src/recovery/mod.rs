@@ -20,11 +20,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Dataset, Disposal, Durability};
+use crate::config::{ColumnKind, Dataset, Disposal, Durability, Paths};
 use crate::ledger::{Ledger, LedgerError, LedgerSchema, Ledgers, State};
 use crate::npy::{GrowingFile, Layout, LayoutError};
 use crate::storage::{Access, Disk, DiskFile, lock_holder, write_all_at};
-use crate::writer::{Column, ColumnKind, DatasetWriter, Paths};
+use crate::writer::{Column, DatasetWriter};
 
 /// A lock that somebody holds is asked for so often, and this long apart.
 const LOCK_ATTEMPTS: u32 = 10;

@@ -4,67 +4,14 @@ use std::borrow::Cow;
 use std::io;
 
 use super::chain::Chain;
-use crate::config::{Columns, Split, SplitBy};
-use crate::npy::{Dtype, GrowingFile};
+use crate::config::{ColumnKind, Split, SplitBy};
+use crate::npy::GrowingFile;
 use crate::source::{Hash, Place};
 
 /// A column's values are made in blocks of this many rows, so that a source of any length needs little memory.
 const BLOCK_ROWS: u64 = 8192;
 /// Staged values are handed to the operating system once they are this many bytes.
 const FLUSH_BYTES: usize = 1 << 20;
-
-/// Which column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ColumnKind {
-    /// `<u8`: the ledger's id of the source.
-    Source,
-    /// `<u8`: the row's place in its source.
-    Index,
-    /// `<f8`: seconds from the source's start.
-    Time,
-    /// `<i8`: class id; -1 for a source directly in the watched folder.
-    Label,
-    /// `|u1`: which part of the split.
-    Split,
-}
-
-impl ColumnKind {
-    pub const ALL: [Self; 5] = [Self::Source, Self::Index, Self::Time, Self::Label, Self::Split];
-
-    /// The columns that the config asks for, in the order of their checksums.
-    pub fn wanted(columns: &Columns) -> Vec<Self> {
-        [
-            (columns.source, Self::Source),
-            (columns.index, Self::Index),
-            (columns.time, Self::Time),
-            (columns.label, Self::Label),
-            (columns.split.is_some(), Self::Split),
-        ]
-        .into_iter()
-        .filter_map(|(wanted, kind)| wanted.then_some(kind))
-        .collect()
-    }
-
-    /// As in the file's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::Index => "index",
-            Self::Time => "time",
-            Self::Label => "label",
-            Self::Split => "split",
-        }
-    }
-
-    pub fn dtype(self) -> Dtype {
-        match self {
-            Self::Source | Self::Index => Dtype::u8_le(),
-            Self::Time => Dtype::f8_le(),
-            Self::Label => Dtype::i8_le(),
-            Self::Split => Dtype::u1(),
-        }
-    }
-}
 
 /// What the columns need to know of a source.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::path::Path;
 
-use super::paths::Paths;
+use crate::config::Paths;
 use crate::storage::{Access, Disk, write_all_at};
 
 /// Class names by their ids, which are their places in the order in which they came.

@@ -29,14 +29,13 @@ mod disposer;
 mod fault;
 mod labels;
 mod parts;
-mod paths;
 mod relocate;
 mod slot;
 mod thread;
 
 pub use aside::{aside_names, home_of, is_aside, put_back_if_free, put_back_if_left};
 pub use batch::{is_elsewhere, rules};
-pub use column::{Column, ColumnKind};
+pub use column::Column;
 pub use dataset::{DatasetWriter, Finish, FinishedSource, SourceResult, StagedAs};
 pub use dispose::reason_path;
 #[cfg(feature = "simulation")]
@@ -44,7 +43,6 @@ pub use dispose::{Disposed, Leaving, dispose};
 pub use disposer::Disposer;
 pub use fault::Fault;
 pub use parts::FinishedPart;
-pub use paths::Paths;
 pub use relocate::{is_temporary, move_aside, move_beside};
 pub use slot::Opening;
 #[cfg(feature = "simulation")]

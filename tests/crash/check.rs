@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use npy_ingest::config::Disposal;
+use npy_ingest::config::{Disposal, Paths};
 use npy_ingest::ledger::Fate as LedgerFate;
 use npy_ingest::ledger::memory::Tables;
 use npy_ingest::npy::{GrowingFile, Header, Layout};
 use npy_ingest::storage::simulated::Image;
-use npy_ingest::writer::{Paths, home_of};
+use npy_ingest::writer::home_of;
 
 use crate::model::{Fate, Model};
 use crate::workload::{DONE, DROP, LOG_HEAD, LOG_RECORD, OUTPUT_FOLDER, Workload};

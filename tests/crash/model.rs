@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use npy_ingest::config::ColumnKind;
 use npy_ingest::source::{Hash, Place};
-use npy_ingest::writer::ColumnKind;
 
 use crate::workload::{Action, Content, Verdict, Workload};
 

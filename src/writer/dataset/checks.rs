@@ -4,9 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{DatasetWriter, Fault};
-use crate::config::Durability;
+use crate::config::{Durability, Paths};
 use crate::storage::Disk;
-use crate::writer::paths::Paths;
 
 /// The ledger's files, by device and inode, as they were when it was opened: SQLite writes on into one that was removed.
 /// Empty for a ledger in memory.
