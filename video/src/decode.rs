@@ -5,8 +5,9 @@ use std::fs::File;
 use std::rc::Rc;
 
 use npy_ingest::config::{Damage, Pick, VideoOptions};
+use npy_ingest::decode::ffmpeg::Task;
 use npy_ingest::decode::image::Painter;
-use npy_ingest::decode::video::{Frame, Reel, Task, TimeBase};
+use npy_ingest::decode::video::{Frame, Reel, TimeBase};
 use npy_ingest::decode::{DecodeError, Rejection, RowSink};
 
 use crate::ahead::{Ahead, Fate, Next, Timed};

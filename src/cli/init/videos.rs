@@ -1,7 +1,7 @@
 //! Videos: a frame a second, which is what most begin with.
 
 use super::{Advice, SIDE};
-use crate::decode::video::find_worker;
+use crate::decode::ffmpeg::find_worker;
 
 pub(super) fn advise() -> Advice {
     // Animations and Y4M need none; what is in a container shows only to it.

@@ -1,0 +1,98 @@
+//! The worker that has FFmpeg (`npy-ingest-video`, the package in `video/`): finding it, and handing it a source.
+//!
+//! It speaks the protocol of `process/worker`. Its standard input is a socket: with each task comes the open source itself,
+//! so that the worker reads the very file that was hashed, and may do without any right to open one.
+
+use std::env;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+use super::process::{Process, Sent, Voice, Workers, rejected};
+use super::{About, DecodeError, RowSink, SourceFile};
+use crate::config::{RowFormat, VideoOptions};
+
+pub(super) use super::process::Limits;
+
+/// The worker's name.
+pub const WORKER: &str = "npy-ingest-video";
+
+/// What the worker is told of a source, in one line of JSON. The source's file is sent along.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// For what is told of it.
+    pub source: String,
+    pub options: VideoOptions,
+    /// Threads to decode with.
+    pub threads: usize,
+}
+
+impl Task {
+    /// How a source is called in it.
+    pub(super) fn source(about: About<'_>) -> String {
+        about.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
+
+/// The workers of one dataset, which are started as they are needed, and kept.
+pub(super) struct Ffmpeg {
+    limits: Limits,
+    workers: Workers,
+}
+
+impl Ffmpeg {
+    /// `row`: of what the worker gives.
+    pub fn new(limits: Limits, row: &RowFormat) -> Self {
+        Self { workers: Workers::new(limits.clone(), row, Voice::Ours), limits }
+    }
+
+    /// Has a source decoded. `missing`: the reason where there is no worker.
+    pub fn ask(
+        &self,
+        task: &Task,
+        file: &SourceFile,
+        missing: &str,
+        about: About<'_>,
+        sink: &mut dyn RowSink,
+    ) -> Result<(), DecodeError> {
+        let mut line =
+            serde_json::to_string(task).map_err(|error| rejected(format!("its task cannot be written: {error}")))?;
+        line.push('\n');
+        let sent = Sent { line: &line, file: Some(file.file()) };
+        self.workers.ask(sent, || self.start(missing), about, sink)
+    }
+
+    fn start(&self, missing: &str) -> Result<Process, DecodeError> {
+        let Some(program) = find_worker() else { return Err(rejected(missing.to_owned())) };
+        let failed = |error| rejected(format!("{} cannot be started: {error}", program.display()));
+        let (ours, theirs) = UnixStream::pair().map_err(failed)?;
+        let mut command = Command::new(&program);
+        command.current_dir("/");
+        Process::start_with_socket(command, theirs, ours, self.limits.memory_bytes).map_err(failed)
+    }
+}
+
+/// The worker: beside this program, else in `PATH`.
+pub fn find_worker() -> Option<PathBuf> {
+    let beside = env::current_exe().ok().and_then(|program| Some(program.parent()?.join(WORKER)));
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).map(|folder| folder.join(WORKER));
+    beside.into_iter().chain(folders).find(|place| is_program(place))
+}
+
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// What the worker says of itself and of its FFmpeg, in one line.
+///
+/// # Errors
+/// It cannot be started, or fails: in words.
+pub fn worker_version(program: &Path) -> Result<String, String> {
+    let done = Command::new(program).arg("--version").output().map_err(|error| error.to_string())?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).lines().next().unwrap_or_default().trim().to_owned();
+    if done.status.success() { Ok(text(&done.stdout)) } else { Err(text(&done.stderr)) }
+}
