@@ -1,7 +1,8 @@
 //! A ledger in memory, for the crash explorer.
 //!
-//! What SQLite promises is taken for granted here: a transaction is atomic, and durable when it returns. Everything else is
-//! as in the real one, and a [`Witness`] can make each step fail, or fail although it was done. The ledgers of a run live in
+//! What SQLite promises is taken for granted here: a transaction is atomic, and durable when it returns. Until then the page
+//! cache may have it alone, which a kill leaves and a power cut takes away ([`Held`]). Everything else is as in the real one,
+//! and a [`Witness`] can make each step fail, or fail although it was done. The ledgers of a run live in
 //! a [`Store`], a value that is cheap to copy, so that a crash at any instant can be played.
 
 use std::collections::BTreeMap;
@@ -19,8 +20,12 @@ use crate::source::{Hash, Identity};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     Open,
+    /// Making durable what the last process left.
+    Settle,
     Create,
     Read,
+    /// A transaction can be read, and is not durable yet. Cannot fail by itself.
+    Write,
     Commit,
     /// A note that is not needed for correctness.
     Note,
@@ -30,6 +35,8 @@ pub enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     Done,
+    /// Nothing was done, and nobody is told.
+    LeftOut,
     /// Nothing was done, and the cause may pass: no room.
     Full,
     /// An I/O error before anything was done.
@@ -45,6 +52,14 @@ pub trait Witness: Send + Sync {
     fn after(&self, step: Step, path: &Path);
 }
 
+/// Where tables are.
+#[derive(Debug, Clone)]
+pub enum Held {
+    Durable,
+    /// The page cache alone has the last transactions. A power cut leaves these tables, or no ledger.
+    Cached(Option<Arc<Tables>>),
+}
+
 /// One ledger's tables.
 #[derive(Debug, Clone)]
 pub struct Tables {
@@ -55,6 +70,7 @@ pub struct Tables {
     pub entries: Arc<Vec<Arc<Entry>>>,
     /// Changes with every transaction.
     pub revision: u64,
+    pub held: Held,
 }
 
 impl Tables {
@@ -127,35 +143,49 @@ impl MemoryLedgers {
         self.store.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
     }
 
-    fn put(&self, path: &Path, tables: Tables) {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), Arc::new(tables));
+    fn put(&self, path: &Path, tables: Tables, held: Held) {
+        let tables = Arc::new(Tables { held, ..tables });
+        self.store.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), tables);
     }
 
-    /// Does one step as the witness wants it.
-    fn step<T>(&self, step: Step, path: &Path, act: impl FnOnce() -> T) -> Result<T, LedgerError> {
-        let operation = match step {
-            Step::Open => "opening it",
-            Step::Create => "creating it",
-            Step::Read => "reading it",
-            Step::Commit | Step::Note => "writing it",
+    /// Does one step as the witness wants it, by one action after the other: each is an instant.
+    fn step(&self, step: Step, path: &Path, actions: &[(Step, &dyn Fn())]) -> Result<(), Ending> {
+        let ending = self.witness.before(step, path);
+        let count = match ending {
+            Ending::Done => actions.len(),
+            Ending::LeftOut | Ending::Full | Ending::FailedBefore => 0,
+            // Whether it became durable is what nobody knows.
+            Ending::FailedAfter => 1,
         };
-        match self.witness.before(step, path) {
-            Ending::Done => {
-                let result = act();
-                self.witness.after(step, path);
-                Ok(result)
-            }
-            Ending::Full => {
-                let source = io::ErrorKind::StorageFull.into();
-                Err(LedgerError::Io { path: path.to_owned(), operation, source })
-            }
-            Ending::FailedBefore => Err(input_output(path, operation)),
-            Ending::FailedAfter => {
-                act();
-                self.witness.after(step, path);
-                Err(input_output(path, operation))
-            }
+        for (step, act) in actions.iter().take(count) {
+            act();
+            self.witness.after(*step, path);
         }
+        match ending {
+            Ending::Done | Ending::LeftOut => Ok(()),
+            _ => Err(ending),
+        }
+    }
+
+    /// Puts a transaction's tables there: the page cache has them, and then the disk.
+    fn write(&self, step: Step, path: &Path, tables: &Tables) -> Result<(), Ending> {
+        let durable = self.get(path).and_then(|tables| match &tables.held {
+            Held::Durable => Some(tables),
+            Held::Cached(before) => before.clone(),
+        });
+        let cache = || self.put(path, tables.clone(), Held::Cached(durable.clone()));
+        let sync = || self.put(path, tables.clone(), Held::Durable);
+        self.step(step, path, &[(Step::Write, &cache), (step, &sync)])
+    }
+}
+
+fn error(path: &Path, operation: &'static str) -> impl Fn(Ending) -> LedgerError {
+    move |ending| match ending {
+        Ending::Full => {
+            let source = io::ErrorKind::StorageFull.into();
+            LedgerError::Io { path: path.to_owned(), operation, source }
+        }
+        _ => input_output(path, operation),
     }
 }
 
@@ -165,12 +195,15 @@ fn input_output(path: &Path, operation: &'static str) -> LedgerError {
 }
 
 impl Ledgers for MemoryLedgers {
-    fn open(&self, path: &Path, _durable: bool) -> Result<Option<Box<dyn Ledger>>, LedgerError> {
-        let found = self.step(Step::Open, path, || self.get(path))?;
-        Ok(found.map(|tables| {
-            Box::new(MemoryLedger { path: path.to_owned(), ledgers: self.clone(), tables: (*tables).clone() })
-                as Box<dyn Ledger>
-        }))
+    fn open(&self, path: &Path, durable: bool) -> Result<Option<Box<dyn Ledger>>, LedgerError> {
+        self.step(Step::Open, path, &[(Step::Open, &|| ())]).map_err(error(path, "opening it"))?;
+        let Some(tables) = self.get(path) else { return Ok(None) };
+        let tables = (*tables).clone();
+        if durable {
+            let settle = || self.put(path, tables.clone(), Held::Durable);
+            self.step(Step::Settle, path, &[(Step::Settle, &settle)]).map_err(error(path, "settling it"))?;
+        }
+        Ok(Some(Box::new(MemoryLedger { path: path.to_owned(), ledgers: self.clone(), tables })))
     }
 
     fn create(&self, path: &Path, schema: &LedgerSchema, _durable: bool) -> Result<Box<dyn Ledger>, LedgerError> {
@@ -180,8 +213,9 @@ impl Ledgers for MemoryLedgers {
             labels: Arc::default(),
             entries: Arc::default(),
             revision: 1,
+            held: Held::Durable,
         };
-        self.step(Step::Create, path, || self.put(path, tables.clone()))?;
+        self.write(Step::Create, path, &tables).map_err(error(path, "creating it"))?;
         Ok(Box::new(MemoryLedger { path: path.to_owned(), ledgers: self.clone(), tables }))
     }
 }
@@ -195,7 +229,7 @@ struct MemoryLedger {
 
 impl MemoryLedger {
     fn read(&self) -> Result<&Tables, LedgerError> {
-        self.ledgers.step(Step::Read, &self.path, || ())?;
+        self.ledgers.step(Step::Read, &self.path, &[(Step::Read, &|| ())]).map_err(error(&self.path, "reading it"))?;
         Ok(&self.tables)
     }
 
@@ -203,7 +237,7 @@ impl MemoryLedger {
         let mut tables = self.tables.clone();
         change(&mut tables);
         tables.revision += 1;
-        self.ledgers.step(Step::Note, &self.path, || self.ledgers.put(&self.path, tables.clone()))?;
+        self.ledgers.write(Step::Note, &self.path, &tables).map_err(error(&self.path, "writing it"))?;
         self.tables = tables;
         Ok(())
     }
@@ -292,24 +326,11 @@ impl Ledger for MemoryLedger {
         tables.state = new.state;
         tables.revision += 1;
 
-        let path = || self.path.clone();
-        let act = || {
-            self.ledgers.put(&self.path, tables.clone());
-            self.ledgers.witness.after(Step::Commit, &self.path);
-        };
-        match self.ledgers.witness.before(Step::Commit, &self.path) {
-            Ending::Done => act(),
-            Ending::Full => {
-                return Err(CommitError::NotCommitted { path: path(), reason: "no room".to_owned() });
-            }
-            Ending::FailedBefore => {
-                return Err(CommitError::Unknown { path: path(), reason: "an I/O error".to_owned() });
-            }
-            Ending::FailedAfter => {
-                act();
-                return Err(CommitError::Unknown { path: path(), reason: "an I/O error".to_owned() });
-            }
-        }
+        let path = self.path.clone();
+        self.ledgers.write(Step::Commit, &path, &tables).map_err(|ending| match ending {
+            Ending::Full => CommitError::NotCommitted { path: path.clone(), reason: "no room".to_owned() },
+            _ => CommitError::Unknown { path: path.clone(), reason: "an I/O error".to_owned() },
+        })?;
         self.tables = tables;
         Ok(())
     }

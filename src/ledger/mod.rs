@@ -8,6 +8,7 @@ mod decide;
 #[cfg(feature = "simulation")]
 pub mod memory;
 mod schema;
+mod settle;
 mod sqlite;
 mod statements;
 mod view;
@@ -126,7 +127,7 @@ pub enum LedgerError {
     Sqlite { path: PathBuf, operation: &'static str, source: rusqlite::Error },
     #[error("the ledger {}: {operation}: {source}", path.display())]
     Io { path: PathBuf, operation: &'static str, source: io::Error },
-    #[error("syncing the folder of the ledger {}: {source}", path.display())]
+    #[error("syncing the ledger {}: {source}", path.display())]
     Sync { path: PathBuf, source: io::Error },
     #[error("{} is not a ledger of this version of npy-ingest: {found}", path.display())]
     Foreign { path: PathBuf, found: String },

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
+use super::settle::settle;
 use super::view::{self, Lookup};
 use super::{CommitError, Entry, Ledger, LedgerError, LedgerSchema, Ledgers, State, Transaction, statements};
 use crate::source::{Hash, Identity};
@@ -84,7 +85,11 @@ impl Ledgers for SqliteLedgers {
         if view::is_unborn(&connection).map_err(at(path, "reading it"))? {
             return Ok(None);
         }
-        Ok(Some(Box::new(SqliteLedger::load(path, connection)?)))
+        let ledger = SqliteLedger::load(path, connection)?;
+        if durable {
+            settle(path, &ledger.connection)?;
+        }
+        Ok(Some(Box::new(ledger)))
     }
 
     fn create(&self, path: &Path, schema: &LedgerSchema, durable: bool) -> Result<Box<dyn Ledger>, LedgerError> {
@@ -122,8 +127,9 @@ fn connect(path: &Path, flags: OpenFlags, durable: bool) -> Result<Connection, L
         let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.busy_timeout(WRITER_BUSY_TIMEOUT)?;
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-        // OFF is enough against a killed process; FULL syncs the log with each commit.
-        connection.pragma_update(None, "synchronous", if durable { "FULL" } else { "OFF" })?;
+        // FULL syncs the log with each commit. NORMAL syncs nothing until the log is full: then the database, so that it can be
+        // built upon once the config asks for more.
+        connection.pragma_update(None, "synchronous", if durable { "FULL" } else { "NORMAL" })?;
         keep_plans(&connection)?;
         connection.set_prepared_statement_cache_capacity(32);
         Ok(connection)

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use npy_ingest::ledger::memory::Store;
+use npy_ingest::ledger::memory::{Held, Store};
 use npy_ingest::storage::simulated::{Image, Tearing, swap};
 
 use crate::check::{Case, Instant, Shown, Violation};
@@ -201,7 +201,7 @@ impl<'a> Explorer<'a> {
     ) -> Result<(), Found> {
         let path = [(number, crash.clone())];
         let image = crash.apply(&snapshot.image, self.workload().tearing);
-        let store = store_after(&snapshot.store, &image);
+        let store = store_after(&snapshot.store, &image, crash);
         let digest = self.digest(&image, &store, snapshot);
         self.count(digest);
         if only.is_none() && !self.crashed.lock().unwrap().insert(digest) {
@@ -243,7 +243,7 @@ impl<'a> Explorer<'a> {
         shown: Shown,
     ) -> Result<(), Found> {
         let image = crash.apply(&instant.image, self.workload().tearing);
-        let store = store_after(&instant.store, &image);
+        let store = store_after(&instant.store, &image, crash);
         if !self.count(self.digest(&image, &store, instant)) {
             return Ok(());
         }
@@ -325,8 +325,9 @@ impl<'a> Explorer<'a> {
     fn ended(&self, world: &World) -> Result<(), Violation> {
         self.check_all(world, true)?;
         let end = world.snapshot();
-        let image = end.image.after_power_cut(Tearing::Sectors, &mut |_| 0);
-        let store = store_after(&end.store, &image);
+        let cut = Crash::PowerCut(Vec::new());
+        let image = cut.apply(&end.image, Tearing::Sectors);
+        let store = store_after(&end.store, &image, &cut);
         self.count(self.digest(&image, &store, &end));
         self.found(&image, &store, &end, Shown::default(), false)?;
         let mut shown = Shown::default();
@@ -351,8 +352,15 @@ impl<'a> Explorer<'a> {
     fn digest(&self, image: &Image, store: &Store, snapshot: &Snapshot) -> u64 {
         let mut hasher = DefaultHasher::new();
         image.digest(&mut hasher);
-        let revision = |case: &Case| tables(store, &case.workload).map_or(0, |tables| tables.revision);
-        let revisions: Vec<u64> = self.case.all().map(revision).collect();
+        let revision = |case: &Case| {
+            let tables = tables(store, &case.workload)?;
+            let durable = match &tables.held {
+                Held::Durable => None,
+                Held::Cached(before) => Some(before.as_ref().map(|tables| tables.revision)),
+            };
+            Some((tables.revision, durable))
+        };
+        let revisions: Vec<_> = self.case.all().map(revision).collect();
         (revisions, snapshot.stage, snapshot.acknowledged).hash(&mut hasher);
         hasher.finish()
     }

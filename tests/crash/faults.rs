@@ -43,6 +43,9 @@ fn failures(operation: Operation) -> Vec<Fault> {
         Operation::Open | Operation::Status | Operation::Lock | Operation::LedgerOpen => vec![broken],
         Operation::LedgerCommit => vec![full, broken, Fault { is_done: true, ..broken }],
         Operation::LedgerCreate | Operation::LedgerNote => vec![full, broken, Fault { is_done: true, ..broken }],
+        Operation::LedgerSettle => vec![full, broken],
+        // A part of the others.
+        Operation::LedgerWrite => Vec::new(),
         Operation::Create | Operation::SetLength | Operation::Sync => vec![full, broken],
         Operation::Rename | Operation::SyncFolder | Operation::CreateFolders => vec![full, broken],
         Operation::Remove | Operation::LedgerRead => vec![broken],

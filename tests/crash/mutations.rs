@@ -154,6 +154,11 @@ pub static MUTATIONS: &[Mutation] = &[
         ..NONE
     },
     Mutation {
+        name: "what a killed process left of the ledger is not synced by the next one",
+        treatment: |seen| left_out(seen.operation == Operation::LedgerSettle),
+        ..NONE
+    },
+    Mutation {
         name: "the header of a new file is not synced",
         treatment: |seen| left_out(seen.syncs() && has_end(seen.path, ".tmp") && !has_end(seen.path, ".json.tmp")),
         ..NONE

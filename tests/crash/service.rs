@@ -11,7 +11,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, bounded, unbounded};
 use npy_ingest::decode::RowBlock;
 use npy_ingest::lane::{End, Finished, Lane, Outcome, ToIntake};
-use npy_ingest::ledger::memory::{Store, Tables};
+use npy_ingest::ledger::memory::{Held, Store, Tables};
 use npy_ingest::ledger::{Entry, FirstLook, State};
 use npy_ingest::npy::Layout;
 use npy_ingest::recovery;
@@ -118,6 +118,7 @@ pub fn put_rows(workload: &Workload, image: &mut Image, store: &mut Store) {
         labels: Arc::default(),
         entries: Arc::default(),
         revision: 1,
+        held: Held::Durable,
     };
     store.insert(workload.output().with_extension("ledger.db"), Arc::new(tables));
 }

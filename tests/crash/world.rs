@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use npy_ingest::ledger::memory::{Ending, MemoryLedgers, Step, Store, Tables, Witness};
+use npy_ingest::ledger::memory::{Ending, Held, MemoryLedgers, Step, Store, Tables, Witness};
 use npy_ingest::storage::simulated::{Failure, Image, Operation, Script, SimulatedDisk, Treatment};
 
 use crate::mutations::Mutation;
+use crate::schedule::Crash;
 use crate::workload::{DONE, DROP, OUTPUT_FOLDER, Workload};
 
 /// Datasets of one service.
@@ -151,9 +152,20 @@ pub fn tables(store: &Store, workload: &Workload) -> Option<Arc<Tables>> {
     store.get(&workload.output().with_extension("ledger.db")).cloned()
 }
 
-/// A ledger lives in the output folder, and does not survive without it.
-pub fn store_after(store: &Store, image: &Image) -> Store {
-    if image.is_folder(Path::new(OUTPUT_FOLDER)) { store.clone() } else { Store::default() }
+/// The ledgers after a crash. They live in the output folder, and do not survive without it; a power cut takes what only the
+/// page cache had.
+pub fn store_after(store: &Store, image: &Image, crash: &Crash) -> Store {
+    if !image.is_folder(Path::new(OUTPUT_FOLDER)) {
+        return Store::default();
+    }
+    if *crash == Crash::Kill {
+        return store.clone();
+    }
+    let durable = |tables: &Arc<Tables>| match &tables.held {
+        Held::Durable => Some(tables.clone()),
+        Held::Cached(before) => before.clone(),
+    };
+    store.iter().filter_map(|(path, tables)| Some((path.clone(), durable(tables)?))).collect()
 }
 
 impl Control {
@@ -265,8 +277,10 @@ struct Beside {
 fn operation(step: Step) -> Operation {
     match step {
         Step::Open => Operation::LedgerOpen,
+        Step::Settle => Operation::LedgerSettle,
         Step::Create => Operation::LedgerCreate,
         Step::Read => Operation::LedgerRead,
+        Step::Write => Operation::LedgerWrite,
         Step::Commit => Operation::LedgerCommit,
         Step::Note => Operation::LedgerNote,
     }
@@ -280,6 +294,7 @@ impl Witness for Beside {
                 Ending::FailedAfter
             }
             Treatment::Fails(Failure::InputOutput) => Ending::FailedBefore,
+            Treatment::LeftOut => Ending::LeftOut,
             _ => Ending::Done,
         }
     }

@@ -54,8 +54,10 @@ pub enum Operation {
     SyncFolder,
     CreateFolders,
     LedgerOpen,
+    LedgerSettle,
     LedgerCreate,
     LedgerRead,
+    LedgerWrite,
     LedgerCommit,
     LedgerNote,
 }
