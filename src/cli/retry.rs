@@ -101,7 +101,13 @@ fn bring_back(moved: &Moved<'_>, dataset: &Dataset, view: &LedgerView, entry: &E
         format!("{home} could not be brought back from {moved_to}: {error}; it is rejected as before")
     };
     let aside = move_aside(&RealDisk, &moved_to, &home).map_err(|error| failed(&error))?;
-    if let Err(error) = view.forget_rejected(std::slice::from_ref(entry)) {
+    // The way back is durable before the ledger forgets it, which may be on another disk.
+    let is_durable = [&aside, &moved_to].iter().try_for_each(|path| RealDisk.sync_folder(folder_of(path)));
+    let forgotten = match is_durable {
+        Ok(()) => view.forget_rejected(std::slice::from_ref(entry)).map_err(|error| error.to_string()),
+        Err(error) => Err(format!("syncing its folders: {error}")),
+    };
+    if let Err(error) = forgotten {
         // As it was. If that fails as well, the next scan gives it its name, and finds it rejected.
         let _ = move_beside(&RealDisk, &aside, &moved_to);
         return Err(failed(&error));
@@ -110,6 +116,10 @@ fn bring_back(moved: &Moved<'_>, dataset: &Dataset, view: &LedgerView, entry: &E
     // It tells of the last attempt; that it is gone already is no fault.
     drop(std::fs::remove_file(reason_path(&moved_to)));
     Ok(true)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
 }
 
 /// Where a rejected source went: as the ledger has it or, where a crash came before it was noted, under the names that it can

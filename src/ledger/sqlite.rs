@@ -1,13 +1,14 @@
 //! The ledger in SQLite.
 //!
-//! WAL with `synchronous=FULL`: a committed transaction is one append and one sync of the log. Where the filesystem has
-//! no shared memory (NFS), SQLite answers `PRAGMA journal_mode=WAL` with another mode, and the rollback journal serves.
+//! WAL with `synchronous=FULL`: a committed transaction is one append and one sync of the log. Where files cannot be mapped as
+//! shared memory (some network and FUSE filesystems), the rollback journal serves.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::ffi::SQLITE_IOERR_SHMMAP;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
 use super::settle::settle;
@@ -126,15 +127,43 @@ fn connect(path: &Path, flags: OpenFlags, durable: bool) -> Result<Connection, L
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.busy_timeout(WRITER_BUSY_TIMEOUT)?;
-        connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-        // FULL syncs the log with each commit. NORMAL syncs nothing until the log is full: then the database, so that it can be
-        // built upon once the config asks for more.
-        connection.pragma_update(None, "synchronous", if durable { "FULL" } else { "NORMAL" })?;
+        let has_log = begin_log(&connection)?;
+        let synchronous = match (durable, has_log) {
+            // Each commit syncs the log; or the journal, the database, and the folder that the journal is gone from.
+            (true, true) => "FULL",
+            (true, false) => "EXTRA",
+            // Nothing is synced until the log is full: then the database, so that it can be built upon once the config asks for
+            // more.
+            (false, true) => "NORMAL",
+            (false, false) => "OFF",
+        };
+        connection.pragma_update(None, "synchronous", synchronous)?;
         keep_plans(&connection)?;
         connection.set_prepared_statement_cache_capacity(32);
         Ok(connection)
     };
     open().map_err(at(path, "opening it"))
+}
+
+/// Chooses between the log and the rollback journal: `true` for the log. That it cannot be used shows when it is, by the first
+/// statement; a process that has the ledger for itself gets out of it again. A ledger with a journal keeps it.
+fn begin_log(connection: &Connection) -> rusqlite::Result<bool> {
+    let set = |name: &str, value: &str| connection.pragma_update_and_check(None, name, value, |_| Ok(()));
+    let was: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+    if was == "delete" && !view::is_unborn(connection)? {
+        return Ok(false);
+    }
+    set("journal_mode", "WAL")?;
+    match view::is_unborn(connection) {
+        Err(error) if error.sqlite_error().is_some_and(|error| error.extended_code == SQLITE_IOERR_SHMMAP) => {
+            set("locking_mode", "EXCLUSIVE")?;
+            set("journal_mode", "DELETE")?;
+            set("locking_mode", "NORMAL")?;
+            // Gives the lock back.
+            view::is_unborn(connection).map(|_| false)
+        }
+        found => found.map(|_| true),
+    }
 }
 
 /// One plan for a statement, whatever is looked for. Else SQLite prepares each statement anew for every value, which takes

@@ -175,18 +175,18 @@ impl GrowingFile {
         for (_, bytes) in self.pending.drain(..) {
             recycle(bytes);
         }
-        self.start_write_back();
-        Ok(())
+        self.start_write_back()
     }
 
     /// Never waits, and makes nothing durable: the sync does.
-    fn start_write_back(&mut self) {
+    fn start_write_back(&mut self) -> io::Result<()> {
         let end = self.offset(self.flushed_rows);
-        let Some(started) = &mut self.write_back else { return };
+        let Some(started) = &mut self.write_back else { return Ok(()) };
         if end - *started >= WRITE_BACK_BYTES {
-            self.file.start_write_back(*started, end - *started);
+            self.file.start_write_back(*started, end - *started)?;
             *started = end;
         }
+        Ok(())
     }
 
     /// Takes back staged rows: `rows` remain. Their bytes may stay in the file until [`Self::trim`].

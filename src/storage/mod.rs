@@ -103,8 +103,11 @@ pub trait DiskFile: Send + Sync {
     fn map_block(&self, _offset: u64) -> io::Result<Option<MappedBlock>> {
         Ok(None)
     }
-    /// Starts writing these bytes to the device, without waiting. A hint: it makes nothing durable, and may do nothing.
-    fn start_write_back(&self, _offset: u64, _bytes: u64) {}
+    /// Starts writing these bytes to the device, without waiting. It makes nothing durable, and may do nothing. An error is that
+    /// of a write.
+    fn start_write_back(&self, _offset: u64, _bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
     /// Waits for what [`DiskFile::start_write_back`] began, and gives up the memory that caches it. An error is as bad as that
     /// of a sync, which is not told of it again.
     fn drop_behind(&self, _offset: u64, _bytes: u64) -> io::Result<()> {

@@ -172,8 +172,8 @@ impl DiskFile for RealFile {
         MappedBlock::of(&self.file, offset)
     }
 
-    fn start_write_back(&self, offset: u64, bytes: u64) {
-        write_back::start(&self.file, offset, bytes);
+    fn start_write_back(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        write_back::start(&self.file, offset, bytes)
     }
 
     fn drop_behind(&self, offset: u64, bytes: u64) -> io::Result<()> {

@@ -13,18 +13,23 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// Starts writing the range.
-pub fn start(file: &File, offset: u64, bytes: u64) {
-    // It waits for nothing, so that it is told of no write that failed; that it cannot start is no harm.
-    drop(range(file, offset, bytes, libc::SYNC_FILE_RANGE_WRITE));
+/// Starts writing the range. It waits for nothing; an error is that of a filesystem which has no room or no place for it, and may
+/// not be told again by a sync.
+pub fn start(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
+    where_there_is_one(range(file, offset, bytes, libc::SYNC_FILE_RANGE_WRITE))
 }
 
 /// Waits until the range is written. An error is that of a write: what the disk holds is not known.
 pub fn finish(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
     let all = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
-    match range(file, offset, bytes, all) {
-        // Filesystems and kernels that do not have the call.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL | libc::ESPIPE)) => Ok(()),
+    where_there_is_one(range(file, offset, bytes, all))
+}
+
+/// Filesystems and kernels that do not have the call do without, and so does whoever is interrupted.
+fn where_there_is_one(result: io::Result<()>) -> io::Result<()> {
+    const HARMLESS: [libc::c_int; 5] = [libc::ENOSYS, libc::EINVAL, libc::ESPIPE, libc::EOPNOTSUPP, libc::EINTR];
+    match result {
+        Err(error) if error.raw_os_error().is_some_and(|number| HARMLESS.contains(&number)) => Ok(()),
         result => result,
     }
 }

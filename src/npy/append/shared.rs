@@ -353,7 +353,7 @@ impl Shared {
         if end.saturating_sub(started) < options.window_bytes {
             return Ok(());
         }
-        self.file.start_write_back(started, end.saturating_sub(started));
+        self.file.start_write_back(started, end.saturating_sub(started))?;
         state.write_back.end = end;
         let written_until = started.saturating_sub(options.window_bytes.saturating_mul(WINDOWS_AWAY));
         if options.drops_cache && written_until > finished {

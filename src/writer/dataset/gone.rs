@@ -49,8 +49,10 @@ impl DatasetWriter {
             return self.note_moved([(again.id, moved_to.to_owned())]).map(Ok);
         }
         let home = leaving.root.join(&leaving.place.below);
-        let moved = move_beside(&*self.disk, moved_to, &home);
-        Ok(moved.and_then(|_| self.disk.remove_file(&reason_path(moved_to))))
+        let back = move_beside(&*self.disk, moved_to, &home);
+        // No power cut leaves it where it was without its reason.
+        let is_durable = back.and_then(|back| self.disk.sync_folder(back.parent().unwrap_or(&leaving.root)));
+        Ok(is_durable.and_then(|()| self.disk.remove_file(&reason_path(moved_to))))
     }
 
     /// A rejected source was not there to be moved away. If another file that was taken is why, it is forgotten; one that

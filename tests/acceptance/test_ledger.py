@@ -1,0 +1,69 @@
+"""The ledger's own files: what a killed process leaves of them, and a disk without shared memory."""
+
+import re
+import shutil
+import sqlite3
+import subprocess
+
+import numpy as np
+import pytest
+
+from harness import PROGRAM, make_pngs, needs
+
+SYNC = re.compile(r"\b(?:fsync|fdatasync)\(\d+<(.*?)>\)")
+WRITE = re.compile(r"\b(?:pwrite64|pwritev|pwritev2|pwrite)\(\d+<(.*?)>")
+
+
+def traced(project, *words, check=0):
+    """`--once` under strace with these words."""
+    done = subprocess.run(["strace", "-f", "-qqq", *words, PROGRAM, "--config", project.config, "--once"], capture_output=True, text=True)
+    assert check is None or done.returncode == check, done.stderr[-4000:]
+    return done
+
+
+@pytest.mark.parametrize("watch", ["", 'after = "delete"'])
+def test_what_a_killed_process_left_is_durable_before_anything_is_built_upon_it(project, tmp_path, watch):
+    """The bug: a commit whose sync never came was published and its sources deleted, and a power cut took it back."""
+    needs("strace")
+    project = project(shape=(8, 8, 3), watch=watch)
+    make_pngs(project.drop, 2)
+    project.once()
+    make_pngs(project.drop, 2, first=2)
+    log = project.output.with_suffix(".ledger.db-wal")
+    # SQLite's own syncs, by which commits become durable, are `fsync`.
+    traced(project, "-o", "/dev/null", "-P", log, "-e", "trace=fsync", "-e", "inject=fsync:signal=SIGKILL:when=1", check=None)
+    # To whoever reads it now, the commit is there.
+    for file in project.output.parent.glob("frames.ledger.db*"):
+        shutil.copy(file, tmp_path / file.name)
+    with sqlite3.connect(tmp_path / "frames.ledger.db") as ledger:
+        assert ledger.execute("SELECT rows FROM dataset").fetchall() == [(4,)]
+    assert len(np.load(project.output)) == 2 and log.stat().st_size > 0
+    trace = tmp_path / "trace"
+    traced(project, "-y", "-o", trace, "-e", "trace=fsync,fdatasync,pwrite64,pwritev,pwritev2,unlink,unlinkat,rename,renameat2")
+    assert len(np.load(project.output)) == 4
+    lines = trace.read_text().splitlines()
+    written = [number for number, line in enumerate(lines) if (found := WRITE.search(line)) and found[1] == str(log)]
+    synced = [number for number, line in enumerate(lines) if (found := SYNC.search(line)) and found[1] == str(log)]
+    others = [number for number, line in enumerate(lines)
+              if f"<{project.output}>" in line and ("pwrite" in line or "sync" in line) or "unlink" in line and ".png" in line]
+    assert written and synced and others and written[0] < synced[0] < others[0], lines[:40]
+    assert project.json("verify", "--deep")["ok"]
+
+
+@pytest.mark.parametrize("durability", ["batch", "none"])
+def test_a_ledger_without_shared_memory_has_a_rollback_journal(project, durability):
+    needs("strace")
+    project = project(shape=(8, 8, 3), commit=f'durability = "{durability}"')
+    memory = project.output.with_suffix(".ledger.db-shm")
+    names = []
+    for first in (0, 3):
+        names += make_pngs(project.drop, 3, first=first)
+        traced(project, "-o", "/dev/null", "-P", memory, "-e", "trace=mmap", "-e", "inject=mmap:error=ENODEV")
+        assert project.ledger("PRAGMA journal_mode") == [("delete",)] and not memory.exists()
+    project.check_exactly_once(names)
+    # It stays so where there is some.
+    names += make_pngs(project.drop, 3, first=6)
+    project.once()
+    assert project.ledger("PRAGMA journal_mode") == [("delete",)]
+    project.check_exactly_once(names)
+    assert project.json("verify", "--deep")["ok"]
