@@ -24,15 +24,27 @@ pub const WORKER: &str = "npy-ingest-video";
 pub struct Task {
     /// For what is told of it.
     pub source: String,
-    pub options: VideoOptions,
-    /// Threads to decode with.
-    pub threads: usize,
+    pub wanted: Wanted,
+}
+
+/// What is to be made of a source.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wanted {
+    /// Rows of its frames, each with its time.
+    Frames {
+        options: Box<VideoOptions>,
+        /// Threads to decode with.
+        threads: usize,
+    },
+    /// Its sound, as rows of a single f4: the rate in Hz, the number of channels, then the samples, interleaved, of full scale 1.
+    /// A note says what was lost; as far as its length is known, silence takes its place.
+    Samples,
 }
 
 impl Task {
-    /// How a source is called in it.
-    pub(super) fn source(about: About<'_>) -> String {
-        about.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    pub(super) fn new(about: About<'_>, wanted: Wanted) -> Self {
+        Self { source: about.path.file_name().unwrap_or_default().to_string_lossy().into_owned(), wanted }
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Answer {
     row_bytes: usize,
     rows: Vec<u8>,
     times_s: Vec<f64>,
+    /// Rows without times.
+    samples: usize,
     told: Instant,
     /// `None` once it has ended.
     to_output: Option<SyncSender<Part>>,
@@ -67,6 +69,7 @@ impl Answer {
             row_bytes: 1,
             rows: Vec::new(),
             times_s: Vec::new(),
+            samples: 0,
             told: Instant::now(),
             to_output: Some(to_output),
             spare,
@@ -79,6 +82,7 @@ impl Answer {
         self.row_bytes = row_bytes.max(1);
         self.rows.clear();
         self.times_s.clear();
+        self.samples = 0;
         self.told = Instant::now();
     }
 
@@ -107,13 +111,37 @@ impl Answer {
         self.say(format!("error {}\n", in_one_line(reason)).into_bytes())
     }
 
+    /// Rows of one number each, without times, behind [`Self::begin`] with their length.
+    pub fn samples(&mut self, samples: &[f32]) -> io::Result<()> {
+        for piece in samples.chunks(BLOCK_BYTES / size_of::<f32>()) {
+            if (self.samples + piece.len()) * size_of::<f32>() > BLOCK_BYTES {
+                self.flush()?;
+            }
+            let start = self.samples * size_of::<f32>();
+            self.samples += piece.len();
+            let end = self.samples * size_of::<f32>();
+            if self.rows.len() < end {
+                self.rows.resize(end, 0);
+            }
+            let (places, _) = self.rows.get_mut(start..end).unwrap_or_default().as_chunks_mut();
+            for (place, sample) in places.iter_mut().zip(piece) {
+                *place = sample.to_le_bytes();
+            }
+        }
+        Ok(())
+    }
+
     fn flush(&mut self) -> io::Result<()> {
-        let count = self.times_s.len();
+        let (times, samples) = (self.times_s.len(), std::mem::take(&mut self.samples));
+        let count = times + samples;
         if count == 0 {
             return Ok(());
         }
-        let mut words = format!("times {count}\n").into_bytes();
-        words.extend(self.times_s.drain(..).flat_map(f64::to_le_bytes));
+        let mut words = Vec::new();
+        if times > 0 {
+            words.extend(format!("times {times}\n").into_bytes());
+            words.extend(self.times_s.drain(..).flat_map(f64::to_le_bytes));
+        }
         words.extend(format!("rows {count}\n").into_bytes());
         let rows = std::mem::take(&mut self.rows);
         let is_large = rows.len() > DOUBLED_BYTES_MAX;

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::rc::Rc;
 
 use npy_ingest::config::{Damage, Pick, VideoOptions};
-use npy_ingest::decode::ffmpeg::Task;
 use npy_ingest::decode::image::Painter;
 use npy_ingest::decode::video::{Frame, Reel, TimeBase};
 use npy_ingest::decode::{DecodeError, Rejection, RowSink};
@@ -27,25 +26,15 @@ const ENCRYPTED: &str = "its video is encrypted";
 ///
 /// # Errors
 /// There is no video, it cannot be decoded, or it is damaged: with the reason. The answer cannot be written.
-pub fn decode(task: &Task, file: File, answer: &mut Answer) -> Result<(), DecodeError> {
-    let options = &task.options;
-    let bytes = file.metadata().ok().map(|metadata| metadata.len());
-    if bytes == Some(0) {
-        return Err(rejected("the file is empty".to_owned()));
-    }
-    let mut alive = Ok(());
-    let cut_short = bytes.and_then(|bytes| {
-        let announced = matroska::announced_bytes(&file, bytes, || {
-            if alive.is_ok() {
-                alive = answer.beat();
-            }
-        });
-        announced.filter(|announced| *announced > bytes).map(|announced| {
-            format!("the file ends after {bytes} of the {announced} bytes that it announces: it was cut short")
-        })
-    });
-    alive?;
-    let mut input = Input::open(file, &task.source).map_err(|error| {
+pub fn decode(
+    name: &str,
+    options: &VideoOptions,
+    threads: usize,
+    file: File,
+    answer: &mut Answer,
+) -> Result<(), DecodeError> {
+    let cut_short = cut_short(&file, answer)?;
+    let mut input = Input::open(file, name).map_err(|error| {
         rejected(format!("no video that FFmpeg can open: {error}; it may be cut short, or no video"))
     })?;
     let found = input.find_video().map_err(|error| rejected(format!("its streams cannot be read: {error}")))?;
@@ -59,7 +48,7 @@ pub fn decode(task: &Task, file: File, answer: &mut Answer) -> Result<(), Decode
     if let Some(what) = cut_short.as_ref().filter(|_| options.on_error == Damage::Reject) {
         return Err(rejected(damaged(what)));
     }
-    let decoder = Decoder::open(&input, task.threads)
+    let decoder = Decoder::open(&input, threads)
         .map_err(|(error, codec)| rejected(format!("its video, {codec}, cannot be decoded: {error}")))?;
     let artist = Artist::new(Painter::new(&options.frame), video.display_matrix);
     let picture_bytes = artist.picture_bytes();
@@ -94,6 +83,27 @@ pub fn decode(task: &Task, file: File, answer: &mut Answer) -> Result<(), Decode
         answer,
     };
     decoding.run()
+}
+
+/// How a container that tells its length was cut short.
+pub fn cut_short(file: &File, answer: &mut Answer) -> Result<Option<String>, DecodeError> {
+    let bytes = file.metadata().ok().map(|metadata| metadata.len());
+    if bytes == Some(0) {
+        return Err(rejected("the file is empty".to_owned()));
+    }
+    let mut alive = Ok(());
+    let cut_short = bytes.and_then(|bytes| {
+        let announced = matroska::announced_bytes(file, bytes, || {
+            if alive.is_ok() {
+                alive = answer.beat();
+            }
+        });
+        announced.filter(|announced| *announced > bytes).map(|announced| {
+            format!("the file ends after {bytes} of the {announced} bytes that it announces: it was cut short")
+        })
+    });
+    alive?;
+    Ok(cut_short)
 }
 
 /// What is lost of a damaged video.

@@ -1,4 +1,4 @@
-//! npy-ingest-video: decodes videos for npy-ingest, one after the other, in a sandbox.
+//! npy-ingest-video: decodes videos, and sound of which npy-ingest knows nothing, one file after the other, in a sandbox.
 //!
 //! npy-ingest starts it and keeps it running. Its standard input is a socket: each line is a task, as JSON, and comes with
 //! the open file that it is about. It answers on standard output with rows; the protocol is that of npy-ingest's
@@ -11,7 +11,8 @@
 //! | `answer` | rows and words to standard output |
 //! | `ahead` | packets that were read, and which of them need not be decoded |
 //! | `matroska` | how long a Matroska file should be |
-//! | `decode` | one source, from its packets to its rows |
+//! | `decode` | one video, from its packets to its rows |
+//! | `sound` | one sound track, from its packets to its samples |
 //! | `picture` | a decoded frame into a picture of a row |
 //! | `colour` | luma and chroma into RGB |
 //! | `ffmpeg/` | FFmpeg's libraries, safe to call |
@@ -24,11 +25,13 @@ mod ffmpeg;
 mod matroska;
 mod picture;
 mod sandbox;
+mod sound;
 mod tasks;
 
 use std::process::ExitCode;
 
 use npy_ingest::decode::DecodeError;
+use npy_ingest::decode::ffmpeg::{Task, Wanted};
 
 use answer::Answer;
 use tasks::Tasks;
@@ -87,8 +90,12 @@ fn serve() -> Result<(), String> {
     let mut tasks = Tasks::new().map_err(|error| format!("standard input is no socket from npy-ingest: {error}"))?;
     let mut answer = Answer::new().map_err(|error| format!("no thread for the answer: {error}"))?;
     while let Some((line, file)) = tasks.next().map_err(|error| error.to_string())? {
-        let task = serde_json::from_str(&line).map_err(|error| format!("a task that is not understood: {error}"))?;
-        let result = decode::decode(&task, file, &mut answer);
+        let Task { source, wanted } =
+            serde_json::from_str(&line).map_err(|error| format!("a task that is not understood: {error}"))?;
+        let result = match wanted {
+            Wanted::Frames { options, threads } => decode::decode(&source, &options, threads, file, &mut answer),
+            Wanted::Samples => sound::decode(&source, file, &mut answer),
+        };
         let told = match result {
             Ok(()) => answer.done(),
             Err(DecodeError::Rejected(rejection)) => answer.error(&rejection.reason),

@@ -20,29 +20,33 @@
 //! | `vorbis` | what the codebooks of Vorbis claim |
 //! | `names` | words for what cannot be decoded |
 //! | `resample` | from one rate to another |
+//! | `foreign` | what nothing here decodes, by the worker that has FFmpeg |
+//! | `rows` | samples on their way to rows |
 //! | `windows` | cutting |
 //! | `mel` | spectrograms |
 
+mod foreign;
 mod input;
 mod mel;
 mod movie;
 mod names;
 mod resample;
+mod rows;
 mod track;
 mod vorbis;
 mod windows;
 
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use self::input::Trouble;
 use self::mel::LogMel;
 use self::resample::Resampler;
-use self::track::{Step, Track};
-use self::windows::Cutter;
+use self::rows::Rows;
+use self::track::{Closed, Step, Track};
+use super::ffmpeg::Ffmpeg;
 use super::{About, DecodeError, FileDecoder, Rejection, RowSink, SourceFile};
-use crate::config::{AudioOptions, Damage, SoundSample, Tail};
+use crate::config::{AudioOptions, SoundSample};
 
 /// Extensions that are taken by default: containers of sound, and of video with sound, that are read without FFmpeg.
 pub const EXTENSIONS: &[&str] = &[
@@ -62,12 +66,8 @@ pub fn measure(file: std::fs::File, extension: Option<&str>) -> Option<(u32, usi
 
 /// A rate may become so many times higher or lower.
 const RATIO_MAX: u64 = 1024;
-/// Larger samples are no sound.
-const SAMPLE_MAX: f32 = 1e12;
 /// Packets between two questions whether the rows are still wanted.
 const PACKETS_BETWEEN: u32 = 64;
-/// Samples of a channel that are resampled at a time.
-const PIECE_FRAMES: usize = 4096;
 /// Resamplers that are kept for later sources: making one takes as long as some seconds of sound.
 const KEPT_MAX: usize = 64;
 
@@ -76,12 +76,14 @@ pub struct AudioDecoder {
     options: AudioOptions,
     mel: Option<LogMel>,
     kept: Mutex<Vec<Resampler>>,
+    /// For what nothing here decodes.
+    ffmpeg: Ffmpeg,
 }
 
 impl AudioDecoder {
     pub fn new(options: &AudioOptions) -> Self {
         let mel = options.mel.as_ref().map(LogMel::new);
-        Self { options: options.clone(), mel, kept: Mutex::new(Vec::new()) }
+        Self { options: options.clone(), mel, kept: Mutex::new(Vec::new()), ffmpeg: foreign::ffmpeg() }
     }
 
     /// What brings a source to the rows' rate: `None` where it has it.
@@ -112,16 +114,6 @@ impl AudioDecoder {
         }
     }
 
-    /// Takes damage into account, or rejects the source for it.
-    fn damage(&self, losses: &mut Losses, reason: String) -> Result<(), DecodeError> {
-        if self.options.on_error == Damage::Reject {
-            return Err(rejected(reason));
-        }
-        losses.count += 1;
-        losses.first.get_or_insert(reason);
-        Ok(())
-    }
-
     /// A source's channels for those of the row.
     fn check_channels(&self, found: usize) -> Result<usize, DecodeError> {
         match self.options.channels {
@@ -147,144 +139,30 @@ impl AudioDecoder {
     }
 }
 
-/// What was lost of a source.
-#[derive(Default)]
-struct Losses {
-    count: u64,
-    first: Option<String>,
-}
-
 impl FileDecoder for AudioDecoder {
     fn decode(&self, file: &SourceFile, about: About<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
         let trouble = Trouble::default();
-        let mut track = Track::open(file, about, &trouble)?;
-        let channels = self.check_channels(track.channels)?;
-        let rate = self.options.rate.unwrap_or(track.rate);
-        let mut resampler = self.resampler(track.rate, channels)?;
-        let options = &self.options;
-        let (start, end) = (frames_in(options.start, rate), options.end.map(|end| frames_in(end, rate)));
-        let mut cutter = Cutter::new(options.samples, options.hop, channels, options.tail, start, end);
-        let mut scratch = self.mel.as_ref().map(LogMel::scratch);
-        let mut rows = 0_u64;
-        let mut emit = |first: u64, window: &[f32]| {
-            let row = sink.row(first as f64 / f64::from(rate))?;
-            rows += 1;
-            match (&self.mel, &mut scratch) {
-                (Some(mel), Some(scratch)) => self.store(mel.row(window, scratch), row),
-                _ => self.store(window, row),
-            }
-            Ok(())
+        let mut track = match Track::open(file, about, &trouble) {
+            Ok(track) => track,
+            Err(Closed::Unknown(why)) => return foreign::decode(self, &why, file, about, sink),
+            Err(Closed::Error(error)) => return Err(error),
         };
-        let mut losses = Losses::default();
-        let (mut block, mut mixed, mut ready) = (Vec::new(), Vec::new(), Vec::new());
+        let mut rows = Rows::new(self, track.rate, track.channels)?;
+        let mut block = Vec::new();
         let mut packets = 0_u32;
-        while !cutter.is_done() {
+        while !rows.are_complete() {
             packets += 1;
             if packets.is_multiple_of(PACKETS_BETWEEN) && about.is_interrupted() {
                 return Err(DecodeError::Interrupted);
             }
             match track.step(&mut block)? {
                 Step::Block => {}
-                Step::Lost(reason) => self.damage(&mut losses, reason)?,
+                Step::Lost(reason) => rows.lose(reason)?,
                 Step::End => break,
             }
-            if !mend(&mut block) {
-                self.damage(
-                    &mut losses,
-                    format!("a sample before {:.3} s is not a number, or too large", track.time_s()),
-                )?;
-            }
-            let frames = mix(&block, track.channels, options.channels, &mut mixed);
-            match &mut resampler {
-                None => cutter.push(frames, &mut emit)?,
-                // In pieces: a packet may be as long as the file, and become a thousand times as much.
-                Some(resampler) => {
-                    for piece in frames.chunks(PIECE_FRAMES * channels) {
-                        if cutter.is_done() {
-                            break;
-                        }
-                        ready.clear();
-                        resampler.push(piece, &mut ready)?;
-                        cutter.push(&ready, &mut emit)?;
-                    }
-                }
-            }
+            rows.push(&mut block, sink)?;
         }
-        if let Some(resampler) = &mut resampler
-            && !cutter.is_done()
-        {
-            ready.clear();
-            resampler.finish(&mut ready)?;
-            cutter.push(&ready, &mut emit)?;
-        }
-        cutter.finish(&mut emit)?;
-        self.keep(resampler);
-        if rows == 0 {
-            return Err(rejected(self.too_short(cutter.frames(), rate, losses.first)));
-        }
-        if let Some(first) = losses.first {
-            let more = match losses.count - 1 {
-                0 => String::new(),
-                more => format!(" ({more} more like this)"),
-            };
-            sink.note(format!("damaged, what could be decoded was kept: {first}{more}"));
-        }
-        Ok(())
-    }
-}
-
-impl AudioDecoder {
-    fn too_short(&self, frames: u64, rate: u32, loss: Option<String>) -> String {
-        let (wanted, found_s) = (self.options.samples, frames as f64 / f64::from(rate));
-        let mut reason = match frames {
-            0 => "it holds no sound".to_owned(),
-            _ => format!("it has {frames} samples at {rate} Hz ({found_s:.3} s)"),
-        };
-        let from_start = frames_in(self.options.start, rate);
-        if frames > 0 && from_start >= frames {
-            reason.push_str(", and `start` lies behind its end");
-        } else if frames > 0 && self.options.tail == Tail::Drop {
-            reason.push_str(&format!(", less than a window of {wanted}: use a shorter one, or tail = \"pad\""));
-        }
-        match loss {
-            Some(loss) => format!("{reason}; {loss}"),
-            None => reason,
-        }
-    }
-}
-
-/// Frames from the start to a time.
-fn frames_in(time: Duration, rate: u32) -> u64 {
-    let frames = (time.as_nanos() * u128::from(rate) + 500_000_000) / 1_000_000_000;
-    u64::try_from(frames).unwrap_or(u64::MAX)
-}
-
-/// Puts silence in place of what is no sample; whether there was none.
-fn mend(block: &mut [f32]) -> bool {
-    let is_sample = |value: &f32| value.abs() <= SAMPLE_MAX;
-    if block.iter().all(is_sample) {
-        return true;
-    }
-    for value in block.iter_mut().filter(|value| !is_sample(value)) {
-        *value = 0.0;
-    }
-    false
-}
-
-/// The frames of a row's channels, from those of the source. `mixed` holds them where they are others.
-fn mix<'a>(block: &'a [f32], found: usize, wanted: Option<usize>, mixed: &'a mut Vec<f32>) -> &'a [f32] {
-    match wanted {
-        None if found > 1 => {
-            mixed.clear();
-            mixed.extend(block.chunks_exact(found).map(|frame| frame.iter().sum::<f32>() / found as f32));
-            mixed
-        }
-        Some(wanted) if wanted != found => {
-            mixed.clear();
-            mixed.extend(block.iter().flat_map(|sample| std::iter::repeat_n(*sample, wanted)));
-            mixed
-        }
-        _ => block,
+        rows.finish(sink)
     }
 }
 

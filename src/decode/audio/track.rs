@@ -79,6 +79,19 @@ pub(super) struct Track<'a> {
     is_over: bool,
 }
 
+/// Why a track is not decoded.
+pub(super) enum Closed {
+    /// Nothing here knows it: the reason, where nobody else does either.
+    Unknown(String),
+    Error(DecodeError),
+}
+
+impl From<DecodeError> for Closed {
+    fn from(error: DecodeError) -> Self {
+        Self::Error(error)
+    }
+}
+
 /// What a step has brought.
 pub(super) enum Step {
     /// Samples, in the block.
@@ -89,17 +102,17 @@ pub(super) enum Step {
 }
 
 impl<'a> Track<'a> {
-    pub(super) fn open(file: &'a SourceFile, about: About<'a>, trouble: &'a Trouble) -> Result<Self, DecodeError> {
+    pub(super) fn open(file: &'a SourceFile, about: About<'a>, trouble: &'a Trouble) -> Result<Self, Closed> {
         if file.size() == 0 {
-            return Err(rejected("the file is empty"));
+            return Err(rejected("the file is empty").into());
         }
         let reader = probe(file, about, trouble)?;
         let format = reader.format_info().format;
         let Some(track) = reader.default_track(TrackType::Audio) else {
-            return Err(rejected(names::without_sound(&*reader)));
+            return Err(Closed::Unknown(names::without_sound(&*reader)));
         };
         let Some(CodecParameters::Audio(parameters)) = &track.codec_params else {
-            return Err(rejected(names::without_sound(&*reader)));
+            return Err(Closed::Unknown(names::without_sound(&*reader)));
         };
         let (number, time_base, delay) = (track.id, track.time_base, track.delay);
         let is_exact =
@@ -174,14 +187,14 @@ impl<'a> Track<'a> {
         file: &'a SourceFile,
         about: About<'a>,
         trouble: &'a Trouble,
-    ) -> Result<Self, DecodeError> {
+    ) -> Result<Self, Closed> {
         let mut track = Self::of(reader, decoder, number, time_base, file, trouble);
         let mut first = Vec::new();
         while track.rate == 0 {
             match track.step(&mut first)? {
                 Step::Block => {}
-                Step::Lost(reason) => return Err(rejected(reason)),
-                Step::End => return Err(rejected("it holds no sound")),
+                Step::Lost(reason) => return Err(rejected(reason).into()),
+                Step::End => return Err(rejected("it holds no sound").into()),
             }
         }
         // From the start again, by a reader of its own.
@@ -191,7 +204,7 @@ impl<'a> Track<'a> {
         let Some(CodecParameters::Audio(parameters)) =
             reader.tracks().iter().find(|track| track.id == number).and_then(|track| track.codec_params.as_ref())
         else {
-            return Err(rejected("it holds no sound"));
+            return Err(rejected("it holds no sound").into());
         };
         let format = reader.format_info().format;
         let decoder = decoder_of(&as_stored(parameters, format, file, number)?)?;
@@ -367,7 +380,7 @@ fn probe<'a>(
     file: &'a SourceFile,
     about: About<'a>,
     trouble: &'a Trouble,
-) -> Result<Box<dyn FormatReader + 'a>, DecodeError> {
+) -> Result<Box<dyn FormatReader + 'a>, Closed> {
     let hidden = movie::check(file)?;
     let end = movie::end_of_cut(file).unwrap_or(file.size());
     trouble.limit_reads(Some(file.size().saturating_mul(PROBE_READS_MAX).saturating_add(PROBE_BYTES_MAX)));
@@ -381,20 +394,17 @@ fn probe<'a>(
     let metadata = MetadataOptions::default().limit_tag_bytes(limit).limit_visual_bytes(limit);
     let probed = symphonia::default::get_probe().probe(&hint, stream, FormatOptions::default(), metadata);
     trouble.limit_reads(None);
-    probed.map_err(|error| {
-        trouble.take().unwrap_or_else(|| {
-            rejected(match error {
-                Error::Unsupported(what) if what.contains("probe") => names::unknown(file),
-                Error::Unsupported("isomp4: missing moov atom") => {
-                    "an MP4 or MOV file without its index (moov): it is cut short, or was never finished".to_owned()
-                }
-                error => format!("its container cannot be read: {}", told(&error)),
-            })
-        })
+    probed.map_err(|error| match (trouble.take(), error) {
+        (Some(trouble), _) => trouble.into(),
+        (None, Error::Unsupported(what)) if what.contains("probe") => Closed::Unknown(names::unknown(file)),
+        (None, Error::Unsupported("isomp4: missing moov atom")) => {
+            rejected("an MP4 or MOV file without its index (moov): it is cut short, or was never finished").into()
+        }
+        (None, error) => rejected(format!("its container cannot be read: {}", told(&error))).into(),
     })
 }
 
-fn check(rate: u32, channels: usize) -> Result<(), DecodeError> {
+pub(super) fn check(rate: u32, channels: usize) -> Result<(), DecodeError> {
     if !(1..=RATE_MAX).contains(&rate) {
         return Err(rejected(format!("the header says {rate} Hz, expected 1 to {RATE_MAX}")));
     }
@@ -442,16 +452,14 @@ fn as_stored(
     Ok(parameters)
 }
 
-fn decoder_of(parameters: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>, DecodeError> {
+fn decoder_of(parameters: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>, Closed> {
     if let Some(reason) = names::half_decoded(parameters) {
-        return Err(rejected(reason));
+        return Err(Closed::Unknown(reason));
     }
     let options = AudioDecoderOptions::default().verify(true);
-    symphonia::default::get_codecs().make_audio_decoder(parameters, &options).map_err(|error| {
-        rejected(match error {
-            Error::Unsupported(what) => names::unsupported(parameters, what),
-            error => format!("its sound cannot be decoded: {}", told(&error)),
-        })
+    symphonia::default::get_codecs().make_audio_decoder(parameters, &options).map_err(|error| match error {
+        Error::Unsupported(what) => Closed::Unknown(names::unsupported(parameters, what)),
+        error => rejected(format!("its sound cannot be decoded: {}", told(&error))).into(),
     })
 }
 

@@ -5,7 +5,7 @@ use std::thread::available_parallelism;
 
 use super::here::{self, Kind};
 use crate::config::{Dataset, VideoOptions};
-use crate::decode::ffmpeg::{Ffmpeg, Limits, Task};
+use crate::decode::ffmpeg::{Ffmpeg, Limits, Task, Wanted};
 use crate::decode::{About, DecodeError, FileDecoder, RowSink, SourceFile};
 
 /// Rows of one source end here, in bytes: nobody means more, and a damaged file may promise it.
@@ -42,7 +42,8 @@ impl FileDecoder for VideoDecoder {
         }
         let others = self.active.fetch_add(1, Ordering::Relaxed);
         let cores = available_parallelism().map_or(1, |cores| cores.get());
-        let task = Task { source: Task::source(about), options: self.options.clone(), threads: threads(cores, others) };
+        let wanted = Wanted::Frames { options: Box::new(self.options.clone()), threads: threads(cores, others) };
+        let task = Task::new(about, wanted);
         let result = self.ffmpeg.ask(&task, file, MISSING, about, sink);
         self.active.fetch_sub(1, Ordering::Relaxed);
         result

@@ -106,6 +106,11 @@ impl Dtype {
     }
 
     /// `<f8`: the `time` column.
+    /// `<f4`: a sample of sound.
+    pub fn f4_le() -> Self {
+        Self::number(Kind::Float, 4)
+    }
+
     pub fn f8_le() -> Self {
         Self::number(Kind::Float, 8)
     }

@@ -1,4 +1,4 @@
-//! Packets into pictures.
+//! Packets into pictures, or into sound.
 
 use std::ffi::{CStr, c_int};
 use std::ptr;
@@ -6,7 +6,7 @@ use std::ptr;
 use ffmpeg_sys_next as ff;
 
 use super::units::{Codec, Framing, Start, start_of};
-use super::{Error, Input, Packet};
+use super::{Error, Input, Packet, Sound};
 
 /// What the decoder need not give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +74,12 @@ impl Decoder {
     pub fn receive(&mut self, picture: &mut Picture) -> Result<(), Error> {
         // SAFETY: both are ours; the frame's former contents are given back first.
         Error::check(unsafe { ff::avcodec_receive_frame(self.0, picture.0) }).map(drop)
+    }
+
+    /// The same for sound.
+    pub fn receive_sound(&mut self, sound: &mut Sound) -> Result<(), Error> {
+        // SAFETY: as above.
+        Error::check(unsafe { ff::avcodec_receive_frame(self.0, sound.pointer()) }).map(drop)
     }
 
     /// Whether decoding can begin with a packet.

@@ -15,7 +15,7 @@ const BUFFER_BYTES: c_int = 128 << 10;
 /// A container that claims more streams is none.
 const STREAMS_MAX: c_int = 1000;
 
-/// An open container. It has one video stream that is looked at; packets of others are passed over.
+/// An open container. It has one stream that is looked at; packets of others are passed over.
 pub struct Input {
     context: *mut ff::AVFormatContext,
     io: *mut ff::AVIOContext,
@@ -47,7 +47,7 @@ pub struct Video {
     pub indexed: Option<u64>,
 }
 
-/// A packet of the video stream.
+/// A packet of the stream.
 pub struct Packet(*mut ff::AVPacket);
 
 impl Input {
@@ -88,18 +88,35 @@ impl Input {
 
     /// Finds out what the streams hold, and chooses the video. `Ok(None)`: there is none.
     pub fn find_video(&mut self) -> Result<Option<Video>, Error> {
+        if !self.is_told_by_header() {
+            self.find_streams()?;
+        }
+        let Some(stream) = self.choose(ff::AVMediaType::AVMEDIA_TYPE_VIDEO) else { return Ok(None) };
+        // SAFETY: a stream of the open context.
+        unsafe {
+            // A picture on a record's sleeve.
+            let is_sleeve = (*stream).disposition & ff::AV_DISPOSITION_ATTACHED_PIC != 0;
+            Ok((!is_sleeve).then(|| self.describe(stream)))
+        }
+    }
+
+    /// The same for sound. `Ok(false)`: there is none.
+    pub fn find_sound(&mut self) -> Result<bool, Error> {
+        self.find_streams()?;
+        Ok(self.choose(ff::AVMediaType::AVMEDIA_TYPE_AUDIO).is_some())
+    }
+
+    fn find_streams(&mut self) -> Result<(), Error> {
+        // SAFETY: the context is open.
+        Error::check(unsafe { ff::avformat_find_stream_info(self.context, ptr::null_mut()) }).map(drop)
+    }
+
+    /// The best stream of a kind. The others are passed over from now on.
+    fn choose(&mut self, kind: ff::AVMediaType) -> Option<*mut ff::AVStream> {
         // SAFETY: the context is open. Its streams are valid as long as it is.
         unsafe {
-            if !self.is_told_by_header() {
-                Error::check(ff::avformat_find_stream_info(self.context, ptr::null_mut()))?;
-            }
-            let found =
-                ff::av_find_best_stream(self.context, ff::AVMediaType::AVMEDIA_TYPE_VIDEO, -1, -1, ptr::null_mut(), 0);
-            let Some(stream) = self.stream_at(found) else { return Ok(None) };
-            // A picture on a record's sleeve.
-            if (*stream).disposition & ff::AV_DISPOSITION_ATTACHED_PIC != 0 {
-                return Ok(None);
-            }
+            let found = ff::av_find_best_stream(self.context, kind, -1, -1, ptr::null_mut(), 0);
+            let chosen = self.stream_at(found)?;
             self.stream = found;
             for other in 0..c_int::try_from((*self.context).nb_streams).unwrap_or(0) {
                 if let Some(stream) = self.stream_at(other)
@@ -108,7 +125,7 @@ impl Input {
                     (*stream).discard = ff::AVDiscard::AVDISCARD_ALL;
                 }
             }
-            Ok(Some(self.describe(stream)))
+            Some(chosen)
         }
     }
 
@@ -162,7 +179,7 @@ impl Input {
         }
     }
 
-    /// The next packet of the video.
+    /// The next packet of the stream.
     pub fn read(&mut self, packet: &mut Packet) -> Result<(), Error> {
         loop {
             // SAFETY: both are open; the packet's former contents are given back first.
@@ -193,6 +210,11 @@ impl Input {
             let entry = ff::avformat_index_get_entry_from_timestamp(stream, time, ff::AVSEEK_FLAG_BACKWARD);
             if entry.is_null() { None } else { Some((*entry).timestamp) }
         }
+    }
+
+    /// The unit of the stream's times, in seconds: numerator and denominator.
+    pub fn time_base(&self) -> Option<(i32, i32)> {
+        self.parameters().map(|(_, base)| (base.num, base.den))
     }
 
     /// For the decoder, which copies what it needs.

@@ -9,6 +9,7 @@ mod decoder;
 mod input;
 mod parameters;
 mod scale;
+mod sound;
 mod units;
 
 use std::ffi::CStr;
@@ -18,6 +19,7 @@ use ffmpeg_sys_next as ff;
 pub use decoder::{Decoder, Picture, Skip};
 pub use input::{Input, Packet, Video};
 pub use scale::{Converter, Format};
+pub use sound::Sound;
 pub use units::Start;
 
 /// An error of FFmpeg's, by its number.

@@ -1,0 +1,198 @@
+//! One sound track, from its packets to its samples: the rate in Hz, the number of channels, then the samples, interleaved.
+//!
+//! FFmpeg cuts off what encoders put before and behind the sound, where the file says so. A packet that cannot be decoded becomes
+//! silence of its length, and a note; so does all else that is lost, as far as it is noticed.
+
+use std::fs::File;
+
+use npy_ingest::decode::{DecodeError, Rejection, RowSink as _};
+
+use crate::answer::Answer;
+use crate::decode::cut_short;
+use crate::ffmpeg::{Decoder, Error, Input, Packet, Sound};
+
+/// Packets that cannot be read, one after the other, before the rest is given up.
+const UNREADABLE_MAX: u32 = 100;
+/// Samples of a channel that a packet stands for at most when it cannot be decoded, and all of them together.
+const LOST_FRAMES_MAX: u64 = 1 << 16;
+const SILENT_FRAMES_MAX: u64 = 1 << 26;
+
+/// Decodes a source and gives its samples.
+///
+/// # Errors
+/// There is no sound, or it cannot be decoded: with the reason. The answer cannot be written.
+pub fn decode(name: &str, file: File, answer: &mut Answer) -> Result<(), DecodeError> {
+    let cut_short = cut_short(&file, answer)?;
+    let mut input =
+        Input::open(file, name).map_err(|error| rejected(format!("no container that FFmpeg can open: {error}")))?;
+    if !input.find_sound().map_err(|error| rejected(format!("its streams cannot be read: {error}")))? {
+        return Err(rejected(format!("there is no sound in it (it is {})", input.format_name())));
+    }
+    let decoder = Decoder::open(&input, 1)
+        .map_err(|(error, codec)| rejected(format!("its sound, {codec}, cannot be decoded: {error}")))?;
+    answer.begin(size_of::<f32>());
+    let no_memory = |error: Error| rejected(error.to_string());
+    let unit_s =
+        input.time_base().map_or(0.0, |(numerator, denominator)| f64::from(numerator) / f64::from(denominator.max(1)));
+    let mut track = Track {
+        decoder,
+        sound: Sound::new().map_err(no_memory)?,
+        block: Vec::new(),
+        kind: None,
+        given: 0,
+        silent_left: SILENT_FRAMES_MAX,
+        is_over: false,
+        answer,
+    };
+    let mut packet = Packet::new().map_err(no_memory)?;
+    let mut unreadable = 0;
+    while !track.is_over {
+        track.answer.beat()?;
+        match input.read(&mut packet) {
+            Ok(()) if packet.is_encrypted() => return Err(rejected("its sound is encrypted".to_owned())),
+            Ok(()) => {
+                unreadable = 0;
+                track.packet(&packet, packet.duration() as f64 * unit_s)?;
+            }
+            Err(Error::END) => break,
+            Err(error) => {
+                track.lose(&format!("what follows cannot be read: {error}"));
+                unreadable += 1;
+                if unreadable == UNREADABLE_MAX {
+                    break;
+                }
+            }
+        }
+    }
+    track.end()?;
+    if let Some(how) = cut_short {
+        track.lose(&how);
+    }
+    Ok(())
+}
+
+struct Track<'a> {
+    decoder: Decoder,
+    sound: Sound,
+    block: Vec<f32>,
+    /// Hz and channels, once they are told.
+    kind: Option<(u32, usize)>,
+    /// Samples of a channel.
+    given: u64,
+    silent_left: u64,
+    is_over: bool,
+    answer: &'a mut Answer,
+}
+
+impl Track<'_> {
+    fn packet(&mut self, packet: &Packet, duration_s: f64) -> Result<(), DecodeError> {
+        match self.decoder.send(Some(packet)) {
+            Ok(()) => {}
+            Err(Error::AGAIN) => {
+                self.receive()?;
+                if let Err(error) = self.decoder.send(Some(packet)) {
+                    return self.undecoded(error, duration_s);
+                }
+            }
+            Err(error) => return self.undecoded(error, duration_s),
+        }
+        match self.receive() {
+            Err(Stop::Undecoded(error)) => self.undecoded(error, duration_s),
+            result => Ok(result?),
+        }
+    }
+
+    /// What the decoder has.
+    fn receive(&mut self) -> Result<(), Stop> {
+        while !self.is_over {
+            match self.decoder.receive_sound(&mut self.sound) {
+                Ok(()) => self.give()?,
+                Err(Error::AGAIN | Error::END) => return Ok(()),
+                Err(error) => return Err(Stop::Undecoded(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn give(&mut self) -> Result<(), DecodeError> {
+        let found = (self.sound.rate(), self.sound.channels());
+        if !self.sound.samples(&mut self.block) {
+            return Err(rejected("its samples are of a kind that is not known".to_owned()));
+        }
+        if self.block.is_empty() {
+            return Ok(());
+        }
+        match self.kind {
+            None => {
+                self.kind = Some(found);
+                self.answer.samples(&[found.0 as f32, found.1 as f32])?;
+            }
+            Some(kind) if kind == found => {}
+            Some((rate, channels)) => {
+                self.is_over = true;
+                let (now, of_now) = found;
+                self.lose(&format!(
+                    "it changes from {rate} Hz and {channels} channels to {now} Hz and {of_now}: what follows is not decoded"
+                ));
+                return Ok(());
+            }
+        }
+        if self.sound.is_damaged() {
+            self.lose("a packet is damaged");
+        }
+        self.given += (self.block.len() / found.1.max(1)) as u64;
+        Ok(self.answer.samples(&self.block)?)
+    }
+
+    /// Silence takes the place of a packet.
+    fn undecoded(&mut self, error: Error, duration_s: f64) -> Result<(), DecodeError> {
+        self.lose(&format!("a packet cannot be decoded: {error}"));
+        let Some((rate, channels)) = self.kind else { return Ok(()) };
+        let frames = ((duration_s * f64::from(rate)).round() as u64).min(LOST_FRAMES_MAX).min(self.silent_left);
+        self.silent_left -= frames;
+        self.given += frames;
+        self.block.clear();
+        self.block.resize(frames as usize * channels, 0.0);
+        Ok(self.answer.samples(&self.block)?)
+    }
+
+    fn end(&mut self) -> Result<(), DecodeError> {
+        match self.decoder.send(None).map_err(Stop::Undecoded).and_then(|()| self.receive()) {
+            Err(Stop::Undecoded(error)) => {
+                self.lose(&format!("its end cannot be decoded: {error}"));
+                Ok(())
+            }
+            result => Ok(result?),
+        }
+    }
+
+    fn lose(&mut self, what: &str) {
+        let at_s = self.kind.map_or(0.0, |(rate, _)| self.given as f64 / f64::from(rate.max(1)));
+        self.answer.note(format!("{what} (at {at_s:.3} s)"));
+    }
+}
+
+/// Why there is no more at the moment.
+enum Stop {
+    Undecoded(Error),
+    Ended(DecodeError),
+}
+
+impl From<DecodeError> for Stop {
+    fn from(error: DecodeError) -> Self {
+        Self::Ended(error)
+    }
+}
+
+impl From<Stop> for DecodeError {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Undecoded(error) => rejected(format!("it cannot be decoded: {error}")),
+            Stop::Ended(error) => error,
+        }
+    }
+}
+
+fn rejected(reason: String) -> DecodeError {
+    Rejection::new(reason).into()
+}
