@@ -124,10 +124,22 @@ impl Ledgers for SqliteLedgers {
 }
 
 fn connect(path: &Path, flags: OpenFlags, durable: bool) -> Result<Connection, LedgerError> {
-    let open = || -> rusqlite::Result<Connection> {
+    let plain = || -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.busy_timeout(WRITER_BUSY_TIMEOUT)?;
-        let has_log = begin_log(&connection)?;
+        Ok(connection)
+    };
+    let open = || -> rusqlite::Result<Connection> {
+        let mut connection = plain()?;
+        let has_log = match begin_log(&connection) {
+            Err(error) if error.sqlite_error().is_some_and(|error| error.extended_code == SQLITE_IOERR_SHMMAP) => {
+                drop(connection);
+                connection = plain()?;
+                leave_log(&connection)?;
+                false
+            }
+            has_log => has_log?,
+        };
         let synchronous = match (durable, has_log) {
             // Each commit syncs the log; or the journal, the database, and the folder that the journal is gone from.
             (true, true) => "FULL",
@@ -145,25 +157,24 @@ fn connect(path: &Path, flags: OpenFlags, durable: bool) -> Result<Connection, L
     open().map_err(at(path, "opening it"))
 }
 
-/// Chooses between the log and the rollback journal: `true` for the log. That it cannot be used shows when it is, by the first
-/// statement; a process that has the ledger for itself gets out of it again. A ledger with a journal keeps it.
+/// Chooses between the log and the rollback journal: `true` for the log. A ledger with a journal keeps it. That the log cannot be
+/// used shows by the first statement.
 fn begin_log(connection: &Connection) -> rusqlite::Result<bool> {
-    let set = |name: &str, value: &str| connection.pragma_update_and_check(None, name, value, |_| Ok(()));
     let was: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
     if was == "delete" && !view::is_unborn(connection)? {
         return Ok(false);
     }
-    set("journal_mode", "WAL")?;
-    match view::is_unborn(connection) {
-        Err(error) if error.sqlite_error().is_some_and(|error| error.extended_code == SQLITE_IOERR_SHMMAP) => {
-            set("locking_mode", "EXCLUSIVE")?;
-            set("journal_mode", "DELETE")?;
-            set("locking_mode", "NORMAL")?;
-            // Gives the lock back.
-            view::is_unborn(connection).map(|_| false)
-        }
-        found => found.map(|_| true),
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    view::is_unborn(connection).map(|_| true)
+}
+
+/// From the log to the rollback journal. Whoever has the ledger for himself from the start needs no shared memory for it.
+fn leave_log(connection: &Connection) -> rusqlite::Result<()> {
+    for (name, value) in [("locking_mode", "EXCLUSIVE"), ("journal_mode", "DELETE"), ("locking_mode", "NORMAL")] {
+        connection.pragma_update_and_check(None, name, value, |_| Ok(()))?;
     }
+    // Gives the lock back.
+    view::is_unborn(connection).map(drop)
 }
 
 /// One plan for a statement, whatever is looked for. Else SQLite prepares each statement anew for every value, which takes

@@ -131,7 +131,7 @@ for line in sys.stdin:
 BAD_WORKER = {
     "crash": ("os.kill(os.getpid(), 11)", r"the worker did not answer to the end: the program was killed by signal 11; .*"),
     "crash within": ("out.write(b'rows 2\\nabcd'); out.flush(); sys.exit(5)",
-                     r"the worker's answer: it ends after 1 of 2 rows and 0 bytes of the next; .*"),
+                     r"the worker did not answer to the end: the program ended with exit code 5; .*"),
     "half": ("out.write(b'rows 1\\nab'); out.flush(); os.close(1); sys.exit(0)",
              r"the worker's answer: it ends after 0 of 1 rows and 2 bytes of the next; .*"),
     "hang": ("out.write(b'rows 1\\nab'); out.flush(); time.sleep(60)", r"the program was killed: it kept us waiting for more than 2s .*"),

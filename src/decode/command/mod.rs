@@ -22,7 +22,9 @@ use serde_json::json;
 
 use self::words::Words;
 use super::npy_chunks::NpyDecoder;
-use super::process::{Limits, Output, Process, Sent, Stop, Voice, Workers, fill, rejected, with_words};
+use super::process::{
+    CLOSE_WAIT, End, Limits, Output, Process, Sent, Stop, Voice, Workers, fill, rejected, with_words,
+};
 use super::{About, DecodeError, FileDecoder, RowSink, SourceFile};
 use crate::config::{ChunkOrder, CommandOptions, CommandOutput, Dataset, NpyOptions};
 
@@ -83,6 +85,8 @@ impl CommandDecoder {
         };
         let stop = output.stop();
         let left = self.limits.timeout.saturating_sub(output.waited());
+        // One that still writes is not listened to any more.
+        let left = if output.has_ended() { left } else { left.min(CLOSE_WAIT) };
         let ended = match (&result, &stop) {
             // It has to be seen whether it failed; what went wrong with its output may come from that.
             (Ok(()), None) | (Err(DecodeError::Rejected(_)), None) => process.wait(left, about),
@@ -91,6 +95,10 @@ impl CommandDecoder {
         let told = process.told();
         if let Some(stop) = stop {
             return Err(self.limits.stopped(stop, &told));
+        }
+        let is_bad = result.is_err() || ended.is_some_and(|end| !end.is_success());
+        if is_bad && End::is_of_service(ended, about) {
+            return Err(DecodeError::Interrupted);
         }
         match (result, ended) {
             (Err(DecodeError::Interrupted), _) => Err(DecodeError::Interrupted),

@@ -23,7 +23,7 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 pub(super) use self::output::{Output, Stop};
-pub(super) use self::running::{Process, Sent};
+pub(super) use self::running::{CLOSE_WAIT, End, Process, Sent};
 pub(super) use self::worker::{Voice, Workers};
 use super::{DecodeError, Rejection};
 

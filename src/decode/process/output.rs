@@ -29,6 +29,7 @@ pub struct Output<'a> {
     bytes_left: u64,
     waited: Duration,
     interrupted_at: Option<Instant>,
+    has_ended: bool,
     stop: Option<Stop>,
 }
 
@@ -41,6 +42,7 @@ impl<'a> Output<'a> {
             bytes_left: limits.output_bytes_max,
             waited: Duration::ZERO,
             interrupted_at: None,
+            has_ended: false,
             stop: None,
         }
     }
@@ -53,6 +55,11 @@ impl<'a> Output<'a> {
         self.waited
     }
 
+    /// There is nothing more, as the program has ended or closed it.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
     /// It got on: the clock starts anew.
     pub fn has_got_on(&mut self) {
         self.waited = Duration::ZERO;
@@ -60,6 +67,9 @@ impl<'a> Output<'a> {
 
     fn next(&mut self, buffer: &mut [u8]) -> Result<usize, Stop> {
         loop {
+            if self.about.is_interrupted() && self.interrupted_at.get_or_insert_with(Instant::now).elapsed() > GRACE {
+                return Err(Stop::Interrupted);
+            }
             let started = Instant::now();
             let left = self.timeout.saturating_sub(self.waited);
             let is_ready = self.process.wait_for_output(left.min(LOOK)).map_err(Stop::Failed)?;
@@ -70,10 +80,13 @@ impl<'a> Output<'a> {
                     result => result.map_err(Stop::Failed)?,
                 };
                 self.bytes_left = self.bytes_left.checked_sub(read as u64).ok_or(Stop::TooMuch)?;
+                self.has_ended = read == 0;
                 return Ok(read);
             }
-            if self.about.is_interrupted() && self.interrupted_at.get_or_insert_with(Instant::now).elapsed() > GRACE {
-                return Err(Stop::Interrupted);
+            // What it has started and left behind may hold its output open, and is killed with it.
+            if self.process.has_ended() && !self.process.has_output() {
+                self.has_ended = true;
+                return Ok(0);
             }
             if self.waited >= self.timeout {
                 return Err(Stop::TimedOut);

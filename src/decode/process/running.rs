@@ -11,7 +11,7 @@ use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitSta
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process_group, prlimit};
 
@@ -19,8 +19,13 @@ use crate::decode::About;
 
 /// So much of the end of standard error is kept for the reason.
 const TOLD_BYTES_MAX: usize = 2000;
+/// How long a program that has nothing more to do, or is not listened to any more, may take to end.
+pub const CLOSE_WAIT: Duration = Duration::from_millis(500);
 /// How often an end is looked for.
 const LOOK: Duration = Duration::from_millis(5);
+/// How long the service's own end is waited for when a program was ended by such a signal, and when it ended badly otherwise.
+const STOP_WAIT: Duration = Duration::from_secs(2);
+const OTHER_WAIT: Duration = Duration::from_millis(50);
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +34,25 @@ pub struct End(ExitStatus);
 impl End {
     pub fn is_success(self) -> bool {
         self.0.success()
+    }
+
+    /// Somebody asked it to end.
+    fn was_asked_for(self) -> bool {
+        [Signal::TERM, Signal::INT, Signal::HUP].iter().any(|signal| self.0.signal() == Some(signal.as_raw()))
+    }
+
+    /// Whether a bad end is none of the source's: whoever stops the service may stop its programs in the same breath, and be
+    /// heard there an instant before. `end`: none where it went on.
+    pub fn is_of_service(end: Option<Self>, about: About<'_>) -> bool {
+        let wait = if end.is_some_and(Self::was_asked_for) { STOP_WAIT } else { OTHER_WAIT };
+        let until = Instant::now() + wait;
+        while !about.is_interrupted() {
+            if Instant::now() >= until {
+                return false;
+            }
+            std::thread::sleep(LOOK);
+        }
+        true
     }
 }
 
@@ -144,6 +168,19 @@ impl Process {
         Ok(is_ready)
     }
 
+    /// Whether it has ended, though others that it started may have its output still.
+    pub fn has_ended(&mut self) -> bool {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait().ok().flatten().map(End);
+        }
+        self.ended.is_some()
+    }
+
+    /// Whether there is output that nobody has read.
+    pub fn has_output(&self) -> bool {
+        self.output.as_ref().is_some_and(|output| ioctl_fionread(output).is_ok_and(|bytes| bytes > 0))
+    }
+
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.output {
             Some(output) => output.read(buffer),
@@ -192,11 +229,7 @@ impl Process {
     pub fn wait(&mut self, time: Duration, about: About<'_>) -> Option<End> {
         let until = Instant::now() + time;
         loop {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                self.ended = Some(End(status));
-                break;
-            }
-            if Instant::now() >= until || about.is_interrupted() {
+            if self.has_ended() || Instant::now() >= until || about.is_interrupted() {
                 break;
             }
             if self.errors.is_some() {
@@ -239,8 +272,7 @@ impl Process {
         self.input = None;
         let until = Instant::now() + time;
         while Instant::now() < until {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                self.ended = Some(End(status));
+            if self.has_ended() {
                 break;
             }
             std::thread::sleep(LOOK);

@@ -27,7 +27,7 @@ use std::io::{self, Read};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Limits, Output, Process, Sent, Stop, fill, rejected, with_words};
+use super::{CLOSE_WAIT, End, Limits, Output, Process, Sent, Stop, fill, rejected, with_words};
 use crate::config::{ChunkOrder, NpyOptions, RowFormat};
 use crate::decode::npy_chunks::NpyDecoder;
 use crate::decode::{About, DecodeError, RowSink};
@@ -36,8 +36,6 @@ use crate::decode::{About, DecodeError, RowSink};
 const TIMES_MAX: usize = 1 << 20;
 /// The longest answer line, in bytes.
 const LINE_BYTES_MAX: usize = 4096;
-/// How long a worker that waits may take to end when its input is closed.
-const CLOSE_WAIT: Duration = Duration::from_millis(500);
 
 /// The workers of one dataset.
 pub struct Workers {
@@ -101,7 +99,7 @@ impl Workers {
         sink: &mut dyn RowSink,
     ) -> Result<(), DecodeError> {
         let new_worker = || Ok::<_, DecodeError>(Worker { process: start()? });
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = self.idle();
         let was_idle = idle.is_some();
         let mut worker = match idle {
             Some(worker) => worker,
@@ -132,12 +130,20 @@ impl Workers {
                     _ => None,
                 };
                 // A crash shows as the end of its output; its exit tells more.
-                let end = worker.process.wait(if said.is_none() { CLOSE_WAIT } else { Duration::ZERO }, about);
-                let end = end.map_or("the worker ended before it answered `done` or `error`".to_owned(), |end| {
-                    format!("the worker did not answer to the end: {end}")
-                });
+                let has_more = said.is_some() && worker.process.has_output();
+                let end = worker.process.wait(if has_more { Duration::ZERO } else { CLOSE_WAIT }, about);
+                if End::is_of_service(end, about) {
+                    return Err(DecodeError::Interrupted);
+                }
+                let reason = match (end, said) {
+                    (Some(end), said) if said.is_none() || !end.is_success() => {
+                        format!("the worker did not answer to the end: {end}")
+                    }
+                    (_, Some(said)) => said,
+                    (_, None) => "the worker ended before it answered `done` or `error`".to_owned(),
+                };
                 let told = told(&mut worker);
-                Err(rejected(with_words(&said.unwrap_or(end), &told)))
+                Err(rejected(with_words(&reason, &told)))
             }
             Answer::Stopped(stop) => {
                 worker.process.kill();
@@ -148,6 +154,20 @@ impl Workers {
                 worker.process.kill();
                 Err(error)
             }
+        }
+    }
+
+    /// One that waits. What it has said since its last answer belongs to no source, and who knows what it takes for the next one's
+    /// answer: such a worker is done without.
+    fn idle(&self) -> Option<Worker> {
+        loop {
+            let worker = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+            if !worker.process.has_output() {
+                return Some(worker);
+            }
+            tracing::warn!(
+                "a worker went on behind `done` or `error`: it is replaced; what it prints must go to standard error"
+            );
         }
     }
 
