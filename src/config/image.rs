@@ -47,17 +47,24 @@ pub(super) fn read_keys(
         None => channels.map(|channels| vec![0.0; channels]),
     };
     let is_float = sample.map(|(sample, _)| matches!(sample, SampleType::F16 | SampleType::F32));
-    let scaling = |name| section.item(name).filter(|item| may_scale(item, is_float));
-    let scale = match scaling("scale") {
-        Some(item) => read_scale(&item),
+    let scaling = |item: &Item<'_>, is_default: bool| {
+        if is_float == Some(false) && !is_default {
+            refuse_scaling(item);
+        }
+    };
+    let scale = match section.item("scale") {
+        Some(item) => read_scale(&item).inspect(|scale| scaling(&item, *scale == 1.0)),
         None => Some(1.0),
     };
-    let mean = match scaling("mean") {
-        Some(item) => per_channel(&item, channels, |_| true, "finite numbers"),
+    let all = |numbers: &[f64], default: f64| numbers.iter().all(|number| *number == default);
+    let mean = match section.item("mean") {
+        Some(item) => per_channel(&item, channels, |_| true, "finite numbers")
+            .inspect(|mean| scaling(&item, all(mean, 0.0))),
         None => channels.map(|channels| vec![0.0; channels]),
     };
-    let std = match scaling("std") {
-        Some(item) => per_channel(&item, channels, |std| std != 0.0, "a number other than 0: rows are divided by it"),
+    let std = match section.item("std") {
+        Some(item) => per_channel(&item, channels, |std| std != 0.0, "a number other than 0: rows are divided by it")
+            .inspect(|std| scaling(&item, all(std, 1.0))),
         None => channels.map(|channels| vec![1.0; channels]),
     };
     let orient = section.flag("orient", true);
@@ -174,15 +181,12 @@ fn sample(dtype: &Located<'_, crate::npy::Dtype>, table: &str) -> Option<(Sample
     Some((sample, descr.starts_with('>')))
 }
 
-/// Whether `scale`, `mean` and `std` apply. Samples that are integers are stored as they are decoded.
-fn may_scale(item: &Item<'_>, is_float: Option<bool>) -> bool {
-    if is_float == Some(false) {
-        item.fault_with_help(
-            "has no effect: only rows of a float dtype are scaled",
-            "remove the line, or use dtype = \"f4\"",
-        );
-    }
-    is_float != Some(false)
+/// Samples that are integers are stored as they are decoded: only the defaults of `scale`, `mean` and `std` go with them.
+fn refuse_scaling(item: &Item<'_>) {
+    item.fault_with_help(
+        "has no effect: only rows of a float dtype are scaled",
+        "remove the line, or use dtype = \"f4\"",
+    );
 }
 
 fn read_scale(item: &Item<'_>) -> Option<f64> {

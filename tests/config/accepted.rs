@@ -131,6 +131,9 @@ fn the_defaults_are_those_of_the_contract() {
         frames: Frames::First,
     };
     assert_eq!(image(&dataset), &expected);
+    // As its example has them.
+    let written = only_dataset(&format!("{GOOD}scale = 1.0\nmean = [0, 0, 0]\nstd = [1, 1, 1]\n"));
+    assert_eq!(image(&written), &expected);
     let columns = Columns { source: true, index: true, time: false, label: false, split: None };
     assert_eq!(dataset.columns, columns);
     let commit = Commit {

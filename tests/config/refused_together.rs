@@ -9,7 +9,7 @@ fn integer_rows_are_not_scaled() {
             "{GOOD}{}",
             r"scale = 2
 mean = 1
-std = 0
+std = 2
 "
         ),
         r#"
@@ -20,7 +20,7 @@ ingest.toml:11:8: `dataset.image.mean`: has no effect: only rows of a float dtyp
    11 | mean = 1
       |        ^
 ingest.toml:12:7: `dataset.image.std`: has no effect: only rows of a float dtype are scaled; remove the line, or use dtype = "f4"
-   12 | std = 0
+   12 | std = 2
       |       ^
 ingest.toml: 3 faults"#,
     );
