@@ -87,7 +87,7 @@ pub enum Outcome {
     },
     /// There is nothing to take yet.
     Nothing,
-    /// The content is `candidate.known_hash`.
+    /// There is nothing to decode: see [`crate::config::Watch::needs_no_rows`].
     Unchanged {
         hash: Hash,
     },

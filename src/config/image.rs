@@ -58,8 +58,9 @@ pub(super) fn read_keys(
     };
     let all = |numbers: &[f64], default: f64| numbers.iter().all(|number| *number == default);
     let mean = match section.item("mean") {
-        Some(item) => per_channel(&item, channels, |_| true, "finite numbers")
-            .inspect(|mean| scaling(&item, all(mean, 0.0))),
+        Some(item) => {
+            per_channel(&item, channels, |_| true, "finite numbers").inspect(|mean| scaling(&item, all(mean, 0.0)))
+        }
         None => channels.map(|channels| vec![0.0; channels]),
     };
     let std = match section.item("std") {

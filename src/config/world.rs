@@ -16,7 +16,7 @@ use globset::GlobSet;
 use serde::{Deserialize, Serialize};
 
 use crate::npy::Dtype;
-use crate::source::Place;
+use crate::source::{Hash, Place};
 
 pub use audio::*;
 pub use logs::*;
@@ -144,6 +144,15 @@ pub struct Watch {
     pub changed: Changed,
     pub duplicates: Duplicates,
     pub hard_links: HardLinks,
+}
+
+impl Watch {
+    /// Whether a file whose content is not `known`, under a name for which the ledger has a committed source with that content, has
+    /// nothing to be decoded: it is known, or disregarded. (Where the name is another source's by now, the writer asks again.)
+    pub fn needs_no_rows(&self, known: Option<Hash>, content: &Hash) -> bool {
+        let disregards = self.after == Disposal::Keep && self.changed == Changed::Ignore;
+        known.is_some_and(|known| known == *content || disregards)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -86,12 +86,16 @@ fn take(lane: &Lane, candidate: &Candidate, to_writer: &Sender<ToWriter>) -> Out
     taken.unwrap_or_else(|failure| failed(candidate, failure))
 }
 
+fn needs_no_rows(lane: &Lane, candidate: &Candidate, hash: &Hash) -> bool {
+    lane.options.watch.needs_no_rows(candidate.known_hash, hash)
+}
+
 /// Not decoded again: it ended the program so many times.
 fn suspected(lane: &Lane, candidate: &Candidate, source: &SourceFile, times: usize) -> Result<Outcome, OpenFailure> {
     let hash = SourceReader::new(source).finish(|| lane.is_interrupted())?;
     Ok(match hash {
         None => Outcome::Interrupted,
-        Some(hash) if candidate.known_hash == Some(hash) => Outcome::Unchanged { hash },
+        Some(hash) if needs_no_rows(lane, candidate, &hash) => Outcome::Unchanged { hash },
         Some(_) => Outcome::Rejected {
             reason: format!(
                 "the program ended {times} times while it decoded it, the last time alone: a fault of the decoder, no end, or want of memory; \
@@ -120,7 +124,7 @@ fn whole<'a>(
         let Kept(bytes) = &mut Kept(bytes);
         source.read_all(bytes)?;
         let hash = blake3::hash(bytes);
-        if candidate.known_hash == Some(hash) {
+        if needs_no_rows(lane, candidate, &hash) {
             return Ok(Outcome::Unchanged { hash });
         }
         let read = Instant::now();
@@ -144,7 +148,7 @@ fn stream<'a>(
     let is_interrupted = || lane.is_interrupted();
     if candidate.known_hash.is_some() {
         let Some(hash) = SourceReader::new(source).finish(is_interrupted)? else { return Ok(Outcome::Interrupted) };
-        if candidate.known_hash == Some(hash) {
+        if needs_no_rows(lane, candidate, &hash) {
             return Ok(Outcome::Unchanged { hash });
         }
     }
@@ -174,7 +178,7 @@ fn file<'a>(
     let Some(hash) = SourceReader::new(source).finish(|| lane.is_interrupted())? else {
         return Ok(Outcome::Interrupted);
     };
-    if candidate.known_hash == Some(hash) {
+    if needs_no_rows(lane, candidate, &hash) {
         return Ok(Outcome::Unchanged { hash });
     }
     let started = Instant::now();

@@ -56,7 +56,7 @@ pub enum FirstLook {
     Read { known_hash: Option<Hash> },
     /// Committed, or found to be rejected, and not touched since.
     Known(Box<Entry>),
-    /// Committed and overwritten since, which `changed = "ignore"` disregards. What was committed had this identity: where
+    /// Committed and overwritten since, which `changed = "ignore"` disregards: its size is another one. What was committed had this identity: where
     /// that file has another name by now, the ledger does not have yet that this is another one.
     Ignored(Identity),
 }
@@ -94,7 +94,10 @@ pub fn first_look(known: &impl Known, rules: Rules, path: &Path, identity: Ident
                 let known_hash = entry.hash.filter(|_| is_still_there(&entry, identity));
                 FirstLook::Read { known_hash }
             }
-            Fate::Committed(_) if rules.append_changed => FirstLook::Read { known_hash: entry.hash },
+            // Touched, or copied back, it may be; of another size it is another one.
+            Fate::Committed(_) if rules.append_changed || entry.identity.size == identity.size => {
+                FirstLook::Read { known_hash: entry.hash }
+            }
             Fate::Committed(_) => FirstLook::Ignored(entry.identity),
         });
     }
@@ -278,6 +281,15 @@ mod tests {
         assert_eq!((first, last), (read(Some("good")), LastLook::New));
         let (_, last) = both(&table(&[]), append, "good", identity(10, 200, 1), "good");
         assert!(matches!(last, LastLook::Same(_)), "only its time stamp changed");
+    }
+
+    #[test]
+    fn a_touched_source_goes_by_its_content() {
+        let (first, last) = both(&table(&[]), KEEP, "good", identity(10, 200, 77), "good");
+        assert_eq!(first, read(Some("good")));
+        assert!(matches!(last, LastLook::Same(entry) if entry.id == 1));
+        let (first, last) = both(&table(&[]), KEEP, "good", identity(10, 200, 1), "g00d");
+        assert_eq!((first, last), (read(Some("good")), LastLook::Ignored));
     }
 
     #[test]

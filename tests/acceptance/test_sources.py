@@ -233,7 +233,7 @@ def test_a_name_that_is_used_again_is_told_of_once(project):
         path.write_bytes(b"a" * 8)
         project.wait_for_rows(1)
         path.unlink()
-        path.write_bytes(b"b" * 8)
+        path.write_bytes(b"b" * 16)
         time.sleep(3)
     assert project.count() == 1
     assert project.log().count("another file of this name was taken before") == 1, project.log()
@@ -295,3 +295,23 @@ def test_names_of_any_bytes(project):
     listing = project.command("sources", check=0).stdout
     assert "\x1b" not in listing and len(listing.splitlines()) == 5
     assert len(project.json("sources")["datasets"][0]["sources"]) == 5
+
+
+def test_sources_that_were_touched_or_copied_back_are_known(project):
+    """The bug: each was told of as another file under its name, and `status` counted it as not taken."""
+    project = project(watch='include = ["**/*.bin"]\nrescan = "1s"', **RECORDS)
+    for name in "abc":
+        (project.drop / f"{name}.bin").write_bytes(name.encode() * 8)
+    project.once()
+    os.utime(project.drop / "a.bin", (1, 1))
+    (project.drop / "b.bin").rename(project.folder / "b.bin")
+    (project.drop / "b.bin").write_bytes(b"b" * 8)
+    # As long, and another content.
+    (project.drop / "c.bin").write_bytes(b"d" * 8)
+    done = project.once()
+    assert "another file of this name" in done.stderr and done.stderr.count("not taken") == 1 and "c.bin" in done.stderr, done.stderr
+    assert project.count() == 3
+    for name in "ab":
+        status = (project.drop / f"{name}.bin").stat()
+        known = project.ledger("SELECT mtime_ns, inode FROM sources WHERE path = ?", f"drop/{name}.bin")
+        assert known == [(status.st_mtime_ns, status.st_ino)]

@@ -322,7 +322,8 @@ impl<'a> Service<'a> {
             let mut early = Vec::new();
             for one in group {
                 let Some((content, hash)) = self.read(one) else { continue };
-                let is_known = one.known_hash == Some(hash) && !self.to_be_decoded.contains(&one.place.below);
+                let is_known = self.workload.options.watch.needs_no_rows(one.known_hash, &hash)
+                    && !self.to_be_decoded.contains(&one.place.below);
                 let breaks_off = content.verdict == Verdict::GoodTheSecondTime
                     && !is_known
                     && self.called_off.insert(one.place.below.clone());
