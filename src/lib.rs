@@ -28,7 +28,6 @@ pub mod npy;
 pub mod picture;
 #[cfg(feature = "program")]
 pub mod pulse;
-#[cfg(feature = "program")]
 mod quantity;
 #[cfg(feature = "program")]
 pub mod recovery;

@@ -19,6 +19,7 @@ pub fn number_of(value: u64, one: &str, many: &str) -> String {
 }
 
 /// Bytes with a binary unit.
+#[cfg_attr(not(feature = "program"), allow(dead_code))]
 pub fn bytes(value: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if value < 1024 {

@@ -8,6 +8,7 @@ use super::slots;
 use super::suggest::{near, quoted_list};
 use super::world::{ColumnFrom, CsvColumn, CsvOptions, OnError, Slot, TimeFormat};
 use crate::npy::Kind;
+use crate::quantity::number_of;
 
 const COLUMNS_MAX: u64 = 65_536;
 const MISSING_MAX: usize = 64;
@@ -149,7 +150,8 @@ fn read_columns(item: &Item<'_>, header: bool, slots: Option<&[Slot]>) -> Option
     let columns = columns.into_iter().collect::<Option<Vec<_>>>()?;
     let slots = slots?;
     if columns.len() != slots.len() {
-        item.fault(format!("found {} columns, but a row has {} values", columns.len(), slots.len()));
+        let found = number_of(columns.len() as u64, "column", "columns");
+        item.fault(format!("found {found}, but a row has {}", number_of(slots.len() as u64, "value", "values")));
         return None;
     }
     Some(columns)

@@ -68,7 +68,8 @@ impl DatasetDraft<'_> {
 pub(super) fn read<'a>(section: Section<'a>, base: &Path, memory_bytes: Option<u64>) -> DatasetDraft<'a> {
     let name = section.required("name", "\"frames\"").and_then(read_name);
     let output = section.required("output", "\"data/frames.npy\"").and_then(|item| read_output(item, base));
-    let row = row::read(&section, memory_bytes);
+    let named = DECODERS.iter().map(|(name, _)| *name).find(|name| section.has(name));
+    let row = row::read(&section, memory_bytes, named);
     let found = find_decoder(&section);
     let extensions = found.as_ref().map_or(&[] as &[&str], |(_, extensions, _)| extensions);
     let watch = watch::read(section.section("watch"), base, extensions);

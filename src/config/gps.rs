@@ -8,6 +8,7 @@ use super::slots;
 use super::suggest::{near, quoted_list};
 use super::world::{GpsField, GpsOptions, OnError, Slot};
 use crate::npy::Kind;
+use crate::quantity::number_of;
 
 choices! {
     GpsField {
@@ -81,10 +82,15 @@ fn read_fields(item: &Item<'_>, slots: Option<&[Slot]>) -> Option<Vec<GpsField>>
         return None;
     }
     if fields.len() != slots.len() {
-        item.fault(format!("found {} fields, but a row has {} values", fields.len(), slots.len()));
+        let found = number_of(fields.len() as u64, "field", "fields");
+        item.fault(format!("found {found}, but a row has {}", values(slots.len())));
         return None;
     }
     Some(fields)
+}
+
+fn values(count: usize) -> String {
+    number_of(count as u64, "value", "values")
 }
 
 /// By the names of the dtype's fields, or all six in the order of the words.
@@ -95,9 +101,9 @@ fn default_fields(slots: &[Slot], row: &RowDraft<'_>) -> Option<Vec<GpsField>> {
         if slots.len() == GpsField::CHOICES.len() {
             return Some(GpsField::CHOICES.iter().map(|(_, field)| *field).collect());
         }
-        let count = slots.len();
-        row.dtype.as_ref()?.item.fault_with_help(
-            format!("a row has {count} values, expected 6: {}", quoted_list('"', words())),
+        let item = row.shape.as_ref().map_or(&row.dtype.as_ref()?.item, |shape| &shape.item);
+        item.fault_with_help(
+            format!("a row has {}, expected 6: {}", values(slots.len()), quoted_list('"', words())),
             "name those that it has: fields = [\"time\", \"latitude\", \"longitude\"]",
         );
         return None;

@@ -161,6 +161,7 @@ fn dataset_sections<'a>(root: &Section<'a>) -> Vec<Section<'a>> {
     };
     if let Some(section) = Section::of(&item) {
         item.fault_with_help("found a single table, expected an array of tables", "write [[dataset]]");
+        root.report().excuse_missing();
         return vec![section];
     }
     let elements = item.elements("an array of tables that begin with [[dataset]]").unwrap_or_default();

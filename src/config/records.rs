@@ -8,6 +8,7 @@ use super::slots;
 use super::suggest::{near, quoted_list};
 use super::world::{ChecksumKind, Coefficient, OnError, RecordChecksum, RecordField, RecordsOptions, Slot};
 use crate::npy::{Dtype, Kind, Scalar, TimeUnit};
+use crate::quantity::number_of;
 
 /// The longest record: 64 MiB. Records are read in blocks of several.
 const LENGTH_MAX: u64 = 64 << 20;
@@ -69,7 +70,8 @@ pub(super) fn read(section: Section<'_>, row: &RowDraft<'_>) -> Option<RecordsOp
     if let (Some(item), Some(sync), Some(length)) = (section.item("sync"), &sync, length)
         && sync.len() > length
     {
-        item.fault(format!("found a marker of {} bytes, but a record has {length}", sync.len()));
+        let bytes = number_of(sync.len() as u64, "byte", "bytes");
+        item.fault(format!("found a marker of {bytes}, but a record has {length}"));
     }
     let checksum = section.item("checksum").map(|item| read_checksum(&item, length));
     let is_checked = checksum.is_some() || sync.as_ref().is_some_and(|sync| !sync.is_empty());
@@ -189,7 +191,7 @@ fn read_fields(item: &Item<'_>, slots: &[Slot], length: Option<usize>) -> Option
     if !left.is_empty() {
         if is_plain {
             let (given, wanted) = (slots.len() - left.len(), slots.len());
-            item.fault(format!("found {given} values, but a row has {wanted}"));
+            item.fault(format!("found {}, but a row has {wanted}", number_of(given as u64, "value", "values")));
         } else {
             let names = quoted_list('"', left.iter().filter_map(|slot| slot.name.as_deref()));
             item.fault(format!("the row's {names} is not among the fields, so it would have no value"));

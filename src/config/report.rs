@@ -4,7 +4,7 @@
 //! make. The report knows which lines the TOML parser had to guess at, and is silent about those: a fault that only
 //! follows from another one helps nobody.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::path::Path;
 
@@ -19,11 +19,19 @@ pub(super) struct Report<'a> {
     damaged: Vec<Range<usize>>,
     /// Shared by all readers; each call borrows it for itself only.
     faults: RefCell<Vec<Fault>>,
+    /// What is missing is not told any more.
+    excuses_missing: Cell<bool>,
 }
 
 impl<'a> Report<'a> {
     pub(super) fn new(file: &'a Path, text: &'a str) -> Self {
-        Self { file, lines: Lines::new(text), damaged: Vec::new(), faults: RefCell::new(Vec::new()) }
+        Self {
+            file,
+            lines: Lines::new(text),
+            damaged: Vec::new(),
+            faults: RefCell::new(Vec::new()),
+            excuses_missing: Cell::new(false),
+        }
     }
 
     pub(super) fn text(&self) -> &'a str {
@@ -47,7 +55,9 @@ impl<'a> Report<'a> {
     /// A fault at the bytes `span`: what was found and what was expected, and (`help`) what to do about it.
     pub(super) fn fault(&self, span: Range<usize>, key: &str, message: impl Into<String>, help: Option<String>) {
         let is_enough = self.faults.borrow().len() >= FAULTS_MAX;
-        if is_enough || self.damaged.iter().any(|damaged| damaged.contains(&span.start)) {
+        // A value that the parser guessed has no place in the text.
+        let is_guessed = !self.damaged.is_empty() && span == (0..0);
+        if is_enough || is_guessed || self.damaged.iter().any(|damaged| damaged.contains(&span.start)) {
             return;
         }
         let fault = Fault::new(self.file, &self.lines, span, key, &message.into(), help.as_deref());
@@ -56,9 +66,14 @@ impl<'a> Report<'a> {
 
     /// Something that should be there is not. Silent when the syntax is broken somewhere: it may be what broke.
     pub(super) fn missing(&self, span: Range<usize>, key: &str, message: impl Into<String>, help: String) {
-        if self.damaged.is_empty() {
+        if self.damaged.is_empty() && !self.excuses_missing.get() {
             self.fault(span, key, message, Some(help));
         }
+    }
+
+    /// A table has the wrong header: what belongs to it may stand under others.
+    pub(super) fn excuse_missing(&self) {
+        self.excuses_missing.set(true);
     }
 
     /// All faults, or `None` when there were none.

@@ -34,12 +34,42 @@ impl RowDraft<'_> {
     }
 }
 
-pub(super) fn read<'a>(dataset: &Section<'a>, memory_bytes: Option<u64>) -> RowDraft<'a> {
+/// What rows of a decoder may be: the examples of the faults.
+struct Example {
+    shape: &'static str,
+    dtype: &'static str,
+    /// A structured dtype, which needs no `shape`, where that is the usual one.
+    fields: Option<&'static str>,
+}
+
+impl Example {
+    fn of(decoder: Option<&str>) -> Self {
+        match decoder {
+            Some("csv") => {
+                Self { shape: "[3]", dtype: "\"f4\"", fields: Some(r#"[["time", "<M8[ns]"], ["x", "<f4"]]"#) }
+            }
+            Some("records") => {
+                Self { shape: "[3]", dtype: "\"f4\"", fields: Some(r#"[["time", "<u4"], ["x", "<f4"]]"#) }
+            }
+            Some("gps") => {
+                let fields = r#"[["time", "<M8[ns]"], ["latitude", "<f8"], ["longitude", "<f8"]]"#;
+                Self { shape: "[6]", dtype: "\"f8\"", fields: Some(fields) }
+            }
+            Some("audio") => Self { shape: "[16000]", dtype: "\"i2\"", fields: None },
+            _ => Self { shape: "[224, 224, 3]", dtype: "\"u1\"", fields: None },
+        }
+    }
+}
+
+pub(super) fn read<'a>(dataset: &Section<'a>, memory_bytes: Option<u64>, decoder: Option<&str>) -> RowDraft<'a> {
+    let example = Example::of(decoder);
+    let (has_shape, has_dtype) = (dataset.has("shape"), dataset.has("dtype"));
+    let advised = example.fields.filter(|_| !has_shape && !has_dtype);
     // A row of a structured dtype is one record unless the config says otherwise.
-    let is_single = !dataset.has("shape") && dataset.has_array("dtype");
-    let shape_item = if is_single { dataset.item("shape") } else { dataset.required("shape", "[224, 224, 3]") };
+    let is_single = !has_shape && (dataset.has_array("dtype") || advised.is_some());
+    let shape_item = if is_single { dataset.item("shape") } else { dataset.required("shape", example.shape) };
     let shape = shape_item.and_then(read_shape);
-    let dtype = dataset.required("dtype", "\"u1\"").and_then(read_dtype);
+    let dtype = dataset.required("dtype", advised.unwrap_or(example.dtype)).and_then(read_dtype);
     let draft = RowDraft { shape, dtype, is_single };
     if let (Some(shape), Some(dtype)) = (draft.shape(), &draft.dtype) {
         let item = draft.shape.as_ref().map_or(&dtype.item, |shape| &shape.item);

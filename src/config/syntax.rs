@@ -93,11 +93,14 @@ fn unclosed<'e>(errors: &'e [Error], value: &Range<usize>) -> Option<&'e Error> 
     })
 }
 
-/// The parser's words, with the one case mended in which they mislead.
+/// The parser's words, with the cases mended in which they mislead.
 fn message(error: &Error) -> String {
     let empty = error.span().is_some_and(|span| span.is_empty());
     if empty && error.message().starts_with("string values must be quoted") {
         return "no value, expected one after the `=`".to_owned();
+    }
+    if error.message().starts_with("extra `=`") {
+        return "found a second `=`, expected one".to_owned();
     }
     error.message().to_owned()
 }

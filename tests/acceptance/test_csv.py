@@ -152,5 +152,5 @@ def test_a_source_without_rows_says_what_was_left_out(project):
                       decoder='[dataset.csv]\nheader = false\non_error = "skip"')
     (project.drop / "a.csv").write_text("1;2\n3;4\n")
     project.once(check=3)
-    assert project.rejected() == {"a.csv": "it gives no rows: left out 2 lines, the first was line 1: it has 1 fields, "
+    assert project.rejected() == {"a.csv": "it gives no rows: left out 2 lines, the first was line 1: it has 1 field, "
                                            "expected 2"}

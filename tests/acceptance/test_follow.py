@@ -102,7 +102,7 @@ def test_lines_become_rows_while_the_file_is_open(project):
         append(project.drop / "a.csv", b"5,2.0,4")
     # The bad line, then the one that is not complete.
     assert project.count() == 4
-    assert project.rejected() == {"a.csv": "the line at byte 45: it has 1 fields, expected 3"}
+    assert project.rejected() == {"a.csv": "the line at byte 45: it has 1 field, expected 3"}
     with project.service():
         time.sleep(0.3)
     in_order(project, 4)
@@ -122,7 +122,7 @@ def test_a_bad_line_is_left_out_and_told(project):
     (reason,), = project.ledger("SELECT reason FROM sources")
     assert reason == (
         'left out one line, the first was the line at byte 18: column 1 ("n"): found "x", expected an integer from -9223372036854775808 to 9223372036854775807; '
-        'left out one line, the first was the line at byte 34: it has 1 fields, expected 2')
+        'left out one line, the first was the line at byte 34: it has 1 field, expected 2')
 
 
 def test_a_rejected_log_keeps_the_rows_before_the_bad_record(project):

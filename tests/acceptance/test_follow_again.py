@@ -221,7 +221,7 @@ def test_a_short_first_line_does_not_say_how_many_fields_the_others_have(project
     append(log, b"4,5,6\n7\n7,8,9\n")
     project.once()
     assert project.rows().tolist() == [(1, 2, 3), (4, 5, 6), (7, 8, 9)]
-    assert "it has 1 fields, expected 3" in reasons(project)[-1]
+    assert "it has 1 field, expected 3" in reasons(project)[-1]
 
 
 @pytest.mark.parametrize("copy", [True, False])

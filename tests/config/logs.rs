@@ -216,6 +216,24 @@ fn texts_with_blanks_around_them_are_refused() {
     );
 }
 
+/// The bug: pictures were advised.
+#[test]
+fn rows_of_tables_and_records_are_advised_as_such() {
+    for (decoder, fields, shape, dtype) in [
+        ("csv", r#"[["time", "<M8[ns]"], ["x", "<f4"]]"#, "[3]", "\"f4\""),
+        ("records", r#"[["time", "<u4"], ["x", "<f4"]]"#, "[3]", "\"f4\""),
+        ("gps", r#"[["time", "<M8[ns]"], ["latitude", "<f8"], ["longitude", "<f8"]]"#, "[6]", "\"f8\""),
+    ] {
+        let with = |row: &str| text("''", &format!("[dataset.{decoder}]")).replace("dtype = ''", row);
+        let missing = |key: &str, example: &str| {
+            format!("f.toml:1:1: `dataset.{key}`: is missing and has no default; for example: {key} = {example}")
+        };
+        super::assert_refused(&with(""), &[&missing("dtype", fields)]);
+        super::assert_refused(&with("dtype = 'f8'"), &[&missing("shape", shape)]);
+        super::assert_refused(&with("shape = [6]"), &[&missing("dtype", dtype)]);
+    }
+}
+
 #[test]
 fn csv_that_cannot_be() {
     assert_refused(
@@ -233,7 +251,7 @@ fn csv_that_cannot_be() {
         "[dataset.csv]\ncolumns = ['x']\ntimes = ['yy', 'x']\nquote = ','",
         &[
             "f.toml:6:1: `dataset.csv.delimiter`: `delimiter`, `quote` and `comment` must differ from each other",
-            "f.toml:7:11: `dataset.csv.columns`: found 1 columns, but a row has 2 values",
+            "f.toml:7:11: `dataset.csv.columns`: found 1 column, but a row has 2 values",
             "f.toml:8:10: `dataset.csv.times`: \"yy\" is not a field of the dtype, which has \"x\", \"y\"; did you mean \"y\"?",
             "f.toml:8:16: `dataset.csv.times`: \"x\" must be \"f8\" (seconds since 1970) or a datetime to hold a time",
         ],
@@ -276,7 +294,7 @@ fn gps_goes_by_the_names_of_fields() {
         "'f8'\nshape = [2]",
         "[dataset.gps]\ndate = '1.5.2024'",
         &[
-            "f.toml:4:9: `dataset.dtype`: a row has 2 values, expected 6: \"time\", \"latitude\", \"longitude\", \"altitude\", \"speed\", \"course\"; name those that it has: fields = [\"time\", \"latitude\", \"longitude\"]",
+            "f.toml:5:9: `dataset.shape`: a row has 2 values, expected 6: \"time\", \"latitude\", \"longitude\", \"altitude\", \"speed\", \"course\"; name those that it has: fields = [\"time\", \"latitude\", \"longitude\"]",
             "f.toml:8:8: `dataset.gps.date`: found \"1.5.2024\", expected a date such as \"2024-05-01\"",
         ],
     );

@@ -37,6 +37,19 @@ ingest.toml: 4 faults"#,
     );
 }
 
+/// The bug: what the parser guessed for the value was told as well, at the start of the file.
+#[test]
+fn a_second_equals_sign_is_one_fault() {
+    assert_faults(
+        &good_with(r#"name = "a""#, r#"name == "a""#),
+        r#"
+ingest.toml:3:7: found a second `=`, expected one
+    3 | name == "a"
+      |       ^
+ingest.toml: 1 fault"#,
+    );
+}
+
 #[test]
 fn syntax_faults_do_not_hide_the_others() {
     assert_faults(

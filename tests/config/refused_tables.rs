@@ -90,6 +90,14 @@ ingest.toml:2:1: `dataset`: found a single table, expected an array of tables; w
       | ^^^^^^^^^
 ingest.toml: 1 fault"#,
     );
+    // What is missing may stand under other wrong headers, what is wrong is wrong.
+    super::assert_refused(
+        "[dataset]\nname = 'a b'\n",
+        &[
+            "f.toml:1:1: `dataset`: found a single table, expected an array of tables; write [[dataset]]",
+            "f.toml:2:8: `dataset.name`: found \"a b\", expected up to 64 of the characters A-Z, a-z, 0-9, `.`, `_` and `-`",
+        ],
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::blocks::BLOCK_BYTES;
 use super::lines::{Block, Line, Lines};
 use super::plain::Fields;
-use super::text::Texts;
+use super::text::{self, Texts};
 use super::{BLOCK_ROWS, rejected, wanted};
 use crate::config::{CsvOptions, OnError};
 use crate::decode::{DecodeError, RowSink};
@@ -176,7 +176,7 @@ impl Table {
             }
         };
         if fields != expected {
-            return Err(format!("it has {fields} fields, expected {expected}"));
+            return Err(format!("it has {}, expected {expected}", text::fields(fields)));
         }
         self.texts.take(line, &self.places, row)
     }

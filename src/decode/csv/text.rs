@@ -75,7 +75,7 @@ impl Texts {
     pub(super) fn take(&self, line: &Line<'_>, places: &[usize], row: &mut [u8]) -> Result<(), String> {
         for (value, place) in self.values.iter().zip(places) {
             let Some(text) = line.field(*place) else {
-                return Err(format!("it has {} fields, expected {} at least", line.len(), place + 1));
+                return Err(format!("it has {}, expected {} at least", fields(line.len()), place + 1));
             };
             let target = row.get_mut(value.offset..value.offset + value.scalar.bytes).unwrap_or_default();
             self.value(value, text, target).map_err(|reason| {
@@ -254,6 +254,11 @@ fn decimal(text: &[u8], shift: usize) -> Result<i128, String> {
     let value = whole.parse::<i128>().map_err(|_| wrong())? * scale + part;
     let is_cut = fraction.bytes().skip(shift).any(|digit| digit != b'0');
     Ok(if is_negative { -value - i128::from(is_cut) } else { value })
+}
+
+/// So many fields, in words.
+pub(super) fn fields(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "field" } else { "fields" })
 }
 
 #[cfg(test)]
