@@ -63,16 +63,29 @@ fn line(dataset: &Dataset, listed: &Listed) -> String {
         Fate::Committed(committed) if committed.rows > 1 => {
             format!("rows {} to {}", committed.first_row, committed.first_row + committed.rows - 1)
         }
-        Fate::Committed(committed) => {
-            format!("no rows of its own: {}", committed.note.as_deref().unwrap_or_default())
-        }
+        Fate::Committed(committed) => match (&committed.note, &entry.part) {
+            (Some(note), _) => format!("no rows of its own: {note}"),
+            (None, Some(part)) if part.log != entry.id => {
+                format!("no rows: source {} goes on under this name", part.log)
+            }
+            (None, Some(_)) => "no rows".to_owned(),
+            (None, None) => "no rows of its own".to_owned(),
+        },
         Fate::Rejected { reason } => format!("rejected: {reason}"),
     };
     if let Fate::Committed(Committed { rows: 1.., note: Some(note), .. }) = &entry.fate {
         fate.push_str(&format!("  ({note})"));
     }
     if let Some(part) = &entry.part {
-        fate.push_str(&format!("  (bytes {} to {})", part.begin, part.end));
+        let bytes = if part.begin < part.end {
+            format!("bytes {} to {}", part.begin, part.end)
+        } else {
+            format!("from byte {}", part.begin)
+        };
+        fate.push_str(&format!("  ({bytes})"));
+    }
+    if let Some(whither) = entry.whither(&dataset.base) {
+        fate.push_str(&format!("  ({})", text::one_line(&whither)));
     }
     format!("{}  source {}  {}  {fate}\n", dataset.name, entry.source_id(), text::path(&entry.path))
 }

@@ -46,6 +46,15 @@ impl Entry {
         self.part.as_ref().map_or(self.id, |part| part.log)
     }
 
+    /// Whither it went, in words: a place below `base` as the config has its paths. `None`: it was left where it was.
+    pub fn whither(&self, base: &Path) -> Option<String> {
+        let moved_to = self.moved_to.as_ref()?;
+        if moved_to.as_os_str().is_empty() {
+            return Some("deleted".to_owned());
+        }
+        Some(format!("moved to {}", moved_to.strip_prefix(base).unwrap_or(moved_to).display()))
+    }
+
     /// Where the log stands, if this is its newest part.
     pub fn log_state(&self) -> Option<LogState> {
         let rows = match &self.fate {

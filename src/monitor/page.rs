@@ -198,8 +198,9 @@ fn rejected(body: &mut String, lane: &Lane, shown: usize) {
         let Fate::Rejected { reason } = &entry.fate else { continue };
         let _ = write!(
             body,
-            "<li><span class=\"path\">{}</span><time datetime=\"{1}\">{1}</time><p>{2}</p></li>",
+            "<li><span class=\"path\">{}{}</span><time datetime=\"{2}\">{2}</time><p>{3}</p></li>",
             html(&entry.path.to_string_lossy()),
+            entry.whither(&lane.options.base).map_or_else(String::new, |whither| html(&format!(", {whither}"))),
             html(&committed_at),
             html(reason)
         );

@@ -134,6 +134,7 @@ def test_a_rejected_log_keeps_the_rows_before_the_bad_record(project):
     assert project.count() == 200
     reason, = project.rejected().values()
     assert "the record at byte 400" in reason and "300" in reason
+    assert "(from byte 400)" in project.command("sources", "--rejected", check=0).stdout
     append(path, np.array([2, 3], "<u2").tobytes())
     project.once(check=3)
     assert project.count() == 200
@@ -145,6 +146,19 @@ def test_a_rejected_log_keeps_the_rows_before_the_bad_record(project):
     project.once()
     assert project.rows()["n"].tolist() == [*range(201), 1, 2, 3]
     assert project.json("verify", "--deep")["ok"]
+
+
+def test_a_log_that_was_only_renamed_is_listed_as_such(project):
+    """The bug: an empty reason, and a range of no bytes."""
+    project = project(shape=None, dtype=DTYPE, decoder=RECORDS)
+    log = project.drop / "a.log"
+    log.write_bytes(records(0, 10))
+    project.once()
+    os.rename(log, project.drop / "a.log.1")
+    log.write_bytes(records(10, 10))
+    project.once()
+    shown = project.command("sources", check=0).stdout
+    assert f"a.log.1  no rows: source 1 goes on under this name  (from byte {len(records(0, 10))})\n" in shown
 
 
 @pytest.mark.parametrize("include", ["", 'include = ["*.log"]'])

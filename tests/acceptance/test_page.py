@@ -146,6 +146,18 @@ def test_pictures_of_rows_are_those_of_the_array(page):
             assert project.get(path)[0] == 404, path
 
 
+def test_a_rejected_source_that_was_moved_is_shown_where_it_is(page):
+    """The bug: the page named the place that it had left."""
+    project = page(watch='rejected = "move"\nrejected_to = "failed"')
+    (project.drop / "<a>").mkdir()
+    shutil.copy(TESTDATA / "bad" / "text.jpg", project.drop / "<a>" / "x.jpg")
+    moved = project.folder / "failed" / "<a>" / "x.jpg"
+    with project.service():
+        project.wait_for_page()
+        wait_for(moved.exists)
+        wait_for(lambda: b"drop/&lt;a&gt;/x.jpg, moved to failed/&lt;a&gt;/x.jpg</span>" in project.get("/dataset/frames")[2])
+
+
 def test_strangers_and_slow_clients_do_no_harm(page):
     project = page()
     make_pngs(project.drop, 3)

@@ -140,6 +140,13 @@ def test_sources_are_disposed_of_after_their_commit(project, after):
     write_png(project.drop / "a" / names[0], 999)
     project.once()
     assert project.count() == 21 and [*project.drop.rglob("*.png")] == []
+    # `sources` says where they are.
+    *_, before, last = project.command("sources", check=0).stdout.splitlines()
+    if after == "move":
+        assert before.endswith("row 19  (moved to done/a/000019.png)")
+        assert last.endswith("row 20  (moved to done/a/000000.1.png)")
+    else:
+        assert before.endswith("row 19  (deleted)")
     if after == "move":
         assert (project.folder / "done" / "a" / "000000.1.png").exists()
         moved = {path for path, in project.ledger("SELECT moved_to FROM sources")}
