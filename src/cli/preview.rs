@@ -3,15 +3,15 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use image::ImageFormat;
+use image::{ImageFormat, RgbImage};
 
 use super::failure::Failure;
 use super::{DONE, print, text};
-use crate::picture::{RowFile, picture, sheet};
+use crate::picture::{Curves, RowFile, RowFileError, picture, sheet};
 
 /// Rows on one sheet.
 const ROWS_MAX: u64 = 1024;
-/// Without `--rows`: the first so many.
+/// Without `--rows`: the first so many. Curves are drawn over all rows.
 const ROWS_DEFAULT: u64 = 64;
 /// Pixels of one row's picture; less where many are on the sheet.
 const SIDE: u32 = 256;
@@ -24,41 +24,73 @@ pub fn run(file: &Path, rows: Option<&str>, output: &PathBuf) -> Result<u8, Fail
         .filter(|format| *format == ImageFormat::Png)
         .ok_or_else(|| Failure::wrong_config(format!("{}: expected a name that ends with .png", text::path(output))))?;
     let failed = |error: &dyn std::fmt::Display| Failure::failed(error.to_string());
-    let array = RowFile::open(file).map_err(|error| failed(&error))?;
-    let wanted = match rows {
-        Some(words) => range(words, array.rows).map_err(Failure::wrong_config)?,
-        None => 0..array.rows.min(ROWS_DEFAULT),
+    let (all, wanted, pictures, told) = match Curves::open(file).map_err(|error| failed(&error))? {
+        Some(curves) => {
+            let wanted = wanted(file, rows, curves.count(), curves.count())?;
+            let pictures = curves.draw(wanted.clone()).map_err(|error| failed(&error))?;
+            (curves.count(), wanted, pictures, names(&curves))
+        }
+        None => {
+            let array = RowFile::open(file).map_err(|error| failed(&error))?;
+            let wanted = wanted(file, rows, array.rows, ROWS_DEFAULT)?;
+            let pictures = pictures(&array, wanted.clone())?;
+            (array.rows, wanted, pictures, String::new())
+        }
     };
-    let count = wanted.end.saturating_sub(wanted.start);
-    if count == 0 {
-        let rows = text::number_of(array.rows, "row", "rows");
-        return Err(Failure::failed(format!("{}: no rows to show: the array has {rows}", text::path(file))));
-    }
-    if count > ROWS_MAX {
-        let found = text::count(count);
-        return Err(Failure::wrong_config(format!("{found} rows, expected at most {ROWS_MAX} on one sheet")));
-    }
-    let side = if count > MANY { SIDE_OF_MANY } else { SIDE };
-    let mut pictures = Vec::new();
-    for row in wanted.clone() {
-        let bytes = array.row(row).map_err(|error| failed(&error))?;
-        pictures.push(picture(&array.dtype, array.look, &bytes, side));
-    }
     let drawn = sheet(&pictures);
     save(&drawn, output, format)?;
     print(&format!(
-        "{}: rows {} to {} of {}, {} x {} pixels\n",
+        "{}: rows {} to {} of {}{told}, {} x {} pixels\n",
         text::path(output),
         wanted.start,
         wanted.end - 1,
-        text::count(array.rows),
+        text::count(all),
         drawn.width(),
         drawn.height()
     ))?;
     Ok(DONE)
 }
 
-fn save(drawn: &image::RgbImage, output: &Path, format: ImageFormat) -> Result<(), Failure> {
+/// The rows that were asked for; the first `default` unless some were.
+fn wanted(file: &Path, words: Option<&str>, rows: u64, default: u64) -> Result<Range<u64>, Failure> {
+    let wanted = match words {
+        Some(words) => range(words, rows).map_err(Failure::wrong_config)?,
+        None => 0..rows.min(default),
+    };
+    if wanted.is_empty() {
+        let rows = text::number_of(rows, "row", "rows");
+        return Err(Failure::failed(format!("{}: no rows to show: the array has {rows}", text::path(file))));
+    }
+    Ok(wanted)
+}
+
+/// A picture of each row.
+fn pictures(array: &RowFile, wanted: Range<u64>) -> Result<Vec<RgbImage>, Failure> {
+    let count = wanted.end - wanted.start;
+    if count > ROWS_MAX {
+        let found = text::count(count);
+        return Err(Failure::wrong_config(format!("{found} rows, expected at most {ROWS_MAX} on one sheet")));
+    }
+    let side = if count > MANY { SIDE_OF_MANY } else { SIDE };
+    let draw = |row| Ok(picture(&array.dtype, array.look, &array.row(row)?, side));
+    wanted.map(draw).collect::<Result<_, RowFileError>>().map_err(|error| Failure::failed(error.to_string()))
+}
+
+/// What the curves are: there is no lettering on the picture.
+fn names(curves: &Curves) -> String {
+    let names = curves.names();
+    if names == [""] {
+        return String::new();
+    }
+    let names: Vec<String> = names.into_iter().map(text::one_line).collect();
+    let others = match curves.not_drawn {
+        0 => String::new(),
+        count => format!(" (without {})", text::number_of(count as u64, "other field", "other fields")),
+    };
+    format!(", in reading order {}{others}", names.join(", "))
+}
+
+fn save(drawn: &RgbImage, output: &Path, format: ImageFormat) -> Result<(), Failure> {
     drawn
         .save_with_format(output, format)
         .map_err(|error| Failure::failed(format!("writing {}: {error}", text::path(output))))

@@ -4,14 +4,17 @@
 //! |---|---|
 //! | `rows` | [`RowFile`]: rows out of any `.npy` file |
 //! | `samples` | numbers out of a row's bytes |
+//! | `curves` | [`Curves`]: rows of one number, or of records, as curves over the rows |
 //! | `plot` | signals: as SVG for the page, as pixels for a sheet |
 //! | `sheet` | many rows on one picture |
 
+mod curves;
 mod plot;
 mod rows;
 mod samples;
 mod sheet;
 
+pub use curves::Curves;
 use plot::Signal;
 pub use plot::svg;
 pub use rows::{RowFile, RowFileError};

@@ -20,6 +20,41 @@ const COLOURS: [[u8; 3]; CHANNELS_MAX] =
 const GROUND: Rgb<u8> = Rgb([0xf6, 0xf6, 0xf3]);
 const AXIS: Rgb<u8> = Rgb([0xd8, 0xd8, 0xd2]);
 
+/// The least and the greatest number of each column of a curve.
+#[derive(Clone)]
+pub struct Envelope {
+    columns: Vec<(f64, f64)>,
+}
+
+impl Envelope {
+    pub fn new(columns: usize) -> Self {
+        Self { columns: vec![(f64::INFINITY, f64::NEG_INFINITY); columns] }
+    }
+
+    /// What is no finite number is left out.
+    pub fn add(&mut self, column: usize, number: f64) {
+        if let Some((least, greatest)) = self.columns.get_mut(column).filter(|_| number.is_finite()) {
+            (*least, *greatest) = (least.min(number), greatest.max(number));
+        }
+    }
+
+    /// As parts of the height, where 0 is the top; NaN for a column without a number.
+    pub fn parts(&self) -> Vec<(f64, f64)> {
+        let (least, greatest) = range(self.columns.iter().flat_map(|(least, greatest)| [*least, *greatest]));
+        let part = part_of(least, greatest);
+        let of = |column: &(f64, f64)| {
+            if column.0 <= column.1 { (part(column.1), part(column.0)) } else { (f64::NAN, f64::NAN) }
+        };
+        self.columns.iter().map(of).collect()
+    }
+}
+
+/// Where a value stands on the height of a plot whose values are between these.
+fn part_of(least: f64, greatest: f64) -> impl Fn(f64) -> f64 {
+    let span = if greatest > least { greatest - least } else { 1.0 };
+    move |value| 0.04 + 0.92 * (1.0 - (value - least) / span)
+}
+
 /// A row that is a signal: its numbers are read where they lie, as there may be millions.
 pub struct Signal<'a> {
     pub dtype: &'a Dtype,
@@ -39,8 +74,7 @@ impl Signal<'_> {
     /// 0 is the top.
     fn envelopes(&self, columns: usize) -> Vec<Vec<(f64, f64)>> {
         let (least, greatest) = range(self.numbers(0..self.samples));
-        let span = if greatest > least { greatest - least } else { 1.0 };
-        let height = |value: f64| 0.04 + 0.92 * (1.0 - (value - least) / span);
+        let height = part_of(least, greatest);
         let columns = columns.min(self.samples.max(1));
         let of = |channel: usize, column: usize| {
             let place = |column: usize| column * self.samples / columns;
@@ -56,14 +90,19 @@ impl Signal<'_> {
 
 /// A plot as pixels.
 pub fn pixels(signal: &Signal<'_>, width: u32, height: u32) -> RgbImage {
+    pixels_of(&signal.envelopes(width as usize), width, height)
+}
+
+/// Envelopes as pixels, each in a colour of its own.
+pub fn pixels_of(envelopes: &[Vec<(f64, f64)>], width: u32, height: u32) -> RgbImage {
     let mut drawn = RgbImage::from_pixel(width, height, GROUND);
     for x in 0..width {
         drawn.put_pixel(x, height / 2, AXIS);
     }
-    for (columns, colour) in signal.envelopes(width as usize).iter().zip(COLOURS) {
+    for (columns, colour) in envelopes.iter().zip(COLOURS) {
         for x in 0..width {
             let place = x as usize * columns.len() / width as usize;
-            let Some((top, bottom)) = columns.get(place) else { continue };
+            let Some((top, bottom)) = columns.get(place).filter(|(top, _)| top.is_finite()) else { continue };
             let line = |part: f64| ((part * f64::from(height)) as u32).min(height - 1);
             for y in line(*top)..=line(*bottom) {
                 drawn.put_pixel(x, y, Rgb(colour));
