@@ -18,12 +18,18 @@ pub fn refuse_file_of_dataset(file: &Path) -> Result<(), Failure> {
     let real = file.canonicalize().unwrap_or_else(|_| file.to_owned());
     match datasets_of(&real).into_iter().find(|paths| paths.ledger.exists()) {
         Some(Paths { ledger, .. }) => Err(Failure::failed(format!(
-            "{} belongs to a dataset: {} knows where each of its rows is from, so they come through its folders alone",
+            "{} belongs to a dataset, whose ledger {} knows where each row is from: a start of the service brings it in line \
+             with that, `npy-ingest verify --config FILE` checks it, and files in the watched folders add rows",
             text::path(file),
             text::path(&ledger)
         ))),
         None => Ok(()),
     }
+}
+
+/// Whether the file is one of a dataset: a ledger lies beside it.
+pub fn is_of_dataset(file: &Path) -> bool {
+    datasets_of(file).iter().any(|paths| paths.ledger.exists())
 }
 
 /// The datasets that a file of this name could belong to: as `frames.npy`, or as a column, such as `frames.source.npy`.

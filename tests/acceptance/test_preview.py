@@ -40,8 +40,61 @@ def test_rows_of_many_kinds_can_be_drawn(tmp_path, dtype, shape):
     assert len(np.unique(drawn)) > 1 and drawn.shape[0] > 20
 
 
+GROUND, AXIS, INK = (0xf6, 0xf6, 0xf3), (0xd8, 0xd8, 0xd2), (0x3b, 0x82, 0xc4)
+
+
+def curves(path):
+    """Of each curve on a sheet, top to bottom: the first and the last line with ink, for each column; -1 where there is none."""
+    sheet = np.asarray(Image.open(path).convert("RGB"))
+    lines = np.flatnonzero((sheet[:, 8] != 255).any(axis=1))
+    starts = [line for line in lines if line - 1 not in lines]
+    found = []
+    for start in starts:
+        end = next(line for line in range(start, len(sheet) + 1) if line == len(sheet) or (sheet[line, 8] == 255).all())
+        ink = (sheet[start:end, 6:-6] == INK).all(axis=2)
+        some = ink.any(axis=0)
+        found.append(np.where(some, [ink.argmax(axis=0), end - start - 1 - ink[::-1].argmax(axis=0)], -1))
+    return found
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f8", "|u1", "<i8"])
+def test_an_array_of_numbers_is_one_curve(tmp_path, dtype):
+    """The bug: 64 empty boxes."""
+    rows = np.full(100_000, 50, dtype)
+    rows[:50_000] = np.arange(50_000) // 1000
+    rows[77_777] = 100  # A single one is seen.
+    np.save(tmp_path / "a.npy", rows)
+    done = run("preview", tmp_path / "a.npy", "-o", tmp_path / "a.png")
+    assert "rows 0 to 99999 of 100,000, " in done.stdout
+    (first, last), = curves(tmp_path / "a.png")
+    assert len(first) == 1024 and (np.diff(last[:512]) <= 0).all() and last[0] > last[500] + 100
+    peak = 77_777 * 1024 // 100_000
+    assert first.argmin() == peak and last[peak] == last[900] == first[900] and first[peak] < first[900] - 100
+    run("preview", tmp_path / "a.npy", "--rows", "60000:60010", "-o", tmp_path / "b.png")
+    (first, last), = curves(tmp_path / "b.png")
+    assert (first == last).all() and len(set(first)) == 1
+
+
+def test_records_are_a_curve_for_each_number(tmp_path):
+    dtype = [("time", "<M8[ns]"), ("name", "<U8"), ("x", ">f4"), ("ok", "?"), ("at", "<f8", 2)]
+    rows = np.zeros(50, dtype)
+    rows["time"] = np.datetime64("2024-05-01T12:00:00") + np.arange(50).astype("m8[s]")
+    rows["x"] = -np.arange(50)
+    rows["x"][10] = np.nan
+    rows["time"][20] = np.datetime64("NaT")
+    np.save(tmp_path / "a.npy", rows)
+    done = run("preview", tmp_path / "a.npy", "-o", tmp_path / "a.png")
+    assert "rows 0 to 49 of 50, in reading order time, x, ok (without 2 other fields), " in done.stdout
+    (times, _), (x, _), (ok, _) = curves(tmp_path / "a.png")
+    drawn = lambda curve: curve[curve >= 0]
+    assert (np.diff(drawn(times)) <= 0).all() and drawn(times)[0] > drawn(times)[-1] + 50
+    assert (np.diff(drawn(x)) >= 0).all() and drawn(x)[0] + 50 < drawn(x)[-1]
+    assert len(set(ok)) == 1
+
+
 @pytest.mark.parametrize("make, words", [
-    (lambda path: np.save(path, np.zeros(5, dtype=[("a", "<f4")])), "no numbers"),
+    (lambda path: np.save(path, np.zeros(5, dtype=[("a", "S3")])), "no numbers"),
+    (lambda path: np.save(path, np.zeros((5, 2), dtype=[("a", "<f4")])), "no numbers"),
     (lambda path: np.save(path, np.zeros((0, 8, 8, 3))), "the array has 0 rows"),
     (lambda path: np.save(path, np.asfortranarray(np.zeros((4, 9, 9)))), "Fortran order"),
     (lambda path: np.save(path, np.zeros((4, 2, 2, 2, 2, 2))), "no look that is known"),
@@ -78,7 +131,7 @@ def test_init_takes_the_size_that_all_pictures_have(tmp_path):
     run("init", tmp_path / "nowhere", check=1)
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("no picture")
-    assert "files of type txt, expected pictures" in run("init", tmp_path / "texts", check=1).stderr
+    assert "found 1 .txt; expected pictures" in run("init", tmp_path / "texts", check=1).stderr
 
 
 def taken(tmp_path, folder):
@@ -118,10 +171,98 @@ def test_init_knows_videos_from_sound_and_tracks_from_tables(tmp_path):
                     "sine=duration=3", videos / "a.mp4"], check=True)
     (videos / "notes.txt").write_text("another file")
     config, rows = taken(tmp_path, videos)
-    assert "[dataset.video]" in config and "1 other file that are not taken" in config.replace("is not", "are not")
+    assert "[dataset.video]" in config and "\n# Not taken: 1 .txt.\n" in config
     assert rows.shape == (3, 224, 224, 3) and np.load(tmp_path / "data" / "videos.time.npy").tolist() == [0, 1, 2]
     tracks = tmp_path / "tracks"
     tracks.mkdir()
     (tracks / "a.nmea").write_text("$GPRMC,123519,A,4807.038,N,01131.000,E,022.4,084.4,230394,003.1,W*6A\n")
     rows = taken(tmp_path, tracks)[1]
     assert rows["time"][0] == np.datetime64("1994-03-23T12:35:19") and abs(rows["latitude"][0] - 48.1173) < 1e-4
+
+
+def test_init_takes_a_bad_cell_for_a_bad_line(tmp_path):
+    """The bug: one word among the numbers made a text of their column."""
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    lines = [f"2024-05-01T12:{i:02}:00+02:00,{20 + i * .1:.2f},dev{i % 3}\n" for i in range(50)]
+    lines[20] = "2024-05-01T12:20:00,hot,devx\n"
+    (folder / "log.csv").write_text("time,temp,name\n" + "".join(lines))
+    config = run("init", folder).stdout
+    assert '["temp", "<f8"],   # 1 of 50 lines has no number here, first line 22: "hot"; see on_error\n' in config
+    (tmp_path / "ingest.toml").write_text(config)
+    done = run("--config", tmp_path / "ingest.toml", "--once", check=3)
+    (tmp_path / "ingest.toml").write_text(config.replace('on_error = "reject"', 'on_error = "skip"').replace("data/", "some/"))
+    done = run("--config", tmp_path / "ingest.toml", "--once")
+    assert "49 new rows" in done.stdout
+    note = run("sources", "--config", tmp_path / "ingest.toml").stdout
+    assert "line 22" in note, "the same line by the same number"
+
+
+def test_init_takes_the_rows_that_most_arrays_have(tmp_path):
+    """The bug: arrays were of no known kind."""
+    folder = tmp_path / "chunks"
+    folder.mkdir()
+    for number in range(4):
+        np.save(folder / f"c{number}.npy", np.full((5, 3), number, "<f4"))
+    config, rows = taken(tmp_path, folder)
+    assert "4 .npy, rows as in 4 of 4 arrays that were looked at.\n" in config and rows.shape == (20, 3)
+    # From within the folder, the output is outside.
+    config = subprocess.check_output([PROGRAM, "init", "."], cwd=folder, text=True)
+    assert f'output = "{tmp_path}/data/chunks.npy"' in config
+    np.save(folder / "turned.npy", np.full((5, 3), 9, ">f4"))
+    np.save(folder / "wide.npy", np.zeros((5, 4), "<f4"))
+    np.save(folder / "number.npy", np.float32(1))
+    (folder / "broken.npy").write_text("nonsense")
+    config = run("init", folder).stdout
+    assert "8 .npy, rows as in 5 of 8 arrays that were looked at: the others would be rejected.\n" in config
+    assert 'shape  = [3]\ndtype  = "<f4"\n' in config and 'byte_order = "convert"    # 1 array has the other byte order' in config
+    records = tmp_path / "records"
+    records.mkdir()
+    made = np.ones(3, [("a", "<f4"), ("it's", ">u2", (2, 3)), ("c", "S3")])
+    np.save(records / "a.npy", made)
+    config, rows = taken(tmp_path, records)
+    assert rows.dtype == made.dtype and rows.tobytes() == made.tobytes()
+
+
+def test_init_does_not_take_a_dataset_for_chunks(tmp_path):
+    make_pngs(tmp_path / "drop", 2)
+    config = run("init", tmp_path / "drop").stdout.replace("data/drop.npy", "drop.npy")
+    (tmp_path / "ingest.toml").write_text(config)
+    run("--config", tmp_path / "ingest.toml", "--once")
+    for path in (tmp_path / "drop").iterdir():
+        path.unlink()
+    done = run("init", tmp_path, check=1)
+    assert "3 arrays of a dataset of npy-ingest; expected pictures" in done.stderr
+    np.save(tmp_path / "chunk.npy", np.zeros((2, 5), "u1"))
+    config = run("init", tmp_path).stdout
+    assert "1 .npy, rows as in 1 of 1 array that was looked at" in config and "# Not taken: 1 .db, 1 .toml, 3 arrays of a dataset of npy-ingest.\n" in config
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "ingest.toml").write_text(config.replace("data/", f"{tmp_path.parent}/"))
+    done = run("--config", tmp_path / "elsewhere" / "ingest.toml", "--once")
+    assert "2 new rows" in done.stdout, "and no rejected source"
+
+
+def test_init_says_what_it_leaves_out_and_what_it_does_not_know(tmp_path):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for name in ["a.nmea", "b.nmea", "c.csv", "d.mp4", "e.md", "noextension", "f.b\nd"]:
+        (folder / name).write_text("x,y\n1,2\n")
+    config = run("init", folder).stdout
+    assert "# Not taken: 1 .csv, 1 .mp4. Each kind is a dataset of its own: run init on a folder with that kind alone.\n" in config
+    assert "# Not taken: 1 without an extension, 1 .b\\nd, 1 .md.\n" in config
+    others = tmp_path / "others"
+    others.mkdir()
+    (others / "a.xyz").write_text("")
+    said = run("init", others, check=1).stderr
+    assert "found 1 .xyz; expected" in said and "docs/logs.md" in said and "docs/command.md" in said and len(said) < 400
+    links = tmp_path / "links"
+    links.mkdir()
+    for number in range(3):
+        (links / f"{number}.jpg").symlink_to(TESTDATA / "photos")
+    assert "found 3 symbolic links (not followed: give the folder that has the files); expected" in run("init", links, check=1).stderr
+    tabs = tmp_path / "tabs"
+    tabs.mkdir()
+    (tabs / "a.tsv").write_text("x\ty\n1\t2\n")
+    config, rows = taken(tmp_path, tabs)
+    assert 'delimiter = "\\t"' in config and rows.tolist() == [(1, 2)]
+    assert "whose files are to become rows" in run("init", "--help").stdout
