@@ -71,11 +71,10 @@ pub fn run(arguments: &AppendArguments) -> Result<u8, Failure> {
 fn open(arguments: &AppendArguments) -> Result<Appender, Failure> {
     let appender = Appender::open(&arguments.file, options(arguments))?;
     if appender.bytes_cut() > 0 {
-        let bytes = text::number_of(appender.bytes_cut(), "byte", "bytes");
+        let (one, many) = ("byte behind its last row was", "bytes behind its last row were");
+        let were = text::number_of(appender.bytes_cut(), one, many);
         let name = text::path(&arguments.file);
-        warn(&format!(
-            "{name}: {bytes} behind its last row were cut off: rows that a writer which died did not publish"
-        ));
+        warn(&format!("{name}: {were} cut off: rows that a writer which died did not publish"));
     }
     Ok(appender)
 }

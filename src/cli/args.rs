@@ -19,28 +19,37 @@ Read the array while it grows:
   import numpy as np
   rows = np.load(\"data/frames.npy\", mmap_mode=\"r\")
 
-Exit codes: 0 done; 1 failed; 2 the command line or the config is wrong; 3 --once ended with sources rejected.
-SIGTERM and SIGINT commit what is decoded, and end; a long decode is begun again by the next start. SIGHUP reads the
-config again. SIGUSR1 scans now.";
+Exit codes: 0 done; 1 failed; 2 the command line or the config is wrong; 3 --once ended with
+sources rejected.
+
+SIGTERM and SIGINT commit what is decoded, and end; the next start begins a long decode again.
+SIGHUP reads the config again. SIGUSR1 scans now.";
 
 /// Turns files that are dropped into folders into rows of growing .npy arrays, exactly once each.
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP, arg_required_else_help = true)]
 pub struct Arguments {
-    /// The config: which folders, which arrays, how a file becomes a row. See config.example.toml.
-    #[arg(long, short, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    of_service: ConfigOptions,
 
     /// Take what is in the folders now, commit it, and end.
     #[arg(long)]
     pub once: bool,
 
-    /// How the log on standard error looks.
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "auto")]
-    pub log_format: LogFormat,
-
     #[command(subcommand)]
     pub command: Option<Command>,
+}
+
+/// What the service takes, and each command that reads its config: they may stand before the command or behind it.
+#[derive(Debug, Args)]
+pub struct ConfigOptions {
+    /// The config: which folders, which arrays, how a file becomes a row. See config.example.toml.
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// How the log on standard error looks: auto unless set.
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
 }
 
 /// One event a line, whatever the format.
@@ -56,9 +65,11 @@ pub enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Validate the config and say, per dataset, what a run would do. Changes nothing.
-    Check,
-    /// Rows, backlog, rate, rejected sources and last commit of each dataset, whether a daemon runs or not.
+    Check(ConfigOptions),
+    /// Rows, backlog, rate, rejected sources and last commit of each dataset, whether a service runs or not.
     Status {
+        #[command(flatten)]
+        config: ConfigOptions,
         /// Print one JSON object.
         #[arg(long)]
         json: bool,
@@ -75,11 +86,11 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Draw rows of any .npy file on one picture: images as they are, signals as plots.
+    /// Draw rows of any .npy file on one picture: images as they are, signals as plots, numbers and records as curves.
     Preview {
-        /// The array: any .npy file in C order whose rows are numbers.
+        /// The array: any .npy file in C order whose rows are numbers, or records with numbers in them.
         file: PathBuf,
-        /// Which rows, counted as Python does: 0:64, -16:, 7. The first 64 unless given.
+        /// Which rows, counted as Python does: 0:64, -16:, 7. Unless given the first 64; of curves all.
         #[arg(long, short, value_name = "A:B", allow_hyphen_values = true)]
         rows: Option<String>,
         /// The picture to write.
@@ -87,9 +98,14 @@ pub enum Command {
         output: PathBuf,
     },
     /// Look at a folder and print a config for it.
-    Init { folder: PathBuf },
+    Init {
+        /// The folder whose files are to become rows, with those in it. It is looked at, and nothing in it is changed.
+        folder: PathBuf,
+    },
     /// Check that headers, file sizes and ledger agree. Changes nothing.
     Verify {
+        #[command(flatten)]
+        config: ConfigOptions,
         /// Check this one file's header against its size, without a config.
         file: Option<PathBuf>,
         /// Recompute the checksum of every row as well. Reads the whole array.
@@ -181,6 +197,8 @@ pub struct EnsureAppendableArguments {
 
 #[derive(Debug, Args)]
 pub struct SourcesOptions {
+    #[command(flatten)]
+    config: ConfigOptions,
     /// Only this dataset.
     #[arg(long, short, value_name = "NAME")]
     pub dataset: Option<String>,
@@ -197,6 +215,8 @@ pub struct SourcesOptions {
 
 #[derive(Debug, Args)]
 pub struct RetryOptions {
+    #[command(flatten)]
+    config: ConfigOptions,
     /// Only this dataset.
     #[arg(long, short, value_name = "NAME")]
     pub dataset: Option<String>,
@@ -206,8 +226,24 @@ pub struct RetryOptions {
 }
 
 impl Arguments {
+    /// Those behind the command.
+    fn of_command(&self) -> Option<&ConfigOptions> {
+        match self.command.as_ref()? {
+            Command::Check(config) | Command::Status { config, .. } | Command::Verify { config, .. } => Some(config),
+            Command::Sources(options) => Some(&options.config),
+            Command::Retry(options) => Some(&options.config),
+            _ => None,
+        }
+    }
+
+    pub fn log_format(&self) -> LogFormat {
+        let behind = self.of_command().and_then(|options| options.log_format);
+        behind.or(self.of_service.log_format).unwrap_or(LogFormat::Auto)
+    }
+
     pub fn config_file(&self) -> Result<&Path, Failure> {
-        self.config.as_deref().ok_or_else(|| {
+        let behind = self.of_command().and_then(|options| options.config.as_deref());
+        behind.or(self.of_service.config.as_deref()).ok_or_else(|| {
             Failure::wrong_config("no config: name one with --config FILE; config.example.toml shows every key")
         })
     }
@@ -246,5 +282,23 @@ mod tests {
             let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
             assert_eq!(arguments.config_file().unwrap(), Path::new("a"));
         }
+        for line in ["npy-ingest --log-format json verify", "npy-ingest sources --log-format json --rejected"] {
+            assert_eq!(Arguments::try_parse_from(line.split(' ')).unwrap().log_format(), LogFormat::Json);
+        }
+    }
+
+    /// The bug: each command listed `--config` and `--log-format`, also those that only work on a single file.
+    #[test]
+    fn only_the_commands_that_read_a_config_take_one() {
+        let takes = |command: &&clap::Command| command.get_arguments().any(|argument| argument.get_id() == "config");
+        let program = Arguments::command();
+        let names: Vec<&str> = program.get_subcommands().filter(takes).map(clap::Command::get_name).collect();
+        assert_eq!(names, ["check", "status", "sources", "retry", "verify"]);
+    }
+
+    /// The bug: they were broken once more where the help is wrapped.
+    #[test]
+    fn the_lines_of_the_help_fit() {
+        assert!(AFTER_HELP.lines().all(|line| line.len() <= 100), "{AFTER_HELP}");
     }
 }

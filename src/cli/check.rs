@@ -31,7 +31,7 @@ fn describe(options: &Dataset) -> Result<String, Failure> {
     let rows = match LedgerView::open(&paths.ledger)? {
         Some(view) => {
             refuse_other_settings(options, &view.schema()?)
-                .map_err(|error| Failure::wrong_config(error.to_string()))?;
+                .map_err(|error| Failure::wrong_config(format!("dataset \"{}\": {error}", options.name)))?;
             view.state()?.rows
         }
         None => 0,
@@ -56,7 +56,7 @@ fn describe(options: &Dataset) -> Result<String, Failure> {
     if matches!(options.decoder, DecoderOptions::Video(_)) {
         line("decoder", &video_worker());
     }
-    let mut known = vec![format!("{} committed", text::count(survey.committed))];
+    let mut known = vec![format!("of the files there now: {} committed", text::count(survey.committed))];
     if survey.rejected > 0 {
         known.push(format!("{} rejected", text::count(survey.rejected)));
     }
@@ -67,9 +67,9 @@ fn describe(options: &Dataset) -> Result<String, Failure> {
         ));
     }
     if survey.links > 0 {
-        known.push(format!("{} symbolic links, which are not followed", text::count(survey.links)));
+        known.push(format!("{} (not followed)", text::number_of(survey.links, "symbolic link", "symbolic links")));
     }
-    line("there are", &known.join(", "));
+    line("known", &known.join(", "));
     for problem in &survey.problems {
         line("problem", &text::one_line(problem));
     }

@@ -19,7 +19,7 @@ pub fn start(arguments: &Arguments) {
     };
     let filter = EnvFilter::builder().with_default_directive(default.into()).from_env_lossy();
     let lines = tracing_subscriber::fmt::layer().with_writer(text::log_writer).with_target(false);
-    let layer = match arguments.log_format {
+    let layer = match arguments.log_format() {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
         LogFormat::Auto if is_journal() => match tracing_journald::layer() {
             // `journalctl NPY_DATASET=frames`

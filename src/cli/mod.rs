@@ -59,12 +59,12 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
         return Err(Failure::wrong_config("--once is a way to run; it goes with no command"));
     }
     match &arguments.command {
-        None if arguments.once => once::run(&config()?),
+        None if arguments.once => once::run(&config()?, arguments.config_file()?),
         None => serve::run(&config()?, arguments.config_file()?),
-        Some(Command::Check) => check::run(&config()?),
-        Some(Command::Status { json }) => status::run(&config()?, *json),
+        Some(Command::Check(_)) => check::run(&config()?),
+        Some(Command::Status { json, .. }) => status::run(&config()?, *json),
         Some(Command::Sources(options)) => sources::run(&config()?, options),
-        Some(Command::Retry(options)) => retry::run(&config()?, options),
+        Some(Command::Retry(options)) => retry::run(&config()?, arguments.config_file()?, options),
         Some(Command::Inspect { file, json }) => inspect::run(file, *json),
         Some(Command::Preview { file, rows, output }) => preview::run(file, rows.as_deref(), output),
         Some(Command::Init { folder }) => init::run(folder),
@@ -72,7 +72,7 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
         Some(Command::Recover(arguments)) => recover::run(arguments),
         Some(Command::EnsureAppendable(arguments)) => ensure_appendable::run(arguments),
         Some(Command::Verify { file: Some(file), json, .. }) => verify::run_file(file, *json),
-        Some(Command::Verify { file: None, deep, json }) => verify::run(&config()?, *deep, *json),
+        Some(Command::Verify { file: None, deep, json, .. }) => verify::run(&config()?, *deep, *json),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `npy-ingest --config F --once`: takes what is there, and ends.
 
 use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,8 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 /// So many sources that are left for the next run are named.
 const NAMED_MAX: usize = 20;
 
-pub fn run(config: &Config) -> Result<u8, Failure> {
+/// `file`: the config as it was named.
+pub fn run(config: &Config, file: &Path) -> Result<u8, Failure> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])
         .map_err(|error| Failure::failed(format!("listening for signals: {error}")))?;
     let running = daemon::start(config, Mode::Once)?;
@@ -35,7 +37,7 @@ pub fn run(config: &Config) -> Result<u8, Failure> {
 
     let mut code = DONE;
     for lane in &lanes {
-        let (line, rejected) = summary(&lane.options, lane.tally.rows.load(Ordering::Relaxed))?;
+        let (line, rejected) = summary(&lane.options, lane.tally.rows.load(Ordering::Relaxed), file)?;
         print(&line)?;
         if rejected > 0 && code == DONE {
             code = REJECTED;
@@ -112,7 +114,7 @@ fn progress_bar() -> ProgressBar {
 }
 
 /// One line on a dataset as it stands now, and how many sources are rejected.
-fn summary(options: &Dataset, new_rows: u64) -> Result<(String, u64), Failure> {
+fn summary(options: &Dataset, new_rows: u64, file: &Path) -> Result<(String, u64), Failure> {
     let view = LedgerView::open(&Paths::new(&options.output).ledger)?;
     let (rows, counts) = match &view {
         Some(view) => (view.state()?.rows, view.counts()?),
@@ -127,7 +129,8 @@ fn summary(options: &Dataset, new_rows: u64) -> Result<(String, u64), Failure> {
     );
     if counts.rejected > 0 {
         let rejected = text::number_of(counts.rejected, "source is", "sources are");
-        line.push_str(&format!("; {rejected} rejected (npy-ingest sources --rejected tells why)"));
+        let file = text::shell_word(file);
+        line.push_str(&format!("; {rejected} rejected (npy-ingest sources --config {file} --rejected tells why)"));
     }
     line.push('\n');
     Ok((line, counts.rejected))

@@ -38,7 +38,10 @@ fn line(file: &Path, recovered: &Recovered) -> String {
     let part = match (recovered.bytes_cut, recovered.bytes_added) {
         (0, 0) => String::new(),
         (0, added) => format!("; the last one was filled up with {}", text::number_of(added, "zero", "zeros")),
-        (cut, _) => format!("; {} of an incomplete row were cut off", text::number_of(cut, "byte", "bytes")),
+        (cut, _) => {
+            let were = text::number_of(cut, "byte of an incomplete row was", "bytes of an incomplete row were");
+            format!("; {were} cut off")
+        }
     };
     format!("{name}: {rows} now, the header said {}{part}\n", text::count(recovered.rows_before))
 }

@@ -20,7 +20,8 @@ use crate::writer::{aside_names, move_aside, move_beside, reason_path};
 /// Names under which a source that is being moved is looked for.
 const ASIDE_LOOKED_AT: usize = 8;
 
-pub fn run(config: &Config, options: &RetryOptions) -> Result<u8, Failure> {
+/// `file`: the config as it was named.
+pub fn run(config: &Config, file: &Path, options: &RetryOptions) -> Result<u8, Failure> {
     let mut forgotten = 0;
     let mut failed = false;
     let moved = Moved { config, by_place: OnceCell::new() };
@@ -32,7 +33,7 @@ pub fn run(config: &Config, options: &RetryOptions) -> Result<u8, Failure> {
         let is_here = |entry: &Entry| entry.moved_to.is_none() && dataset.base.join(&entry.path).exists();
         let (here, away): (Vec<Entry>, Vec<Entry>) =
             view.rejected(names.as_deref())?.into_iter().partition(|entry| is_here(entry));
-        // One by one: each is forgotten while its file is back and not yet under its name, so that a running daemon neither
+        // One by one: each is forgotten while its file is back and not yet under its name, so that a running service neither
         // takes it for the rejected one, nor is there an instant at which nobody knows of it.
         let mut entries = here;
         view.forget_rejected(&entries)?;
@@ -59,9 +60,10 @@ pub fn run(config: &Config, options: &RetryOptions) -> Result<u8, Failure> {
         }
     }
     if forgotten == 0 && !failed && !options.paths.is_empty() {
-        return Err(Failure::failed(
-            "none of these sources is rejected; `npy-ingest sources --rejected` lists those that are",
-        ));
+        return Err(Failure::failed(format!(
+            "none of these sources is rejected; `npy-ingest sources --config {} --rejected` lists those that are",
+            text::shell_word(file)
+        )));
     }
     if forgotten == 0 && !failed {
         print("no source is rejected\n")?;
@@ -196,7 +198,7 @@ fn is_it(path: &Path, status: &FileStatus, entry: &Entry) -> io::Result<bool> {
     Ok(Some(hasher.finalize()) == entry.hash)
 }
 
-/// Asks a running daemon to scan now.
+/// Asks a running service to scan now.
 fn wake(dataset: &Dataset, paths: &Paths) -> Result<(), Failure> {
     let Some(pid) = lock_holder(&paths.main) else { return Ok(()) };
     // Somebody else may hold a lock on the file, and would die of the signal.
@@ -207,5 +209,5 @@ fn wake(dataset: &Dataset, paths: &Paths) -> Result<(), Failure> {
     if woken {
         return Ok(());
     }
-    print(&format!("{}: the running daemon finds them at its next scan\n", dataset.name))
+    print(&format!("{}: the running service finds them at its next scan\n", dataset.name))
 }

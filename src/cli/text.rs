@@ -48,6 +48,13 @@ pub fn path(path: &std::path::Path) -> String {
     one_line(&path.to_string_lossy())
 }
 
+/// A path as a shell takes it for one word, safe to show.
+pub fn shell_word(path: &std::path::Path) -> String {
+    let shown = self::path(path);
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:@%,".contains(c);
+    if !shown.is_empty() && shown.chars().all(is_plain) { shown } else { format!("'{}'", shown.replace('\'', "'\\''")) }
+}
+
 /// A text that may hold names from the disk and is to stay in its line, safe to show.
 pub fn one_line(text: &str) -> String {
     escape(text, char::is_control)
@@ -75,5 +82,11 @@ mod tests {
         assert_eq!(path(std::path::Path::new("a\nb\u{1b}[31m")), "a\\nb\\u{1b}[31m");
         assert_eq!(one_line("a\nb\u{9b}"), "a\\nb\\u{9b}");
         assert_eq!(lines("a\nb\u{1b}[31m"), "a\nb\\u{1b}[31m");
+    }
+
+    #[test]
+    fn a_name_in_a_command_is_one_word() {
+        let word = |name: &str| shell_word(std::path::Path::new(name));
+        assert_eq!([word("demo/a-1.toml"), word("my files/it's")], ["demo/a-1.toml", "'my files/it'\\''s'"]);
     }
 }

@@ -89,7 +89,7 @@ fn verify(options: &Dataset, deep: bool) -> Result<Verdict, Failure> {
         return Ok(verdict);
     };
     refuse_other_settings(options, &view.schema()?).map_err(|error| Failure::wrong_config(error.to_string()))?;
-    // A daemon may be at work. Its order is rows, ledger, header: the ledger is read first, so that the files hold at
+    // A service may be at work. Its order is rows, ledger, header: the ledger is read first, so that the files hold at
     // least what it says, and headers may be ahead of this reading.
     verdict.rows = view.state()?.rows;
     let mut files = Vec::new();

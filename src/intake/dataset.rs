@@ -224,7 +224,8 @@ impl DatasetIntake {
             }
         }
         for text in missing {
-            tracing::warn!(dataset, "the watched folder cannot be read: {text}; looking for it every second");
+            let again = if self.once { "" } else { "; looking for it every second" };
+            tracing::warn!(dataset, "the watched folder cannot be read: {text}{again}");
             self.note_problem(format!("the watched folder cannot be read: {text}"));
         }
         self.lane

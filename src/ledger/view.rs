@@ -242,7 +242,7 @@ pub struct Listed {
     pub committed_at: String,
 }
 
-/// A ledger open for reading, whether a daemon writes to it or not.
+/// A ledger open for reading, whether a service writes to it or not.
 #[derive(Debug)]
 pub struct LedgerView {
     path: PathBuf,
@@ -260,7 +260,7 @@ impl LedgerView {
             return Ok(None);
         }
         let error = |source| LedgerError::Sqlite { path: path.into(), operation: "opening it", source };
-        // Read-write first: the last reader of a crashed daemon's log has to clean it up. Nothing is written here.
+        // Read-write first: the last reader of a crashed service's log has to clean it up. Nothing is written here.
         let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_WRITE)
             .or_else(|_| Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_ONLY))

@@ -159,12 +159,12 @@ fn take_lock(main: &dyn DiskFile, path: &Path) -> Result<(), OpenError> {
 /// Refuses a config whose rows would differ in meaning from those that are there.
 pub fn refuse_other_settings(options: &Dataset, was: &LedgerSchema) -> Result<(), OpenError> {
     let is = schema_of(options);
-    let (name, output) = (&options.name, options.output.display());
+    let output = options.output.display();
     let differences = was.differences(&is);
     if differences.is_empty() && was.columns == is.columns {
         return Ok(());
     }
-    let mut text = format!("dataset \"{name}\": {output} was made with other settings");
+    let mut text = format!("{output} was made with other settings");
     for (key, was, is) in differences {
         let shown = |value: Option<String>| value.unwrap_or_else(|| "not set".to_owned());
         let _ = write!(text, "\n  `{key}`: was {}, now {}", shown(was), shown(is));

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use crate::ledger::LedgerError;
+use crate::quantity::bytes;
 use crate::storage::is_full;
 
 /// Why nothing can be written at the moment.
@@ -26,9 +27,11 @@ impl Fault {
     /// The disk is about to be full.
     pub(super) fn little_room(folder: &Path, free: u64, needed: u64, min_free: u64) -> Self {
         Self::Passing(format!(
-            "the disk of {} is nearly full: {free} bytes are free, {needed} are to be written, and {min_free} are to stay \
-             free (`min_free`)",
-            folder.display()
+            "the disk of {} is nearly full: {} are free, {} are to be written, and {} are to stay free (`min_free`)",
+            folder.display(),
+            bytes(free),
+            bytes(needed),
+            bytes(min_free)
         ))
     }
 

@@ -1,6 +1,8 @@
 """The commands and their exit codes."""
 
 import json
+import re
+import shlex
 import shutil
 import subprocess
 
@@ -65,6 +67,7 @@ def test_changed_settings_are_refused_with_both_values(project, change, words):
         done = project.command(*command, check=2, timeout=20)
         for word in [*words, "was made with other settings", "new `output`"]:
             assert word in done.stderr, done.stderr
+        assert done.stderr.count('dataset "frames": ') == 1 or command == ["verify"], done.stderr
     assert project.output.read_bytes() == before
 
 
@@ -82,6 +85,14 @@ def test_status_and_sources(project):
     assert status["shape"] == [5, 32, 32, 3] and status["dtype"] == "|u1"
     assert status["last_commit"].endswith("Z") and status["rows_per_second"] > 0
     assert "5 committed, 1 rejected" in project.command("status", check=0).stdout
+
+    # What the run advises can be pasted.
+    (project.folder / "my config.toml").write_text(project.config.read_text())
+    done = subprocess.run([PROGRAM, "--config", "my config.toml", "--once"], cwd=project.folder, capture_output=True, text=True)
+    advice, = re.findall(r"\((npy-ingest .*) tells why\)", done.stdout)
+    assert advice == "npy-ingest sources --config 'my config.toml' --rejected"
+    words = shlex.split(advice)[1:]
+    assert "x.jpg" in subprocess.check_output([PROGRAM, *words], cwd=project.folder, text=True)
 
     dataset, = project.json("sources", "--row", "3")["datasets"]
     source, = dataset["sources"]

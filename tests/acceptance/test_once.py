@@ -159,6 +159,7 @@ def test_missing_folder_is_said_and_the_others_go_on(project):
     project.config.write_text(text)
     done = project.once(check=1)
     assert "not-mounted" in done.stderr and "cannot be read" in done.stderr
+    assert "every second" not in done.stderr, "nobody looks again"
     assert project.count() == 3
 
 

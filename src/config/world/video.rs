@@ -30,7 +30,7 @@ pub struct VideoOptions {
 pub struct Clip {
     /// Frames of a row, at least 1.
     pub length: usize,
-    /// Frames from the begin of a row to the begin of the next, at least 1.
+    /// Frames from the start of a row to the start of the next, at least 1.
     pub hop: usize,
     pub tail: Tail,
 }

@@ -1,7 +1,7 @@
 //! Frames of videos into rows, one a row or several to a clip.
 //!
 //! FFmpeg decodes, in worker processes of their own (`decode/ffmpeg`), which are sandboxed and kept running. What is here is
-//! what both sides share, and the daemon's side.
+//! what both sides share, and the service's side.
 //!
 //! | file | holds |
 //! |---|---|
