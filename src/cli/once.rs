@@ -13,6 +13,8 @@ use super::failure::{Failure, warn};
 use super::{DONE, FAILED, REJECTED, print, text};
 use crate::config::{Config, Dataset, Paths};
 use crate::daemon::{self, Mode, Running};
+use crate::intake::{Left, Unfinished};
+use crate::lane::Lane;
 use crate::ledger::LedgerView;
 
 /// How often the figures on the terminal are renewed.
@@ -43,9 +45,8 @@ pub fn run(config: &Config, file: &Path) -> Result<u8, Failure> {
             code = REJECTED;
         }
     }
-    let failures =
-        lanes.iter().filter_map(|lane| Some(format!("dataset \"{}\": {}", lane.options.name, lane.tally.failure()?)));
-    let mut problems: Vec<String> = failures.collect();
+    let left = &outcome.report.left;
+    let mut problems: Vec<String> = lanes.iter().zip(left).filter_map(|(lane, left)| failure(lane, left)).collect();
     problems.extend(outcome.report.problems);
     if outcome.panicked {
         problems.push("a thread panicked; what was committed is safe".to_owned());
@@ -53,8 +54,17 @@ pub fn run(config: &Config, file: &Path) -> Result<u8, Failure> {
     if stopped {
         problems.push("stopped by a signal; the next run takes the rest".to_owned());
     }
+    for (lane, left) in lanes.iter().zip(left).filter(|(_, left)| left.links > 0) {
+        let are = text::number_of(left.links, "symbolic link is", "symbolic links are");
+        warn(&format!("dataset \"{}\": {are} not followed", lane.options.name));
+    }
     // Where something failed, they are not what has to be read.
-    tell_unfinished(&outcome.report.unfinished, if problems.is_empty() { NAMED_MAX } else { 0 });
+    let named = if problems.is_empty() { NAMED_MAX } else { 0 };
+    let unfinished = || left.iter().flat_map(|left| &left.unfinished);
+    let (linked, written): (Vec<_>, Vec<_>) = unfinished().partition(|file| file.names.is_some());
+    tell_unfinished(&written, named, &|_| "is still being written".to_owned(), "still being written");
+    let names = |file: &Unfinished| format!("has {} names (`hard_links`)", file.names.unwrap_or_default());
+    tell_unfinished(&linked, named, &names, "of several names (`hard_links`)");
     for problem in &problems {
         warn(&text::one_line(problem));
     }
@@ -62,16 +72,26 @@ pub fn run(config: &Config, file: &Path) -> Result<u8, Failure> {
 }
 
 /// Sources that are left for the next run: some by name, the others by their number.
-fn tell_unfinished(sources: &[String], named: usize) {
+fn tell_unfinished(sources: &[&Unfinished], named: usize, is: &dyn Fn(&Unfinished) -> String, are: &str) {
     for source in sources.iter().take(named) {
-        warn(&format!("{} is still being written: left for the next run", text::one_line(source)));
+        warn(&format!("{} {}: left for the next run", text::one_line(&source.source), is(source)));
     }
     let others = sources.len().saturating_sub(named) as u64;
     if others > 0 {
         let more = if named > 0 { "more " } else { "" };
-        let are = text::number_of(others, &format!("{more}source is"), &format!("{more}sources are"));
-        warn(&format!("{are} still being written: left for the next run"));
+        let number = text::number_of(others, &format!("{more}source is"), &format!("{more}sources are"));
+        warn(&format!("{number} {are}: left for the next run"));
     }
+}
+
+/// Why a dataset has stopped, and what it left.
+fn failure(lane: &Lane, left: &Left) -> Option<String> {
+    let (name, reason) = (&lane.options.name, lane.tally.failure()?);
+    let sources = match left.sources as u64 {
+        0 => String::new(),
+        sources => format!("; {} left for the next run", text::number_of(sources, "source is", "sources are")),
+    };
+    Some(format!("dataset \"{name}\": {reason}{sources}"))
 }
 
 /// Shows the progress until the end. Returns whether a signal asked for it.

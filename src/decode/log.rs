@@ -96,7 +96,7 @@ pub(super) fn follow<'a>(
     let source = SourceFile::open_growing(root, &candidate.place.below, candidate.identity)?;
     let source = match source.with(lane.options.watch.hard_links) {
         // A log may lose its other names at any time, and goes on then.
-        Err(OpenFailure::Linked(_)) => return Ok(Outcome::NotFinished(NotFinished::Linked)),
+        Err(OpenFailure::Linked(names)) => return Ok(Outcome::NotFinished(NotFinished::Linked(names))),
         checked => checked?,
     };
     let Some(follow) = &candidate.follow else { return Ok(Outcome::Interrupted) };

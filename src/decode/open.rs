@@ -93,7 +93,7 @@ impl SourceFile {
         match metadata.nlink() {
             0 | 1 => Ok(()),
             names if since_ns > LINKED_MAX.as_nanos() as i64 => Err(OpenFailure::Linked(names)),
-            _ => Err(OpenFailure::NotFinished(NotFinished::Linked)),
+            names => Err(OpenFailure::NotFinished(NotFinished::Linked(names))),
         }
     }
 
@@ -275,7 +275,7 @@ mod tests {
                 .and_then(|source| source.with(hard_links))
         };
         assert!(open(HardLinks::Take).is_ok());
-        let waits = |opened| matches!(opened, Err(OpenFailure::NotFinished(NotFinished::Linked)));
+        let waits = |opened| matches!(opened, Err(OpenFailure::NotFinished(NotFinished::Linked(2))));
         assert!(waits(open(HardLinks::Refuse).map(drop)));
 
         fs::remove_file(&other).unwrap();

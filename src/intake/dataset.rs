@@ -1,6 +1,6 @@
 //! One dataset in the intake: its folders, its files on their way, and what its scans and events mean.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use super::scan::Problem;
 use super::stay::Staying;
 use super::tracker::Tracker;
 use super::watch::Watcher;
+use super::{Left, Unfinished};
 use crate::config::Watch;
 use crate::lane::{Lane, Tally};
 use crate::ledger::Entry;
@@ -66,6 +67,10 @@ pub struct DatasetIntake {
     /// By the wall clock, when the dataset's writer had not begun yet.
     pub(super) made_ns: i64,
     pub(super) logs: Logs,
+    /// Files that have further names, and how many; for `--once`.
+    linked: BTreeMap<Place, u64>,
+    /// For each folder, the symbolic links that its last scan found.
+    pub(super) links: Vec<u64>,
 }
 
 /// When they did not fit into the writer's queue, they are offered again after this time.
@@ -85,6 +90,7 @@ impl DatasetIntake {
         Self {
             scans_due: vec![now; folders.len()],
             scanned: vec![false; folders.len()],
+            links: vec![0; folders.len()],
             once,
             waits: 0,
             folders,
@@ -102,6 +108,7 @@ impl DatasetIntake {
             unfinished_since: None,
             made_ns: wall_clock_ns(),
             logs: Logs::default(),
+            linked: BTreeMap::new(),
         }
     }
 
@@ -335,6 +342,13 @@ impl DatasetIntake {
         }
     }
 
+    /// A scan of all of a folder has met so many symbolic links.
+    pub(super) fn note_links(&mut self, folder: usize, within: &Path, links: u64) {
+        if let Some(known) = self.links.get_mut(folder).filter(|_| within.as_os_str().is_empty()) {
+            *known = links;
+        }
+    }
+
     /// For the report of `--once`; a service has its log.
     pub(super) fn note_problem(&mut self, text: String) {
         if self.once {
@@ -350,15 +364,19 @@ impl DatasetIntake {
         let settle = self.watch().settle.max(UNFINISHED_WAIT_MIN);
         let wait = match why {
             NotFinished::Changed | NotFinished::Replaced => settle,
-            NotFinished::Linked if self.follows() => {
+            NotFinished::Linked(_) if self.follows() => {
                 self.log_is_linked(&place);
                 self.watch().rescan
             }
             // Its close sends an event; without events it is asked again.
-            NotFinished::BeingWritten | NotFinished::Linked => settle,
+            NotFinished::BeingWritten | NotFinished::Linked(_) => settle,
             NotFinished::MayBeWritten => (settle * UNCERTAIN_FACTOR).max(UNCERTAIN_MIN),
         };
         self.unfinished_since.get_or_insert(now);
+        match why {
+            NotFinished::Linked(names) if self.once => drop(self.linked.insert(place.clone(), names)),
+            _ => drop(self.linked.remove(&place)),
+        }
         self.tracker.settle_again(place, now, wait);
     }
 
@@ -389,8 +407,17 @@ impl DatasetIntake {
         self.scanned.iter().all(|scanned| *scanned)
     }
 
-    /// The files that are still on their way.
-    pub fn still_waiting(&self) -> Vec<String> {
-        self.tracker.places().map(|place| self.lane.path_of(place).display().to_string()).collect()
+    /// What `--once` leaves.
+    pub fn left(&self) -> Left {
+        let unfinished = |place| Unfinished {
+            source: self.lane.path_of(place).display().to_string(),
+            names: self.linked.get(place).copied(),
+        };
+        Left {
+            sources: self.tracker.places().count(),
+            // A dataset that has stopped is why it is left, whatever became of the file.
+            unfinished: if self.is_stopped { Vec::new() } else { self.tracker.settling().map(unfinished).collect() },
+            links: self.links.iter().sum(),
+        }
     }
 }

@@ -95,6 +95,7 @@ impl DatasetIntake {
                 }
             };
             let root = lane.options.root(*folder);
+            let mut links = 0;
             let problems = match walk(root, within, watch, &mut bare, &mut consider) {
                 Ok(walked) => {
                     for (below, status) in give_back(&lane, root, &walked.aside, made_ns) {
@@ -102,6 +103,7 @@ impl DatasetIntake {
                             consider(below, status);
                         }
                     }
+                    links = walked.links;
                     walked.problems
                 }
                 Err(error) => vec![Problem { path: root.to_owned(), error }],
@@ -109,6 +111,7 @@ impl DatasetIntake {
             if let Some(folder) = self.folders.get_mut(*folder) {
                 folder.bare = bare;
             }
+            self.note_links(*folder, within, links);
             self.note_not_scanned(problems);
         }
         drop(snapshot);

@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::DirEntryExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -174,7 +174,10 @@ impl DatasetIntake {
             });
             let is_missing = self.folders.get(folder).is_some_and(Folder::is_missing);
             let problems = match walked {
-                Ok(walked) => walked.problems,
+                Ok(walked) => {
+                    self.note_links(folder, Path::new(""), walked.links);
+                    walked.problems
+                }
                 Err(_) if is_missing => Vec::new(),
                 Err(error) => vec![Problem { path: root.clone(), error }],
             };

@@ -65,8 +65,27 @@ pub struct Permits {
 pub struct Report {
     /// Folders that could not be read, and the like.
     pub problems: Vec<String>,
-    /// Files that somebody was still writing.
-    pub unfinished: Vec<String>,
+    /// Of each dataset, what is left.
+    pub left: Vec<Left>,
+}
+
+/// What `--once` leaves of one dataset.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// Sources that were found, and not taken.
+    pub sources: usize,
+    /// Those of them that were not finished, if the dataset has not stopped.
+    pub unfinished: Vec<Unfinished>,
+    /// Symbolic links, which are not followed.
+    pub links: u64,
+}
+
+/// A file that is not finished.
+#[derive(Debug)]
+pub struct Unfinished {
+    pub source: String,
+    /// It has so many names, which the config refuses; `None`: somebody is writing it.
+    pub names: Option<u64>,
 }
 
 /// See the module documentation.
@@ -147,8 +166,7 @@ impl Intake {
             }
         }
         let problems = self.datasets.iter_mut().flat_map(|dataset| std::mem::take(&mut dataset.problems)).collect();
-        let unfinished = self.datasets.iter().flat_map(DatasetIntake::still_waiting).collect();
-        Report { problems, unfinished }
+        Report { problems, left: self.datasets.iter().map(DatasetIntake::left).collect() }
     }
 
     /// Shows what is on its way, at most every [`FIGURES_EVERY`]: it takes a look at each file.

@@ -238,7 +238,7 @@ fn a_log_that_grows_is_asked_again_whether_it_has_further_names() {
     let base = tempfile::tempdir().unwrap();
     let (mut room, file) = Room::with_log(base.path());
     let (lane, candidate) = room.next();
-    room.done(lane, &candidate, End::NotFinished(NotFinished::Linked));
+    room.done(lane, &candidate, End::NotFinished(NotFinished::Linked(2)));
     room.round();
     assert!(room.intake.datasets[0].tracker.next_due().unwrap() > Instant::now() + Duration::from_secs(60));
     room.intake.hint(&Hint::Changed(file));

@@ -159,6 +159,12 @@ impl Tracker {
         self.files.keys()
     }
 
+    /// Files that are not quiet, or not finished.
+    pub fn settling(&self) -> impl Iterator<Item = &Place> {
+        let is_settling = |(place, state)| matches!(state, &State::Settling(_)).then_some(place);
+        self.files.iter().filter_map(is_settling)
+    }
+
     pub fn is_full(&self) -> bool {
         self.files.len() >= TRACKED_MAX
     }

@@ -204,3 +204,21 @@ def test_of_many_unfinished_files_some_are_named_and_all_are_counted(project):
         told = project.once().stderr.splitlines()
     assert sum(".png is still being written" in line for line in told) == 20, told
     assert told[-1] == "npy-ingest: 3 more sources are still being written: left for the next run"
+
+
+def test_links_that_are_not_followed_are_counted(project):
+    project = project()
+    make_pngs(project.drop, 1)
+    for name in ["a.png", "b.png"]:
+        (project.drop / name).symlink_to("000000.png")
+    (project.drop / "c.txt").symlink_to("000000.png")
+    assert project.once().stderr == 'npy-ingest: dataset "frames": 2 symbolic links are not followed\n'
+
+
+def test_a_file_of_several_names_is_not_called_unfinished(project):
+    project = project(watch='hard_links = "refuse"')
+    make_pngs(project.drop, 2)
+    os.link(project.drop / "000000.png", project.folder / "other.png")
+    told = project.once().stderr
+    assert "000000.png has 2 names (`hard_links`): left for the next run" in told and "being written" not in told, told
+    assert project.count() == 1
