@@ -105,6 +105,10 @@ pub enum Outcome {
     Gone,
     /// The decode was called off.
     Interrupted,
+    /// The program that makes the rows cannot be had.
+    NoProgram {
+        reason: String,
+    },
 }
 
 /// From the writer to the intake.

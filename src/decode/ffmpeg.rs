@@ -89,12 +89,16 @@ impl Ffmpeg {
 /// The worker: beside this program, else in `PATH`.
 pub fn find_worker() -> Option<PathBuf> {
     let beside = env::current_exe().ok().and_then(|program| Some(program.parent()?.join(WORKER)));
-    let path = env::var_os("PATH").unwrap_or_default();
-    let folders = env::split_paths(&path).map(|folder| folder.join(WORKER));
-    beside.into_iter().chain(folders).find(|place| is_program(place))
+    beside.filter(|place| is_program(place)).or_else(|| in_path(Path::new(WORKER)))
 }
 
-fn is_program(path: &Path) -> bool {
+/// A program in `PATH`.
+pub(super) fn in_path(name: &Path) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).map(|folder| folder.join(name)).find(|place| is_program(place))
+}
+
+pub(super) fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }

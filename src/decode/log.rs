@@ -126,6 +126,7 @@ pub(super) fn follow<'a>(
                 // It became shorter while it was read: it is looked at again.
                 DecodeError::Rejected(_) => Ok(Outcome::NotFinished(NotFinished::Changed)),
                 DecodeError::Interrupted => Ok(Outcome::Interrupted),
+                DecodeError::NoProgram(reason) => Ok(Outcome::NoProgram { reason }),
             };
         }
     };

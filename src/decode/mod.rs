@@ -42,6 +42,7 @@ pub mod video;
 #[cfg(feature = "program")]
 mod work;
 
+pub use command::find_program;
 #[cfg(feature = "program")]
 pub use log::RunningHashes;
 pub use open::SourceFile;
@@ -241,6 +242,9 @@ pub enum DecodeError {
     /// The source could not be read. Worth another try.
     #[error("reading the source: {0}")]
     Read(#[from] std::io::Error),
+    /// The program that makes the rows is not there, or may not be run. Says nothing about the source.
+    #[error("{0}")]
+    NoProgram(String),
 }
 
 /// A text for the ledger and the log.

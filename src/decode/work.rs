@@ -221,6 +221,10 @@ fn outcome(
             rows.discard();
             failed(candidate, OpenFailure::Unreadable(error))
         }
+        (Err(DecodeError::NoProgram(reason)), _) => {
+            rows.discard();
+            Outcome::NoProgram { reason }
+        }
         (Err(DecodeError::Interrupted) | Ok(()), _) => {
             rows.discard();
             Outcome::Interrupted

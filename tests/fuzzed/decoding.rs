@@ -194,6 +194,7 @@ pub fn check(
             None => End::LibraryPanicked,
             Some(Ok(())) => End::Rows(rows.count),
             Some(Err(DecodeError::Interrupted)) => End::CalledOff,
+            Some(Err(DecodeError::NoProgram(reason))) => panic!("no program is run: {reason}"),
             Some(Err(DecodeError::Read(error))) => End::Unread(error.to_string()),
             Some(Err(DecodeError::Rejected(rejection))) => End::Rejected(rejection.reason.into_owned()),
         };

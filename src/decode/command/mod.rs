@@ -7,14 +7,17 @@
 //!   trusted to read what lies there, and the file's name, size, time and inode are checked again afterwards.
 //! - `timeout` is how long the program may keep us waiting for one source. Time in which it waits for us does not count.
 //! - Rows pass through in bounded memory, as many as `max_output` allows. `memory` limits the address space of each process.
-//! - Whatever goes wrong becomes the source's reason, with the end of what the program wrote to standard error. Signals and
+//! - A program that is not there, or may not be run, is no fault of a source: it is waited for.
+//! - Whatever else goes wrong becomes the source's reason, with the end of what the program wrote to standard error. Signals and
 //!   exit codes come first: a program that crashed is not told that its last row is incomplete.
 //!
 //! Processes, their limits and the protocol of workers are in `process`; `words` is the command line.
 
 mod words;
 
-use std::io::Read;
+pub use self::words::find_program;
+
+use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -70,7 +73,12 @@ impl CommandDecoder {
         let command = self.words.command(about.path, &self.folder);
         Process::start(command, input, self.limits.memory_bytes).map_err(|error| {
             let program = self.words.program();
-            rejected(format!("the program \"{program}\" cannot be started: {error}; is `argv` right?"))
+            let reason = format!("the program \"{program}\" (`argv`) cannot be started: {error}");
+            match error.kind() {
+                // No source is to blame.
+                ErrorKind::NotFound | ErrorKind::PermissionDenied => DecodeError::NoProgram(reason),
+                _ => rejected(reason),
+            }
         })
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::config::Dataset;
+use crate::decode::ffmpeg::{in_path, is_program};
 
 /// The command line, with what is the same for all sources filled in.
 pub(super) struct Words(Vec<String>);
@@ -24,13 +25,31 @@ impl Words {
         self.0.first().map_or("", String::as_str)
     }
 
-    /// The program for a source, to be run in `folder`. A program with a slash is relative to it, too.
-    pub(super) fn command(&self, source: &Path, folder: &Path) -> Command {
+    /// The program, to be run in `folder`: with a slash it is relative to that, else a name in `PATH`.
+    fn place(&self, folder: &Path) -> PathBuf {
         let program = self.program();
-        let program = if program.contains('/') { folder.join(program) } else { PathBuf::from(program) };
-        let mut command = Command::new(program);
+        if program.contains('/') { folder.join(program) } else { PathBuf::from(program) }
+    }
+
+    /// The program for a source, to be run in `folder`.
+    pub(super) fn command(&self, source: &Path, folder: &Path) -> Command {
+        let mut command = Command::new(self.place(folder));
         command.args(self.0.iter().skip(1).map(|word| with_source(word, source.as_os_str()))).current_dir(folder);
         command
+    }
+}
+
+/// The program of a dataset.
+///
+/// # Errors
+/// It is not there, or may not be run: in words.
+pub fn find_program(argv: &[String], dataset: &Dataset) -> Result<PathBuf, String> {
+    let words = Words::new(argv, dataset);
+    let place = words.place(&dataset.base);
+    match place.is_absolute() {
+        true if is_program(&place) => Ok(place),
+        true => Err(format!("the program {} (`argv`) is not there, or may not be run", place.display())),
+        false => in_path(&place).ok_or_else(|| format!("the program \"{}\" (`argv`) is not in PATH", words.program())),
     }
 }
 

@@ -403,6 +403,24 @@ mod tests {
         assert!(reason.contains("d.ledger.db is not there any more"), "{reason}");
     }
 
+    /// The bug: each source was rejected, and needed a `retry` once the program was there again.
+    #[test]
+    fn sources_wait_for_a_program_that_is_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut slot, told) = slot(folder.path());
+        let without = |sequence| {
+            let outcome = Outcome::NoProgram { reason: "no program".into() };
+            Finished { outcome, ..finished(sequence, 1, 1) }
+        };
+        slot.lane.dispatched.store(3, Ordering::Relaxed);
+        slot.finished(finished(0, 1, 1));
+        slot.finished(without(1));
+        slot.finished(without(2));
+        slot.commit_if_due(Instant::now());
+        assert_eq!(slot.lane.tally.paused().as_deref(), Some("no program"));
+        assert_eq!(ends(&told), [(0, End::Again), (1, End::Again), (2, End::Again)]);
+    }
+
     #[test]
     fn a_source_whose_rows_are_not_all_there_is_never_committed() {
         let folder = tempfile::tempdir().unwrap();

@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use super::{Settlement, Slot, State};
-use crate::config::Durability;
+use crate::config::{DecoderOptions, Durability};
 use crate::lane::{End, Finished, Outcome, Stays, Tally};
 use crate::source::{Candidate, NotFinished, PartRead};
 use crate::writer::dataset::{Finish, FinishedSource, SourceResult, StagedAs};
+use crate::writer::fault::Fault;
 use crate::writer::parts::FinishedPart;
 
 impl Slot {
@@ -37,6 +38,11 @@ impl Slot {
             }
             Outcome::Unchanged { hash } => SourceResult::Unchanged { hash },
             Outcome::Rejected { reason, hash } => SourceResult::Rejected { hash, reason },
+            // No source can do without it: they are taken again, in their order.
+            Outcome::NoProgram { reason } => {
+                self.fault(Fault::Passing(reason));
+                return self.done(candidate, End::Again);
+            }
             other => {
                 // Whatever it handed on before is taken back.
                 writer.discard_source(recycle);
@@ -61,8 +67,14 @@ impl Slot {
                         rejected_for = Some(reason);
                     }
                     (SourceResult::Rows { note: Some(note), .. }, StagedAs::Rows(_)) => {
-                        let path = lane.path_of(&candidate.place);
-                        tracing::warn!(dataset = lane.options.name, source = ?path, "taken, but not all of it: {note}");
+                        let (dataset, path) = (&lane.options.name, lane.path_of(&candidate.place));
+                        match lane.options.decoder {
+                            // A word of the user's own.
+                            DecoderOptions::Command(_) => {
+                                tracing::info!(dataset, source = ?path, "taken, with a note: {note}");
+                            }
+                            _ => tracing::warn!(dataset, source = ?path, "taken, but not all of it: {note}"),
+                        }
                     }
                     _ => {}
                 }
