@@ -9,7 +9,7 @@ use crate::decode::ffmpeg::{WORKER, find_worker, worker_version};
 use crate::decode::rows_of_each_source;
 use crate::intake::{refuse_same_folders, survey};
 use crate::ledger::LedgerView;
-use crate::recovery::refuse_other_settings;
+use crate::recovery::other_settings;
 
 pub fn run(config: &Config) -> Result<u8, Failure> {
     print(&format!(
@@ -28,16 +28,21 @@ fn describe(options: &Dataset) -> Result<String, Failure> {
         .map_err(|reason| Failure::wrong_config(format!("dataset \"{}\": {reason}", options.name)))?;
     let paths = Paths::new(&options.output);
     let mut lines = format!("\n{}\n", options.name);
+    let mut new_settings = Vec::new();
     let rows = match LedgerView::open(&paths.ledger)? {
         Some(view) => {
-            refuse_other_settings(options, &view.schema()?)
+            let rows = view.state()?.rows;
+            new_settings = other_settings(options, &view.schema()?, rows)
                 .map_err(|error| Failure::wrong_config(format!("dataset \"{}\": {error}", options.name)))?;
-            view.state()?.rows
+            rows
         }
         None => 0,
     };
     let mut line = |name: &str, value: &str| lines.push_str(&format!("  {name:<9} {value}\n"));
     line("output", &format!("{}, now {}", text::path(&options.output), text::array(rows, &options.row)));
+    for setting in &new_settings {
+        line("setting", &format!("{}; it has no rows yet, and takes the new one", text::one_line(setting)));
+    }
     for folder in &options.watch.folders {
         line("folder", &text::path(folder));
     }

@@ -9,7 +9,7 @@ use super::{DONE, FAILED, array_file, print, print_json, text};
 use crate::config::{ColumnKind, Config, Dataset, Paths};
 use crate::ledger::{Fate, LedgerView, Listed};
 use crate::npy::{Layout, Tail, inspect};
-use crate::recovery::{FileFindings, Finding, RowCheck, check_file, check_rows, refuse_other_settings};
+use crate::recovery::{FileFindings, Finding, RowCheck, check_file, check_rows, other_settings};
 use crate::storage::{Access, Disk, DiskFile, RealDisk};
 
 /// What was found in one dataset.
@@ -88,10 +88,11 @@ fn verify(options: &Dataset, deep: bool) -> Result<Verdict, Failure> {
         }
         return Ok(verdict);
     };
-    refuse_other_settings(options, &view.schema()?).map_err(|error| Failure::wrong_config(error.to_string()))?;
     // A service may be at work. Its order is rows, ledger, header: the ledger is read first, so that the files hold at
     // least what it says, and headers may be ahead of this reading.
     verdict.rows = view.state()?.rows;
+    other_settings(options, &view.schema()?, verdict.rows)
+        .map_err(|error| Failure::wrong_config(format!("dataset \"{}\": {error}", options.name)))?;
     let mut files = Vec::new();
     let columns =
         ColumnKind::wanted(&options.columns).into_iter().map(|kind| (paths.column(kind), kind.dtype(), Vec::new()));

@@ -2,7 +2,7 @@
 //!
 //! A dataset whose rows were made with one set of options must not grow with another: half of it would mean something
 //! else, and nobody could see where. The fingerprint lists everything that gives a row its bytes, and nothing else:
-//! folders, limits and times may change freely.
+//! folders, limits, times, and whether a bad line rejects its source may change freely.
 
 mod audio;
 mod logs;
@@ -10,6 +10,9 @@ mod video;
 
 use super::choice::Choice;
 use super::world::{Dataset, DecoderOptions, ImageOptions, Split};
+
+/// Keys that ledgers made before have, and that mean nothing to the rows that are there.
+pub const WITHOUT_MEANING: [&str; 3] = ["records.on_error", "csv.on_error", "gps.on_error"];
 
 impl Dataset {
     /// The keys that determine the meaning of rows, with their values, always all of them and in the same order.

@@ -52,6 +52,7 @@ pub(crate) use audio::CHANNELS_MAX as AUDIO_CHANNELS_MAX;
 pub use choice::Choice;
 pub use fault::{Fault, Faults};
 pub use files::{ColumnKind, Paths};
+pub use fingerprint::WITHOUT_MEANING;
 pub use world::*;
 
 use fault::Lines;

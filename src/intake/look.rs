@@ -70,7 +70,14 @@ impl Look {
     pub fn log(&self, place: &Place, status: &FileStatus) -> Result<LogLook, LedgerError> {
         let newest = self.view.newest_part_of_inode(status.inode)?;
         let Some((entry, state)) = newest.and_then(|entry| entry.log_state().map(|state| (entry, state))) else {
-            return Ok(LogLook::New);
+            let known = self.view.at_path(&self.options.ledger_path(place))?;
+            // As a file that was not followed, before the config said so.
+            let is_rejected = known.is_some_and(|entry| {
+                entry.part.is_none()
+                    && matches!(entry.fate, Fate::Rejected { .. })
+                    && entry.identity == Identity::from(status)
+            });
+            return Ok(if is_rejected { LogLook::Nothing } else { LogLook::New });
         };
         let is_rejected = matches!(entry.fate, Fate::Rejected { .. });
         let is_untouched = entry.identity == Identity::from(status);

@@ -356,6 +356,16 @@ impl Ledger for MemoryLedger {
         self.note(|tables| tables.forget(rejected))
     }
 
+    fn take_settings(&mut self, settings: &[(String, String)]) -> Result<(), LedgerError> {
+        let mut tables = self.tables.clone();
+        Arc::make_mut(&mut tables.schema).settings = settings.to_vec();
+        Arc::make_mut(&mut tables.entries).retain(|entry| entry.part.is_none());
+        tables.revision += 1;
+        self.ledgers.step(Step::Commit, &self.path, || self.ledgers.put(&self.path, tables.clone()))?;
+        self.tables = tables;
+        Ok(())
+    }
+
     fn mark_clean(&mut self, rows: u64) -> Result<(), LedgerError> {
         self.note(|tables| tables.state.clean_rows = rows)
     }

@@ -196,6 +196,9 @@ pub trait Ledger: Send {
     fn replaced(&self) -> Result<Vec<u64>, LedgerError>;
     /// Rejected sources that are to be listed no longer.
     fn forget(&mut self, rejected: &[u64]) -> Result<(), LedgerError>;
+    /// Takes these settings in place of those that it has. There must be no rows. Logs that were taken in parts, though none
+    /// gave a row, are forgotten: what was passed over may be a row now. All or nothing, durable on return.
+    fn take_settings(&mut self, settings: &[(String, String)]) -> Result<(), LedgerError>;
     /// Notes that all rows below `rows` are verified. Not needed for correctness.
     fn mark_clean(&mut self, rows: u64) -> Result<(), LedgerError>;
 }

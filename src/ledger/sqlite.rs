@@ -101,9 +101,7 @@ impl Ledgers for SqliteLedgers {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             transaction.execute_batch(CREATE)?;
             transaction.execute("INSERT INTO dataset VALUES (1, 0, 1, 0, ?1)", params![columns])?;
-            for (place, (key, value)) in schema.settings.iter().enumerate() {
-                transaction.execute("INSERT INTO settings VALUES (?1, ?2, ?3)", params![place as i64, key, value])?;
-            }
+            statements::set_settings(&transaction, &schema.settings)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
             transaction.commit()
@@ -318,6 +316,15 @@ impl Ledger for SqliteLedger {
         self.note("noting where sources went", |transaction| statements::move_away(transaction, moved))
     }
 
+    fn take_settings(&mut self, settings: &[(String, String)]) -> Result<(), LedgerError> {
+        self.note("taking new settings", |transaction| {
+            statements::set_settings(transaction, settings)?;
+            statements::forget_logs(transaction)
+        })?;
+        self.schema.settings = settings.to_vec();
+        Ok(())
+    }
+
     fn mark_clean(&mut self, rows: u64) -> Result<(), LedgerError> {
         self.connection
             .execute("UPDATE dataset SET clean_rows = ?1", params![rows as i64])
@@ -420,6 +427,36 @@ mod tests {
         ledger.forget(&[1, 4]).unwrap();
         assert_eq!((ledger.replaced().unwrap(), ids(None)), (vec![], vec![3]));
         assert_eq!(view.counts().unwrap(), Counts { committed: 1, rejected: 1 });
+    }
+
+    #[test]
+    fn new_settings_take_the_place_of_the_old_ones_and_logs_without_rows_are_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.ledger.db");
+        let mut ledger = SqliteLedgers.create(&path, &schema(), true).unwrap();
+        let part = crate::source::Part {
+            log: 2,
+            first_index: 0,
+            begin: 0,
+            end: 9,
+            head_at: 0,
+            head: b"x".to_vec(),
+            tail: blake3::hash(b"x"),
+        };
+        let rejected = entry(1, "a", Fate::Rejected { reason: "no".into() });
+        let log = Entry { part: Some(part), ..entry(2, "b", committed(0, 0)) };
+        let state = State { rows: 0, next_source_id: 3, clean_rows: 0 };
+        let sources = [rejected.clone(), log];
+        let none =
+            Transaction { state, sources: &[], found_again: &[], extended: &[], forgotten: &[], new_labels: &[] };
+        ledger.commit(&Transaction { sources: &sources, ..none }).unwrap();
+        let new = LedgerSchema { settings: vec![("a".into(), "1".into()), ("b".into(), "2".into())], ..schema() };
+        ledger.take_settings(&new.settings).unwrap();
+        assert_eq!(ledger.schema(), &new);
+        let ledger = SqliteLedgers.open(&path, true).unwrap().unwrap();
+        assert_eq!((ledger.schema(), ledger.state()), (&new, state));
+        assert_eq!(ledger.newest_at(Path::new("a"), u64::MAX).unwrap(), Some(rejected));
+        assert_eq!(ledger.newest_at(Path::new("b"), u64::MAX).unwrap(), None);
     }
 
     #[test]

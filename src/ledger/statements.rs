@@ -117,6 +117,22 @@ pub fn label(transaction: &Transaction<'_>, first_id: usize, names: &[String]) -
     Ok(())
 }
 
+/// What the rows are made with, in place of what was there.
+pub fn set_settings(transaction: &Transaction<'_>, settings: &[(String, String)]) -> rusqlite::Result<()> {
+    transaction.execute("DELETE FROM settings", [])?;
+    let mut insert = transaction.prepare("INSERT INTO settings VALUES (?1, ?2, ?3)")?;
+    for (place, (key, value)) in settings.iter().enumerate() {
+        insert.execute(params![place as i64, key, value])?;
+    }
+    Ok(())
+}
+
+/// Logs that gave no row, where nothing did.
+pub fn forget_logs(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let forget = "DELETE FROM sources WHERE log IS NOT NULL AND (SELECT rows FROM dataset) = 0";
+    transaction.execute(forget, []).map(drop)
+}
+
 pub fn set_state(transaction: &Transaction<'_>, state: State) -> rusqlite::Result<()> {
     let State { rows, next_source_id, clean_rows } = state;
     transaction

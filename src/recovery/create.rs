@@ -13,24 +13,28 @@ use crate::ledger::{Ledger, LedgerSchema, Ledgers};
 use crate::npy::{GrowingFile, Layout};
 use crate::storage::{Disk, DiskFile, read_exact_at};
 
-/// Makes the output folder where only the last part of its path is missing. More missing parts mean a disk that is not
-/// mounted or a mistyped path, where a new, empty dataset would do harm.
-pub(super) fn make_folder(disk: &dyn Disk, folder: &Path) -> Result<(), OpenError> {
-    match disk.status(folder).map_err(io_error("looking for the output folder", folder))? {
-        Some(_) => Ok(()),
-        None => {
-            let parent = folder.parent().unwrap_or(Path::new("/"));
-            if disk.status(parent).map_err(io_error("looking for", parent))?.is_none() {
-                let missing = io::Error::new(
-                    io::ErrorKind::NotFound,
-                    "neither it nor the folder above it exists; make it, mount the disk that it is on, or correct `output`",
-                );
-                return Err(io_error("looking for the output folder", folder)(missing));
-            }
-            disk.create_folders(folder).map_err(io_error("making the output folder", folder))?;
-            disk.sync_folder(parent).map_err(sync_error(parent))
-        }
+/// The folder above the output folder, where that is to be made. Only the last part of its path may be missing: more missing
+/// parts mean a disk that is not mounted or a mistyped path, where a new, empty dataset would do harm.
+pub(super) fn look_for_folder<'a>(disk: &dyn Disk, folder: &'a Path) -> Result<Option<&'a Path>, OpenError> {
+    if disk.status(folder).map_err(io_error("looking for the output folder", folder))?.is_some() {
+        return Ok(None);
     }
+    let parent = folder.parent().unwrap_or(Path::new("/"));
+    if disk.status(parent).map_err(io_error("looking for", parent))?.is_none() {
+        let missing = io::Error::new(
+            io::ErrorKind::NotFound,
+            "neither it nor the folder above it exists; make it, mount the disk that it is on, or correct `output`",
+        );
+        return Err(io_error("looking for the output folder", folder)(missing));
+    }
+    Ok(Some(parent))
+}
+
+/// Makes the output folder if it is missing.
+pub(super) fn make_folder(disk: &dyn Disk, folder: &Path) -> Result<(), OpenError> {
+    let Some(parent) = look_for_folder(disk, folder)? else { return Ok(()) };
+    disk.create_folders(folder).map_err(io_error("making the output folder", folder))?;
+    disk.sync_folder(parent).map_err(sync_error(parent))
 }
 
 /// Removes what dead processes left that began to make these files. The lock is held, so nobody makes them now.
@@ -61,15 +65,18 @@ pub(super) fn make_main_if_new(
     if let Some(ledger) = ledgers.open(&paths.ledger, true)?
         && ledger.state().rows > 0
     {
-        return Err(OpenError::Damaged(format!(
-            "{} is missing, and its ledger {} has {} committed rows. Restore the file, or move the ledger away to start \
-             a new array.",
-            paths.main.display(),
-            paths.ledger.display(),
-            ledger.state().rows
-        )));
+        return Err(main_is_missing(paths, ledger.state().rows));
     }
     create(disk, &paths.main, layout)
+}
+
+pub(super) fn main_is_missing(paths: &Paths, committed_rows: u64) -> OpenError {
+    OpenError::Damaged(format!(
+        "{} is missing, and its ledger {} has {committed_rows} committed rows. Restore the file, or move the ledger away \
+         to start a new array.",
+        paths.main.display(),
+        paths.ledger.display()
+    ))
 }
 
 /// The ledger of a dataset that has none, if its main file is empty.
@@ -81,11 +88,17 @@ pub(super) fn make_ledger(
     schema: &LedgerSchema,
     durable: bool,
 ) -> Result<Box<dyn Ledger>, OpenError> {
+    refuse_rows(main, paths, layout)?;
+    Ok(ledgers.create(&paths.ledger, schema, durable)?)
+}
+
+/// Refuses a main file without a ledger, unless it is an empty array of this dataset.
+pub(super) fn refuse_rows(main: &dyn DiskFile, paths: &Paths, layout: &Layout) -> Result<(), OpenError> {
     let size = main.status().map_err(io_error("reading", &paths.main))?.size;
     let mut header = vec![0; usize::try_from(layout.data_start().min(size)).unwrap_or(0)];
     read_exact_at(main, &mut header, 0).map_err(io_error("reading", &paths.main))?;
     match layout.matches(&header) {
-        Ok(0) => Ok(ledgers.create(&paths.ledger, schema, durable)?),
+        Ok(0) => Ok(()),
         Ok(rows) => Err(OpenError::Damaged(format!(
             "{} has {rows} rows and no ledger {}: which sources they come from is not known, so that appending could \
              double them. Restore the ledger, or choose another `output`.",
@@ -110,13 +123,18 @@ pub(super) fn make_column_if_new(
     if disk.status(path).map_err(io_error("looking for", path))?.is_some() {
         return Ok(());
     }
-    if committed_rows > 0 {
-        return Err(OpenError::Damaged(format!(
-            "{} is missing, and {committed_rows} rows are committed. Restore it from a backup.",
-            path.display()
-        )));
-    }
+    refuse_missing_column(path, committed_rows)?;
     create(disk, path, layout)
+}
+
+pub(super) fn refuse_missing_column(path: &Path, committed_rows: u64) -> Result<(), OpenError> {
+    match committed_rows {
+        0 => Ok(()),
+        rows => Err(OpenError::Damaged(format!(
+            "{} is missing, and {rows} rows are committed. Restore it from a backup.",
+            path.display()
+        ))),
+    }
 }
 
 fn create(disk: &dyn Disk, path: &Path, layout: &Layout) -> Result<(), OpenError> {

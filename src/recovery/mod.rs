@@ -7,21 +7,24 @@
 //! 2. Refuse what cannot have come from a crash: a file that is too short for N rows, a header above N, settings that
 //!    differ. Lost data is never papered over.
 //! 3. Check the rows since the last clean mark against their checksums. Up to here nothing is changed.
-//! 4. Remove what was left of a creation that was cut short. Cut every file to N rows, rebuild a damaged header, sync, publish N (the main file last), sync.
+//! 4. Where there are no rows yet, take the settings of the config. Remove what was left of a creation that was cut short. Cut every file to N rows, rebuild a damaged header, sync, publish N (the main file last), sync.
 
 mod check;
 mod create;
+mod look;
+mod settings;
 
 pub use check::{FileFindings, Finding, RowCheck, check_file, check_rows};
+pub use look::look;
+pub use settings::{other_settings, schema_of};
 
-use std::fmt::Write as _;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{ColumnKind, Dataset, Disposal, Durability, Paths};
-use crate::ledger::{Ledger, LedgerError, LedgerSchema, Ledgers, State};
+use crate::ledger::{Ledger, LedgerError, Ledgers, State};
 use crate::npy::{GrowingFile, Layout, LayoutError};
 use crate::storage::{Access, Disk, DiskFile, lock_holder, write_all_at};
 use crate::writer::{Column, DatasetWriter};
@@ -50,6 +53,13 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    fn damaged(finding: &Finding) -> Self {
+        Self::Damaged(format!(
+            "{finding}\nNothing was changed. `npy-ingest verify` tells more; if rows are really lost, move the \
+             dataset's files away, or restore them from a backup."
+        ))
+    }
+
     /// Whether trying again later can help: a missing or read-only folder, a full disk.
     pub fn may_pass(&self) -> bool {
         match self {
@@ -70,14 +80,6 @@ fn sync_error(path: &Path) -> impl Fn(io::Error) -> OpenError + '_ {
     move |source| OpenError::Sync { path: path.to_owned(), source }
 }
 
-/// What the config wants of a ledger.
-pub fn schema_of(options: &Dataset) -> LedgerSchema {
-    LedgerSchema {
-        settings: options.fingerprint(),
-        columns: ColumnKind::wanted(&options.columns).into_iter().map(|kind| kind.name().to_owned()).collect(),
-    }
-}
-
 /// Opens or makes the dataset, and takes it from whatever state a crash left to a sound one.
 pub fn open(disk: &Arc<dyn Disk>, ledgers: &dyn Ledgers, options: &Arc<Dataset>) -> Result<DatasetWriter, OpenError> {
     let durable = options.commit.durability != Durability::None;
@@ -88,14 +90,14 @@ pub fn open(disk: &Arc<dyn Disk>, ledgers: &dyn Ledgers, options: &Arc<Dataset>)
 
     let main = disk.open(&paths.main, Access::ReadWrite).map_err(io_error("opening", &paths.main))?;
     take_lock(&*main, &paths.main)?;
-    let ledger = match ledgers.open(&paths.ledger, durable)? {
+    let mut ledger = match ledgers.open(&paths.ledger, durable)? {
         Some(ledger) => ledger,
         None => create::make_ledger(&*main, ledgers, &paths, &layout, &schema_of(options), durable)?,
     };
-    refuse_other_settings(options, ledger.schema())?;
+    let state = ledger.state();
+    let new_settings = other_settings(options, ledger.schema(), state.rows)?;
 
     // First all that can refuse, then all that changes something.
-    let state = ledger.state();
     let main = Checked::new(paths.main.clone(), main, layout, state.rows, durable)?;
     let mut columns = Vec::new();
     for kind in ColumnKind::wanted(&options.columns) {
@@ -113,6 +115,11 @@ pub fn open(disk: &Arc<dyn Disk>, ledgers: &dyn Ledgers, options: &Arc<Dataset>)
         Disposal::Delete | Disposal::Move(_) => ledger.replaced()?,
     };
 
+    if !new_settings.is_empty() {
+        ledger.take_settings(&schema_of(options).settings)?;
+        let (dataset, settings) = (&options.name, new_settings.join("; "));
+        tracing::info!(dataset, "it has no rows yet, and takes the settings of the config: {settings}");
+    }
     let made: Vec<&Path> = columns.iter().map(|(_, column)| &*column.path).chain([&*paths.main]).collect();
     create::remove_unfinished(&**disk, paths.folder(), &made);
     let main = main.cut()?;
@@ -156,26 +163,6 @@ fn take_lock(main: &dyn DiskFile, path: &Path) -> Result<(), OpenError> {
     Err(OpenError::Locked { holder: lock_holder(path), path: path.to_owned() })
 }
 
-/// Refuses a config whose rows would differ in meaning from those that are there.
-pub fn refuse_other_settings(options: &Dataset, was: &LedgerSchema) -> Result<(), OpenError> {
-    let is = schema_of(options);
-    let output = options.output.display();
-    let differences = was.differences(&is);
-    if differences.is_empty() && was.columns == is.columns {
-        return Ok(());
-    }
-    let mut text = format!("{output} was made with other settings");
-    for (key, was, is) in differences {
-        let shown = |value: Option<String>| value.unwrap_or_else(|| "not set".to_owned());
-        let _ = write!(text, "\n  `{key}`: was {}, now {}", shown(was), shown(is));
-    }
-    text.push_str(
-        "\nRows that are published never change. Restore these settings, or give the dataset a new `output` to start \
-         a new array with the new ones.",
-    );
-    Err(OpenError::Settings(text))
-}
-
 /// A file that a crash can have left as it is.
 struct Checked {
     path: PathBuf,
@@ -198,10 +185,7 @@ impl Checked {
     ) -> Result<Self, OpenError> {
         let found = check_file(&*file, &path, &layout, rows).map_err(io_error("reading", &path))?;
         if let Some(finding) = found.refusals(durable).next() {
-            return Err(OpenError::Damaged(format!(
-                "{finding}\nNothing was changed. `npy-ingest verify` tells more; if rows are really lost, move the \
-                 dataset's files away, or restore them from a backup."
-            )));
+            return Err(OpenError::damaged(finding));
         }
         let published = found.published_rows.unwrap_or(0);
         // Without fsync a power cut may have kept the header and lost the ledger's last rows: they are gone.

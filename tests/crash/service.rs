@@ -127,7 +127,8 @@ pub fn put_rows(workload: &Workload, image: &mut Image, store: &mut Store) {
 pub fn recover(world: &World, workload: &Workload) -> Result<DatasetWriter, String> {
     world.control.is_recovering.store(true, Ordering::Relaxed);
     let disk: Arc<dyn Disk> = Arc::new(world.disk.clone());
-    let opened = recovery::open(&disk, &world.ledgers, &workload.options);
+    let options = workload.options_in(world.control.stage.load(Ordering::Relaxed));
+    let opened = recovery::open(&disk, &world.ledgers, options);
     world.control.is_recovering.store(false, Ordering::Relaxed);
     opened.map_err(|error| error.to_string())
 }
@@ -177,6 +178,10 @@ fn serve(world: &World, case: &Case, plan: Plan, account: &mut Account) -> Resul
             Err(reason) => return Ok(Served::NotOpened(reason)),
         };
         whole(world, case)?;
+        let schema = world.tables(&case.workload).map(|tables| tables.schema.clone());
+        if schema.as_deref() != Some(&recovery::schema_of(case.workload.options_in(stage))) {
+            return Err(Violation::new("recovery", "the ledger has other settings than the config"));
+        }
         services.push(Service::new(world, number, case, plan, writer));
     }
     log::take();

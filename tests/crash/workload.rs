@@ -135,6 +135,8 @@ pub enum Action {
 pub struct Workload {
     pub name: String,
     pub options: Arc<Dataset>,
+    /// The options of the first stage, where they are others.
+    pub first: Option<Arc<Dataset>>,
     pub stages: Vec<Vec<Action>>,
     /// Sources of one commit.
     pub batch: usize,
@@ -153,6 +155,10 @@ pub struct Workload {
 }
 
 impl Workload {
+    pub fn options_in(&self, stage: usize) -> &Arc<Dataset> {
+        self.first.as_ref().filter(|_| stage == 0).unwrap_or(&self.options)
+    }
+
     pub fn row_bytes(&self) -> usize {
         self.options.row.row_bytes()
     }
@@ -170,6 +176,7 @@ impl Workload {
         Self {
             name: name.to_owned(),
             options: settings.options(),
+            first: None,
             stages,
             batch: 2,
             is_small: false,
@@ -210,6 +217,7 @@ struct Settings {
     duplicates: &'static str,
     durability: &'static str,
     follow: bool,
+    filter: &'static str,
 }
 
 /// Rows of 20 bytes, and no columns.
@@ -226,6 +234,7 @@ const PLAIN: Settings = Settings {
     duplicates: "append",
     durability: "batch",
     follow: false,
+    filter: "bilinear",
 };
 const ALL_COLUMNS: Settings = Settings { source: true, index: true, time: true, label: true, split: true, ..PLAIN };
 
@@ -266,9 +275,9 @@ impl Settings {
             if self.rejected == "move" { "rejected_to = \"failed\"" } else { "" },
             self.duplicates,
             if self.follow {
-                "include = [\"**\"]\n[dataset.records]\nfollow = true"
+                "include = [\"**\"]\n[dataset.records]\nfollow = true".to_owned()
             } else {
-                "[dataset.image]\nframes = \"all\""
+                format!("[dataset.image]\nframes = \"all\"\nfilter = \"{}\"", self.filter)
             },
             self.durability,
         );
@@ -353,6 +362,16 @@ pub fn fixed() -> Vec<Workload> {
                 vec![put("b.png", one(3)), put("c.png", one(4).bad())],
             ],
         ),
+        // Nothing came of the first settings but a rejection: the second take their place.
+        Workload {
+            is_small: true,
+            first: Some(Settings { source: true, filter: "nearest", ..PLAIN }.options()),
+            ..Workload::named(
+                "other-settings",
+                &Settings { source: true, ..PLAIN },
+                vec![vec![put("a.png", one(1).bad())], vec![put("a.png", one(2)), put("b.gif", many(3, 2))]],
+            )
+        },
         Workload::named(
             "duplicates",
             &Settings { source: true, duplicates: "skip", ..PLAIN },
@@ -494,7 +513,7 @@ pub fn random(seed: u64) -> Workload {
         rejected: if flag(2) { "keep" } else { "move" },
         duplicates: if flag(2) { "append" } else { "skip" },
         durability: if flag(4) { "source" } else { "batch" },
-        follow: false,
+        ..PLAIN
     };
     let settings = match flag(6) {
         // Which id a log has goes by what a crash left; and it stays.

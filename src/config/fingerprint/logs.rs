@@ -9,13 +9,13 @@ use super::super::world::{
 use super::{Keys, list, number};
 
 pub(super) fn records(options: &RecordsOptions, keys: &mut Keys) {
-    let RecordsOptions { skip, length, fields, sync, checksum, on_error, follow } = options;
+    // A row that is there means the same, whatever becomes of bad ones.
+    let RecordsOptions { skip, length, fields, sync, checksum, on_error: _, follow } = options;
     keys.add("records.skip", skip);
     keys.add("records.length", length);
     keys.add("records.fields", list(fields.iter().map(field)));
     keys.add("records.sync", list(sync.iter().map(u8::to_string)));
     keys.add("records.checksum", checksum.as_ref().map_or("none".to_owned(), check));
-    keys.add("records.on_error", on_error.word());
     keys.add("records.follow", follow);
 }
 
@@ -35,7 +35,7 @@ fn check(checksum: &RecordChecksum) -> String {
 }
 
 pub(super) fn csv(options: &CsvOptions, keys: &mut Keys) {
-    let CsvOptions { delimiter, quote, comment, header, columns, others, missing, time_format, on_error, follow } =
+    let CsvOptions { delimiter, quote, comment, header, columns, others, missing, time_format, on_error: _, follow } =
         options;
     let byte = |byte: Option<u8>| byte.map_or("none".to_owned(), |byte| byte.escape_ascii().to_string());
     keys.add("csv.delimiter", byte(Some(*delimiter)));
@@ -46,7 +46,6 @@ pub(super) fn csv(options: &CsvOptions, keys: &mut Keys) {
     keys.add("csv.others", others);
     keys.add("csv.missing", list(missing.iter().map(|word| format!("{word:?}"))));
     keys.add("csv.time_format", time_format.word());
-    keys.add("csv.on_error", on_error.word());
     keys.add("csv.follow", follow);
 }
 
@@ -61,10 +60,9 @@ fn column(column: &CsvColumn) -> String {
 }
 
 pub(super) fn gps(options: &GpsOptions, keys: &mut Keys) {
-    let GpsOptions { fields, date, on_error } = options;
+    let GpsOptions { fields, date, on_error: _ } = options;
     keys.add("gps.fields", list(fields.iter().map(|(field, slot)| format!("{} to {}", field.word(), place(slot)))));
     keys.add("gps.date", date.map_or("none".to_owned(), |days| format!("day {days}")));
-    keys.add("gps.on_error", on_error.word());
 }
 
 pub(super) fn npy(options: &NpyOptions, keys: &mut Keys) {

@@ -1,0 +1,56 @@
+//! What a start would find, without changing anything: for `check` and `status`.
+
+use super::{Finding, OpenError, check_file, create, io_error, other_settings};
+use crate::config::{ColumnKind, Dataset, Durability, Paths};
+use crate::ledger::LedgerView;
+use crate::npy::Layout;
+use crate::storage::{Access, Disk};
+
+/// The settings that a start would take anew, as [`other_settings`] gives them. A service may be at work: its lock is not
+/// asked for, and checksums are not recomputed.
+///
+/// # Errors
+/// Why a start would refuse the dataset as it is, or could not make it.
+pub fn look(disk: &dyn Disk, options: &Dataset) -> Result<Vec<String>, OpenError> {
+    let durable = options.commit.durability != Durability::None;
+    let paths = Paths::new(&options.output);
+    let layout = Layout::new(&options.row.dtype, &options.row.shape)?;
+    create::look_for_folder(disk, paths.folder())?;
+    // The ledger before the files: they hold at least what it says.
+    let view = LedgerView::open(&paths.ledger)?;
+    let is_there = disk.status(&paths.main).map_err(io_error("looking for", &paths.main))?.is_some();
+    let Some(view) = view else {
+        if is_there {
+            let main = disk.open(&paths.main, Access::Read).map_err(io_error("opening", &paths.main))?;
+            create::refuse_rows(&*main, &paths, &layout)?;
+        }
+        return Ok(Vec::new());
+    };
+    let rows = view.state()?.rows;
+    if !is_there && rows > 0 {
+        return Err(create::main_is_missing(&paths, rows));
+    }
+    let new_settings = other_settings(options, &view.schema()?, rows)?;
+    let mut files = vec![(paths.main.clone(), layout)];
+    for kind in ColumnKind::wanted(&options.columns) {
+        files.push((paths.column(kind), Layout::new(&kind.dtype(), &[])?));
+    }
+    for (path, layout) in files {
+        if disk.status(&path).map_err(io_error("looking for", &path))?.is_none() {
+            create::refuse_missing_column(&path, rows)?;
+            continue;
+        }
+        let file = disk.open(&path, Access::Read).map_err(io_error("opening", &path))?;
+        let found = check_file(&*file, &path, &layout, rows).map_err(io_error("reading", &path))?;
+        for finding in found.refusals(durable) {
+            // A commit that came between the two readings.
+            if let Finding::HeaderAboveLedger { published, .. } = finding
+                && *published <= view.state()?.rows
+            {
+                continue;
+            }
+            return Err(OpenError::damaged(finding));
+        }
+    }
+    Ok(new_settings)
+}
