@@ -1,15 +1,18 @@
 //! `npy-ingest check`: what a run would do.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::failure::Failure;
-use super::{DONE, print, text};
-use crate::config::{Config, Dataset, DecoderOptions, Paths};
+use super::{DONE, FAILED, print, text};
+use crate::config::{Config, Dataset, DecoderOptions};
 use crate::decode::ffmpeg::{WORKER, find_worker, worker_version};
-use crate::decode::rows_of_each_source;
+use crate::decode::{find_program, rows_of_each_source};
 use crate::intake::{refuse_same_folders, survey};
-use crate::ledger::LedgerView;
-use crate::recovery::other_settings;
+use crate::monitor::Figures;
+use crate::recovery::{OpenError, look};
+use crate::storage::RealDisk;
+use crate::writer::check_room;
 
 pub fn run(config: &Config) -> Result<u8, Failure> {
     print(&format!(
@@ -17,29 +20,35 @@ pub fn run(config: &Config) -> Result<u8, Failure> {
         text::path(&config.file),
         text::number_of(config.datasets.len() as u64, "dataset", "datasets")
     ))?;
+    let mut code = DONE;
     for dataset in &config.datasets {
-        print(&describe(dataset)?)?;
+        let (lines, is_sound) = describe(dataset)?;
+        print(&lines)?;
+        code = if is_sound { code } else { FAILED };
     }
-    Ok(DONE)
+    Ok(code)
 }
 
-fn describe(options: &Dataset) -> Result<String, Failure> {
+/// What a run would do, and whether it could.
+fn describe(options: &Dataset) -> Result<(String, bool), Failure> {
     refuse_same_folders(&options.watch)
         .map_err(|reason| Failure::wrong_config(format!("dataset \"{}\": {reason}", options.name)))?;
-    let paths = Paths::new(&options.output);
-    let mut lines = format!("\n{}\n", options.name);
-    let mut new_settings = Vec::new();
-    let rows = match LedgerView::open(&paths.ledger)? {
-        Some(view) => {
-            let rows = view.state()?.rows;
-            new_settings = other_settings(options, &view.schema()?, rows)
-                .map_err(|error| Failure::wrong_config(format!("dataset \"{}\": {error}", options.name)))?;
-            rows
+    let mut problems = Vec::new();
+    let new_settings = look(&RealDisk, options).or_else(|error| match error {
+        OpenError::Settings(text) => Err(Failure::wrong_config(format!("dataset \"{}\": {text}", options.name))),
+        error => {
+            problems.push(text::joined(&error.to_string()));
+            Ok(Vec::new())
         }
-        None => 0,
-    };
+    })?;
+    problems.extend(
+        check_room(&RealDisk, options, existing_folder(&options.output), 0).err().map(|fault| fault.to_string()),
+    );
+    let figures = Figures::of_files(options)?;
+    let mut lines = format!("\n{}\n", options.name);
     let mut line = |name: &str, value: &str| lines.push_str(&format!("  {name:<9} {value}\n"));
-    line("output", &format!("{}, now {}", text::path(&options.output), text::array(rows, &options.row)));
+    let array = text::array(&figures.shape, &figures.dtype);
+    line("output", &format!("{}, now {array}", text::path(&options.output)));
     for setting in &new_settings {
         line("setting", &format!("{}; it has no rows yet, and takes the new one", text::one_line(setting)));
     }
@@ -61,6 +70,12 @@ fn describe(options: &Dataset) -> Result<String, Failure> {
     if matches!(options.decoder, DecoderOptions::Video(_)) {
         line("decoder", &video_worker());
     }
+    if let DecoderOptions::Command(command) = &options.decoder {
+        match find_program(&command.argv, options) {
+            Ok(program) => line("program", &text::path(&program)),
+            Err(problem) => problems.push(problem),
+        }
+    }
     let mut known = vec![format!("of the files there now: {} committed", text::count(survey.committed))];
     if survey.rejected > 0 {
         known.push(format!("{} rejected", text::count(survey.rejected)));
@@ -75,10 +90,16 @@ fn describe(options: &Dataset) -> Result<String, Failure> {
         known.push(format!("{} (not followed)", text::number_of(survey.links, "symbolic link", "symbolic links")));
     }
     line("known", &known.join(", "));
-    for problem in &survey.problems {
+    problems.extend(survey.problems);
+    for problem in &problems {
         line("problem", &text::one_line(problem));
     }
-    Ok(lines)
+    Ok((lines, problems.is_empty()))
+}
+
+/// The folder of the output or, where it is to be made, the one above it.
+fn existing_folder(output: &Path) -> &Path {
+    output.ancestors().skip(1).find(|folder| folder.exists()).unwrap_or(Path::new("/"))
 }
 
 /// Who decodes videos, and with which FFmpeg.

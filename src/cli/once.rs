@@ -140,12 +140,13 @@ fn summary(options: &Dataset, new_rows: u64, file: &Path) -> Result<(String, u64
         Some(view) => (view.state()?.rows, view.counts()?),
         None => Default::default(),
     };
+    let shape: Vec<u64> = [rows].into_iter().chain(options.row.shape.iter().map(|side| *side as u64)).collect();
     let mut line = format!(
         "{}: {}, {} holds {}",
         options.name,
         text::number_of(new_rows, "new row", "new rows"),
         text::path(&options.output),
-        text::array(rows, &options.row)
+        text::array(&shape, &options.row.dtype.descr())
     );
     if counts.rejected > 0 {
         let rejected = text::number_of(counts.rejected, "source is", "sources are");

@@ -7,6 +7,8 @@ use super::{DONE, print, print_json, text};
 use crate::config::{Config, Dataset};
 use crate::intake::{Survey, survey};
 use crate::monitor::{self, Answer, Figures, ignored_text};
+use crate::recovery::{OpenError, look};
+use crate::storage::RealDisk;
 
 pub fn run(config: &Config, json: bool) -> Result<u8, Failure> {
     let (answer, from) = answer(config)?;
@@ -14,8 +16,8 @@ pub fn run(config: &Config, json: bool) -> Result<u8, Failure> {
         print_json(&answer)?;
         return Ok(DONE);
     }
-    for (options, figures) in config.datasets.iter().zip(&answer.datasets) {
-        print(&lines(options, figures, from))?;
+    for figures in &answer.datasets {
+        print(&lines(figures, from))?;
     }
     Ok(DONE)
 }
@@ -31,13 +33,25 @@ enum Teller {
 fn answer(config: &Config) -> Result<(Answer, Teller), Failure> {
     if let Some(address) = config.service.listen {
         match monitor::ask(address) {
-            Ok(answer) if is_about(&answer, config) => return Ok((answer, Teller::Service)),
+            Ok(mut answer) if is_about(&answer, config) => {
+                // The config may have been edited since.
+                for (figures, options) in answer.datasets.iter_mut().zip(&config.datasets) {
+                    if let Err(error @ OpenError::Settings(_)) = look(&RealDisk, options) {
+                        figures.problems.push(text::joined(&error.to_string()));
+                    }
+                }
+                return Ok((answer, Teller::Service));
+            }
             Ok(answer) => tracing::debug!("at {address} a service with the config {} listens", answer.config.display()),
             Err(error) => tracing::debug!("asking the service at {address}: {error}"),
         }
     }
     let figures = |options: &Dataset| -> Result<Figures, Failure> {
         let mut figures = Figures::of_files(options)?;
+        if let Err(error) = look(&RealDisk, options) {
+            // What the file tells of itself is a part of it.
+            figures.problems = vec![text::joined(&error.to_string())];
+        }
         let Survey { new, new_bytes, ignored, problems, .. } = survey(&Arc::new(options.clone()))?;
         (figures.backlog, figures.backlog_bytes) = (new, new_bytes);
         figures.problems.extend(problems);
@@ -58,14 +72,16 @@ fn is_about(answer: &Answer, config: &Config) -> bool {
         && answer.datasets.iter().zip(&config.datasets).all(|(one, other)| outputs(one, other))
 }
 
-fn lines(options: &Dataset, status: &Figures, from: Teller) -> String {
-    let running = if status.running { "a process is writing to it" } else { "no process is writing to it" };
-    let mut lines = format!(
-        "{}: {} in {}, {running}\n",
-        status.name,
-        text::array(status.rows, &options.row),
-        text::path(&status.output)
-    );
+fn lines(status: &Figures, from: Teller) -> String {
+    let output = text::path(&status.output);
+    let mut lines = match (status.published_rows, status.rows) {
+        // Whether somebody writes to it is told by its lock.
+        (None, 0) if !status.running => format!("{}: {output} is not there\n", status.name),
+        _ => {
+            let running = if status.running { "a process is writing to it" } else { "no process is writing to it" };
+            format!("{}: {} in {output}, {running}\n", status.name, text::array(&status.shape, &status.dtype))
+        }
+    };
     let mut line = |name: &str, value: String| lines.push_str(&format!("  {name:<12} {value}\n"));
     line("sources", format!("{} committed, {} rejected", text::count(status.sources), text::count(status.rejected)));
     line(

@@ -5,7 +5,6 @@ use std::sync::{Mutex, PoisonError};
 
 use indicatif::ProgressBar;
 
-use crate::config::RowFormat;
 use crate::npy::shape_literal;
 pub use crate::quantity::{bytes, count, number_of};
 
@@ -37,10 +36,9 @@ impl io::Write for LogWriter {
     }
 }
 
-/// The shape of an array of so many rows, and its dtype: `(1020, 224, 224, 3) |u1`.
-pub fn array(rows: u64, row: &RowFormat) -> String {
-    let shape: Vec<u64> = [rows].into_iter().chain(row.shape.iter().map(|side| *side as u64)).collect();
-    format!("{} {}", shape_literal(&shape), row.dtype.descr())
+/// The shape of an array, and its dtype: `(1020, 224, 224, 3) |u1`.
+pub fn array(shape: &[u64], dtype: &str) -> String {
+    format!("{} {dtype}", shape_literal(shape))
 }
 
 /// A name from the disk, safe to show: control characters escaped, bytes that are no text replaced.
@@ -58,6 +56,11 @@ pub fn shell_word(path: &std::path::Path) -> String {
 /// A text that may hold names from the disk and is to stay in its line, safe to show.
 pub fn one_line(text: &str) -> String {
     escape(text, char::is_control)
+}
+
+/// Lines as one.
+pub fn joined(lines: &str) -> String {
+    lines.lines().map(str::trim).collect::<Vec<_>>().join("; ")
 }
 
 /// Lines that may hold names and texts from files, safe to show.

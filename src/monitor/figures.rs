@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Dataset, Paths};
 use crate::lane::Lane;
-use crate::ledger::{Counts, LedgerError, LedgerView};
-use crate::npy::{self, InspectError};
+use crate::ledger::{Counts, LedgerError, LedgerSchema, LedgerView};
+use crate::npy::{self, Dtype, InspectError, Inspection, Tail};
 
 /// The rate is that of the last minute.
 const RATE_SECONDS: u32 = 60;
@@ -32,10 +32,11 @@ pub struct Figures {
     pub output: PathBuf,
     /// A process holds the dataset's lock.
     pub running: bool,
-    /// Committed, by the ledger.
+    /// Committed, by the ledger; without one, what the header says.
     pub rows: u64,
     /// In the main file's header.
     pub published_rows: Option<u64>,
+    /// As the main file's header has it, else the ledger, else the config; and so `dtype` and `row_bytes`.
     pub shape: Vec<u64>,
     pub dtype: String,
     pub row_bytes: u64,
@@ -67,25 +68,37 @@ impl Figures {
     pub fn of_files(options: &Dataset) -> Result<Self, LedgerError> {
         let paths = Paths::new(&options.output);
         // The count first: rows are committed before they are published.
-        let (published_rows, problem) = published(&paths.main);
+        let (main, problem) = measured(&paths.main);
+        let mut problems: Vec<String> = problem.into_iter().collect();
+        let published_rows = main.as_ref().and_then(|main| main.rows);
         let (mut rows, mut counts, mut recent, mut last_commit) = (0, Counts::default(), Some(0), None);
-        if let Some(view) = LedgerView::open(&paths.ledger)? {
-            rows = view.state()?.rows;
-            counts = view.counts()?;
-            recent = view.rows_of_last(RATE_SECONDS)?;
-            last_commit = view.last_commit()?;
+        let mut row = main.as_ref().map(|main| (main.header.dtype.clone(), main.header.row_shape().to_vec()));
+        match LedgerView::open(&paths.ledger)? {
+            Some(view) => {
+                rows = view.state()?.rows;
+                counts = view.counts()?;
+                recent = view.rows_of_last(RATE_SECONDS)?;
+                last_commit = view.last_commit()?;
+                row = row.or(of_ledger(&view.schema()?));
+            }
+            None => {
+                rows = published_rows.unwrap_or(rows);
+                if rows > 0 {
+                    let (main, ledger) = (paths.main.display(), paths.ledger.display());
+                    problems.push(format!("{main} has {rows} rows and no ledger {ledger}: a start refuses it"));
+                }
+            }
         }
-        let mut shape = vec![rows];
-        shape.extend(options.row.shape.iter().map(|dimension| *dimension as u64));
+        let (dtype, shape) = row.unwrap_or_else(|| of_config(options));
         Ok(Self {
             name: options.name.clone(),
             output: options.output.clone(),
             running: is_locked(&paths.main),
             rows,
             published_rows,
-            shape,
-            dtype: options.row.dtype.descr(),
-            row_bytes: options.row.row_bytes() as u64,
+            row_bytes: shape.iter().product::<u64>() * dtype.itemsize() as u64,
+            shape: [rows].into_iter().chain(shape).collect(),
+            dtype: dtype.descr(),
             sources: counts.committed,
             rejected: counts.rejected,
             backlog: 0,
@@ -97,7 +110,7 @@ impl Figures {
             last_commit,
             paused: None,
             stopped: None,
-            problems: problem.into_iter().collect(),
+            problems,
         })
     }
 
@@ -113,6 +126,12 @@ impl Figures {
             [&waiting.settling, &waiting.ready, &waiting.in_flight, &waiting.bytes]
                 .map(|figure| figure.load(Ordering::Relaxed));
         let mut problems = of_files.problems.clone();
+        let (paused, stopped) = (tally.paused(), tally.failure());
+        let is_open = paused.is_none() && stopped.is_none();
+        if is_open && of_files.published_rows.is_none() && of_files.problems.is_empty() {
+            let output = of_files.output.display();
+            problems.push(format!("{output} is not there any more, though it is written to: put it back, or restart"));
+        }
         if waiting.is_incomplete.load(Ordering::Relaxed) {
             problems.push("more files wait than are tracked at a time: the backlog is larger than it says".to_owned());
         }
@@ -129,18 +148,42 @@ impl Figures {
             rows_per_second: Some(tally.history.rate()),
             latency_median_seconds: tally.latency.quantile_s(0.5),
             latency_p95_seconds: tally.latency.quantile_s(0.95),
-            paused: tally.paused(),
-            stopped: tally.failure(),
+            running: of_files.running || is_open,
+            paused,
+            stopped,
             problems,
             ..of_files
         })
     }
 }
 
-/// The count in a main file's header, or what is wrong with the file. One that is not there yet has neither.
-fn published(main: &Path) -> (Option<u64>, Option<String>) {
+/// The dtype and the shape of a row.
+type Row = (Dtype, Vec<u64>);
+
+fn of_config(options: &Dataset) -> Row {
+    let row = &options.row;
+    (row.dtype.clone(), row.shape.iter().map(|dimension| *dimension as u64).collect())
+}
+
+fn of_ledger(schema: &LedgerSchema) -> Option<Row> {
+    let value = |key| schema.settings.iter().find(|(name, _)| name == key).map(|(_, value)| value);
+    Some((Dtype::parse(value("dtype")?).ok()?, serde_json::from_str(value("shape")?).ok()?))
+}
+
+/// A main file, and what is wrong with it. One that is not there yet has neither.
+fn measured(main: &Path) -> (Option<Inspection>, Option<String>) {
     match npy::inspect(main) {
-        Ok(inspection) => (inspection.rows, None),
+        Ok(inspection) => {
+            let problem = match inspection.tail {
+                Tail::Missing { bytes } => Some(format!(
+                    "{} was cut short: its header says {} rows, and {bytes} bytes of them are missing",
+                    main.display(),
+                    inspection.rows.unwrap_or_default()
+                )),
+                Tail::Exact | Tail::Past { .. } => None,
+            };
+            (Some(inspection), problem)
+        }
         Err(InspectError::Open { source, .. }) if source.kind() == ErrorKind::NotFound => (None, None),
         Err(error @ InspectError::Open { .. }) => (None, Some(error.to_string())),
         Err(error) => (None, Some(format!("{}: {error}", main.display()))),

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::checks::LedgerFiles;
+pub use self::checks::check_room;
 use super::batch::{Batch, Staged, rules};
 use super::chain::Chain;
 use super::clean::CleanMark;

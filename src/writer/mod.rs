@@ -36,7 +36,7 @@ mod thread;
 pub use aside::{aside_names, home_of, is_aside, put_back_if_free, put_back_if_left};
 pub use batch::{is_elsewhere, rules};
 pub use column::Column;
-pub use dataset::{DatasetWriter, Finish, FinishedSource, SourceResult, StagedAs};
+pub use dataset::{DatasetWriter, Finish, FinishedSource, SourceResult, StagedAs, check_room};
 pub use dispose::reason_path;
 #[cfg(feature = "simulation")]
 pub use dispose::{Disposed, Leaving, dispose};

@@ -10,7 +10,7 @@ import blake3
 import numpy as np
 from PIL import Image
 
-from harness import ROOT, make_pngs
+from harness import ROOT, make_pngs, wait_for
 
 PYTHON = sys.executable
 
@@ -223,8 +223,40 @@ sys.stdout.write(open(source).read())
     assert project.ledger("SELECT hash FROM sources") == [(blake3.blake3(b"new!").hexdigest(),)]
 
 
-def test_a_program_that_is_not_there_is_named(project):
-    project = project(shape=(4,), decoder='[dataset.command]\nargv = ["no-such-program", "{source}"]')
-    (project.drop / "a").write_text("x")
-    project.once(check=3)
-    assert 'the program "no-such-program" cannot be started' in project.rejected()["a"]
+def test_sources_wait_for_a_program_that_is_not_there(project):
+    project = project(shape=(4,), watch='order = "name"', decoder='[dataset.command]\nargv = ["./prep", "{source}"]\noutput = "raw"')
+    for name in "abc":
+        (project.drop / name).write_text(name * 4)
+    for made, error in [(False, "No such file"), (True, "Permission denied")]:
+        if made:
+            program(project, "#!/bin/sh\ncat $1\n", "prep")
+        assert "problem   the program" in project.command("check", check=1).stdout
+        told = project.once(check=1).stderr
+        assert error in told and told.rstrip().endswith("; 3 sources are left for the next run"), told
+        assert project.ledger("SELECT count(*) FROM sources") == [(0,)]
+    with project.service():
+        wait_for(lambda: "paused for 1s: the program" in project.log(), project=project)
+        os.chmod(project.folder / "prep", 0o755)
+        project.wait_for_rows(3)
+    assert project.rows().tobytes() == b"aaaabbbbcccc" and project.rejected() == {}
+    assert f"program   {project.folder}/./prep\n" in project.command("check", check=0).stdout
+
+
+def test_a_program_that_is_not_in_path_is_told_of(project):
+    project = project(shape=(4,), decoder='[dataset.command]\nargv = ["nopeprog"]\nworker = true')
+    (project.drop / "a").write_text("a")
+    assert 'problem   the program "nopeprog" (`argv`) is not in PATH' in project.command("check", check=1).stdout
+    assert 'the program "nopeprog" (`argv`) cannot be started: No such file' in project.once(check=1).stderr
+    project.configure(shape=(4,), decoder='[dataset.command]\nargv = ["cat"]')
+    assert "/cat\n" in project.command("check", check=0).stdout
+
+
+def test_a_note_of_a_worker_is_no_loss(project):
+    project = project(shape=(4,), dtype="u1", decoder=decoder("worker.py", more="worker = true"))
+    program(project, WORKER, "worker.py")
+    (project.drop / "a").write_text("out.write(b'note all well\\nrows 1\\nabcddone\\n')")
+    with project.service():
+        project.wait_for_rows(1)
+    line, = [line for line in project.log().splitlines() if "all well" in line]
+    assert " INFO " in line and "taken, with a note: all well" in line, line
+    assert project.ledger("SELECT reason FROM sources") == [("all well",)]

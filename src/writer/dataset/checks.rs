@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{DatasetWriter, Fault};
-use crate::config::{Durability, Paths};
+use crate::config::{Dataset, Durability, Paths};
 use crate::storage::Disk;
 
 /// The ledger's files, by device and inode, as they were when it was opened: SQLite writes on into one that was removed.
@@ -73,13 +73,17 @@ impl DatasetWriter {
 
     /// Whether the disk has room for so many bytes, and for what is to stay free. A disk that cannot be asked has.
     pub fn check_room(&self, needed: u64) -> Result<(), Fault> {
-        let folder = self.paths.folder();
-        if let Ok(Some((free, disk_bytes))) = self.disk.room(folder) {
-            let min_free = self.options.min_free.bytes(disk_bytes);
-            if free < min_free.saturating_add(needed) {
-                return Err(Fault::little_room(folder, free, needed, min_free));
-            }
-        }
-        Ok(())
+        check_room(&*self.disk, &self.options, self.paths.folder(), needed)
     }
+}
+
+/// As [`DatasetWriter::check_room`], for a dataset that is not open.
+pub fn check_room(disk: &dyn Disk, options: &Dataset, folder: &Path, needed: u64) -> Result<(), Fault> {
+    if let Ok(Some((free, disk_bytes))) = disk.room(folder) {
+        let min_free = options.min_free.bytes(disk_bytes);
+        if free < min_free.saturating_add(needed) {
+            return Err(Fault::little_room(folder, free, needed, min_free));
+        }
+    }
+    Ok(())
 }

@@ -1,0 +1,122 @@
+"""`check` and `status` tell what a start finds."""
+
+import os
+
+import numpy as np
+import pytest
+
+from harness import free_port, make_pngs, wait_for
+
+
+def refused(project, *words):
+    """A problem that `check` and `status` tell of, and that a run fails of. What the two say."""
+    done = project.command("check", check=1)
+    told = project.command("status", check=0).stdout
+    for word in words:
+        assert word in done.stdout.split("problem", 1)[1], done.stdout
+        assert word in told.split("problem", 1)[1], told
+    assert project.once(check=1).stderr
+    return done.stdout, told
+
+
+def test_an_output_whose_folders_are_missing(project):
+    project = project(output="a/b/c/frames.npy")
+    make_pngs(project.drop, 2)
+    refused(project, "neither it nor the folder above it exists")
+    assert not (project.folder / "a").exists()
+
+
+def test_an_output_that_is_somebody_elses(project):
+    project = project()
+    make_pngs(project.drop, 2)
+    project.output.parent.mkdir()
+    np.save(project.output, np.zeros((5, 3), "<f4"))
+    _, told = refused(project, "is not an array of this dataset")
+    assert "(5, 3) <f4" in told
+
+
+def test_a_ledger_that_is_missing_beside_rows(project):
+    project = project()
+    make_pngs(project.drop, 3)
+    project.once()
+    project.output.with_suffix(".ledger.db").unlink()
+    check, told = refused(project, "has 3 rows and no ledger")
+    assert "now (3, 32, 32, 3)" in check and "(3, 32, 32, 3) |u1" in told
+    assert project.json("status")["datasets"][0]["rows"] == 3
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".source.npy"])
+def test_files_that_are_too_short(project, suffix):
+    project = project()
+    make_pngs(project.drop, 3)
+    project.once()
+    path = project.output.with_suffix(suffix)
+    os.truncate(path, path.stat().st_size - 5)
+    refused(project, path.name, "3 committed rows need")
+
+
+def test_files_that_are_missing(project):
+    project = project()
+    make_pngs(project.drop, 3)
+    project.once()
+    project.output.with_suffix(".source.npy").unlink()
+    refused(project, "frames.source.npy is missing")
+    project.output.unlink()
+    check, told = refused(project, "frames.npy is missing")
+    assert "(3, 32, 32, 3) |u1" in told and "(3, 32, 32, 3) |u1" in check
+
+
+def test_a_watched_folder_that_is_missing(project):
+    project = project()
+    project.drop.rmdir()
+    refused(project, "drop")
+    project.drop.write_text("a file")
+    refused(project, "drop")
+
+
+def test_a_disk_with_too_little_room(project):
+    project = project(service='[service]\nmin_free = "1000TiB"')
+    make_pngs(project.drop, 2)
+    assert "problem   the disk of" in project.command("check", check=1).stdout
+    told = project.once(check=1).stderr
+    assert "`min_free`); 2 sources are left for the next run" in told and "written: left" not in told, told
+
+
+def test_a_sound_dataset_has_no_problem_beside_a_service(project):
+    project = project()
+    make_pngs(project.drop, 30)
+    with project.service():
+        for number in range(20):
+            make_pngs(project.drop, 5, first=100 + 5 * number)
+            assert "problem" not in project.command("check", check=0).stdout
+            assert project.json("status")["datasets"][0]["problems"] == []
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_status_shows_the_array_and_that_the_config_is_another(project, listens):
+    service = f'[service]\nlisten = "127.0.0.1:{free_port()}"' if listens else ""
+    project = project(service=service)
+    make_pngs(project.drop, 3)
+    with project.service():
+        project.wait_for_rows(3)
+        project.configure(service=service, shape=(16, 16, 3))
+        told = project.command("status", check=0).stdout
+        assert "(3, 32, 32, 3) |u1" in told and "a process is writing" in told, told
+        assert "`shape`: was [32, 32, 3], now [16, 16, 3]" in told.split("problem", 1)[1], told
+        status, = project.json("status")["datasets"]
+        assert status["shape"] == [3, 32, 32, 3] and status["row_bytes"] == 32 * 32 * 3
+
+
+def test_status_of_files_that_were_moved_away_from_a_service(project):
+    service = f'[service]\nlisten = "127.0.0.1:{free_port()}"'
+    project = project(service=service)
+    make_pngs(project.drop, 3)
+    with project.service():
+        project.wait_for_rows(3)
+        away = project.folder / "away"
+        project.output.parent.rename(away)
+        wait_for(lambda: "frames.npy is not there any more" in project.command("status", check=0).stdout)
+        assert "a process is writing to it" in project.command("status", check=0).stdout
+        project.configure()
+        assert "frames: " + str(project.output) + " is not there\n" in project.command("status", check=0).stdout
+        away.rename(project.output.parent)
