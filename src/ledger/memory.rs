@@ -361,7 +361,7 @@ impl Ledger for MemoryLedger {
         Arc::make_mut(&mut tables.schema).settings = settings.to_vec();
         Arc::make_mut(&mut tables.entries).retain(|entry| entry.part.is_none());
         tables.revision += 1;
-        self.ledgers.step(Step::Commit, &self.path, || self.ledgers.put(&self.path, tables.clone()))?;
+        self.ledgers.write(Step::Commit, &self.path, &tables).map_err(error(&self.path, "writing it"))?;
         self.tables = tables;
         Ok(())
     }
