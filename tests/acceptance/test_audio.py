@@ -151,9 +151,7 @@ def test_compressed_files_and_sound_tracks(project):
         "mp3.mov": ["-i", original, "-c:a", "libmp3lame", "-q:a", "2"],
         "video.mkv": [*picture, "-c:a", "flac"],
         "video.webm": [*picture[:-3], "-c:v", "libvpx", "-c:a", "libvorbis"],
-        "opus.webm": ["-i", original, "-c:a", "libopus"],
         "silent.mp4": [*picture[:4], "-c:v", "mpeg4"],
-        "video.avi": [*picture, "-c:a", "pcm_s16le"],
     }.items():
         ffmpeg(*words, drop / name)
     # Into a pipe: a header that could not be told the length.
@@ -161,9 +159,8 @@ def test_compressed_files_and_sound_tracks(project):
     project.once(check=3)
     found = sources(project)
     reasons = {name: reason for name, (rows, reason) in found.items() if rows is None}
-    assert reasons.keys() == {"opus.webm", "silent.mp4", "video.avi"}
-    assert "Opus" in reasons["opus.webm"] and "PCM, FLAC, MP3" in reasons["opus.webm"] and "ffmpeg" in reasons["opus.webm"]
-    assert "has pictures and no sound" in reasons["silent.mp4"] and "an AVI file" in reasons["video.avi"]
+    assert reasons.keys() == {"silent.mp4"}
+    assert "has pictures and no sound" in reasons["silent.mp4"]
     for name, (rows, _) in found.items():
         if rows is None:
             continue

@@ -52,7 +52,12 @@ fn defaults_are_whole_windows_of_the_mixed_source() {
     );
     let dataset = parsed(&text(ROW, "")).datasets.remove(0);
     let include = &dataset.watch.include;
-    assert!(include.is_match("a/b.FLAC") && include.is_match("video.mp4") && !include.is_match("a.opus"));
+    assert!(
+        include.is_match("a/b.FLAC")
+            && include.is_match("video.mp4")
+            && include.is_match("a.opus")
+            && !include.is_match("a.ape")
+    );
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //!   windows: see `windows`. A row's time is where its window begins.
 //! - A sample that is no number, or beyond 10^12, is damage.
 //! - Damage rejects the source. With `on_error = "keep"` its place is silent, and the source has a note.
+//! - What nothing here decodes is decoded by the worker that has FFmpeg, and goes the same way.
 //! - Whatever the length of the source, one packet, one block of the filter and one window are in memory.
 //!
 //! | file | holds |
@@ -48,10 +49,10 @@ use super::ffmpeg::Ffmpeg;
 use super::{About, DecodeError, FileDecoder, Rejection, RowSink, SourceFile};
 use crate::config::{AudioOptions, SoundSample};
 
-/// Extensions that are taken by default: containers of sound, and of video with sound, that are read without FFmpeg.
+/// Extensions that are taken by default: containers of sound, and of video with sound.
 pub const EXTENSIONS: &[&str] = &[
-    "wav", "wave", "flac", "mp3", "mp2", "ogg", "oga", "m4a", "aac", "aif", "aiff", "aifc", "caf", "mka", "mp4", "m4v",
-    "mov", "mkv", "webm",
+    "wav", "wave", "flac", "mp3", "mp2", "ogg", "oga", "opus", "m4a", "aac", "aif", "aiff", "aifc", "caf", "mka",
+    "weba", "wma", "wv", "amr", "au", "ac3", "eac3", "dts", "mp4", "m4v", "mov", "mkv", "webm",
 ];
 
 /// Rate in Hz and channels of a file's sound; `None` where there is none that is decoded. For those who look at files before

@@ -12,7 +12,7 @@
 
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::well_known::{
-    CODEC_ID_PCM_F32BE, CODEC_ID_PCM_F32LE, CODEC_ID_PCM_F64BE, CODEC_ID_PCM_F64LE, CODEC_ID_PCM_S24BE,
+    CODEC_ID_ALAC, CODEC_ID_PCM_F32BE, CODEC_ID_PCM_F32LE, CODEC_ID_PCM_F64BE, CODEC_ID_PCM_F64LE, CODEC_ID_PCM_S24BE,
     CODEC_ID_PCM_S24LE, CODEC_ID_PCM_S32BE, CODEC_ID_PCM_S32LE, CODEC_ID_VORBIS,
 };
 use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
@@ -122,6 +122,10 @@ impl<'a> Track<'a> {
         let declared = track.num_frames.filter(|frames| is_exact && *frames > 0);
         let is_endless = format == formats::FORMAT_ID_WAVE && track.num_frames.is_none();
         check_channels(parameters)?;
+        // How much of the last packet is sound stands in a table that is not read.
+        if format == formats::FORMAT_ID_CAF && parameters.codec == CODEC_ID_ALAC {
+            return Err(Closed::Unknown(names::unsupported(parameters, "in a CAF file")));
+        }
         let decoder = decoder_of(&as_stored(parameters, format, file, number)?)?;
         let parameters = decoder.codec_params();
         let (Some(rate), Some(channels)) = (parameters.sample_rate, parameters.channels.as_ref()) else {
@@ -399,6 +403,9 @@ fn probe<'a>(
         (None, Error::Unsupported(what)) if what.contains("probe") => Closed::Unknown(names::unknown(file)),
         (None, Error::Unsupported("isomp4: missing moov atom")) => {
             rejected("an MP4 or MOV file without its index (moov): it is cut short, or was never finished").into()
+        }
+        (None, error @ Error::Unsupported(_)) => {
+            Closed::Unknown(format!("its container cannot be read: {}", told(&error)))
         }
         (None, error) => rejected(format!("its container cannot be read: {}", told(&error))).into(),
     })

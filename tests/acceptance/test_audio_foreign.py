@@ -1,0 +1,96 @@
+"""Sound that only FFmpeg decodes, by the worker."""
+
+import os
+import shutil
+import subprocess
+
+import numpy as np
+import soundfile
+
+from harness import PROGRAM, needs
+from test_audio import decoded_by_ffmpeg, ffmpeg, music, signal_to_noise_db, sources
+
+RATE = 48000
+KINDS = {
+    "opus.opus": ["-c:a", "libopus"], "opus.webm": ["-c:a", "libopus"], "opus.mkv": ["-c:a", "libopus"],
+    "ac3.ac3": ["-c:a", "ac3"], "eac3.mkv": ["-c:a", "eac3"], "wma.wma": ["-c:a", "wmav2"], "wavpack.wv": ["-c:a", "wavpack"],
+    "alaw.mov": ["-c:a", "pcm_alaw"], "mulaw.au": ["-c:a", "pcm_mulaw"], "alac.caf": ["-c:a", "alac"], "tta.tta": ["-c:a", "tta"],
+    "sound.avi": ["-c:a", "pcm_s16le"],
+}
+
+
+def make(project, seconds=2.3, channels=2, kinds=KINDS):
+    original = project.folder / "original.wav"
+    soundfile.write(original, music(seconds, RATE, channels), RATE, subtype="FLOAT")
+    for name, words in kinds.items():
+        ffmpeg("-i", original, *words, project.drop / name)
+    return original
+
+
+def test_what_ffmpeg_decodes_gives_its_samples(project):
+    needs("ffmpeg")
+    project = project(shape=(1000, 2), dtype="<f4", watch='include = ["**"]', decoder='[dataset.audio]\ntail = "pad"')
+    make(project)
+    project.once()
+    for name, (rows, _) in sources(project).items():
+        rows, reference = rows.reshape(-1, 2), decoded_by_ffmpeg(project.drop / name)
+        assert len(reference) > 2.2 * RATE and 0 <= len(rows) - len(reference) < 1000, (name, len(rows), len(reference))
+        assert np.array_equal(rows[:len(reference)], reference) or signal_to_noise_db(rows[:len(reference)], reference) > 120, name
+
+
+def test_it_goes_the_way_of_all_sound(project):
+    """Resampled, mixed, cut, with times; several at once; the end of what is wanted."""
+    needs("ffmpeg")
+    project = project(shape=(8000,), dtype="<i2", service="[service]\nworkers = 2", watch='include = ["**"]', columns="time = true",
+                      decoder='[dataset.audio]\nrate = 16000\nhop = 4000\nend = "2s"')
+    original = make(project, seconds=5, kinds={f"{number}.opus": ["-c:a", "libopus"] for number in range(6)})
+    ffmpeg("-i", original, "-ac", "6", "-c:a", "libopus", project.drop / "six.opus")
+    shutil.copy(original, project.drop / "plain.wav")
+    project.once()
+    found = sources(project)
+    assert all(len(rows) == 7 for rows, _ in found.values()), {name: len(rows) for name, (rows, _) in found.items()}
+    assert signal_to_noise_db(found["0.opus"][0], found["plain.wav"][0]) > 10
+    assert project.column("time").tolist() == [0, 0.25, 0.5, 0.75, 1, 1.25, 1.5] * 8
+
+
+def test_damage_and_no_sound_have_their_reasons(project):
+    needs("ffmpeg")
+    settings = dict(shape=(1000, 2), dtype="<f4", watch='include = ["**"]')
+    project = project(**settings, decoder='[dataset.audio]\non_error = "keep"')
+    make(project, kinds={"a.ac3": ["-c:a", "ac3"], "b.webm": ["-c:a", "libopus"]})
+    data = bytearray((project.drop / "a.ac3").read_bytes())
+    for place in range(len(data) // 2, len(data) // 2 + 3000):
+        data[place] ^= 0x55
+    (project.drop / "a.ac3").write_bytes(data)
+    webm = (project.drop / "b.webm").read_bytes()
+    (project.drop / "b.webm").write_bytes(webm[:len(webm) * 2 // 3])
+    (project.drop / "text.ogg").write_text("no sound at all" * 100)
+    ffmpeg("-f", "lavfi", "-i", "testsrc=duration=1:size=64x48", "-c:v", "mpeg4", project.drop / "silent.avi")
+    project.once(check=3)
+    found = sources(project)
+    for name in ("a.ac3", "b.webm"):
+        rows, note = found[name]
+        assert rows is not None and note.startswith("damaged, what could be decoded was kept: "), (name, note)
+    assert "found no sound that is known" in found["text.ogg"][1] and "by FFmpeg: " in found["text.ogg"][1]
+    assert "an AVI file" in found["silent.avi"][1] and "there is no sound in it (it is avi)" in found["silent.avi"][1]
+    project.configure(**settings, output="data/strict.npy", decoder="[dataset.audio]")
+    project.once(check=3)
+    reasons = project.rejected()
+    assert reasons.keys() == {"a.ac3", "b.webm", "text.ogg", "silent.avi"} and "cut short" in reasons["b.webm"], reasons
+
+
+def test_without_the_worker_it_says_what_is_missing(project, tmp_path):
+    needs("ffmpeg")
+    project = project(shape=(1000, 2), dtype="<f4", watch='include = ["**"]', decoder="[dataset.audio]")
+    make(project, kinds={"a.opus": ["-c:a", "libopus"]})
+    alone = tmp_path / "bin"
+    alone.mkdir()
+    shutil.copy(PROGRAM, alone)
+    environment = {**os.environ, "PATH": "/nowhere"}
+    done = subprocess.run([alone / PROGRAM.name, "--config", project.config, "--once"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 3, done.stderr
+    reason = project.rejected()["a.opus"]
+    assert "its sound is Opus" in reason and "npy-ingest-video may decode it, which is not there" in reason, reason
+    project.command("retry", check=0)
+    project.once()
+    assert project.count() > 100
