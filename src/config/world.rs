@@ -150,8 +150,12 @@ impl Watch {
     /// Whether a file whose content is not `known`, under a name for which the ledger has a committed source with that content, has
     /// nothing to be decoded: it is known, or disregarded. (Where the name is another source's by now, the writer asks again.)
     pub fn needs_no_rows(&self, known: Option<Hash>, content: &Hash) -> bool {
-        let disregards = self.after == Disposal::Keep && self.changed == Changed::Ignore;
-        known.is_some_and(|known| known == *content || disregards)
+        known.is_some_and(|known| known == *content || self.disregards_changed())
+    }
+
+    /// Whether a committed source that was overwritten is left alone.
+    pub fn disregards_changed(&self) -> bool {
+        self.after == Disposal::Keep && self.changed == Changed::Ignore
     }
 }
 

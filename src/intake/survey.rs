@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::bare::BareFolders;
 use super::look::{LogLook, Look};
 use super::scan::walk;
-use crate::config::{Dataset, Disposal};
+use crate::config::Dataset;
 use crate::ledger::{Fate, FirstLook, LedgerError};
 use crate::source::{Identity, Place};
 use crate::storage::FileStatus;
@@ -62,8 +62,8 @@ pub fn survey(options: &Arc<Dataset>) -> Result<Survey, LedgerError> {
                 None => Ok(FirstLook::Read { known_hash: None }),
             };
             match first {
-                // Touched: its content is compared.
-                Ok(FirstLook::Read { known_hash: Some(_) }) if options.watch.after == Disposal::Keep => {
+                // Touched: its content is compared, and disregarded where it is another one.
+                Ok(FirstLook::Read { known_hash: Some(_) }) if options.watch.disregards_changed() => {
                     survey.committed += 1
                 }
                 Ok(FirstLook::Read { .. }) => {

@@ -161,7 +161,8 @@ impl LedgerError {
                         | rusqlite::ffi::SQLITE_IOERR_SHMMAP
                 )
             }
-            Self::Io { .. } => true,
+            // A disk that fails is not waited for.
+            Self::Io { source, .. } => source.raw_os_error() != Some(rustix::io::Errno::IO.raw_os_error()),
             // A failed sync is never tried again.
             Self::Sync { .. } | Self::Foreign { .. } => false,
         }

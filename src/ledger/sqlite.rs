@@ -3,7 +3,6 @@
 //! WAL with `synchronous=FULL`: a committed transaction is one append and one sync of the log. Where files cannot be mapped as
 //! shared memory (some network and FUSE filesystems), the rollback journal serves.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::ffi::SQLITE_IOERR_SHMMAP;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
-use super::settle::settle;
+use super::settle::{settle, sync_folder};
 use super::view::{self, Lookup};
 use super::{CommitError, Entry, Ledger, LedgerError, LedgerSchema, Ledgers, State, Transaction, statements};
 use crate::source::{Hash, Identity};
@@ -23,6 +22,8 @@ pub(super) const VERSION: i32 = 2;
 /// How long another process (a `sqlite3` shell, `retry`) may hold the ledger before a commit gives up and the dataset
 /// pauses. All datasets wait for it.
 const WRITER_BUSY_TIMEOUT: Duration = Duration::from_millis(250);
+/// The same where there is a rollback journal: each reader holds it.
+const JOURNAL_BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the commands wait for a ledger.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -109,13 +110,12 @@ impl Ledgers for SqliteLedgers {
         fill(&mut connection).map_err(at(path, "creating it"))?;
         if durable {
             // SQLite makes the name of its log durable, not that of the database itself.
-            let folder = path.parent().unwrap_or(Path::new("."));
-            let folder = File::open(folder).map_err(|source| LedgerError::Io {
+            let real = path.canonicalize().map_err(|source| LedgerError::Io {
                 path: path.into(),
-                operation: "opening its folder",
+                operation: "finding it",
                 source,
             })?;
-            folder.sync_all().map_err(|source| LedgerError::Sync { path: path.into(), source })?;
+            sync_folder(path, &real)?;
         }
         Ok(Box::new(SqliteLedger::load(path, connection)?))
     }
@@ -134,6 +134,8 @@ fn connect(path: &Path, flags: OpenFlags, durable: bool) -> Result<Connection, L
                 drop(connection);
                 connection = plain()?;
                 leave_log(&connection)?;
+                // Whoever reads keeps commits waiting.
+                connection.busy_timeout(JOURNAL_BUSY_TIMEOUT)?;
                 false
             }
             has_log => has_log?,
@@ -169,7 +171,11 @@ fn begin_log(connection: &Connection) -> rusqlite::Result<bool> {
 /// From the log to the rollback journal. Whoever has the ledger for himself from the start needs no shared memory for it.
 fn leave_log(connection: &Connection) -> rusqlite::Result<()> {
     for (name, value) in [("locking_mode", "EXCLUSIVE"), ("journal_mode", "DELETE"), ("locking_mode", "NORMAL")] {
-        connection.pragma_update_and_check(None, name, value, |_| Ok(()))?;
+        let is: String = connection.pragma_update_and_check(None, name, value, |row| row.get(0))?;
+        if !is.eq_ignore_ascii_case(value) {
+            let error = rusqlite::ffi::Error::new(SQLITE_IOERR_SHMMAP);
+            return Err(rusqlite::Error::SqliteFailure(error, Some(format!("{name} is {is}, expected {value}"))));
+        }
     }
     // Gives the lock back.
     view::is_unborn(connection).map(drop)

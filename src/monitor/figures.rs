@@ -127,7 +127,8 @@ impl Figures {
                 .map(|figure| figure.load(Ordering::Relaxed));
         let mut problems = of_files.problems.clone();
         let (paused, stopped) = (tally.paused(), tally.failure());
-        let is_open = paused.is_none() && stopped.is_none();
+        let has_rows = tally.published_rows.load(Ordering::Relaxed) > 0;
+        let is_open = has_rows && paused.is_none() && stopped.is_none();
         if is_open && of_files.published_rows.is_none() && of_files.problems.is_empty() {
             let output = of_files.output.display();
             problems.push(format!("{output} is not there any more, though it is written to: put it back, or restart"));

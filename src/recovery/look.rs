@@ -19,6 +19,8 @@ pub fn look(disk: &dyn Disk, options: &Dataset) -> Result<Vec<String>, OpenError
     // The ledger before the files: they hold at least what it says.
     let view = LedgerView::open(&paths.ledger)?;
     let is_there = disk.status(&paths.main).map_err(io_error("looking for", &paths.main))?.is_some();
+    // It may have been made in between.
+    let view = if view.is_none() && is_there { LedgerView::open(&paths.ledger)? } else { view };
     let Some(view) = view else {
         if is_there {
             let main = disk.open(&paths.main, Access::Read).map_err(io_error("opening", &paths.main))?;

@@ -25,9 +25,10 @@ pub fn finish(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
     where_there_is_one(range(file, offset, bytes, all))
 }
 
-/// Filesystems and kernels that do not have the call do without, and so does whoever is interrupted.
+/// Filesystems, kernels and sandboxes that do not have the call do without, and so does whoever is interrupted.
 fn where_there_is_one(result: io::Result<()>) -> io::Result<()> {
-    const HARMLESS: [libc::c_int; 5] = [libc::ENOSYS, libc::EINVAL, libc::ESPIPE, libc::EOPNOTSUPP, libc::EINTR];
+    const HARMLESS: [libc::c_int; 6] =
+        [libc::ENOSYS, libc::EPERM, libc::EINVAL, libc::ESPIPE, libc::EOPNOTSUPP, libc::EINTR];
     match result {
         Err(error) if error.raw_os_error().is_some_and(|number| HARMLESS.contains(&number)) => Ok(()),
         result => result,

@@ -192,6 +192,7 @@ impl Column {
         let is_nearly_all = |count: usize| count * 100 >= self.filled() * NEARLY_ALL_PERCENT;
         // A missing number is NaN, which integers do not have.
         match (self.reals, self.empty) {
+            _ if self.filled() == 0 => Type::Real,
             (0, 0) if is_nearly_all(self.integers) => Type::Integer,
             _ if is_nearly_all(self.numbers()) => Type::Real,
             _ if is_nearly_all(self.times) => Type::Time,

@@ -32,8 +32,15 @@ pub(super) fn decode(
         "{why}; {WORKER} may decode it, which is not there: put it beside npy-ingest or into PATH (docs/video.md says how to \
          build it), then `npy-ingest retry`"
     );
-    let mut samples =
-        Samples { decoder, sink, rows: None, waiting: Vec::new(), losses: Vec::new(), is_over: false, error: None };
+    let mut samples = Samples {
+        decoder,
+        sink,
+        rows: None,
+        waiting: Vec::new(),
+        losses: Losses::default(),
+        is_over: false,
+        error: None,
+    };
     let asked = decoder.ffmpeg.ask(&Task::new(about, Wanted::Samples), file, &missing, about, &mut samples);
     if let Some(error) = samples.error {
         return Err(error);
@@ -50,6 +57,13 @@ pub(super) fn decode(
     }
 }
 
+/// What was lost since the last samples: what first, and how much besides.
+#[derive(Default)]
+struct Losses {
+    first: Option<String>,
+    more: u64,
+}
+
 /// What the worker gives, on its way to rows.
 struct Samples<'a> {
     decoder: &'a AudioDecoder,
@@ -58,7 +72,7 @@ struct Samples<'a> {
     rows: Option<Rows<'a>>,
     /// What has come last, and a frame that is not complete yet.
     waiting: Vec<f32>,
-    losses: Vec<String>,
+    losses: Losses,
     is_over: bool,
     /// What ended it, which is no fault of the worker's.
     error: Option<DecodeError>,
@@ -76,8 +90,9 @@ impl Samples<'_> {
             self.waiting.drain(..HEAD);
         }
         let Some(rows) = &mut self.rows else { return Ok(()) };
-        for loss in self.losses.drain(..) {
-            rows.lose(loss)?;
+        let Losses { first, more } = std::mem::take(&mut self.losses);
+        if let Some(first) = first {
+            rows.lose(first, more)?;
         }
         let whole = self.waiting.len() - self.waiting.len() % rows.source_channels();
         rows.push(self.waiting.get_mut(..whole).unwrap_or_default(), self.sink)?;
@@ -90,7 +105,7 @@ impl Samples<'_> {
         self.take()?;
         match self.rows {
             Some(rows) => rows.finish(self.sink),
-            None => Err(rejected(match self.losses.into_iter().next() {
+            None => Err(rejected(match self.losses.first {
                 Some(loss) => format!("it holds no sound; {loss}"),
                 None => "it holds no sound".to_owned(),
             })),
@@ -123,6 +138,9 @@ impl RowSink for Samples<'_> {
 
     /// What was lost.
     fn note(&mut self, note: String) {
-        self.losses.push(note);
+        match self.losses.first {
+            None => self.losses.first = Some(note),
+            Some(_) => self.losses.more += 1,
+        }
     }
 }

@@ -158,7 +158,7 @@ impl FileDecoder for AudioDecoder {
             }
             match track.step(&mut block)? {
                 Step::Block => {}
-                Step::Lost(reason) => rows.lose(reason)?,
+                Step::Lost(reason) => rows.lose(reason, 0)?,
                 Step::End => break,
             }
             rows.push(&mut block, sink)?;

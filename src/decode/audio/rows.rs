@@ -87,12 +87,12 @@ impl<'a> Rows<'a> {
         self.cutter.is_done()
     }
 
-    /// Takes damage into account, or rejects the source for it.
-    pub fn lose(&mut self, reason: String) -> Result<(), DecodeError> {
+    /// Takes damage into account, and so many more like it, or rejects the source for it.
+    pub fn lose(&mut self, reason: String, more: u64) -> Result<(), DecodeError> {
         if self.decoder.options.on_error == Damage::Reject {
             return Err(rejected(reason));
         }
-        self.lost += 1;
+        self.lost += 1 + more;
         self.first_loss.get_or_insert(reason);
         Ok(())
     }
@@ -103,7 +103,7 @@ impl<'a> Rows<'a> {
         self.given += (block.len() / channels.max(1)) as u64;
         if !mend(block) {
             let end_s = self.given as f64 / f64::from(rate.max(1));
-            self.lose(format!("a sample before {end_s:.3} s is not a number, or too large"))?;
+            self.lose(format!("a sample before {end_s:.3} s is not a number, or too large"), 0)?;
         }
         let Self { decoder, cutter, maker, ready, .. } = self;
         let mut emit = |first: u64, window: &[f32]| maker.row(first, window, sink);

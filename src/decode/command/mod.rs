@@ -91,7 +91,7 @@ impl CommandDecoder {
             CommandOutput::Npy => self.take_array(&mut output, sink),
             CommandOutput::Raw => self.take_raw(&mut output, sink),
         };
-        let stop = output.stop();
+        let (stop, is_held) = (output.stop(), output.is_held());
         let left = self.limits.timeout.saturating_sub(output.waited());
         // One that still writes is not listened to any more.
         let left = if output.has_ended() { left } else { left.min(CLOSE_WAIT) };
@@ -111,6 +111,11 @@ impl CommandDecoder {
         match (result, ended) {
             (Err(DecodeError::Interrupted), _) => Err(DecodeError::Interrupted),
             (_, Some(end)) if !end.is_success() => Err(rejected(with_words(&end.to_string(), &told))),
+            (_, _) if is_held => Err(rejected(with_words(
+                "the program ended, and what it had started still holds its output open: it has to wait for it, or give it \
+                 another output",
+                &told,
+            ))),
             (Err(DecodeError::Rejected(rejection)), _) => {
                 Err(rejected(with_words(&format!("the program's output: {}", rejection.reason), &told)))
             }

@@ -9,6 +9,8 @@ use crate::decode::About;
 
 /// How often it is looked whether the rows are still wanted.
 const LOOK: Duration = Duration::from_millis(100);
+/// What a program that has ended left behind is waited for so long, if it is quiet.
+const HELD_WAIT: Duration = Duration::from_secs(2);
 /// At a stop, a program that is at work gets this long to finish.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -30,6 +32,9 @@ pub struct Output<'a> {
     waited: Duration,
     interrupted_at: Option<Instant>,
     has_ended: bool,
+    /// The program has ended, and there has been no output since.
+    quiet_since: Option<Instant>,
+    is_held: bool,
     stop: Option<Stop>,
 }
 
@@ -43,6 +48,8 @@ impl<'a> Output<'a> {
             waited: Duration::ZERO,
             interrupted_at: None,
             has_ended: false,
+            quiet_since: None,
+            is_held: false,
             stop: None,
         }
     }
@@ -58,6 +65,11 @@ impl<'a> Output<'a> {
     /// There is nothing more, as the program has ended or closed it.
     pub fn has_ended(&self) -> bool {
         self.has_ended
+    }
+
+    /// The program has ended, and what it has started holds its output open: whether there would have been more is not known.
+    pub fn is_held(&self) -> bool {
+        self.is_held
     }
 
     /// It got on: the clock starts anew.
@@ -81,11 +93,14 @@ impl<'a> Output<'a> {
                 };
                 self.bytes_left = self.bytes_left.checked_sub(read as u64).ok_or(Stop::TooMuch)?;
                 self.has_ended = read == 0;
+                self.quiet_since = None;
                 return Ok(read);
             }
-            // What it has started and left behind may hold its output open, and is killed with it.
-            if self.process.has_ended() && !self.process.has_output() {
-                self.has_ended = true;
+            if self.process.has_ended()
+                && !self.process.has_output()
+                && self.quiet_since.get_or_insert_with(Instant::now).elapsed() > HELD_WAIT
+            {
+                (self.has_ended, self.is_held) = (true, true);
                 return Ok(0);
             }
             if self.waited >= self.timeout {

@@ -25,7 +25,7 @@ pub const CLOSE_WAIT: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(5);
 /// How long the service's own end is waited for when a program was ended by such a signal, and when it ended badly otherwise.
 const STOP_WAIT: Duration = Duration::from_secs(2);
-const OTHER_WAIT: Duration = Duration::from_millis(50);
+const OTHER_WAIT: Duration = Duration::from_millis(250);
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -105,12 +105,12 @@ impl Dtype {
         Self::number(Kind::Int, 8)
     }
 
-    /// `<f8`: the `time` column.
     /// `<f4`: a sample of sound.
     pub fn f4_le() -> Self {
         Self::number(Kind::Float, 4)
     }
 
+    /// `<f8`: the `time` column.
     pub fn f8_le() -> Self {
         Self::number(Kind::Float, 8)
     }
