@@ -71,6 +71,8 @@ pub struct Plane<'a> {
 
 /// The fast paths write up to so many bytes behind the last pixel.
 const SLACK_BYTES: usize = 128;
+/// They take so many pixels at a time, at most, and leave out the last of a line that has no room for all of them.
+const BLOCK_PIXELS: usize = 32;
 
 /// What a conversion is set up for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +87,8 @@ struct Setting {
 #[derive(Default)]
 pub struct Converter {
     whole: Context,
+    /// Lines with room for whole blocks.
+    roomy: Vec<u8>,
 }
 
 struct Context(*mut ff::SwsContext, Option<Setting>);
@@ -112,8 +116,24 @@ impl Converter {
         let frame = unsafe { &*picture.pointer() };
         let planes: [*const u8; 4] = [frame.data[0], frame.data[1], frame.data[2], frame.data[3]];
         let lines = [frame.linesize[0], frame.linesize[1], frame.linesize[2], frame.linesize[3]];
-        // SAFETY: these are the planes of the frame that the context was set for.
-        unsafe { self.whole.run(&planes, &lines, from_height, format, (width, height), pixels) }
+        let (width, height) = (width as usize, height as usize);
+        let line = width * format.pixel_bytes();
+        let room = width.next_multiple_of(BLOCK_PIXELS) * format.pixel_bytes();
+        if room == line {
+            // SAFETY: these are the planes of the frame that the context was set for.
+            return unsafe { self.whole.run(&planes, &lines, from_height, line, height, pixels) };
+        }
+        let space = room * height + SLACK_BYTES;
+        if self.roomy.len() < space {
+            self.roomy.try_reserve_exact(space - self.roomy.len()).map_err(|_| Error::NO_MEMORY)?;
+            self.roomy.resize(space, 0);
+        }
+        // SAFETY: as above.
+        unsafe { self.whole.run(&planes, &lines, from_height, room, height, &mut self.roomy) }?;
+        for (to, from) in pixels.chunks_exact_mut(line.max(1)).zip(self.roomy.chunks_exact(room.max(1))).take(height) {
+            to.copy_from_slice(from.get(..line).unwrap_or_default());
+        }
+        Ok(())
     }
 }
 
@@ -179,18 +199,17 @@ impl Context {
     }
 
     /// # Safety
-    /// The planes hold a picture of the size and format that the context was set for.
+    /// The planes hold a picture of the size and format that the context was set for; a line to be made has at most `line` bytes.
     unsafe fn run(
         &mut self,
         planes: &[*const u8; 4],
         lines: &[c_int; 4],
         from_height: u32,
-        format: Format,
-        (width, height): (u32, u32),
+        line: usize,
+        height: usize,
         pixels: &mut [u8],
     ) -> Result<(), Error> {
-        let line = width as usize * format.pixel_bytes();
-        if pixels.len() < line * height as usize + SLACK_BYTES {
+        if pixels.len() < line * height + SLACK_BYTES {
             return Err(Error(ff::AVERROR(ff::EINVAL)));
         }
         let to = [pixels.as_mut_ptr(), ptr::null_mut(), ptr::null_mut(), ptr::null_mut()];
@@ -209,7 +228,7 @@ impl Context {
             )
         };
         match Error::check(done)? {
-            done if u32::try_from(done) == Ok(height) => Ok(()),
+            done if usize::try_from(done) == Ok(height) => Ok(()),
             _ => Err(Error(ff::AVERROR(ff::EINVAL))),
         }
     }
@@ -308,7 +327,7 @@ fn format_of(picture: &Picture) -> c_int {
 }
 
 /// The matrix by its number in libswscale, and whether samples use the full range. What is not told is BT.601 and the
-/// limited range, as FFmpeg has it.
+/// limited range, as FFmpeg has it. What is RGB already is taken there and back by the same matrix.
 fn colours_of(picture: &Picture) -> (c_int, bool) {
     // SAFETY: the frame is ours.
     let frame = unsafe { &*picture.pointer() };
@@ -325,7 +344,12 @@ fn colours_of(picture: &Picture) -> (c_int, bool) {
         ff::AVColorRange::AVCOL_RANGE_MPEG => false,
         _ => is_full_by_format,
     };
-    (frame.colorspace as c_int, is_full)
+    let is_rgb = format.is_some_and(|format| {
+        // SAFETY: descriptors are static, or null.
+        let descriptor = unsafe { ff::av_pix_fmt_desc_get(format).as_ref() };
+        descriptor.is_some_and(|descriptor| descriptor.flags & u64::from(ff::AV_PIX_FMT_FLAG_RGB as u32) != 0)
+    });
+    (if is_rgb { ff::SWS_CS_DEFAULT } else { frame.colorspace as c_int }, is_full)
 }
 
 /// A pixel format by its number, as FFmpeg gives it in frames.
