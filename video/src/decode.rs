@@ -50,7 +50,7 @@ pub fn decode(
     }
     let decoder = Decoder::open(&input, threads)
         .map_err(|(error, codec)| rejected(format!("its video, {codec}, cannot be decoded: {error}")))?;
-    let artist = Artist::new(Painter::new(&options.frame), video.display_matrix);
+    let artist = Artist::new(Painter::new(&options.frame), video.display_matrix, video.pixel_shape);
     let picture_bytes = artist.picture_bytes();
     answer.begin(picture_bytes * options.clip.map_or(1, |clip| clip.length));
     let (numerator, denominator) = video.time_base;

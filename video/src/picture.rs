@@ -25,13 +25,15 @@ pub struct Artist {
     orient: bool,
     /// Of the whole stream, where a frame says nothing.
     matrix: Option<[i32; 9]>,
+    /// The shape of a pixel by the container.
+    shape: Option<(u32, u32)>,
 }
 
 impl Artist {
-    pub fn new(painter: Painter, matrix: Option<[i32; 9]>) -> Self {
+    pub fn new(painter: Painter, matrix: Option<[i32; 9]>, shape: Option<(u32, u32)>) -> Self {
         let options = painter.options();
         let (is_deep_row, orient) = (options.sample != SampleType::U8, options.orient);
-        Self { painter, converter: Converter::default(), is_deep_row, orient, matrix }
+        Self { painter, converter: Converter::default(), is_deep_row, orient, matrix, shape }
     }
 
     pub fn picture_bytes(&self) -> usize {
@@ -52,7 +54,7 @@ impl Artist {
         // Samples of 16 bits where both the frame and the row have more than 8.
         let is_deep = nature.is_deep && self.is_deep_row;
         let depth = if is_deep { Depth::U16 } else { Depth::U8 };
-        let shape = frame.pixel_shape();
+        let shape = self.shape.or_else(|| frame.pixel_shape()).filter(|(across, down)| across != down);
         if let (Some(bits), None, Some(planes)) = (nature.planar_bits, shape, frame.planes())
             && let Some(plan) = self.painter.plan(width, height, turn)?
         {

@@ -6,7 +6,7 @@ use std::ptr;
 use ffmpeg_sys_next as ff;
 
 use super::units::{Codec, Framing, Start, start_of};
-use super::{Error, Input, Packet, Sound};
+use super::{Error, Input, Packet, Sound, shape_of};
 
 /// What the decoder need not give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,14 +171,10 @@ impl Picture {
         (u32::try_from(width).unwrap_or(0), u32::try_from(height).unwrap_or(0))
     }
 
-    /// The shape of a pixel: its width over its height, where that is told and not 1.
+    /// The shape of a pixel: its width over its height, where the codec tells it.
     pub fn pixel_shape(&self) -> Option<(u32, u32)> {
         // SAFETY: the frame is ours.
-        let ratio = unsafe { (*self.0).sample_aspect_ratio };
-        match (u32::try_from(ratio.num), u32::try_from(ratio.den)) {
-            (Ok(width), Ok(height)) if width > 0 && height > 0 && width != height => Some((width, height)),
-            _ => None,
-        }
+        shape_of(unsafe { (*self.0).sample_aspect_ratio })
     }
 
     /// The matrix that tells how it is to be shown: nine numbers, of 16 and of 2 binary places, by lines.

@@ -7,8 +7,8 @@ use std::ptr;
 
 use ffmpeg_sys_next as ff;
 
-use super::Error;
 use super::parameters::reordered_frames;
+use super::{Error, shape_of};
 
 /// Bytes that are read at one go.
 const BUFFER_BYTES: c_int = 128 << 10;
@@ -42,6 +42,8 @@ pub struct Video {
     pub is_interlaced: bool,
     /// How it is to be shown; see [`super::Picture::display_matrix`].
     pub display_matrix: Option<[i32; 9]>,
+    /// The shape of a pixel, where the container tells it: it goes before what the codec says.
+    pub pixel_shape: Option<(u32, u32)>,
     pub is_encrypted: bool,
     /// Packets that the container's index lists, where it lists all of them.
     pub indexed: Option<u64>,
@@ -264,6 +266,7 @@ impl Input {
                 ),
                 display_matrix: (!matrix.is_null() && matrix_bytes >= 36)
                     .then(|| matrix.cast::<[i32; 9]>().read_unaligned()),
+                pixel_shape: shape_of((*stream).sample_aspect_ratio),
                 is_encrypted: tag == *b"encv" || !encryption.is_null(),
                 indexed: u64::try_from(entries).ok().filter(|entries| has_whole_index && *entries > 0),
             }

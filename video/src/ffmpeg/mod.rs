@@ -48,6 +48,12 @@ impl std::fmt::Display for Error {
     }
 }
 
+/// The two numbers of a pixel's shape, where it is told.
+fn shape_of(ratio: ff::AVRational) -> Option<(u32, u32)> {
+    let shape = (u32::try_from(ratio.num).ok()?, u32::try_from(ratio.den).ok()?);
+    (shape.0 > 0 && shape.1 > 0).then_some(shape)
+}
+
 /// FFmpeg's version and those of its libraries.
 pub fn versions() -> String {
     let of = |version: u32| format!("{}.{}.{}", version >> 16, version >> 8 & 0xFF, version & 0xFF);

@@ -1,0 +1,55 @@
+"""`video`: pixels of awkward sizes and formats, key frames, and streams that are not as streams should be; against the ffmpeg
+command, by the numbers that the frames carry."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from test_video import CODECS, FRAMES, HEIGHT, RATE, WIDTH, ffmpeg, make, number_of, reference, table, take, times, videos
+
+
+def bars(path, width, height, *words, frames=2):
+    ffmpeg("-y", "-f", "lavfi", "-i", f"testsrc2=s={width}x{height}:r=25", "-frames:v", frames, *words, path)
+
+
+@pytest.mark.parametrize("pixels, channels, widths", [
+    ("yuv420p", 3, [*range(850, 871, 2), 2, 6, 10, 18, 34, 66, 1366]),
+    ("yuv422p", 3, [426, 854]),
+    ("yuv420p", 1, [66, 854]),
+    ("yuva420p", 4, [2, 66, 850, 854, 862]),
+])
+def test_lines_of_any_length_are_whole(project, videos, tmp_path, pixels, channels, widths):
+    """The bug: libswscale left out the last block of eight pixels where the line had no room for all of it."""
+    made = project(shape=(32, 32, 3), decoder=table('fit = "exact"'))
+    for width in widths:
+        path = made.drop / f"{width}.mkv"
+        bars(path, width, 32, "-pix_fmt", pixels, "-c:v", "ffv1")
+        shape = (32, width) if channels == 1 else (32, width, channels)
+        made.configure(output=f"{width}/frames.npy", shape=shape, watch=f'include = ["{width}.mkv"]', decoder=table('fit = "exact"'))
+        made.once()
+        expected = reference(path, size=(width, 32), pixels="rgba" if channels == 4 else "rgb24")
+        if channels == 1:
+            expected = np.stack([np.asarray(Image.fromarray(frame).convert("L")) for frame in expected])
+        rows = made.rows()
+        assert rows.shape == expected.shape
+        assert np.abs(rows.astype(int) - expected).max() <= (1 if channels == 1 else 0), width
+
+
+@pytest.mark.parametrize("pixels", ["gbrp", "gbrp10le", "gbrp12le", "gbrp16le", "rgba64le"])
+def test_deep_rgb_keeps_its_colours(project, videos, tmp_path, pixels):
+    """The bug: it went through a matrix that was not the one back, and was off by up to 38."""
+    path = tmp_path / "a.mkv"
+    bars(path, WIDTH, HEIGHT, "-pix_fmt", pixels, "-c:v", "ffv1")
+    made = take(project, path, decoder=table('fit = "exact"'))
+    assert np.abs(made.rows().astype(int) - reference(path)).max() == 0
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.webm"])
+def test_the_container_may_tell_the_shape_of_pixels(project, videos, tmp_path, name):
+    """The bug: the codec's word alone was taken, which says that they are square, or nothing."""
+    words = ["-c:v", "libvpx", "-b:v", "2M"] if name.endswith("webm") else CODECS["h264.mp4"]
+    make(tmp_path / f"plain-{name}", *words, frames=5)
+    ffmpeg("-y", "-i", tmp_path / f"plain-{name}", "-c", "copy", "-aspect", f"{2 * WIDTH}:{HEIGHT}", tmp_path / name)
+    made = take(project, tmp_path / name, shape=(HEIGHT, 2 * WIDTH, 3), decoder=table('fit = "exact"'))
+    expected = reference(tmp_path / name, "-vf", "scale=iw*sar:ih,setsar=1", size=(2 * WIDTH, HEIGHT))
+    assert np.abs(made.rows().astype(int) - expected).mean() <= 2
