@@ -43,15 +43,16 @@ pub enum Fate {
 pub struct Ahead<P> {
     packets: VecDeque<P>,
     bytes: usize,
-    /// Of the first packets; those behind them have none yet.
-    fates: VecDeque<Fate>,
+    /// Of the first packets, and whether frames behind the next key frame may be built on what is dropped; those behind them have
+    /// none yet.
+    fates: VecDeque<(Fate, bool)>,
     /// How many packets from the front are up to the next key frame. Where it is not known yet: how many were looked at; the
     /// first always counts.
     to_next_key: usize,
     next_key_found: bool,
     /// There are no more packets to be read.
     is_whole: bool,
-    /// The last packet that was taken was dropped.
+    /// The last packet that was taken was dropped, and frames behind the next key frame may be built on it.
     is_cut: bool,
 }
 
@@ -60,7 +61,7 @@ pub struct Ahead<P> {
 pub struct Next<P> {
     pub packet: P,
     pub fate: Fate,
-    /// The one before it was dropped.
+    /// The one before it was dropped, and what comes behind this one may be built on that.
     pub is_behind_cut: bool,
 }
 
@@ -145,8 +146,8 @@ impl<P: Timed> Ahead<P> {
         }
         let packet = self.packets.pop_front()?;
         self.bytes = self.bytes.saturating_sub(packet.bytes());
-        let fate = self.fates.pop_front().unwrap_or(Fate::Decode);
-        let is_behind_cut = std::mem::replace(&mut self.is_cut, fate == Fate::Drop);
+        let (fate, is_cut) = self.fates.pop_front().unwrap_or((Fate::Decode, false));
+        let is_behind_cut = std::mem::replace(&mut self.is_cut, is_cut);
         Some(Next { packet, fate, is_behind_cut })
     }
 
@@ -181,9 +182,10 @@ impl<P: Timed> Ahead<P> {
         let needed = needed.max(usize::from(!may_drop));
         let is_cut = self.is_cut && begins;
         self.fates.extend(run.iter().enumerate().map(|(number, time)| match is_wanted(*time) {
-            _ if number >= needed || (is_cut && *time < first) => Fate::Drop,
-            true => Fate::Decode,
-            false => Fate::DecodeForOthers,
+            _ if number >= needed => (Fate::Drop, true),
+            _ if is_cut && *time < first => (Fate::Drop, false),
+            true => (Fate::Decode, false),
+            false => (Fate::DecodeForOthers, false),
         }));
     }
 }
@@ -281,6 +283,18 @@ mod tests {
         assert_eq!(fates(&times, &every(1), 1), "Koooooooo".to_owned() + "ooK---" + "o--K--");
         // Where none of them is wanted, they go with what they are built on.
         assert_eq!(fates(&times, &every(2), 1), "K--------".to_owned() + "------" + "o--K--");
+    }
+
+    /// The bug: where all that a run held besides its key frame was dropped, as it is shown before that, the next run lost the
+    /// same, and so on to the end.
+    #[test]
+    fn a_cut_ends_with_the_next_key_frame() {
+        let run = |key: i64| [(key, true), (key - 2, false), (key - 1, false)];
+        let times: Vec<_> = (0..12).flat_map(|number| run(3 * number)).collect();
+        let late = chooser(Pick::All, 2);
+        // 20 is the first that is wanted; 18 is what it is built on, with 21.
+        let expected = "o--".to_owned() + &"---".repeat(5) + "o--" + "KoK" + &"KKK".repeat(4);
+        assert_eq!(fates(&times, &late, 1), expected);
     }
 
     #[test]
