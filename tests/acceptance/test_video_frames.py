@@ -53,3 +53,32 @@ def test_the_container_may_tell_the_shape_of_pixels(project, videos, tmp_path, n
     made = take(project, tmp_path / name, shape=(HEIGHT, 2 * WIDTH, 3), decoder=table('fit = "exact"'))
     expected = reference(tmp_path / name, "-vf", "scale=iw*sar:ih,setsar=1", size=(2 * WIDTH, HEIGHT))
     assert np.abs(made.rows().astype(int) - expected).mean() <= 2
+
+
+SHORT = "b-adapt=0:scenecut=0:open-gop=1:keyint=4:min-keyint"
+OPEN = {
+    "mpeg2.ts": ["-c:v", "mpeg2video", "-g", 3, "-bf", 2, "-b_strategy", 0, "-sc_threshold", 1000000000, "-q:v", 2],
+    "mpeg4.mkv": ["-c:v", "mpeg4", "-g", 3, "-bf", 2, "-q:v", 2],
+    "h264.mp4": ["-c:v", "libx264", "-x264-params", f"{SHORT}=1:bframes=3:b-pyramid=none"],
+    "hevc.mp4": ["-c:v", "libx265", "-x265-params", f"{SHORT}=4:bframes=3:b-pyramid=0:log-level=none"],
+    "24.mkv": ["-c:v", "libx264", "-x264-params", "open-gop=1:keyint=24"],
+    "12.ts": ["-c:v", "libx264", "-x264-params", "open-gop=1:keyint=12"],
+    "33.mp4": ["-c:v", "libx264", "-x264-params", "open-gop=1:keyint=33"],
+}
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_groups_that_look_back_lose_no_frame(project, videos, tmp_path, name):
+    """The bugs: with `start` and `fps`, frames were lost for the rest of the video where a group was a key frame and what is shown
+    before it; and the frame behind a key frame that is no fresh start, once it was the last that was wanted."""
+    path = tmp_path / name
+    make(path, "-pix_fmt", "yuv420p", *OPEN[name], frames=250, rate=25)
+    shown = times(path)
+    made = take(project, path, decoder=table('fit = "exact"\nstart = "9.9s"'))
+    assert [number_of(row) for row in made.rows()] == list(range(248, 250))
+    for chosen, first, step in [("fps = 1", 0, 1), ("fps = 2", 0, 0.5), ("fps = 3", 0, 1 / 3), ("fps = 5", 0, 0.2), ('fps = 2\nstart = "1.1s"', 1.1, 0.5)]:
+        ticks = [first + place * step for place in range(60) if first + place * step < 9.998]
+        wanted = [max(frame for frame in range(250) if shown[frame] <= tick + 0.0005) for tick in ticks]
+        made.configure(output=f"{step:.1f} {first}/frames.npy", shape=(HEIGHT, WIDTH, 3), decoder=table(f'fit = "exact"\n{chosen}'))
+        made.once()
+        assert [number_of(row) for row in made.rows()] == wanted, chosen

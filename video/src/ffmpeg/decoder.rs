@@ -8,6 +8,8 @@ use ffmpeg_sys_next as ff;
 use super::units::{Codec, Framing, Start, start_of};
 use super::{Error, Input, Packet, Sound, shape_of};
 
+const OUTPUT_CORRUPT: c_int = ff::AV_CODEC_FLAG_OUTPUT_CORRUPT as c_int;
+
 /// What the decoder need not give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Skip {
@@ -19,7 +21,13 @@ pub enum Skip {
 }
 
 /// An open decoder.
-pub struct Decoder(*mut ff::AVCodecContext);
+pub struct Decoder {
+    context: *mut ff::AVCodecContext,
+    is_h264: bool,
+    /// When the frame is shown that was sent first since the last flush; nothing was sent since then where there is none.
+    first: Option<Option<i64>>,
+    is_emptied: bool,
+}
 
 /// A decoded frame.
 pub struct Picture(*mut ff::AVFrame);
@@ -37,19 +45,21 @@ impl Decoder {
             if codec.is_null() {
                 return Err((Error(ff::AVERROR_DECODER_NOT_FOUND), name));
             }
-            let decoder = Self(ff::avcodec_alloc_context3(codec));
-            if decoder.0.is_null() {
+            let context = ff::avcodec_alloc_context3(codec);
+            let is_h264 = id == ff::AVCodecID::AV_CODEC_ID_H264;
+            let decoder = Self { context, is_h264, first: None, is_emptied: false };
+            if context.is_null() {
                 return Err((Error::NO_MEMORY, name));
             }
             let named = |error| (error, name.clone());
-            Error::check(ff::avcodec_parameters_to_context(decoder.0, parameters)).map_err(named)?;
-            (*decoder.0).pkt_timebase = time_base;
+            Error::check(ff::avcodec_parameters_to_context(context, parameters)).map_err(named)?;
+            (*context).pkt_timebase = time_base;
             // One more than there are cores for: while this thread makes a row, all of them can decode.
             let threads = if threads > 1 { threads + 1 } else { 1 };
-            (*decoder.0).thread_count = c_int::try_from(threads).unwrap_or(1);
+            (*context).thread_count = c_int::try_from(threads).unwrap_or(1);
             // Pictures of more pixels than an image may have are refused before there is memory for them.
-            (*decoder.0).max_pixels = 400_000_000;
-            Error::check(ff::avcodec_open2(decoder.0, codec, ptr::null_mut())).map_err(named)?;
+            (*context).max_pixels = 400_000_000;
+            Error::check(ff::avcodec_open2(context, codec, ptr::null_mut())).map_err(named)?;
             Ok(decoder)
         }
     }
@@ -61,25 +71,46 @@ impl Decoder {
             Skip::ButKeyframes => ff::AVDiscard::AVDISCARD_NONKEY,
         };
         // SAFETY: the context is open.
-        unsafe { (*self.0).skip_frame = discard };
+        unsafe { (*self.context).skip_frame = discard };
     }
 
     /// `None`: there are no more packets, and what is left is to come out.
     pub fn send(&mut self, packet: Option<&Packet>) -> Result<(), Error> {
+        match packet {
+            Some(packet) => _ = self.first.get_or_insert_with(|| packet.time()),
+            None => self.begin_emptying(),
+        }
         let packet = packet.map_or(ptr::null(), Packet::pointer);
         // SAFETY: the context is open; the packet is not changed, and what is kept of it is counted.
-        Error::check(unsafe { ff::avcodec_send_packet(self.0, packet) }).map(drop)
+        Error::check(unsafe { ff::avcodec_send_packet(self.context, packet) }).map(drop)
+    }
+
+    /// Where H.264 begins with a key frame that is no fresh start, FFmpeg holds all that it decodes for unfit until that frame is
+    /// out. What it still holds at the end would be left out for this alone.
+    fn begin_emptying(&mut self) {
+        self.is_emptied = true;
+        if self.is_h264 {
+            // SAFETY: the context is open.
+            unsafe { (*self.context).flags |= OUTPUT_CORRUPT };
+        }
     }
 
     pub fn receive(&mut self, picture: &mut Picture) -> Result<(), Error> {
-        // SAFETY: both are ours; the frame's former contents are given back first.
-        Error::check(unsafe { ff::avcodec_receive_frame(self.0, picture.0) }).map(drop)
+        loop {
+            // SAFETY: both are ours; the frame's former contents are given back first.
+            Error::check(unsafe { ff::avcodec_receive_frame(self.context, picture.0) })?;
+            // These are unfit indeed: built on what is before the key frame.
+            let is_before_first = picture.time().zip(self.first.flatten()).is_some_and(|(time, first)| time < first);
+            if !(self.is_h264 && self.is_emptied && is_before_first) {
+                return Ok(());
+            }
+        }
     }
 
     /// The same for sound.
     pub fn receive_sound(&mut self, sound: &mut Sound) -> Result<(), Error> {
         // SAFETY: as above.
-        Error::check(unsafe { ff::avcodec_receive_frame(self.0, sound.pointer()) }).map(drop)
+        Error::check(unsafe { ff::avcodec_receive_frame(self.context, sound.pointer()) }).map(drop)
     }
 
     /// Whether decoding can begin with a packet.
@@ -89,10 +120,10 @@ impl Decoder {
         }
         // SAFETY: the context is open, and its configuration is as long as it says, where there is one.
         let (id, configuration) = unsafe {
-            let data = (*self.0).extradata;
-            let bytes = usize::try_from((*self.0).extradata_size).unwrap_or(0);
+            let data = (*self.context).extradata;
+            let bytes = usize::try_from((*self.context).extradata_size).unwrap_or(0);
             let configuration = if data.is_null() { &[] } else { std::slice::from_raw_parts(data, bytes) };
-            ((*self.0).codec_id, configuration)
+            ((*self.context).codec_id, configuration)
         };
         let codec = match id {
             ff::AVCodecID::AV_CODEC_ID_H264 => Codec::H264,
@@ -109,15 +140,19 @@ impl Decoder {
 
     /// Forgets what it knows, after a seek.
     pub fn flush(&mut self) {
+        (self.first, self.is_emptied) = (None, false);
         // SAFETY: the context is open.
-        unsafe { ff::avcodec_flush_buffers(self.0) };
+        unsafe {
+            (*self.context).flags &= !OUTPUT_CORRUPT;
+            ff::avcodec_flush_buffers(self.context);
+        }
     }
 }
 
 impl Drop for Decoder {
     fn drop(&mut self) {
         // SAFETY: the context is ours or null.
-        unsafe { ff::avcodec_free_context(&mut self.0) };
+        unsafe { ff::avcodec_free_context(&mut self.context) };
     }
 }
 
