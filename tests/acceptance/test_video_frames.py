@@ -1,6 +1,9 @@
 """`video`: pixels of awkward sizes and formats, key frames, and streams that are not as streams should be; against the ffmpeg
 command, by the numbers that the frames carry."""
 
+import json
+import subprocess
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,6 +13,17 @@ from test_video import CODECS, FRAMES, HEIGHT, RATE, WIDTH, ffmpeg, make, number
 
 def bars(path, width, height, *words, frames=2):
     ffmpeg("-y", "-f", "lavfi", "-i", f"testsrc2=s={width}x{height}:r=25", "-frames:v", frames, *words, path)
+
+
+def keys(path):
+    """Which of its frames are key frames."""
+    text = subprocess.run(["ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries", "frame=key_frame", "-of", "json", path],
+                          capture_output=True, text=True, check=True).stdout
+    return [number for number, frame in enumerate(json.loads(text)["frames"]) if frame["key_frame"]]
+
+
+def numbers_of(rows):
+    return [number_of(row) for row in rows]
 
 
 @pytest.mark.parametrize("pixels, channels, widths", [
@@ -75,10 +89,63 @@ def test_groups_that_look_back_lose_no_frame(project, videos, tmp_path, name):
     make(path, "-pix_fmt", "yuv420p", *OPEN[name], frames=250, rate=25)
     shown = times(path)
     made = take(project, path, decoder=table('fit = "exact"\nstart = "9.9s"'))
-    assert [number_of(row) for row in made.rows()] == list(range(248, 250))
+    assert numbers_of(made.rows()) == list(range(248, 250))
     for chosen, first, step in [("fps = 1", 0, 1), ("fps = 2", 0, 0.5), ("fps = 3", 0, 1 / 3), ("fps = 5", 0, 0.2), ('fps = 2\nstart = "1.1s"', 1.1, 0.5)]:
         ticks = [first + place * step for place in range(60) if first + place * step < 9.998]
         wanted = [max(frame for frame in range(250) if shown[frame] <= tick + 0.0005) for tick in ticks]
         made.configure(output=f"{step:.1f} {first}/frames.npy", shape=(HEIGHT, WIDTH, 3), decoder=table(f'fit = "exact"\n{chosen}'))
         made.once()
-        assert [number_of(row) for row in made.rows()] == wanted, chosen
+        assert numbers_of(made.rows()) == wanted, chosen
+
+
+KEYS = {
+    "h264.mp4": ["-c:v", "libx264", "-g", 30, "-bf", 3],
+    "hevc.mp4": ["-c:v", "libx265", "-x265-params", "keyint=30:bframes=3:open-gop=1:log-level=none"],
+    "open.mp4": ["-c:v", "libx264", "-x264-params", "open-gop=1:keyint=20:min-keyint=20:scenecut=0"],
+    "open.mkv": ["-c:v", "libx264", "-x264-params", "open-gop=1:keyint=20:min-keyint=20:scenecut=0"],
+    "open.ts": ["-c:v", "libx264", "-x264-params", "open-gop=1:keyint=20:min-keyint=20:scenecut=0"],
+    "slices.mp4": ["-c:v", "libx264", "-x264-params", "bluray-compat=1:open-gop=1:keyint=24:slices=4:vbv-maxrate=40000:vbv-bufsize=30000"],
+    "vp9.webm": ["-c:v", "libvpx-vp9", "-g", 30, "-deadline", "realtime", "-cpu-used", 8, "-b:v", "1M"],
+    "av1.webm": ["-c:v", "libaom-av1", "-g", 40, "-usage", "realtime", "-cpu-used", 8, "-b:v", "1M"],
+    "mpeg2.mpg": ["-c:v", "mpeg2video", "-g", 15, "-bf", 2, "-q:v", 2],
+    "mpeg2.m2v": ["-c:v", "mpeg2video", "-g", 15, "-bf", 2, "-q:v", 2],
+    "mpeg4.avi": ["-c:v", "mpeg4", "-g", 20, "-bf", 2, "-q:v", 2],
+    "h264.avi": ["-c:v", "libx264", "-g", 20, "-bf", 3],
+    "raw.h264": ["-c:v", "libx264", "-g", 20, "-bf", 3],
+    "raw.hevc": ["-c:v", "libx265", "-x265-params", "keyint=20:log-level=none"],
+    "theora.ogv": ["-c:v", "libtheora", "-g", 20, "-q:v", 9],
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_key_frames_come_alone_in_order_and_at_their_times(project, videos, tmp_path, name):
+    """The bugs: all frames of VP9 and AV1, three of fifteen where H.264 looks back, times that were others' in MP4 and where few
+    packets have their time, and Theora refused."""
+    path = tmp_path / name
+    make(path, "-pix_fmt", "yuv420p", *KEYS[name], frames=150)
+    made = take(project, path, decoder=table('fit = "exact"'))
+    assert numbers_of(made.rows()) == list(range(150))
+    shown, wanted = made.column("time").tolist(), keys(path)
+    assert 3 <= len(wanted) <= 20
+    for bounds, first, last in (("", -1, 100), ('\nstart = "1.1s"\nend = "4s"', 1.1, 4)):
+        made.configure(output=f"{first}/frames.npy", shape=(HEIGHT, WIDTH, 3), columns="time = true",
+                       decoder=table(f'fit = "exact"\nkeyframes = true{bounds}'))
+        made.once()
+        chosen = [number for number in wanted if first <= shown[number] < last]
+        assert numbers_of(made.rows()) == chosen
+        assert made.column("time").tolist() == [shown[number] for number in chosen]
+
+
+@pytest.mark.parametrize("codec", ["msmpeg4", "wmv2", "flv", "cinepak", "ffv1", "mpeg4"])
+def test_an_avi_without_its_index_tells_no_key_frames(project, videos, tmp_path, codec):
+    """The bug: its packets all say that they are key frames, and `fps` decoded frames on nothing."""
+    make(tmp_path / "whole.avi", "-c:v", codec, "-g", 60, *([] if codec == "ffv1" else ["-q:v", 2]), frames=150)
+    whole = (tmp_path / "whole.avi").read_bytes()
+    # As a recorder leaves it that was cut off.
+    (tmp_path / "a.avi").write_bytes(whole[:whole.rindex(b"idx1")])
+    made = take(project, tmp_path / "a.avi", decoder=table('fit = "exact"\nfps = 1'))
+    assert numbers_of(made.rows()) == [0, 30, 60, 90, 120]
+    for chosen, expected in (('start = "3.3s"\nend = "3.5s"', list(range(99, 105))), ("keyframes = true", keys(tmp_path / "a.avi"))):
+        made.configure(output=f"{chosen[:4]}/frames.npy", shape=(HEIGHT, WIDTH, 3), decoder=table(f'fit = "exact"\n{chosen}'))
+        made.once()
+        assert numbers_of(made.rows()) == expected

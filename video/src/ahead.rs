@@ -118,6 +118,15 @@ impl<P: Timed> Ahead<P> {
         if begins { !self.knows_next_key() } else { self.packets.len() <= REORDERED }
     }
 
+    /// Whether fewer than so many packets are there, and more can be had.
+    pub fn is_short_of(&self, count: usize) -> bool {
+        !self.is_whole && self.packets.len() < count && self.bytes < BYTES_MAX
+    }
+
+    pub fn are_timed(&self) -> bool {
+        self.packets.iter().all(|packet| packet.time().is_some())
+    }
+
     /// Whether the next key frame is there, and with it all that is shown before it; or the end.
     fn knows_next_key(&mut self) -> bool {
         self.find_next_key();

@@ -1,6 +1,9 @@
 //! One source, from its packets to its rows.
 
+mod keys;
+
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::rc::Rc;
 
@@ -12,6 +15,7 @@ use npy_ingest::decode::{DecodeError, Rejection, RowSink};
 use crate::ahead::{Ahead, Fate, Next, Timed};
 use crate::answer::Answer;
 use crate::ffmpeg::{Decoder, Error, Input, Packet, Picture, Skip, Start, Video};
+use crate::losses::{Losses, damaged};
 use crate::matroska;
 use crate::picture::Artist;
 
@@ -48,8 +52,8 @@ pub fn decode(
     if let Some(what) = cut_short.as_ref().filter(|_| options.on_error == Damage::Reject) {
         return Err(rejected(damaged(what)));
     }
-    let decoder = Decoder::open(&input, threads)
-        .map_err(|(error, codec)| rejected(format!("its video, {codec}, cannot be decoded: {error}")))?;
+    // One more than there are cores for: while this thread makes a row, all of them can decode.
+    let decoder = open(&input, if threads > 1 { threads + 1 } else { 1 })?;
     let artist = Artist::new(Painter::new(&options.frame), video.display_matrix, video.pixel_shape);
     let picture_bytes = artist.picture_bytes();
     answer.begin(picture_bytes * options.clip.map_or(1, |clip| clip.length));
@@ -59,6 +63,9 @@ pub fn decode(
         options,
         input,
         decoder,
+        others: VecDeque::new(),
+        threads,
+        takes_keys_alone: false,
         video,
         base,
         reel: Reel::new(options, picture_bytes, base),
@@ -75,7 +82,7 @@ pub fn decode(
         has_sent: false,
         cut: None,
         unreadable: 0,
-        looks_ahead: matches!(options.pick, Pick::Fps(_)) || !options.start.is_zero(),
+        looks_ahead: video.tells_keys && (matches!(options.pick, Pick::Fps(_)) || !options.start.is_zero()),
         may_leap: options.pick != Pick::Keyframes,
         furthest: None,
         has_leapt: false,
@@ -83,6 +90,11 @@ pub fn decode(
         answer,
     };
     decoding.run()
+}
+
+fn open(input: &Input, threads: usize) -> Result<Decoder, DecodeError> {
+    Decoder::open(input, threads)
+        .map_err(|(error, codec)| rejected(format!("its video, {codec}, cannot be decoded: {error}")))
 }
 
 /// How a container that tells its length was cut short.
@@ -106,29 +118,15 @@ pub fn cut_short(file: &File, answer: &mut Answer) -> Result<Option<String>, Dec
     Ok(cut_short)
 }
 
-/// What is lost of a damaged video.
-struct Losses {
-    policy: Damage,
-    count: u64,
-    first: Option<String>,
-}
-
-impl Losses {
-    /// Frames that cannot be had. `at_s`: where, in seconds.
-    fn add(&mut self, count: u64, what: &str, at_s: f64) -> Result<(), DecodeError> {
-        if self.policy == Damage::Reject {
-            return Err(rejected(damaged(&format!("{what} (at {at_s:.3} s)"))));
-        }
-        self.count += count;
-        self.first.get_or_insert_with(|| format!("{what}, at {at_s:.3} s"));
-        Ok(())
-    }
-}
-
 struct Decoding<'a> {
     options: &'a VideoOptions,
     input: Input,
     decoder: Decoder,
+    /// Those that have a key frame each, the oldest first.
+    others: VecDeque<Decoder>,
+    threads: usize,
+    /// Only key frames are decoded, each by itself.
+    takes_keys_alone: bool,
     video: Video,
     base: TimeBase,
     reel: Reel<Shot>,
@@ -200,10 +198,8 @@ impl Timed for Queued {
 
 impl Decoding<'_> {
     fn run(mut self) -> Result<(), DecodeError> {
-        let keyframes_only = self.options.pick == Pick::Keyframes;
-        if keyframes_only {
-            self.decoder.skip(Skip::ButKeyframes);
-            self.input.keep_keyframes_only();
+        if self.options.pick == Pick::Keyframes {
+            self.prepare_keys()?;
         }
         let (mut packets, mut leading) = (0_u64, 0_u64);
         let mut has_key = false;
@@ -243,6 +239,9 @@ impl Decoding<'_> {
             if let Some(shown) = shown {
                 self.end = self.end.max(shown.saturating_add(packet.duration()));
             }
+            if self.takes_keys_alone && !self.is_wanted_key(&packet, shown) {
+                continue;
+            }
             if fate == Fate::Drop {
                 self.cut = self.cut.max(shown);
                 continue;
@@ -256,9 +255,13 @@ impl Decoding<'_> {
             if is_behind_cut && start == Start::Emptied && !self.empty()? {
                 break false;
             }
-            if !keyframes_only {
-                self.decoder.skip(if fate == Fate::Decode { Skip::Nothing } else { Skip::Disposable });
+            if self.takes_keys_alone && !self.decoder.begins_anew() {
+                self.next_decoder();
+                if !self.empty()? {
+                    break false;
+                }
             }
+            self.decoder.skip(if fate == Fate::Decode { Skip::Nothing } else { Skip::Disposable });
             self.has_sent = true;
             if let Err(error) = self.decoder.send(Some(&packet)) {
                 self.lose(1, &format!("a frame cannot be decoded: {error}"))?;
@@ -267,12 +270,8 @@ impl Decoding<'_> {
                 break false;
             }
         };
-        if wants_more {
-            if self.decoder.send(None).is_ok() {
-                self.drain()?;
-            }
+        if wants_more && self.empty_all()? {
             if let Some(indexed) = self.video.indexed
-                && !keyframes_only
                 && !self.has_leapt
                 && packets < indexed
             {
@@ -330,6 +329,9 @@ impl Decoding<'_> {
                 (None, None) => 0,
             };
             self.last = Some(time);
+            if self.options.pick == Pick::Keyframes && !self.takes_keys_alone && !picture.is_key() {
+                continue;
+            }
             let shot = Shot { picture: picture.take().map_err(short_of_memory)?, artist: self.artist.clone() };
             if !self.reel.take(time, shot, self.answer)? {
                 return Ok(false);
@@ -348,27 +350,32 @@ impl Decoding<'_> {
     /// The next packet; `None` at the end.
     fn next_packet(&mut self) -> Result<Option<Next<Queued>>, DecodeError> {
         while self.ahead.wants_more(self.looks_ahead) {
-            let mut packet = Packet::new().map_err(short_of_memory)?;
-            match self.input.read(&mut packet) {
-                Ok(()) => {
-                    self.unreadable = 0;
-                    self.furthest = self.furthest.max(packet.time());
-                    let start = if self.looks_ahead { self.decoder.start_of(&packet) } else { Start::No };
-                    self.ahead.push(Queued { packet, start, unreadable: None });
-                }
-                Err(Error::END) => self.ahead.end(),
-                Err(error) => {
-                    // Told of in its turn.
-                    self.ahead.push(Queued { packet, start: Start::No, unreadable: Some(error) });
-                    self.unreadable += 1;
-                    if self.unreadable == UNREADABLE_MAX {
-                        self.ahead.end();
-                    }
-                }
-            }
+            self.read_ahead()?;
         }
         let wanted = self.origin.filter(|_| self.looks_ahead).map(|origin| (self.reel.chooser(), origin));
         Ok(self.ahead.take(wanted, self.has_sent))
+    }
+
+    fn read_ahead(&mut self) -> Result<(), DecodeError> {
+        let mut packet = Packet::new().map_err(short_of_memory)?;
+        match self.input.read(&mut packet) {
+            Ok(()) => {
+                self.unreadable = 0;
+                self.furthest = self.furthest.max(packet.time());
+                let start = if self.looks_ahead { self.decoder.start_of(&packet) } else { Start::No };
+                self.ahead.push(Queued { packet, start, unreadable: None });
+            }
+            Err(Error::END) => self.ahead.end(),
+            Err(error) => {
+                // Told of in its turn.
+                self.ahead.push(Queued { packet, start: Start::No, unreadable: Some(error) });
+                self.unreadable += 1;
+                if self.unreadable == UNREADABLE_MAX {
+                    self.ahead.end();
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Goes to the last key frame before what is wanted next, where that saves something. `false` when no more is wanted.
@@ -424,7 +431,7 @@ impl Decoding<'_> {
     /// A packet is lost. What was sent before it is whole and comes out first, however many threads decode; what comes behind it
     /// waits for a key frame. `false` when no more frames are wanted.
     fn break_off(&mut self, what: &str) -> Result<bool, DecodeError> {
-        if !self.empty()? {
+        if !self.empty_all()? {
             return Ok(false);
         }
         self.lose(1, what)?;
@@ -468,10 +475,6 @@ impl Decoding<'_> {
             self.answer.note(notes.join("; "));
         }
     }
-}
-
-fn damaged(what: &str) -> String {
-    format!("it is damaged: {what}; on_error = \"keep\" takes the good frames of such videos")
 }
 
 fn rejected(reason: String) -> DecodeError {

@@ -11,7 +11,8 @@
 //! | `answer` | rows and words to standard output |
 //! | `ahead` | packets that were read, and which of them need not be decoded |
 //! | `matroska` | how long a Matroska file should be |
-//! | `decode` | one video, from its packets to its rows |
+//! | `decode` | one video, from its packets to its rows; `decode/keys`: key frames by themselves |
+//! | `losses` | what is lost of a damaged video |
 //! | `sound` | one sound track, from its packets to its samples |
 //! | `picture` | a decoded frame into a picture of a row |
 //! | `colour` | luma and chroma into RGB |
@@ -22,6 +23,7 @@ mod answer;
 mod colour;
 mod decode;
 mod ffmpeg;
+mod losses;
 mod matroska;
 mod picture;
 mod sandbox;

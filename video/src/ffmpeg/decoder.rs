@@ -16,8 +16,6 @@ pub enum Skip {
     Nothing,
     /// Frames that no other is built on.
     Disposable,
-    /// All but key frames.
-    ButKeyframes,
 }
 
 /// An open decoder.
@@ -54,8 +52,6 @@ impl Decoder {
             let named = |error| (error, name.clone());
             Error::check(ff::avcodec_parameters_to_context(context, parameters)).map_err(named)?;
             (*context).pkt_timebase = time_base;
-            // One more than there are cores for: while this thread makes a row, all of them can decode.
-            let threads = if threads > 1 { threads + 1 } else { 1 };
             (*context).thread_count = c_int::try_from(threads).unwrap_or(1);
             // Pictures of more pixels than an image may have are refused before there is memory for them.
             (*context).max_pixels = 400_000_000;
@@ -68,7 +64,6 @@ impl Decoder {
         let discard = match skip {
             Skip::Nothing => ff::AVDiscard::AVDISCARD_DEFAULT,
             Skip::Disposable => ff::AVDiscard::AVDISCARD_NONREF,
-            Skip::ButKeyframes => ff::AVDiscard::AVDISCARD_NONKEY,
         };
         // SAFETY: the context is open.
         unsafe { (*self.context).skip_frame = discard };
@@ -128,14 +123,22 @@ impl Decoder {
         let codec = match id {
             ff::AVCodecID::AV_CODEC_ID_H264 => Codec::H264,
             ff::AVCodecID::AV_CODEC_ID_HEVC => Codec::Hevc,
-            // Their key frames are built on nothing, and nothing behind them looks back over them.
-            ff::AVCodecID::AV_CODEC_ID_VP8
-            | ff::AVCodecID::AV_CODEC_ID_VP9
-            | ff::AVCodecID::AV_CODEC_ID_MJPEG
-            | ff::AVCodecID::AV_CODEC_ID_FFV1 => return Start::Anew,
+            _ if self.begins_anew() => return Start::Anew,
             _ => return Start::Emptied,
         };
         start_of(codec, Framing::of(codec, configuration), packet.data())
+    }
+
+    /// Every key frame is built on nothing, and nothing behind it looks back over it.
+    pub fn begins_anew(&self) -> bool {
+        // SAFETY: the context is open.
+        matches!(
+            unsafe { (*self.context).codec_id },
+            ff::AVCodecID::AV_CODEC_ID_VP8
+                | ff::AVCodecID::AV_CODEC_ID_VP9
+                | ff::AVCodecID::AV_CODEC_ID_MJPEG
+                | ff::AVCodecID::AV_CODEC_ID_FFV1
+        )
     }
 
     /// Forgets what it knows, after a seek.

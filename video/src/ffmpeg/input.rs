@@ -22,6 +22,8 @@ pub struct Input {
     // Where `io` has its pointer to. Dropped last.
     source: *mut Source,
     stream: c_int,
+    /// A stream had an index before any packet was read.
+    has_index: bool,
 }
 
 struct Source {
@@ -47,6 +49,8 @@ pub struct Video {
     pub is_encrypted: bool,
     /// Packets that the container's index lists, where it lists all of them.
     pub indexed: Option<u64>,
+    /// It is known which packets are key frames.
+    pub tells_keys: bool,
 }
 
 /// A packet of the stream.
@@ -58,7 +62,7 @@ impl Input {
         let size = file.metadata().map_or(0, |metadata| metadata.len());
         let source = Box::into_raw(Box::new(Source { file, position: 0, size }));
         // From here on, dropping `input` gives everything back.
-        let mut input = Self { context: ptr::null_mut(), io: ptr::null_mut(), source, stream: -1 };
+        let mut input = Self { context: ptr::null_mut(), io: ptr::null_mut(), source, stream: -1, has_index: false };
         let name = CString::new(name.replace(['\0', '%', ':', '/'], "_")).unwrap_or_default();
         // SAFETY: a buffer of FFmpeg's own, which it may replace; it frees the one it has in the end. The callbacks get
         // `source`, which lives longer than `io`. The context is ours until avformat_open_input takes it, which frees it
@@ -85,6 +89,10 @@ impl Input {
             (*input.context).max_streams = STREAMS_MAX;
             Error::check(ff::avformat_open_input(&mut input.context, name.as_ptr(), ptr::null_mut(), ptr::null_mut()))?;
         }
+        let streams = (0..STREAMS_MAX).map_while(|number| input.stream_at(number));
+        // SAFETY: streams of the open context.
+        input.has_index = streams
+            .fold(false, |has_index, stream| has_index || unsafe { ff::avformat_index_get_entries_count(stream) } > 0);
         Ok(input)
     }
 
@@ -161,14 +169,6 @@ impl Input {
                 && u64::try_from(ff::avformat_index_get_entries_count(stream)).is_ok_and(|entries| entries > 0)
                 && reordered_frames(configuration).and_then(|frames| c_int::try_from(frames).ok())
                     == Some((*parameters).video_delay)
-        }
-    }
-
-    /// Leaves out packets that are no key frames, where the container knows.
-    pub fn keep_keyframes_only(&mut self) {
-        if let Some(stream) = self.stream_at(self.stream) {
-            // SAFETY: a stream of the open context.
-            unsafe { (*stream).discard = ff::AVDiscard::AVDISCARD_NONKEY };
         }
     }
 
@@ -254,7 +254,7 @@ impl Input {
                 &mut matrix_bytes,
             );
             let format = CStr::from_ptr((*(*self.context).iformat).name).to_string_lossy();
-            let has_whole_index = format.contains("mov,mp4") || format == "avi";
+            let has_whole_index = format.contains("mov,mp4") || format == "avi" && self.has_index;
             let entries = ff::avformat_index_get_entries_count(stream);
             Video {
                 time_base: ((*stream).time_base.num, (*stream).time_base.den),
@@ -269,6 +269,8 @@ impl Input {
                 pixel_shape: shape_of((*stream).sample_aspect_ratio),
                 is_encrypted: tag == *b"encv" || !encryption.is_null(),
                 indexed: u64::try_from(entries).ok().filter(|entries| has_whole_index && *entries > 0),
+                // Only its index tells; without one, all of them are called key frames.
+                tells_keys: format != "avi" || self.has_index,
             }
         }
     }
