@@ -95,7 +95,7 @@ impl Chooser {
         if is_behind_end {
             return Step::End { repeats: 0 };
         }
-        if self.base.is_before(time, self.start) {
+        if self.is_before_start(time) {
             return Step::Pass;
         }
         let stride = match self.pick {
@@ -117,8 +117,7 @@ impl Chooser {
             return Err(seconds);
         }
         self.tick += repeats;
-        // A video of one frame that is shown for no time is a picture all the same.
-        Ok(if self.tick == 0 && self.end.is_none() { 1 } else { repeats })
+        Ok(repeats)
     }
 
     /// Whether a frame at `time` is certainly not asked for, whatever comes behind it, other than to be decoded for those
@@ -130,8 +129,13 @@ impl Chooser {
                 let behind = self.first_tick_at(rate, next, self.rounding());
                 first.max(self.tick) >= behind
             }
-            _ => self.base.is_before(time, self.start),
+            _ => self.is_before_start(time),
         }
+    }
+
+    /// Nothing is before the start where none is set, not even what a stream shows before its own.
+    fn is_before_start(&self, time: i64) -> bool {
+        !self.start.is_zero() && self.base.is_before(time, self.start)
     }
 
     /// The place in units before which no frame is wanted but the last, for seeking.
@@ -297,6 +301,24 @@ mod tests {
         assert_eq!(of(Pick::Keyframes), [3, 4, 5, 6]);
         // Ticks at 250, 450 and 650 ms.
         assert_eq!(of(fps(5, 1)), [2, 4, 6]);
+    }
+
+    /// The bug: the last frame was taken once for a start behind the end.
+    #[test]
+    fn the_last_frame_is_taken_only_while_it_is_shown() {
+        let times: Vec<i64> = (0..10).map(|frame| frame * 10).collect();
+        let of = |pick, start_ms| taken(chooser(pick, start_ms, None, (1, 100)), &times, 100);
+        assert_eq!(of(fps(5, 1), 950), [9]);
+        for start_ms in [1000, 1001, 5000] {
+            assert_eq!(of(fps(5, 1), start_ms), [0; 0]);
+            assert_eq!(of(Pick::All, start_ms), [0; 0]);
+        }
+    }
+
+    #[test]
+    fn frames_before_the_streams_start_are_frames() {
+        assert_eq!(taken(chooser(Pick::All, 0, None, (1, 100)), &[-4, 0, 4], 8), [0, 1, 2]);
+        assert_eq!(taken(chooser(Pick::All, 1, None, (1, 100)), &[-4, 0, 4], 8), [2]);
     }
 
     #[test]
