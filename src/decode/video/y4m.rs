@@ -55,10 +55,12 @@ impl Header {
                 'H' => header.height = value.parse().map_err(|_| wrong())?,
                 'F' => {
                     let (frames, seconds) = ratio(value).ok_or_else(wrong)?;
-                    if frames == 0 || seconds == 0 {
-                        return Err(wrong());
+                    match (frames, seconds) {
+                        // Not known: as FFmpeg has it, 25 a second.
+                        (0, 0) => {}
+                        (0, _) | (_, 0) => return Err(wrong()),
+                        _ => (header.frames, header.seconds) = (i64::from(frames), i64::from(seconds)),
                     }
-                    (header.frames, header.seconds) = (i64::from(frames), i64::from(seconds));
                 }
                 'A' => {
                     let (across, down) = ratio(value).ok_or_else(wrong)?;
@@ -214,6 +216,8 @@ mod tests {
         assert_eq!((header.frame_bytes(), header.has_square_pixels), (Ok(2 * (8 + 2 * 4)), false));
         assert!(header.is_interlaced && header.is_full_range);
         assert_eq!(Header::parse("YUV4MPEG2 W4 H2 Cmono12").unwrap().frame_bytes(), Ok(16));
+        let header = Header::parse("YUV4MPEG2 W4 H2 F0:0").unwrap();
+        assert_eq!((header.frames, header.seconds), (25, 1));
     }
 
     #[test]
