@@ -1,14 +1,17 @@
 """`video`: pixels of awkward sizes and formats, key frames, and streams that are not as streams should be; against the ffmpeg
 command, by the numbers that the frames carry."""
 
+import fcntl
 import json
+import socket
 import subprocess
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from test_video import CODECS, FRAMES, HEIGHT, RATE, WIDTH, ffmpeg, make, number_of, reference, table, take, times, videos
+from test_video import CODECS, FRAMES, HEIGHT, WIDTH, WORKER, ffmpeg, make, number_of, reference, table, take, times, videos
 
 
 def bars(path, width, height, *words, frames=2):
@@ -149,3 +152,76 @@ def test_an_avi_without_its_index_tells_no_key_frames(project, videos, tmp_path,
         made.configure(output=f"{chosen[:4]}/frames.npy", shape=(HEIGHT, WIDTH, 3), decoder=table(f'fit = "exact"\n{chosen}'))
         made.once()
         assert numbers_of(made.rows()) == expected
+
+
+@pytest.mark.parametrize("name, words", [
+    ("a.mp4", CODECS["h264.mp4"]),
+    ("a.gif", []),
+    ("a.y4m", ["-pix_fmt", "yuv420p"]),
+])
+def test_a_start_behind_the_end_gives_no_row(project, videos, tmp_path, name, words):
+    """The bug: with `fps` the last frame, once."""
+    make(tmp_path / name, *words, rate=25)
+    end = FRAMES / 25
+    made = take(project, tmp_path / name, decoder=table(f'fit = "stretch"\nfps = 5\nstart = "{end - 0.03:.2f}s"'))
+    assert made.count() == 1
+    for start in (end, end + 3):
+        made.configure(output=f"{start}/frames.npy", shape=(HEIGHT, WIDTH, 3), decoder=table(f'fit = "stretch"\nfps = 5\nstart = "{start:.2f}s"'))
+        made.once(check=3)
+        assert made.count() == 0 and made.rejected() == {name: "it gives no rows"}
+
+
+def test_the_last_frame_is_shown_as_long_as_its_packet_says(project, videos, tmp_path):
+    """The bug: as long as a frame is on the mean."""
+    path = tmp_path / "a.mp4"
+    make(path, "-vf", "setpts=3*PTS", "-vsync", "passthrough", *CODECS["h264.mp4"], frames=3, rate=5)
+    for rate in (10, 5, 3):
+        made = project(output=f"{rate}/frames.npy", shape=(HEIGHT, WIDTH, 3), decoder=table(f'fit = "exact"\nfps = {rate}'))
+        (made.drop / "a.mp4").write_bytes(path.read_bytes())
+        made.once()
+        assert numbers_of(made.rows()) == numbers_of(reference(path, "-vf", f"fps={rate}:round=up"))
+
+
+@pytest.mark.parametrize("name, words", [
+    ("a.mpg", ["-c:v", "mpeg2video", "-g", 15, "-bf", 2, "-q:v", 2]),
+    ("a.ts", ["-c:v", "mpeg2video", "-g", 15, "-bf", 2, "-q:v", 2]),
+])
+def test_joined_recordings_are_one_after_the_other(project, videos, tmp_path, name, words):
+    """The bug: time stood still from where the stamps began anew, and with `fps` the second recording was lost."""
+    make(tmp_path / name, *words)
+    part = (tmp_path / name).read_bytes()
+    (tmp_path / f"two-{name}").write_bytes(part + part)
+    made = take(project, tmp_path / f"two-{name}", decoder=table('fit = "exact"\non_error = "keep"'))
+    shown = made.column("time")
+    # Where they meet the transport stream cuts one frame short.
+    assert len(shown) >= 2 * FRAMES - 3 and (np.diff(shown[:-1]) > 0).all() and abs(shown[-1] - 4) < 0.1
+    assert numbers_of(made.rows())[-20:] == list(range(40, 60))
+    note = made.ledger("SELECT reason FROM sources")[0][0]
+    assert "its time stamps begin anew once, as where recordings were joined: the clock goes on" in note
+    made.configure(output="fps/frames.npy", shape=(HEIGHT, WIDTH, 3), decoder=table('fit = "exact"\nfps = 5\non_error = "keep"'))
+    made.once()
+    assert numbers_of(made.rows()) == list(range(0, 60, 6)) * 2
+
+
+def test_y4m_of_no_known_rate_has_25_frames_a_second(project, videos, tmp_path):
+    make(tmp_path / "a.y4m", "-pix_fmt", "yuv420p", frames=10)
+    path = tmp_path / "b.y4m"
+    path.write_bytes((tmp_path / "a.y4m").read_bytes().replace(b" F30:1 ", b" F0:0 ", 1))
+    made = take(project, path, decoder=table('fit = "exact"'))
+    assert made.column("time").tolist() == [number / 25 for number in range(10)] == times(path)
+
+
+def test_the_pipe_of_a_worker_holds_a_block(videos):
+    """The bug: it was to be made wider in the sandbox, which forbids it."""
+    ours, theirs = socket.socketpair()
+    worker = subprocess.Popen([WORKER], stdin=theirs, stdout=subprocess.PIPE)
+    theirs.close()
+    try:
+        end = time.monotonic() + 10
+        while fcntl.fcntl(worker.stdout, fcntl.F_GETPIPE_SZ) != 1 << 20:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        ours.close()
+        assert worker.wait(timeout=10) == 0
+    finally:
+        worker.kill()

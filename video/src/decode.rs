@@ -14,6 +14,7 @@ use npy_ingest::decode::{DecodeError, Rejection, RowSink};
 
 use crate::ahead::{Ahead, Fate, Next, Timed};
 use crate::answer::Answer;
+use crate::clock::Clock;
 use crate::ffmpeg::{Decoder, Error, Input, Packet, Picture, Skip, Start, Video};
 use crate::losses::{Losses, damaged};
 use crate::matroska;
@@ -72,6 +73,8 @@ pub fn decode(
         artist: Rc::new(RefCell::new(artist)),
         origin: video.start,
         last: None,
+        last_before_leap: None,
+        clock: Clock::new(base.denominator / base.numerator),
         end: 0,
         frames: 0,
         losses: Losses { policy: options.on_error, count: 0, first: None },
@@ -135,6 +138,8 @@ struct Decoding<'a> {
     origin: Option<i64>,
     /// The time of the last frame, from the start.
     last: Option<i64>,
+    last_before_leap: Option<i64>,
+    clock: Clock,
     /// Where the last frame ceases to be shown, from the start.
     end: i64,
     frames: u64,
@@ -237,7 +242,8 @@ impl Decoding<'_> {
             }
             let shown = packet.time().map(|time| time.saturating_sub(*self.origin.get_or_insert(time)));
             if let Some(shown) = shown {
-                self.end = self.end.max(shown.saturating_add(packet.duration()));
+                let length = if packet.duration() > 0 { packet.duration() } else { self.frame_length() };
+                self.end = self.end.max(shown.saturating_add(length));
             }
             if self.takes_keys_alone && !self.is_wanted_key(&packet, shown) {
                 continue;
@@ -282,7 +288,10 @@ impl Decoding<'_> {
             let why = self.losses.first.as_ref().map_or(String::new(), |first| format!(": {first}"));
             return Err(rejected(format!("there is no frame in it that can be decoded{why}")));
         }
-        self.end = self.end.max(self.last.unwrap_or(0).saturating_add(self.frame_length()));
+        let last = self.last.unwrap_or(0);
+        if self.end <= last {
+            self.end = last.saturating_add(self.frame_length());
+        }
         self.reel.finish(self.end, self.answer)?;
         self.note(leading);
         Ok(())
@@ -308,7 +317,7 @@ impl Decoding<'_> {
                 }
                 self.landing = None;
             }
-            if self.has_leapt && shown.is_some_and(|shown| self.last.is_some_and(|last| shown <= last)) {
+            if shown.is_some_and(|shown| self.last_before_leap.is_some_and(|last| shown <= last)) {
                 continue;
             }
             if picture.is_damaged() {
@@ -361,6 +370,12 @@ impl Decoding<'_> {
         match self.input.read(&mut packet) {
             Ok(()) => {
                 self.unreadable = 0;
+                let shift = self.clock.shift(packet.decoding_time(), packet.duration().max(1));
+                if shift != 0 {
+                    packet.shift(shift);
+                    // Places in the file cannot be found by such times.
+                    self.may_leap = false;
+                }
                 self.furthest = self.furthest.max(packet.time());
                 let start = if self.looks_ahead { self.decoder.start_of(&packet) } else { Start::No };
                 self.ahead.push(Queued { packet, start, unreadable: None });
@@ -423,6 +438,8 @@ impl Decoding<'_> {
     /// Forgets what was read and decoded before a leap.
     fn land(&mut self) {
         self.has_leapt = true;
+        self.last_before_leap = self.last;
+        self.clock.leap();
         self.cut = None;
         self.ahead.clear();
         self.decoder.flush();
@@ -465,6 +482,13 @@ impl Decoding<'_> {
             notes.push(format!("{count} frames lost; the first: {first}"));
         }
         notes.extend(self.cut_short.take());
+        if self.clock.steps > 0 {
+            let steps = self.clock.steps;
+            let times = if steps == 1 { "once".to_owned() } else { format!("{steps} times") };
+            notes.push(format!(
+                "its time stamps begin anew {times}, as where recordings were joined: the clock goes on"
+            ));
+        }
         if leading > 0 && self.options.start.is_zero() {
             notes.push(format!("begins {leading} frames before its first key frame, which were left out"));
         }

@@ -12,6 +12,7 @@
 //! | `ahead` | packets that were read, and which of them need not be decoded |
 //! | `matroska` | how long a Matroska file should be |
 //! | `decode` | one video, from its packets to its rows; `decode/keys`: key frames by themselves |
+//! | `clock` | time stamps that begin anew within a stream |
 //! | `losses` | what is lost of a damaged video |
 //! | `sound` | one sound track, from its packets to its samples |
 //! | `picture` | a decoded frame into a picture of a row |
@@ -20,6 +21,7 @@
 
 mod ahead;
 mod answer;
+mod clock;
 mod colour;
 mod decode;
 mod ffmpeg;
@@ -88,6 +90,7 @@ fn version() -> String {
 
 fn serve() -> Result<(), String> {
     ffmpeg::be_quiet();
+    answer::widen_output();
     sandbox::enter()?;
     let mut tasks = Tasks::new().map_err(|error| format!("standard input is no socket from npy-ingest: {error}"))?;
     let mut answer = Answer::new().map_err(|error| format!("no thread for the answer: {error}"))?;

@@ -309,6 +309,24 @@ impl Packet {
         (time != ff::AV_NOPTS_VALUE).then_some(time)
     }
 
+    /// When it is to be decoded.
+    pub fn decoding_time(&self) -> Option<i64> {
+        // SAFETY: the packet is ours.
+        let time = unsafe { (*self.0).dts };
+        (time != ff::AV_NOPTS_VALUE).then_some(time)
+    }
+
+    /// Sets its times later by so much.
+    pub fn shift(&mut self, by: i64) {
+        // SAFETY: the packet is ours.
+        let packet = unsafe { &mut *self.0 };
+        for time in [&mut packet.pts, &mut packet.dts] {
+            if *time != ff::AV_NOPTS_VALUE {
+                *time = time.saturating_add(by);
+            }
+        }
+    }
+
     pub fn duration(&self) -> i64 {
         // SAFETY: the packet is ours.
         unsafe { (*self.0).duration.max(0) }
