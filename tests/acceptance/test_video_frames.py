@@ -3,6 +3,7 @@ command, by the numbers that the frames carry."""
 
 import fcntl
 import json
+import random
 import socket
 import subprocess
 import time
@@ -225,3 +226,20 @@ def test_the_pipe_of_a_worker_holds_a_block(videos):
         assert worker.wait(timeout=10) == 0
     finally:
         worker.kill()
+
+
+def test_whether_a_damaged_video_is_rejected_is_no_matter_of_chance(project, videos, tmp_path):
+    """The bug: with several threads a frame could come out before it was marked as made up in parts."""
+    make(tmp_path / "a.h264", *CODECS["h264.mp4"], "-bf", 2)
+    chance = random.Random(7)
+    found = []
+    made = project(shape=(HEIGHT, WIDTH, 3), service="[service]\nworkers = 1", decoder=table('fit = "exact"'))
+    for number in range(16):
+        data = bytearray((tmp_path / "a.h264").read_bytes())
+        data[chance.randrange(len(data) // 10, len(data))] ^= 1 << chance.randrange(8)
+        (made.drop / f"{number:02}.h264").write_bytes(data)
+    for turn in range(3):
+        made.configure(output=f"{turn}/frames.npy", shape=(HEIGHT, WIDTH, 3), service="[service]\nworkers = 1", decoder=table('fit = "exact"'))
+        made.once(check=None)
+        found.append(sorted(made.rejected()))
+    assert found == found[:1] * 3 and 5 < len(found[0])

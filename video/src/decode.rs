@@ -15,7 +15,7 @@ use npy_ingest::decode::{DecodeError, Rejection, RowSink};
 use crate::ahead::{Ahead, Fate, Next, Timed};
 use crate::answer::Answer;
 use crate::clock::Clock;
-use crate::ffmpeg::{Decoder, Error, Input, Packet, Picture, Skip, Start, Video};
+use crate::ffmpeg::{Decoder, Error, Input, Packet, Picture, Skip, Start, Video, made_up};
 use crate::losses::{Losses, damaged};
 use crate::matroska;
 use crate::picture::Artist;
@@ -78,6 +78,7 @@ pub fn decode(
         end: 0,
         frames: 0,
         losses: Losses { policy: options.on_error, count: 0, first: None },
+        made_up: made_up(),
         cut_short,
         is_broken: false,
         is_broken_off: false,
@@ -144,6 +145,8 @@ struct Decoding<'a> {
     end: i64,
     frames: u64,
     losses: Losses,
+    /// What was made up before this source.
+    made_up: u64,
     /// The container is not all there, which its packets do not tell.
     cut_short: Option<String>,
     /// Something was lost, and no key frame has come out since.
@@ -269,6 +272,8 @@ impl Decoding<'_> {
             }
             self.decoder.skip(if fate == Fate::Decode { Skip::Nothing } else { Skip::Disposable });
             self.has_sent = true;
+            let is_behind_end = shown.is_some_and(|shown| self.reel.chooser().is_behind_end(shown));
+            self.decoder.expect_whole(&packet, !is_behind_end);
             if let Err(error) = self.decoder.send(Some(&packet)) {
                 self.lose(1, &format!("a frame cannot be decoded: {error}"))?;
             }
@@ -283,6 +288,9 @@ impl Decoding<'_> {
             {
                 self.lose(indexed - packets, &format!("it ends after {packets} of {indexed} frames"))?;
             }
+        }
+        if self.made_up < made_up() && self.losses.policy == Damage::Reject {
+            return Err(rejected(damaged("parts of its frames are missing")));
         }
         if self.frames == 0 {
             let why = self.losses.first.as_ref().map_or(String::new(), |first| format!(": {first}"));

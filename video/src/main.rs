@@ -89,7 +89,7 @@ fn version() -> String {
 }
 
 fn serve() -> Result<(), String> {
-    ffmpeg::be_quiet();
+    ffmpeg::listen();
     answer::widen_output();
     sandbox::enter()?;
     let mut tasks = Tasks::new().map_err(|error| format!("standard input is no socket from npy-ingest: {error}"))?;

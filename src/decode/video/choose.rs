@@ -87,8 +87,12 @@ impl Chooser {
         Self { pick, start, end, base, seen: 0, tick: 0, held: None }
     }
 
+    pub fn is_behind_end(&self, time: i64) -> bool {
+        self.end.is_some_and(|end| !self.base.is_before(time, end))
+    }
+
     pub fn step(&mut self, time: i64) -> Step {
-        let is_behind_end = self.end.is_some_and(|end| !self.base.is_before(time, end));
+        let is_behind_end = self.is_behind_end(time);
         if let Pick::Fps(rate) = self.pick {
             return self.step_by_rate(rate, time, is_behind_end);
         }

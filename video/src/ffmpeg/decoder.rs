@@ -22,8 +22,8 @@ pub enum Skip {
 pub struct Decoder {
     context: *mut ff::AVCodecContext,
     is_h264: bool,
-    /// When the frame is shown that was sent first since the last flush; nothing was sent since then where there is none.
-    first: Option<Option<i64>>,
+    /// The packet that was sent first since the last flush: when it is shown, and how decoding begins with it.
+    first: Option<(Option<i64>, Start)>,
     is_emptied: bool,
 }
 
@@ -69,10 +69,25 @@ impl Decoder {
         unsafe { (*self.context).skip_frame = discard };
     }
 
+    fn is_before_first(&self, time: Option<i64>) -> bool {
+        let first = self.first.and_then(|(first, _)| first);
+        time.zip(first).is_some_and(|(time, first)| time < first)
+    }
+
+    /// Whether what is made up of the next packet's frame counts, see [`super::made_up`]. Not where it is built on frames from
+    /// before the last flush.
+    pub fn expect_whole(&mut self, packet: &Packet, counts: bool) {
+        let begins = self.first.is_none_or(|(_, start)| start != Start::No);
+        let counts = counts && begins && !self.is_before_first(packet.time());
+        // SAFETY: the context is open. Nobody follows the pointer; threads get it with the packet.
+        unsafe { (*self.context).opaque = ptr::without_provenance_mut(usize::from(counts)) };
+    }
+
     /// `None`: there are no more packets, and what is left is to come out.
     pub fn send(&mut self, packet: Option<&Packet>) -> Result<(), Error> {
         match packet {
-            Some(packet) => _ = self.first.get_or_insert_with(|| packet.time()),
+            Some(packet) if self.first.is_none() => self.first = Some((packet.time(), self.start_of(packet))),
+            Some(_) => {}
             None => self.begin_emptying(),
         }
         let packet = packet.map_or(ptr::null(), Packet::pointer);
@@ -95,8 +110,7 @@ impl Decoder {
             // SAFETY: both are ours; the frame's former contents are given back first.
             Error::check(unsafe { ff::avcodec_receive_frame(self.context, picture.0) })?;
             // These are unfit indeed: built on what is before the key frame.
-            let is_before_first = picture.time().zip(self.first.flatten()).is_some_and(|(time, first)| time < first);
-            if !(self.is_h264 && self.is_emptied && is_before_first) {
+            if !(self.is_h264 && self.is_emptied && self.is_before_first(picture.time())) {
                 return Ok(());
             }
         }

@@ -7,6 +7,7 @@
 
 mod decoder;
 mod input;
+mod log;
 mod parameters;
 mod scale;
 mod sound;
@@ -18,6 +19,7 @@ use ffmpeg_sys_next as ff;
 
 pub use decoder::{Decoder, Picture, Skip};
 pub use input::{Input, Packet, Video};
+pub use log::{listen, made_up};
 pub use scale::{Converter, Format};
 pub use sound::Sound;
 pub use units::Start;
@@ -68,10 +70,4 @@ pub fn versions() -> String {
         of(format),
         of(scale)
     )
-}
-
-/// FFmpeg writes nothing to standard error: what matters comes back as errors.
-pub fn be_quiet() {
-    // SAFETY: sets a number.
-    unsafe { ff::av_log_set_level(ff::AV_LOG_QUIET) };
 }
