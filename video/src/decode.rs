@@ -281,7 +281,8 @@ impl Decoding<'_> {
                 break false;
             }
         };
-        if wants_more && self.empty_all()? {
+        if wants_more {
+            self.empty_all()?;
             if let Some(indexed) = self.video.indexed
                 && !self.has_leapt
                 && packets < indexed

@@ -89,10 +89,9 @@ impl Input {
             (*input.context).max_streams = STREAMS_MAX;
             Error::check(ff::avformat_open_input(&mut input.context, name.as_ptr(), ptr::null_mut(), ptr::null_mut()))?;
         }
-        let streams = (0..STREAMS_MAX).map_while(|number| input.stream_at(number));
+        let mut streams = (0..STREAMS_MAX).map_while(|number| input.stream_at(number));
         // SAFETY: streams of the open context.
-        input.has_index = streams
-            .fold(false, |has_index, stream| has_index || unsafe { ff::avformat_index_get_entries_count(stream) } > 0);
+        input.has_index = streams.any(|stream| unsafe { ff::avformat_index_get_entries_count(stream) > 0 });
         Ok(input)
     }
 
