@@ -19,6 +19,7 @@
 use std::cmp::Reverse;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -55,12 +56,17 @@ struct Running {
 }
 
 impl RunningHashes {
-    /// That of a part which ends at `begin`, or a new one from there.
-    fn take(&self, inode: u64, begin: u64) -> Running {
+    /// That of the log's newest entry, which begins at `from` and ends at `begin`, or a new one from there.
+    fn take(&self, inode: u64, from: Option<u64>, begin: u64) -> Running {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = all.iter().position(|(other, _)| *other == inode).map(|place| all.swap_remove(place).1);
-        let is_fit = |running: &Running| running.to == begin && running.to - running.from < ENTRY_BYTES_MAX;
-        found.filter(is_fit).unwrap_or_else(|| Running { from: begin, to: begin, hasher: blake3::Hasher::new() })
+        let is_fit = |running: &Running| {
+            Some(running.from) == from && running.to == begin && running.to - running.from < ENTRY_BYTES_MAX
+        };
+        let found = all.iter().position(|(other, running)| *other == inode && is_fit(running));
+        let found = found.map(|place| all.swap_remove(place).1);
+        // Two looks at one log, under two names, may have kept one each.
+        all.retain(|(other, _)| *other != inode);
+        found.unwrap_or_else(|| Running { from: begin, to: begin, hasher: blake3::Hasher::new() })
     }
 
     fn keep(&self, inode: u64, running: Running) {
@@ -165,7 +171,10 @@ pub(super) fn follow<'a>(
         None => None,
     };
     let inode = candidate.identity.inode;
-    let (hash, hash_from) = content_hash(lane, &source, inode, begin, end).map_err(unreadable)?;
+    let mut running = lane.running.take(inode, state.as_ref().map(|state| state.part.begin), begin);
+    let (hash, own_hash) = content_hashes(&mut running, source.file(), begin..end).map_err(unreadable)?;
+    let hash_from = running.from;
+    lane.running.keep(inode, running);
     let known = state.as_ref().filter(|state| !state.part.is_empty());
     let head_at = known.map_or(first, |state| state.part.head_at);
     let read = PartRead {
@@ -177,6 +186,7 @@ pub(super) fn follow<'a>(
         head_at,
         hash,
         hash_from,
+        own_hash,
         stopped,
     };
     Ok(Outcome::Part { block, rows, read: Box::new(read), note })
@@ -189,6 +199,9 @@ fn join<const COUNT: usize>(notes: [Option<String>; COUNT]) -> Option<String> {
 
 /// A file of which nothing is taken, because all of it is there already.
 fn copy(source: &SourceFile, head_at: u64, end: u64, note: String) -> io::Result<Outcome> {
+    let mut hasher = blake3::Hasher::new();
+    hash_bytes(source.file(), 0..end, |block| _ = hasher.update(block))?;
+    let hash = hasher.finalize();
     let read = PartRead {
         state: None,
         begin: 0,
@@ -196,8 +209,9 @@ fn copy(source: &SourceFile, head_at: u64, end: u64, note: String) -> io::Result
         head_at,
         head: bytes_at(source.file(), head_at..end.min(head_at + HEAD_BYTES as u64))?,
         tail: tail_hash(source.file(), end)?,
-        hash: blake3::hash(&[]),
+        hash,
         hash_from: 0,
+        own_hash: hash,
         stopped: None,
     };
     Ok(Outcome::Part { block: super::RowBlock::default(), rows: 0, read: Box::new(read), note: Some(note) })
@@ -419,7 +433,7 @@ fn bytes_alike(file: &File, part: &Part) -> io::Result<u64> {
 fn has_parts(file: &File, original: &Original) -> io::Result<bool> {
     for (range, hash) in &original.parts {
         let mut hasher = blake3::Hasher::new();
-        hash_bytes(file, range.clone(), &mut hasher)?;
+        hash_bytes(file, range.clone(), |block| _ = hasher.update(block))?;
         if hasher.finalize() != *hash {
             return Ok(false);
         }
@@ -442,24 +456,29 @@ fn has_same_start(one: &File, other: &File, size: u64) -> io::Result<bool> {
     Ok(true)
 }
 
-/// The hash of the bytes up to `end`, and from where on.
-fn content_hash(lane: &Lane, source: &SourceFile, inode: u64, begin: u64, end: u64) -> io::Result<(Hash, u64)> {
-    let mut running = lane.running.take(inode, begin);
-    hash_bytes(source.file(), begin..end, &mut running.hasher)?;
-    running.to = end;
-    let found = (running.hasher.finalize(), running.from);
-    lane.running.keep(inode, running);
-    Ok(found)
+/// The hash of the bytes up to the range's end, and that of the range. Whether the part extends the entry before it is only known
+/// to the writer: another log's rows may come between.
+fn content_hashes(running: &mut Running, file: &File, range: Range<u64>) -> io::Result<(Hash, Hash)> {
+    let mut own = (running.from < range.start).then(blake3::Hasher::new);
+    running.to = range.end;
+    hash_bytes(file, range, |block| {
+        running.hasher.update(block);
+        if let Some(own) = &mut own {
+            own.update(block);
+        }
+    })?;
+    let hash = running.hasher.finalize();
+    Ok((hash, own.map_or(hash, |own| own.finalize())))
 }
 
-fn hash_bytes(file: &File, range: std::ops::Range<u64>, hasher: &mut blake3::Hasher) -> io::Result<()> {
+fn hash_bytes(file: &File, range: Range<u64>, mut each: impl FnMut(&[u8])) -> io::Result<()> {
     let mut at = range.start;
     while at < range.end {
         let block = bytes_at(file, at..range.end.min(at + BLOCK_BYTES as u64))?;
         if block.is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        hasher.update(&block);
+        each(&block);
         super::step();
         at += block.len() as u64;
     }

@@ -158,6 +158,8 @@ pub struct PartRead {
     /// BLAKE3 of the file's bytes from `hash_from`, which is `begin` or where an entry before it begins, to `end`.
     pub hash: Hash,
     pub hash_from: u64,
+    /// That of the bytes from `begin`, for an entry of its own.
+    pub own_hash: Hash,
     /// Why nothing more is taken from the log, and the first bytes of what was rejected.
     pub stopped: Option<(String, Vec<u8>)>,
 }

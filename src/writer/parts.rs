@@ -54,9 +54,11 @@ impl DatasetWriter {
         let log = read.state.as_ref().map_or(id, |state| state.part.log);
         let first_index = read.state.as_ref().map_or(0, |state| state.next_index);
         let extends = open.is_some();
-        let columns_checksum = self.end_rows(place, &read.hash, log, Some(first_index), rows, extends)?;
+        // That of an entry is the hash of its own bytes: a copy of the log is known by it.
+        let hash = if extends { read.hash } else { read.own_hash };
+        let columns_checksum = self.end_rows(place, &hash, log, Some(first_index), rows, extends)?;
         let checksum = self.chain.finish(extends);
-        let PartRead { begin, end, head_at, head, tail, hash, stopped, .. } = read;
+        let PartRead { begin, end, head_at, head, tail, stopped, .. } = read;
         let taken = Part { log, first_index, begin, end, head_at, head, tail };
         let entry = match open {
             Some(OpenEntry { mut entry, .. }) => {

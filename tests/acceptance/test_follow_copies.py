@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import time
 
 import pytest
+from blake3 import blake3
 
 from harness import append
 from plain_logs import ALL, PLAIN, lines, rows
@@ -104,3 +106,56 @@ def test_a_new_log_that_is_copied_and_cut_around_the_first_look(plain):
         plain.wait_for_rows(5)
     plain.once()
     assert rows(plain) == [*range(5)]
+
+
+@pytest.mark.parametrize("has_inode_of_another", [False, True])
+def test_a_copy_is_known_where_another_log_came_between_its_parts(plain, has_inode_of_another):
+    """The bug: such a part had the hash of the one before it as well, so that the copy was another log, and all of it came twice."""
+    log, other, oldest, copy = plain.drop / "a.log", plain.drop / "b.log", plain.drop / "a.log.4", plain.folder / "copy"
+    oldest.write_bytes(lines(0, 2))
+    with plain.service():
+        plain.wait_for_rows(2)
+        for path, first, count in [(log, 2, 5), (other, 7, 1), (log, 8, 5), (log, 13, 2)]:
+            append(path, lines(first, count))
+            plain.wait_for_rows(first + count)
+        if has_inode_of_another:
+            # What a filesystem does that gives a removed file's inode to the next one: it is written to, and has a new name.
+            os.rename(oldest, copy)
+        shutil.copyfile(log, copy)
+        os.rename(copy, plain.drop / "a.log.1")
+        os.truncate(log, 0)
+        append(log, lines(15, 1))
+        plain.wait_for_rows(16)
+    plain.once()
+    assert rows(plain) == [*range(16)]
+
+
+def test_each_part_has_the_hash_of_its_bytes(plain):
+    log, other = plain.drop / "a.log", plain.drop / "b.log"
+    with plain.service():
+        for number, path in enumerate([log, log, other, log, log, other, log]):
+            append(path, lines(number * 3, 3))
+            plain.wait_for_rows(number * 3 + 3)
+    parts = plain.ledger("SELECT path, log_begin, log_end, hash FROM sources ORDER BY id")
+    assert len(parts) >= 4
+    for path, begin, end, digest in parts:
+        assert blake3((plain.folder / path).read_bytes()[begin:end]).hexdigest() == digest, parts
+
+
+def test_a_copy_of_a_copy_that_was_left_out(project):
+    """The bug: what was left out had the hash of nothing, so that its own copy was not known."""
+    project = project(shape=[1], dtype="<i4", decoder=PLAIN, watch=ALL + '\nrescan = "1s"\nduplicates = "skip"')
+    one, two, three = (project.drop / name for name in ["a.log", "b.log", "c.log"])
+    one.write_bytes(lines(0, 20))
+    project.once()
+    shutil.copy(one, two)
+    time.sleep(1.2)
+    project.once()
+    append(two, lines(50, 1))
+    project.once()
+    shutil.copy(two, project.folder / "copy")
+    os.rename(project.folder / "copy", three)
+    os.truncate(two, 0)
+    time.sleep(1.2)
+    project.once()
+    assert rows(project) == [*range(20), 50]

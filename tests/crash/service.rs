@@ -432,7 +432,8 @@ impl<'a> Service<'a> {
         let hash_from = state.as_ref().map_or(begin, |state| state.part.begin);
         let hash = blake3::hash(&content.seed.to_le_bytes());
         let (end, head) = (Content::log_bytes(end_row), content.seed.to_le_bytes().to_vec());
-        let read = PartRead { state, begin, end, head_at: LOG_HEAD, head, tail: hash, hash, hash_from, stopped: None };
+        let (head_at, tail, own_hash) = (LOG_HEAD, hash, hash);
+        let read = PartRead { state, begin, end, head_at, head, tail, hash, hash_from, own_hash, stopped: None };
         let block = self.block(content, first..end_row);
         Outcome::Part { block, rows: end_row - first, read: Box::new(read), note: None }
     }
