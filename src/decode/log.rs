@@ -16,23 +16,25 @@
 //!
 //! Whether a place is the right one is decided here, and again by the writer, whose ledger may be further.
 
+mod running;
+
 use std::cmp::Reverse;
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+pub use self::running::RunningHashes;
+use self::running::{content_hashes, hash_bytes};
 use super::open::{OpenFailure, SourceFile};
 use super::reader::SourceReader;
 use super::sink::{FinishedRows, SourceRows};
 use super::{About, DecodeError, LogDecoder, Taken};
 use crate::lane::{Lane, Outcome, Stage};
 use crate::source::{
-    Candidate, ENTRY_BYTES_MAX, Follow, HEAD_BYTES, Hash, LogState, NotFinished, Original, Part, PartRead,
-    REJECTED_BYTES, bytes_at, tail_hash, wall_clock_ns,
+    Candidate, Follow, HEAD_BYTES, LogState, NotFinished, Original, Part, PartRead, REJECTED_BYTES, bytes_at,
+    tail_hash, wall_clock_ns,
 };
 use crate::storage::lease::{Writers, writers};
 use crate::storage::{FileStatus, open_without_waiting};
@@ -41,43 +43,6 @@ const BLOCK_BYTES: usize = 256 << 10;
 const FIRST_BLOCK_BYTES: usize = 4 << 10;
 /// A whole copy of a log that is still in its place is one to keep only after this time: the log may be about to be cut.
 const COPY_AGE: Duration = Duration::from_secs(1);
-/// Content hashes that are kept to be gone on with.
-const RUNNING_MAX: usize = 256;
-
-/// The content hashes of parts that may be extended, by inode: from where, up to where, and the hash so far.
-#[derive(Debug, Default)]
-pub struct RunningHashes(Mutex<Vec<(u64, Running)>>);
-
-#[derive(Debug, Clone)]
-struct Running {
-    from: u64,
-    to: u64,
-    hasher: blake3::Hasher,
-}
-
-impl RunningHashes {
-    /// That of the log's newest entry, which begins at `from` and ends at `begin`, or a new one from there.
-    fn take(&self, inode: u64, from: Option<u64>, begin: u64) -> Running {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_fit = |running: &Running| {
-            Some(running.from) == from && running.to == begin && running.to - running.from < ENTRY_BYTES_MAX
-        };
-        let found = all.iter().position(|(other, running)| *other == inode && is_fit(running));
-        let found = found.map(|place| all.swap_remove(place).1);
-        // Two looks at one log, under two names, may have kept one each.
-        all.retain(|(other, _)| *other != inode);
-        found.unwrap_or_else(|| Running { from: begin, to: begin, hasher: blake3::Hasher::new() })
-    }
-
-    fn keep(&self, inode: u64, running: Running) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= RUNNING_MAX {
-            all.remove(0);
-        }
-        all.push((inode, running));
-    }
-}
-
 /// Where a part begins.
 enum Start {
     /// A new log; with a word for the ledger. `begin`: where its first record begins, if the decoder is not to find that.
@@ -106,6 +71,10 @@ pub(super) fn follow<'a>(
         checked => checked?,
     };
     let Some(follow) = &candidate.follow else { return Ok(Outcome::Interrupted) };
+    // It was cut since it was found, and what was cut off may be in a file that is to be taken before it.
+    if follow.known.is_none() && source.size() < candidate.identity.size {
+        return Ok(Outcome::NotFinished(NotFinished::Replaced));
+    }
     let unreadable = OpenFailure::Unreadable;
     let (state, begin, note, is_elsewhere) = match start(&source, about.path, follow, decoder).map_err(unreadable)? {
         Start::Outcome(outcome) => return Ok(outcome),
@@ -431,9 +400,18 @@ fn bytes_alike(file: &File, part: &Part) -> io::Result<u64> {
 }
 
 fn has_parts(file: &File, original: &Original) -> io::Result<bool> {
+    let mut newer = u64::MAX;
     for (range, hash) in &original.parts {
+        // What reaches beyond the beginning of a newer part was cut off since.
+        if range.end > newer {
+            continue;
+        }
+        newer = range.start;
         let mut hasher = blake3::Hasher::new();
-        hash_bytes(file, range.clone(), |block| _ = hasher.update(block))?;
+        match hash_bytes(file, range.clone(), |block| _ = hasher.update(block)) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            hashed => hashed?,
+        }
         if hasher.finalize() != *hash {
             return Ok(false);
         }
@@ -454,35 +432,6 @@ fn has_same_start(one: &File, other: &File, size: u64) -> io::Result<bool> {
         block_bytes = BLOCK_BYTES.min(4 * block_bytes);
     }
     Ok(true)
-}
-
-/// The hash of the bytes up to the range's end, and that of the range. Whether the part extends the entry before it is only known
-/// to the writer: another log's rows may come between.
-fn content_hashes(running: &mut Running, file: &File, range: Range<u64>) -> io::Result<(Hash, Hash)> {
-    let mut own = (running.from < range.start).then(blake3::Hasher::new);
-    running.to = range.end;
-    hash_bytes(file, range, |block| {
-        running.hasher.update(block);
-        if let Some(own) = &mut own {
-            own.update(block);
-        }
-    })?;
-    let hash = running.hasher.finalize();
-    Ok((hash, own.map_or(hash, |own| own.finalize())))
-}
-
-fn hash_bytes(file: &File, range: Range<u64>, mut each: impl FnMut(&[u8])) -> io::Result<()> {
-    let mut at = range.start;
-    while at < range.end {
-        let block = bytes_at(file, at..range.end.min(at + BLOCK_BYTES as u64))?;
-        if block.is_empty() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        each(&block);
-        super::step();
-        at += block.len() as u64;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -425,8 +425,8 @@ impl DatasetWriter {
     /// Drops the batch and cuts every file back to N rows.
     pub fn abandon(&mut self, mut recycle: impl FnMut(Vec<u8>)) -> Result<(), Fault> {
         let state = self.ledger.state();
-        self.batch = Batch::default();
-        self.open_entry = None;
+        (self.batch, self.open_entry) = (Batch::default(), None);
+        self.chain.undo();
         self.source_start = state.rows;
         self.next_source_id = state.next_source_id;
         self.clean.go_back(state.rows);

@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import signal
 import time
 
+import numpy as np
 import pytest
 
-from harness import append, with_inode
+from harness import append, mounted, wait_for, with_inode
 from plain_logs import ALL, PLAIN, lines, rows
 
 HEADER = "[dataset.csv]\nheader = true\nfollow = true"
@@ -326,3 +328,21 @@ def test_a_copy_and_a_new_name_in_one_scan_give_no_rows_twice(project, first):
         time.sleep(1.1)
         project.once()
     assert rows(project) == [*range(28)]
+
+
+def test_a_part_that_meets_a_full_disk_has_the_checksum_of_its_rows(project):
+    """The bug: it was over the rows that were lost as well, and the next start after a kill refused the dataset."""
+    project = project(shape=None, dtype=[["x", "<u4"]], decoder="[dataset.records]\nlength = 4\nfollow = true", watch='include = ["**/*"]',
+                      service='[service]\nworkers = 1\nmemory = "256KiB"\nmin_free = "64KiB"')
+    data = project.folder / "data"
+    with mounted(data, "size=4m"):
+        filler = data / "filler"
+        filler.write_bytes(bytes(3700 << 10))
+        (project.folder / "log").write_bytes(np.arange(100_000, dtype="<u4").tobytes())
+        with project.service(stop=signal.SIGKILL):
+            (project.folder / "log").rename(project.drop / "a.log")
+            wait_for(lambda: "paused" in project.log(), project=project)
+            filler.unlink()
+            project.wait_for_rows(100_000)
+        project.once()
+        assert np.array_equal(project.rows()["x"], np.arange(100_000)) and project.json("verify", "--deep")["ok"]

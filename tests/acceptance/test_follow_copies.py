@@ -159,3 +159,45 @@ def test_a_copy_of_a_copy_that_was_left_out(project):
     time.sleep(1.2)
     project.once()
     assert rows(project) == [*range(20), 50]
+
+
+@pytest.mark.parametrize("more", [5, 60])
+def test_a_copy_of_a_log_that_was_cut_once(plain, more):
+    """The bug: the parts of what was cut off were looked for in the copy, too: it was read again and again, or all of it came twice."""
+    log = plain.drop / "a.log"
+    with plain.service():
+        log.write_bytes(lines(100, 50))
+        plain.wait_for_rows(50)
+        os.truncate(log, 8)
+        time.sleep(0.3)
+        append(log, lines(1000, more))
+        plain.wait_for_rows(50 + more)
+        shutil.copyfile(log, plain.folder / "copy")
+        os.rename(plain.folder / "copy", plain.drop / "a.log.1")
+        os.truncate(log, 0)
+        append(log, lines(2000, 1))
+        plain.wait_for_rows(51 + more)
+    plain.once()
+    assert rows(plain) == [*range(100, 150), *range(1000, 1000 + more), 2000]
+
+
+def test_a_new_log_that_is_cut_before_it_is_read_comes_behind_its_copy(project):
+    project = project(shape=[1], dtype="<i4", decoder=PLAIN, watch=ALL, service="[service]\nworkers = 1")
+    slow = '[[dataset]]\nname = "slow"\noutput = "data/slow.npy"\nshape = [1]\ndtype = "u1"\n[dataset.watch]\nfolders = ["slow"]\n' \
+           '[dataset.command]\nargv = ["sh", "-c", "touch begun; sleep 1.5; printf x"]\noutput = "raw"\n'
+    project.config.write_text(project.config.read_text() + slow)
+    (project.folder / "slow").mkdir()
+    log = project.drop / "a.log"
+    with project.service():
+        (project.folder / "slow" / "a").write_text("x")
+        while not (project.folder / "begun").exists():
+            time.sleep(0.02)
+        log.write_bytes(lines(100, 50))
+        time.sleep(0.5)
+        shutil.copyfile(log, project.folder / "copy")
+        os.rename(project.folder / "copy", project.drop / "a.log.1")
+        os.truncate(log, 0)
+        append(log, lines(150, 5))
+        project.wait_for_rows(55)
+    project.once()
+    assert rows(project) == [*range(100, 155)]
