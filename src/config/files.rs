@@ -87,11 +87,16 @@ impl Paths {
         self.main.parent().unwrap_or(Path::new("."))
     }
 
-    /// Every file that may be there; columns that are off today may be on tomorrow. SQLite has two of its own beside the ledger.
+    /// Every file that may be there; columns that are off today may be on tomorrow.
     pub fn all(self) -> Vec<PathBuf> {
         let of_sqlite = ["ledger.db-wal", "ledger.db-shm"].map(|suffix| self.main.with_extension(suffix));
+        self.lasting().into_iter().chain(of_sqlite).collect()
+    }
+
+    /// The same without SQLite's own, which are there beside the ledger only while it is open.
+    pub fn lasting(self) -> Vec<PathBuf> {
         let columns = ColumnKind::ALL.map(|kind| self.column(kind));
-        [self.main, self.labels, self.ledger, self.suspects].into_iter().chain(columns).chain(of_sqlite).collect()
+        [self.main, self.labels, self.ledger, self.suspects].into_iter().chain(columns).collect()
     }
 }
 

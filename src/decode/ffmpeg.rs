@@ -10,7 +10,7 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-use super::process::{Process, Sent, Voice, Workers, rejected};
+use super::process::{Process, Sent, Voice, Workers, in_path, is_program, rejected};
 use super::{About, DecodeError, RowSink, SourceFile};
 use crate::config::{RowFormat, VideoOptions};
 
@@ -18,6 +18,13 @@ pub(super) use super::process::Limits;
 
 /// The worker's name.
 pub const WORKER: &str = "npy-ingest-video";
+
+/// What the reason of a source says where there is no worker, behind what it would do.
+pub(super) const MISSING: &str = "which is not there: put it beside npy-ingest or into PATH (docs/video.md says how to build \
+                                  it), then `npy-ingest retry`";
+
+/// What the worker gives for one source ends here, in bytes: nobody means more, and a damaged file may promise it.
+pub(super) const OUTPUT_BYTES_MAX: u64 = 1 << 42;
 
 /// What the worker is told of a source, in one line of JSON. The source's file is sent along.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -90,17 +97,6 @@ impl Ffmpeg {
 pub fn find_worker() -> Option<PathBuf> {
     let beside = env::current_exe().ok().and_then(|program| Some(program.parent()?.join(WORKER)));
     beside.filter(|place| is_program(place)).or_else(|| in_path(Path::new(WORKER)))
-}
-
-/// A program in `PATH`.
-pub(super) fn in_path(name: &Path) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).map(|folder| folder.join(name)).find(|place| is_program(place))
-}
-
-pub(super) fn is_program(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
 /// What the worker says of itself and of its FFmpeg, in one line.

@@ -33,10 +33,7 @@ pub fn other_settings(options: &Dataset, was: &LedgerSchema, rows: u64) -> Resul
     }
     let way_out = match rows {
         0 => {
-            // SQLite's own are there only as long as this look.
-            let paths = Paths::new(&options.output);
-            let columns = ColumnKind::ALL.map(|kind| paths.column(kind));
-            let files = [paths.main, paths.labels, paths.ledger, paths.suspects].into_iter().chain(columns);
+            let files = Paths::new(&options.output).lasting().into_iter();
             let files = files.filter(|file| file.exists()).map(|file| file.display().to_string());
             let files: Vec<String> = files.collect();
             format!(

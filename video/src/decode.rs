@@ -21,7 +21,7 @@ use crate::matroska;
 use crate::picture::Artist;
 
 /// Packets that cannot be read, one after the other, before the rest is given up.
-const UNREADABLE_MAX: u32 = 100;
+pub const UNREADABLE_MAX: u32 = 100;
 /// Packets before the first key frame that are passed over. Where none comes, the container knows no key frames.
 const LEADING_MAX: u64 = 1000;
 
@@ -510,7 +510,7 @@ impl Decoding<'_> {
     }
 }
 
-fn rejected(reason: String) -> DecodeError {
+pub fn rejected(reason: String) -> DecodeError {
     Rejection::new(reason).into()
 }
 

@@ -5,14 +5,12 @@
 
 use std::fs::File;
 
-use npy_ingest::decode::{DecodeError, Rejection, RowSink as _};
+use npy_ingest::decode::{DecodeError, RowSink as _};
 
 use crate::answer::Answer;
-use crate::decode::cut_short;
+use crate::decode::{UNREADABLE_MAX, cut_short, rejected};
 use crate::ffmpeg::{Decoder, Error, Input, Packet, Sound};
 
-/// Packets that cannot be read, one after the other, before the rest is given up.
-const UNREADABLE_MAX: u32 = 100;
 /// Samples of a channel that a packet stands for at most when it cannot be decoded, and all of them together.
 const LOST_FRAMES_MAX: u64 = 1 << 16;
 const SILENT_FRAMES_MAX: u64 = 1 << 26;
@@ -191,8 +189,4 @@ impl From<Stop> for DecodeError {
             Stop::Ended(error) => error,
         }
     }
-}
-
-fn rejected(reason: String) -> DecodeError {
-    Rejection::new(reason).into()
 }

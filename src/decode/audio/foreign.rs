@@ -5,12 +5,13 @@ use std::time::Duration;
 use super::rows::Rows;
 use super::{AudioDecoder, rejected, track};
 use crate::config::RowFormat;
-use crate::decode::ffmpeg::{Ffmpeg, Limits, Task, WORKER, Wanted};
+use crate::decode::ffmpeg::{Ffmpeg, Limits, MISSING, OUTPUT_BYTES_MAX, Task, WORKER, Wanted};
 use crate::decode::{About, DecodeError, RowSink, SourceFile};
 use crate::npy::Dtype;
 
 /// What the worker may take; sound is a small matter for it.
-const LIMITS: Limits = Limits { timeout: Duration::from_secs(60), memory_bytes: 1 << 30, output_bytes_max: 1 << 42 };
+const LIMITS: Limits =
+    Limits { timeout: Duration::from_secs(60), memory_bytes: 1 << 30, output_bytes_max: OUTPUT_BYTES_MAX };
 /// Samples that are taken at a time.
 const BLOCK_SAMPLES: usize = 1 << 16;
 /// The rate and the number of channels come before the samples.
@@ -28,10 +29,7 @@ pub(super) fn decode(
     about: About<'_>,
     sink: &mut dyn RowSink,
 ) -> Result<(), DecodeError> {
-    let missing = format!(
-        "{why}; {WORKER} may decode it, which is not there: put it beside npy-ingest or into PATH (docs/video.md says how to \
-         build it), then `npy-ingest retry`"
-    );
+    let missing = format!("{why}; {WORKER} may decode it, {MISSING}");
     let mut samples = Samples {
         decoder,
         sink,

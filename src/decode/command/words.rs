@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::config::Dataset;
-use crate::decode::ffmpeg::{in_path, is_program};
+use crate::decode::process::{in_path, is_program};
 
 /// The command line, with what is the same for all sources filled in.
 pub(super) struct Words(Vec<String>);

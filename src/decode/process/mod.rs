@@ -19,7 +19,10 @@ mod output;
 mod running;
 mod worker;
 
+use std::env;
 use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(super) use self::output::{Output, Stop};
@@ -55,6 +58,16 @@ impl Limits {
             Stop::Failed(error) => rejected(with_words(&format!("the program's output cannot be read: {error}"), told)),
         }
     }
+}
+
+/// A program in `PATH`.
+pub(super) fn in_path(name: &Path) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).map(|folder| folder.join(name)).find(|place| is_program(place))
+}
+
+pub(super) fn is_program(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
 /// As much as there is.

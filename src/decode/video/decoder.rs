@@ -5,18 +5,11 @@ use std::thread::available_parallelism;
 
 use super::here::{self, Kind};
 use crate::config::{Dataset, VideoOptions};
-use crate::decode::ffmpeg::{Ffmpeg, Limits, Task, Wanted};
+use crate::decode::ffmpeg::{Ffmpeg, Limits, MISSING, OUTPUT_BYTES_MAX, Task, WORKER, Wanted};
 use crate::decode::{About, DecodeError, FileDecoder, RowSink, SourceFile};
 
-/// Rows of one source end here, in bytes: nobody means more, and a damaged file may promise it.
-const OUTPUT_BYTES_MAX: u64 = 1 << 42;
 /// More threads than these gain nothing on one video.
 const THREADS_MAX: usize = 16;
-/// Why a source is rejected where there is no worker.
-const MISSING: &str = "videos of this kind are decoded by npy-ingest-video, which is not there: put it beside npy-ingest or \
-                       into PATH (docs/video.md says how to build it), then `npy-ingest retry`; GIF, APNG, WebP and Y4M need \
-                       none";
-
 /// The video decoder of one dataset.
 pub struct VideoDecoder {
     options: VideoOptions,
@@ -44,7 +37,9 @@ impl FileDecoder for VideoDecoder {
         let cores = available_parallelism().map_or(1, |cores| cores.get());
         let wanted = Wanted::Frames { options: Box::new(self.options.clone()), threads: threads(cores, others) };
         let task = Task::new(about, wanted);
-        let result = self.ffmpeg.ask(&task, file, MISSING, about, sink);
+        let missing =
+            format!("videos of this kind are decoded by {WORKER}, {MISSING}; GIF, APNG, WebP and Y4M need none");
+        let result = self.ffmpeg.ask(&task, file, &missing, about, sink);
         self.active.fetch_sub(1, Ordering::Relaxed);
         result
     }

@@ -77,7 +77,7 @@ impl DatasetWriter {
     }
 }
 
-/// As [`DatasetWriter::check_room`], for a dataset that is not open.
+/// Whether the disk of `folder` has room for `needed` bytes and `min_free`, for a dataset that need not be open.
 pub fn check_room(disk: &dyn Disk, options: &Dataset, folder: &Path, needed: u64) -> Result<(), Fault> {
     if let Ok(Some((free, disk_bytes))) = disk.room(folder) {
         let min_free = options.min_free.bytes(disk_bytes);

@@ -6,7 +6,7 @@ use std::ptr;
 use ffmpeg_sys_next as ff;
 
 use super::units::{Codec, Framing, Start, start_of};
-use super::{Error, Input, Packet, Sound, shape_of};
+use super::{Error, Input, Packet, Sound, is_damaged, shape_of};
 
 const OUTPUT_CORRUPT: c_int = ff::AV_CODEC_FLAG_OUTPUT_CORRUPT as c_int;
 
@@ -202,7 +202,7 @@ impl Picture {
     /// The decoder found something missing in it, or made something up.
     pub fn is_damaged(&self) -> bool {
         // SAFETY: the frame is ours.
-        unsafe { (*self.0).flags & ff::AV_FRAME_FLAG_CORRUPT != 0 || (*self.0).decode_error_flags != 0 }
+        unsafe { is_damaged(self.0) }
     }
 
     /// It is built on no other.

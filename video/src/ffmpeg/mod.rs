@@ -56,6 +56,15 @@ fn shape_of(ratio: ff::AVRational) -> Option<(u32, u32)> {
     (shape.0 > 0 && shape.1 > 0).then_some(shape)
 }
 
+/// The decoder found something missing in a frame, or made something up.
+///
+/// # Safety
+/// The frame is one of FFmpeg's.
+unsafe fn is_damaged(frame: *const ff::AVFrame) -> bool {
+    // SAFETY: by the caller's promise.
+    unsafe { (*frame).flags & ff::AV_FRAME_FLAG_CORRUPT != 0 || (*frame).decode_error_flags != 0 }
+}
+
 /// FFmpeg's version and those of its libraries.
 pub fn versions() -> String {
     let of = |version: u32| format!("{}.{}.{}", version >> 16, version >> 8 & 0xFF, version & 0xFF);

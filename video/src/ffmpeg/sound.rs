@@ -4,7 +4,7 @@ use std::slice::from_raw_parts;
 
 use ffmpeg_sys_next as ff;
 
-use super::Error;
+use super::{Error, is_damaged};
 
 /// A decoded frame of sound: some samples of each channel.
 pub struct Sound(*mut ff::AVFrame);
@@ -34,7 +34,7 @@ impl Sound {
     /// The decoder found something missing in it, or made something up.
     pub fn is_damaged(&self) -> bool {
         // SAFETY: the frame is ours.
-        unsafe { (*self.0).flags & ff::AV_FRAME_FLAG_CORRUPT != 0 || (*self.0).decode_error_flags != 0 }
+        unsafe { is_damaged(self.0) }
     }
 
     /// Its samples, interleaved, in place of what `to` had. `false`: they are of a kind that is not known.
@@ -43,20 +43,19 @@ impl Sound {
         // SAFETY: the frame is ours.
         let format = unsafe { (*self.0).format };
         let is = |known: ff::AVSampleFormat| format == known as i32;
-        let is_planar = |planar| is(planar);
         use ff::AVSampleFormat as Format;
         // SAFETY: the numbers in the frame are of the type that goes with its format.
         unsafe {
             if is(Format::AV_SAMPLE_FMT_U8) || is(Format::AV_SAMPLE_FMT_U8P) {
-                self.gather(to, is_planar(Format::AV_SAMPLE_FMT_U8P), |sample: u8| (f32::from(sample) - 128.0) / 128.0);
+                self.gather(to, is(Format::AV_SAMPLE_FMT_U8P), |sample: u8| (f32::from(sample) - 128.0) / 128.0);
             } else if is(Format::AV_SAMPLE_FMT_S16) || is(Format::AV_SAMPLE_FMT_S16P) {
-                self.gather(to, is_planar(Format::AV_SAMPLE_FMT_S16P), |sample: i16| f32::from(sample) / 32768.0);
+                self.gather(to, is(Format::AV_SAMPLE_FMT_S16P), |sample: i16| f32::from(sample) / 32768.0);
             } else if is(Format::AV_SAMPLE_FMT_S32) || is(Format::AV_SAMPLE_FMT_S32P) {
-                self.gather(to, is_planar(Format::AV_SAMPLE_FMT_S32P), |sample: i32| sample as f32 / 2_147_483_648.0);
+                self.gather(to, is(Format::AV_SAMPLE_FMT_S32P), |sample: i32| sample as f32 / 2_147_483_648.0);
             } else if is(Format::AV_SAMPLE_FMT_FLT) || is(Format::AV_SAMPLE_FMT_FLTP) {
-                self.gather(to, is_planar(Format::AV_SAMPLE_FMT_FLTP), |sample: f32| sample);
+                self.gather(to, is(Format::AV_SAMPLE_FMT_FLTP), |sample: f32| sample);
             } else if is(Format::AV_SAMPLE_FMT_DBL) || is(Format::AV_SAMPLE_FMT_DBLP) {
-                self.gather(to, is_planar(Format::AV_SAMPLE_FMT_DBLP), |sample: f64| sample as f32);
+                self.gather(to, is(Format::AV_SAMPLE_FMT_DBLP), |sample: f64| sample as f32);
             } else {
                 return false;
             }
