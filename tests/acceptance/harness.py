@@ -162,12 +162,12 @@ def alarms(log):
     return [line for line in log.splitlines() if any(word in line for word in ALARMS)]
 
 
-def wait_for(condition, timeout=20, project=None):
-    """Until it is so. `project`: whose log tells why it is not."""
+def wait_for(condition, timeout=20, project=None, each=0.02):
+    """Until it is so; it is looked at every `each` seconds. `project`: whose log tells why it is not."""
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end, project.log()[-4000:] if project else "it did not come"
-        time.sleep(0.02)
+        time.sleep(each)
 
 
 def free_port():
