@@ -124,7 +124,7 @@ fn proof_by_crash() {
 
 fn line(outcome: &Outcome) -> String {
     let mutation = &MUTATIONS[outcome.number];
-    let name = format!("{:2} {:66}", outcome.number, mutation.name);
+    let name = format!("{:2} {:70}", outcome.number, mutation.name);
     match (&outcome.caught, mutation.not_needed) {
         (Some(found), _) => format!("{name} caught by \"{}\" after {} states", found.violation.check, outcome.states),
         (None, Some(why)) => format!("{name} not needed ({} states): {why}", outcome.states),

@@ -20,6 +20,8 @@ const COPY_BYTES: usize = 1 << 20;
 pub type GoOn<'a> = &'a dyn Fn() -> io::Result<()>;
 /// After so many bytes of a copy they are made durable, so that no single sync takes minutes.
 const SYNC_BYTES: u64 = 64 << 20;
+/// The longest that a filesystem counts times in: FAT's two seconds.
+const TIME_UNIT_NS: u64 = 2_000_000_000;
 /// What a file of ours is called that is not whole yet: `.NAME` and this.
 const TEMPORARY: &str = ".npy-ingest.tmp";
 /// So many of one name may be in use or be left.
@@ -91,6 +93,8 @@ pub fn move_to(
     match copy_over(disk, &aside.path, target, identity, go_on) {
         Ok(()) => {
             aside.remove(disk, identity)?;
+            // Before anybody notes that it is gone: what was rejected and is back would be another file.
+            sync_names(disk, from.parent().unwrap_or(Path::new(".")))?;
             Ok(Some(target.to_owned()))
         }
         Err(error) => {
@@ -121,10 +125,11 @@ pub fn is_taken(disk: &dyn Disk, from: &Path, target: &Path, go_on: GoOn<'_>) ->
 }
 
 /// Whether the file was copied to another disk already, and a crash came before it was removed: time, size and content are
-/// the same.
+/// the same, the time as well as that disk can tell it.
 fn is_copy(disk: &dyn Disk, from: &Path, to: &Path, there: &FileStatus, go_on: GoOn<'_>) -> io::Result<bool> {
     let Some(here) = disk.status(from)? else { return Ok(false) };
-    let is_like = here.is_regular && there.is_regular && (here.size, here.mtime_ns) == (there.size, there.mtime_ns);
+    let is_of_its_time = here.mtime_ns.abs_diff(there.mtime_ns) < TIME_UNIT_NS;
+    let is_like = here.is_regular && there.is_regular && here.size == there.size && is_of_its_time;
     if !is_like || here.device == there.device {
         return Ok(false);
     }
@@ -233,7 +238,8 @@ fn make_temporary(disk: &dyn Disk, to: &Path) -> io::Result<(PathBuf, Box<dyn Di
             opened => opened?,
         };
         let is_locked = try_lock(&*file)?;
-        let is_there = disk.status(path)?.is_some_and(|there| file.status().is_ok_and(|own| own.inode == there.inode));
+        let own = file.status()?;
+        let is_there = disk.status(path)?.is_some_and(|there| there.inode == own.inode);
         match is_locked && is_there {
             true => Ok((path.to_owned(), file)),
             false => Err(io::ErrorKind::AlreadyExists.into()),
@@ -407,6 +413,19 @@ pub(super) mod tests {
         fs::write(&path, vec![8; 3 * COPY_BYTES / 2]).unwrap();
         RealDisk.copy_times(&disk.other.join("a.bin"), &path).unwrap();
         assert_eq!(go(&disk, &path).unwrap(), Some(disk.other.join("a.1.bin")));
+    }
+
+    /// The bug: on FAT and the like, where times are rounded, such a copy was taken for another file and made again.
+    #[test]
+    fn a_copy_whose_time_the_other_disk_rounded_is_known() {
+        let (_folder, disk, path) = two_disks();
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(1_700_000_001_999);
+        fs::File::open(&path).unwrap().set_modified(time).unwrap();
+        let target = disk.other.join("a.bin");
+        copy_over(&disk, &path, &target, identity(&path), &|| Ok(())).unwrap();
+        fs::File::open(&target).unwrap().set_modified(time - std::time::Duration::from_millis(1_999)).unwrap();
+        assert_eq!(go(&disk, &path).unwrap(), Some(target));
+        assert_eq!(names(&disk.other), ["a.bin"]);
     }
 
     /// The bug: a copy for which there was no room was left where it filled the disk.

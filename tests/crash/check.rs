@@ -1,7 +1,9 @@
 //! What has to hold, and where: for a reader at any instant, after recovery, and in the end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use npy_ingest::config::{Disposal, Paths};
@@ -12,7 +14,7 @@ use npy_ingest::storage::simulated::Image;
 use npy_ingest::writer::home_of;
 
 use crate::model::{Fate, Model};
-use crate::workload::{DONE, DROP, LOG_HEAD, LOG_RECORD, OUTPUT_FOLDER, Workload};
+use crate::workload::{DONE, DROP, FAILED, LOG_HEAD, LOG_RECORD, OUTPUT_FOLDER, Workload};
 use crate::world::DATASETS_MAX;
 
 /// Something that must not be.
@@ -302,7 +304,6 @@ impl Case {
                 continue;
             }
             let names = now.image.names_of(*inode);
-            let copies = self.copies(now, source.content.encode(), place);
             // Set aside is at home as well.
             let at_home = names.iter().any(|name| {
                 source.places.iter().map(|place| Path::new(DROP).join(place)).any(|home| home_of(name) == home)
@@ -318,9 +319,14 @@ impl Case {
             match disposal {
                 Disposal::Keep => {}
                 Disposal::Delete => ensure!(!(is_end && at_home), "sources", "{}: it was to be deleted", text()),
-                Disposal::Move(_) if self.workload.other_device && entry.fate != Fate::Rejected => {
-                    ensure!(at_home || copies >= 1, "sources", "{}: lost on its way to another device", text());
+                Disposal::Move(target) if self.workload.other_device => {
+                    let copies = copies(now.image, &source.content.encode(), &target.join(place));
+                    ensure!(at_home || !copies.is_empty(), "sources", "{}: lost on its way to another device", text());
+                    ensure!(copies.len() <= 1, "sources", "{}, and copied to {copies:?}", text());
                     ensure!(!(is_end && at_home), "sources", "{}: it was to be moved", text());
+                    if entry.fate == Fate::Rejected && is_end {
+                        self.reason(now, &copies[0])?;
+                    }
                 }
                 Disposal::Move(target) => {
                     ensure!(names.len() == 1, "sources", "{}: lost while it was moved", text());
@@ -336,21 +342,6 @@ impl Case {
             }
         }
         Ok(())
-    }
-
-    fn copies(&self, now: &Instant<'_>, content: Vec<u8>, place: &Path) -> usize {
-        if !self.workload.other_device {
-            return 0;
-        }
-        let stem = place.file_stem().unwrap_or_default();
-        let has_name = |path: &Path| {
-            path.file_name().is_some_and(|name| {
-                let (name, stem) = (name.as_encoded_bytes(), stem.as_encoded_bytes());
-                name.starts_with(stem)
-            })
-        };
-        let files = now.image.files_below(Path::new(DONE));
-        files.iter().filter(|path| has_name(path) && now.image.read(path).as_ref() == Some(&content)).count()
     }
 
     /// A rejected source that was moved has its reason beside it.
@@ -430,6 +421,26 @@ impl Case {
         ensure!(is_next, "end", "the next source is {}", tables.state.next_source_id);
         self.ledger(now)?;
         self.whole(now.image, tables)?;
+        for folder in [DONE, FAILED].map(Path::new) {
+            let moved = now.image.files_below(folder);
+            let half = moved.iter().find(|path| path.file_name().is_some_and(|name| name.as_bytes().starts_with(b".")));
+            ensure!(half.is_none(), "tidy", "{half:?} is left over");
+        }
         self.sources(now, true)
     }
+}
+
+/// The copies of a file under this name, or under one that it gets where that is taken.
+fn copies(image: &Image, content: &[u8], wanted: &Path) -> Vec<PathBuf> {
+    let parts = |path: &Path| (path.file_stem().map(PathBuf::from), path.extension().map(OsStr::to_owned));
+    let (stem, extension) = parts(wanted);
+    let is_meant = |path: &PathBuf| {
+        let (found, found_extension) = parts(path);
+        let (without_number, number) = parts(found.as_deref().unwrap_or(Path::new("")));
+        let is_numbered = number.and_then(|number| number.to_str()?.parse::<u32>().ok()).is_some();
+        found_extension == extension && (found == stem || (is_numbered && without_number == stem))
+    };
+    let beside = image.files_below(wanted.parent().unwrap_or(Path::new("/")));
+    let named = beside.into_iter().filter(|path| path.parent() == wanted.parent() && is_meant(path));
+    named.filter(|path| image.read(path).as_deref() == Some(content)).collect()
 }

@@ -12,7 +12,7 @@ use npy_ingest::storage::simulated::{Failure, Operation, Treatment};
 use crate::check::Case;
 use crate::explore::{Explorer, Figures, Found};
 use crate::schedule::Limits;
-use crate::workload::{BASE, DONE, FAILED, OUTPUT_FOLDER};
+use crate::workload::{BASE, DONE, DROP, FAILED, OUTPUT_FOLDER};
 use crate::world::{Done, Fault, Plan, World};
 
 /// An operation, before it is done, and what the service is doing.
@@ -270,6 +270,16 @@ pub static MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "the folder of such a copy is not synced before the original goes",
         treatment: |seen| left_out(seen.other_device && seen.syncs_after_move()),
+        ..NONE
+    },
+    Mutation {
+        name: "the folder of the original is not synced before it is noted as gone",
+        treatment: |seen| left_out(seen.other_device && seen.syncs_below(DROP) && seen.last.0 == Operation::Remove),
+        ..NONE
+    },
+    Mutation {
+        name: "such a copy does not get the time of the original",
+        treatment: |seen| left_out(seen.operation == Operation::SetTimes),
         ..NONE
     },
     Mutation {

@@ -146,7 +146,7 @@ pub struct Workload {
     /// Rows that are there from the beginning, all zero.
     pub rows_at_start: u64,
     pub output_folder_exists: bool,
-    /// Files are moved to another device.
+    /// What files are moved to is on other devices.
     pub other_device: bool,
     /// The stages in which the service has this dataset.
     pub served: Range<usize>,
@@ -410,8 +410,11 @@ pub fn fixed() -> Vec<Workload> {
             other_device: true,
             ..Workload::named(
                 "moved-to-another-device",
-                &Settings { source: true, after: "move", ..PLAIN },
-                vec![vec![put("a.png", one(1)), put("b.png", one(2))]],
+                &Settings { source: true, after: "move", rejected: "move", ..PLAIN },
+                vec![
+                    vec![put("cat/a.png", one(1)), put("b.png", one(2)), put("bad/c.png", one(3).bad())],
+                    vec![put("cat/a.png", one(4)), put("bad/c.png", one(5))],
+                ],
             )
         },
         Workload::named(

@@ -10,7 +10,7 @@ use npy_ingest::storage::simulated::{Failure, Image, Operation, Script, Simulate
 
 use crate::mutations::Mutation;
 use crate::schedule::Crash;
-use crate::workload::{DONE, DROP, OUTPUT_FOLDER, Workload};
+use crate::workload::{DONE, DROP, FAILED, OUTPUT_FOLDER, Workload};
 
 /// Datasets of one service.
 pub const DATASETS_MAX: usize = 2;
@@ -67,8 +67,6 @@ pub struct Control {
     /// Operations since the fault that changed something.
     pub changes_after_fault: AtomicU64,
     pub fault_was_met: AtomicBool,
-    /// A copy to the other device was written.
-    has_copied: AtomicBool,
     /// See [`Fault::is_done`].
     is_done: AtomicBool,
     snapshots: Mutex<Vec<Snapshot>>,
@@ -108,6 +106,11 @@ impl World {
     pub fn at_start(workload: &Workload, plan: Plan) -> Self {
         let mut image = Image::default();
         image.put_folder(Path::new(DROP));
+        if workload.other_device {
+            for folder in [DONE, FAILED] {
+                image.put_device(Path::new(folder));
+            }
+        }
         if workload.output_folder_exists {
             image.put_folder(Path::new(OUTPUT_FOLDER));
         }
@@ -216,10 +219,6 @@ impl Script for Puppeteer {
             control.log.lock().unwrap().push(Done { operation, path: path.to_owned(), is_recovering, is_finishing });
         }
         if let Some(failure) = self.fails(number, operation) {
-            if matches!(failure, Failure::NoSpace | Failure::InputOutput) {
-                // A copy to another device that fails is not finished.
-                control.has_copied.store(false, Ordering::Relaxed);
-            }
             return Treatment::Fails(failure);
         }
         if let Some(mutation) = self.plan.mutation {
@@ -238,14 +237,6 @@ impl Script for Puppeteer {
                 return treatment;
             }
         }
-        // A finished copy is renamed on its own device; anything else comes from the drop folder's.
-        if self.plan.other_device
-            && operation == Operation::Rename
-            && path.starts_with(DONE)
-            && !control.has_copied.swap(false, Ordering::Relaxed)
-        {
-            return Treatment::Fails(Failure::OtherDevice);
-        }
         Treatment::Honest
     }
 
@@ -260,10 +251,6 @@ impl Script for Puppeteer {
         if self.plan.records {
             let snapshot = self.control.snapshot(image, operation, path);
             self.control.snapshots.lock().unwrap().push(snapshot);
-        }
-        // Only complete copies are renamed, and the sync of one may have been left out by a mutation.
-        if operation == Operation::Write && path.starts_with(DONE) {
-            self.control.has_copied.store(true, Ordering::Relaxed);
         }
     }
 }

@@ -33,24 +33,54 @@ struct Change {
 
 #[derive(Debug, Clone)]
 struct File {
+    device: u64,
     content: Content,
     mtime_ns: i64,
     ctime_ns: i64,
+    /// The time that a power cut leaves.
+    durable_mtime_ns: i64,
+}
+
+impl File {
+    fn new(device: u64, content: Content, time_ns: i64) -> Self {
+        Self { device, content, mtime_ns: time_ns, ctime_ns: time_ns, durable_mtime_ns: time_ns }
+    }
+
+    fn has_pending(&self) -> bool {
+        self.content.has_pending() || self.mtime_ns != self.durable_mtime_ns
+    }
+
+    fn after_power_cut(&self, tearing: Tearing, choose: &mut dyn FnMut(usize) -> usize) -> Self {
+        let content = self.content.after_power_cut(tearing == Tearing::Units, choose);
+        Self { content, mtime_ns: self.durable_mtime_ns, ..*self }
+    }
 }
 
 /// See the module documentation.
 #[derive(Debug, Clone, Default)]
 pub struct Image {
-    /// Counts the changes; also the time, in milliseconds.
+    /// Counts the changes; also the time, ten seconds each: no two files are of the same time.
     clock: i64,
     inodes: u64,
     files: BTreeMap<u64, Arc<File>>,
     names: Names,
     durable_names: Names,
     pending_names: Vec<Change>,
+    /// Folders that another device is mounted at. Their own names are durable.
+    devices: Arc<[PathBuf]>,
 }
 
 impl Image {
+    /// Mounts another device at a folder, which need not be there yet.
+    pub fn put_device(&mut self, folder: &Path) {
+        self.devices = self.devices.iter().cloned().chain([folder.to_owned()]).collect();
+    }
+
+    /// 0 is the one that everything else is on.
+    fn device(&self, path: &Path) -> u64 {
+        self.devices.iter().zip(1..).find(|(folder, _)| path.starts_with(folder)).map_or(0, |(_, number)| number)
+    }
+
     /// Puts a folder on the disk, durably, with those above it.
     pub fn put_folder(&mut self, path: &Path) {
         for folder in path.ancestors().collect::<Vec<_>>().into_iter().rev() {
@@ -68,7 +98,7 @@ impl Image {
         }
         let time_ns = self.tick();
         self.inodes += 1;
-        let file = File { content: Content::durable(bytes), mtime_ns: time_ns, ctime_ns: time_ns };
+        let file = File::new(self.device(path), Content::durable(bytes), time_ns);
         self.files.insert(self.inodes, Arc::new(file));
         self.put(path, Node::File(self.inodes));
         self.inodes
@@ -80,7 +110,7 @@ impl Image {
             && let Ok(content) = self.content_mut(inode)
         {
             content.set_length(bytes);
-            content.sync();
+            self.sync(inode, true).ok();
         }
     }
 
@@ -131,7 +161,7 @@ impl Image {
         match self.node(path)? {
             Node::File(inode) => self.file_status(inode).ok(),
             Node::Folder(inode) => Some(FileStatus {
-                device: 0,
+                device: self.device(path),
                 inode,
                 size: 0,
                 mtime_ns: 0,
@@ -164,12 +194,9 @@ impl Image {
             if let Node::File(inode) = node
                 && let Some(file) = self.files.get(inode)
             {
-                files.entry(*inode).or_insert_with(|| match file.content.has_pending() {
+                files.entry(*inode).or_insert_with(|| match file.has_pending() {
                     false => file.clone(),
-                    true => {
-                        let content = file.content.after_power_cut(tearing == Tearing::Units, choose);
-                        Arc::new(File { content, ..**file })
-                    }
+                    true => Arc::new(file.after_power_cut(tearing, choose)),
                 });
             }
         }
@@ -180,6 +207,7 @@ impl Image {
             names: names.clone(),
             durable_names: names,
             pending_names: Vec::new(),
+            devices: self.devices.clone(),
         }
     }
 
@@ -203,6 +231,10 @@ impl Image {
                 && let Some(file) = self.files.get(inode)
             {
                 file.content.digest(hasher);
+                // It tells a copy from another file.
+                if file.device != 0 {
+                    file.mtime_ns.hash(hasher);
+                }
             }
         }
         self.pending_names.hash(hasher);
@@ -223,7 +255,7 @@ impl Image {
         self.needs_folder_of(path)?;
         let time_ns = self.tick();
         self.inodes += 1;
-        let file = File { content: Content::default(), mtime_ns: time_ns, ctime_ns: time_ns };
+        let file = File::new(self.device(path), Content::default(), time_ns);
         self.files.insert(self.inodes, Arc::new(file));
         self.change(&[(path, Some(Node::File(self.inodes)))]);
         Ok(self.inodes)
@@ -246,6 +278,9 @@ impl Image {
     pub(super) fn rename(&mut self, from: &Path, to: &Path, replaces: bool) -> io::Result<()> {
         let node = self.node(from).ok_or(io::ErrorKind::NotFound)?;
         self.needs_folder_of(to)?;
+        if self.device(from) != self.device(to) {
+            return Err(io::ErrorKind::CrossesDevices.into());
+        }
         if !replaces && self.node(to).is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -277,7 +312,7 @@ impl Image {
     pub(super) fn file_status(&self, inode: u64) -> io::Result<FileStatus> {
         let file = self.files.get(&inode).ok_or(io::ErrorKind::NotFound)?;
         Ok(FileStatus {
-            device: 0,
+            device: file.device,
             inode,
             size: file.content.length(),
             mtime_ns: file.mtime_ns,
@@ -300,11 +335,24 @@ impl Image {
 
     pub(super) fn sync(&mut self, inode: u64, succeeds: bool) -> io::Result<()> {
         let file = self.files.get_mut(&inode).ok_or(io::ErrorKind::NotFound)?;
-        match (file.content.has_pending(), succeeds) {
-            (false, _) => {}
-            (true, true) => Arc::make_mut(file).content.sync(),
-            (true, false) => Arc::make_mut(file).content.lose_sync(),
+        if !file.has_pending() {
+            return Ok(());
         }
+        let file = Arc::make_mut(file);
+        if succeeds {
+            file.content.sync();
+            file.durable_mtime_ns = file.mtime_ns;
+        } else {
+            file.content.lose_sync();
+        }
+        Ok(())
+    }
+
+    pub(super) fn copy_times(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let mtime_ns = self.file_status(self.inode(from)?)?.mtime_ns;
+        let (inode, ctime_ns) = (self.inode(to)?, self.tick());
+        let file = Arc::make_mut(self.files.get_mut(&inode).ok_or(io::ErrorKind::NotFound)?);
+        (file.mtime_ns, file.ctime_ns) = (mtime_ns, ctime_ns);
         Ok(())
     }
 
@@ -362,7 +410,7 @@ impl Image {
 
     fn tick(&mut self) -> i64 {
         self.clock += 1;
-        self.clock * 1_000_000
+        self.clock * 10_000_000_000
     }
 }
 

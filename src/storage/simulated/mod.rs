@@ -10,7 +10,8 @@
 //! anything refers to it. A rename is atomic. A failed sync of a file leaves its writes in doubt for good; after a failed
 //! sync of a folder a later one counts, because a journal that failed takes nothing more. A killed process loses nothing
 //! but its locks. The name of a new folder is durable once the folder above it was synced; if that did not come to pass
-//! (the process was killed, the sync failed), it is by the time anybody tries again, because journals keep their order.
+//! (the process was killed, the sync failed), it is by the time anybody tries again, because journals keep their order. The
+//! times of a file are durable with its content. A folder may be another device's: no rename leads to it.
 //!
 //! **The script.** Each operation is announced to a [`Script`] beforehand, which can make it fail, and shown to it
 //! afterwards with the disk as it then is, from which [`Image::after_power_cut`] makes the disks that a crash could leave.
@@ -49,6 +50,7 @@ pub enum Operation {
     SetLength,
     Sync,
     Lock,
+    SetTimes,
     Rename,
     Remove,
     SyncFolder,
@@ -81,8 +83,6 @@ pub enum Failure {
     Interrupted,
     /// Half of a read or a write is done, which is no error.
     Short,
-    /// EXDEV, for renames: the target is on another device.
-    OtherDevice,
 }
 
 impl Failure {
@@ -92,7 +92,6 @@ impl Failure {
             Self::NoSpace => io::ErrorKind::StorageFull.into(),
             Self::InputOutput => io::Error::from_raw_os_error(libc::EIO),
             Self::Interrupted | Self::Short => io::ErrorKind::Interrupted.into(),
-            Self::OtherDevice => io::ErrorKind::CrossesDevices.into(),
         }
     }
 }
@@ -249,9 +248,8 @@ impl Disk for SimulatedDisk {
         self.run(Operation::CreateFolders, folder, (), |state| state.image.create_folders(folder))
     }
 
-    /// Nor are there clocks to tell the copy's time by.
     fn copy_times(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.copy_owner_and_mode(from, to)
+        self.run(Operation::SetTimes, to, (), |state| state.image.copy_times(from, to))
     }
 
     /// Nobody owns anything here.
