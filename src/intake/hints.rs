@@ -58,6 +58,7 @@ impl DatasetIntake {
         if !self.follows() {
             self.tracker.touch(place, due, None, is_finished);
         } else if is_wanted(self.watch(), &place.below) || self.was_log(&place) {
+            self.sight(&place);
             self.tracker.touch_growing(place, due);
         }
     }

@@ -4,7 +4,7 @@
 //! there before, one that became shorter, one that went away) may be a rotation, and then what was written before it has to
 //! come first, wherever it lies now. So nothing more is dispatched until what is in flight has come back; then all folders
 //! are scanned as one, and taken in the order of their last change. A log that was renamed to a name that is no source's is
-//! found by its inode in the same folder, a copy by its content.
+//! found by its inode in the same folder (`renamed`), a copy by its content.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -20,6 +20,7 @@ use super::find::Found;
 use super::folders::Folder;
 use super::look::{LogLook, Look};
 use super::scan::{Problem, is_wanted, walk};
+use super::sightings::{Sighting, Sightings};
 use super::tracker::Due;
 use crate::config::Duplicates;
 use crate::lane::Tally;
@@ -49,13 +50,13 @@ pub struct Logs {
     /// Logs that became shorter, by inode: what they were before, and the smallest size that was seen.
     cut: HashMap<u64, (LogState, u64)>,
     /// Logs under names that are no sources'.
-    moved: HashSet<Place>,
-    /// Where logs were that are not there any more.
-    gone: BTreeSet<Place>,
+    pub(super) moved: HashSet<Place>,
+    /// Where each log was.
+    pub(super) sightings: Sightings,
     /// Logs of which was told, since the last scan, that they have further names.
     linked: BTreeSet<Place>,
     /// The ledger was asked for logs that an earlier run followed.
-    were_read: bool,
+    pub(super) were_read: bool,
 }
 
 /// A file in a scan.
@@ -81,9 +82,7 @@ impl DatasetIntake {
     pub(super) fn look_at_log(&mut self, due: Due, now: Instant) -> Option<Found> {
         let place = due.place.clone();
         let Ok(metadata) = fs::symlink_metadata(self.lane.path_of(&place)) else {
-            let look = self.look.as_ref()?;
-            if look.log_at_path(&place).is_ok_and(|log| log.is_some()) {
-                self.logs.gone.insert(place);
+            if self.logs.sightings.was_at(&place) {
                 self.scan_again(now);
             }
             return None;
@@ -92,6 +91,7 @@ impl DatasetIntake {
         if !status.is_regular {
             return None;
         }
+        self.logs.sightings.note(Sighting::looked_at(&place, &metadata));
         match self.look.as_ref()?.log(&place, &status) {
             Ok(LogLook::Grown { state, is_moved })
                 if !self.logs.replaced.contains(&status.inode) && !self.is_cut(&place, &state, status.inode) =>
@@ -183,14 +183,13 @@ impl DatasetIntake {
             };
             self.note_not_scanned(problems);
         }
-        if !self.logs_moved_before(look)? {
-            self.logs.moved.retain(|place| lane.path_of(place).exists());
-        }
+        self.logs.moved.retain(|place| lane.path_of(place).exists());
         for place in &self.logs.moved {
             if let Ok(metadata) = fs::symlink_metadata(lane.path_of(place)) {
                 files.push((place.clone(), FileStatus::from(&metadata)));
             }
         }
+        let missing = self.find_renamed(look, &mut files)?;
         let mut seen = self.look_at_all(look, &files)?;
         let shorter = seen.iter().filter(|seen| seen.follow.replaces.is_some()).map(|seen| seen.status.inode).collect();
         let was_seen_before = self.logs.shorter.is_superset(&shorter);
@@ -200,7 +199,8 @@ impl DatasetIntake {
             self.logs.hold = Some(watch.settle.max(ROTATION));
             return Ok(None);
         }
-        self.logs.gone.clear();
+        self.tell_of_missing(look, missing)?;
+        self.logs.sightings.renew(&files, |place| lane.path_of(place));
         self.logs.replaced.clear();
         self.logs.linked.clear();
         seen.sort_by_cached_key(|seen| (seen.status.mtime_ns, seen.rank, Reverse(seen.place.clone())));
@@ -234,44 +234,15 @@ impl DatasetIntake {
         true
     }
 
-    /// At the first scan: logs that an earlier run followed to a name that is no source's. Whether it was the first.
-    fn logs_moved_before(&mut self, look: &Look) -> Result<bool, LedgerError> {
-        if self.logs.were_read {
-            return Ok(false);
-        }
-        self.logs.were_read = true;
-        for log in look.newest_logs()? {
-            let path = self.lane.options.base.join(&log.entry.path);
-            let there = fs::symlink_metadata(&path);
-            let is_there = there.is_ok_and(|metadata| FileStatus::from(&metadata).inode == log.entry.identity.inode);
-            if let Some(place) = self.place_of(&path)
-                && is_there
-                && !is_wanted(&self.lane.options.watch, &place.below)
-            {
-                self.logs.moved.insert(place);
-            }
-        }
-        Ok(true)
-    }
-
     fn look_at_all(&mut self, look: &Look, files: &[(Place, FileStatus)]) -> Result<Vec<Seen>, LedgerError> {
         let lane = self.lane.clone();
         let skips_copies = lane.options.watch.duplicates == Duplicates::Skip;
         let known: HashSet<u64> = files.iter().map(|(_, status)| status.inode).collect();
         let mut originals: Option<Arc<Vec<Original>>> = None;
         let mut seen = Vec::new();
-        // Where a log was that may be somewhere else now.
-        let mut left: Vec<(Place, LogState, u64)> = Vec::new();
-        for place in self.logs.gone.clone() {
-            if let Some(entry) = look.log_at_path(&place)?
-                && let Some(state) = entry.log_state()
-            {
-                left.push((place, state, entry.identity.inode));
-            }
-        }
         for (place, status) in files {
             // A name that is no source's is that of a log which was renamed, or by now of anything else.
-            let only_continues = !is_wanted(&lane.options.watch, &place.below);
+            let only_continues = !is_wanted(&lane.options.watch, &place.below) && !self.is_log(place, status.inode);
             let mut file = |follow, rank| seen.push(Seen { place: place.clone(), status: *status, follow, rank });
             match look.log(place, status)? {
                 LogLook::Nothing => Tally::add(&lane.tally.known, 1),
@@ -312,40 +283,13 @@ impl DatasetIntake {
                     Tally::add(&lane.tally.found, 1);
                     let mut before = None;
                     if let Some(entry) = look.log_at_path(place)?
-                        && let Some(state) = entry.log_state()
                         && entry.identity.inode != status.inode
                     {
-                        let inode = entry.identity.inode;
-                        before = match files.iter().find(|(_, status)| status.inode == inode) {
-                            Some((place, _)) => Some(lane.path_of(place)),
-                            None => in_same_folder(&lane.path_of(place), inode).map(|(path, _)| path),
-                        };
-                        left.push((place.clone(), state, inode));
+                        let old = files.iter().find(|(_, status)| status.inode == entry.identity.inode);
+                        before = old.map(|(place, _)| lane.path_of(place));
                     }
                     let originals = known_logs(&mut originals, look, files)?;
                     file(Follow { originals, before, only_continues, skips_copies, ..Follow::default() }, 2);
-                }
-            }
-        }
-        for (place, state, inode) in left {
-            if known.contains(&inode) {
-                continue;
-            }
-            match in_same_folder(&self.lane.path_of(&place), inode) {
-                Some((path, status)) if status.size >= state.part.end => {
-                    let Some(place) = self.place_of(&path) else { continue };
-                    self.logs.moved.insert(place.clone());
-                    let follow = Follow { known: Some(state), is_moved: true, ..Follow::default() };
-                    seen.push(Seen { place, status, follow, rank: 0 });
-                }
-                _ => {
-                    let (path, taken) = (self.lane.path_of(&place), state.part.end);
-                    tracing::warn!(
-                        dataset = self.lane.options.name,
-                        source = ?path,
-                        "the log is gone, and not in its folder under another name: {taken} bytes of it were taken; whether \
-                         there were more is not known"
-                    );
                 }
             }
         }
@@ -383,7 +327,7 @@ impl DatasetIntake {
 }
 
 /// Whether the file is the log that was taken. What cannot be read is looked at when it is taken.
-fn is_still(path: &std::path::Path, state: &LogState) -> bool {
+pub(super) fn is_still(path: &std::path::Path, state: &LogState) -> bool {
     open_without_waiting(path).and_then(|file| state.part.is_of(&file)).unwrap_or(true)
 }
 
@@ -397,14 +341,6 @@ fn known_logs(
         Some(originals) => originals.clone(),
         None => read.insert(Arc::new(look.originals(files)?)).clone(),
     })
-}
-
-/// The file with this inode, under whatever name.
-fn in_same_folder(path: &std::path::Path, inode: u64) -> Option<(PathBuf, FileStatus)> {
-    let entries = fs::read_dir(path.parent()?).ok()?;
-    let found = entries.flatten().find(|entry| entry.ino() == inode)?;
-    let status = FileStatus::from(&fs::symlink_metadata(found.path()).ok()?);
-    (status.is_regular && status.inode == inode).then(|| (found.path(), status))
 }
 
 /// Files beside a log that may be its copy, and are no sources by their names: the newest ones first.

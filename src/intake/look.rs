@@ -113,6 +113,11 @@ impl Look {
         Ok(self.view.at_path(&self.options.ledger_path(place))?.filter(|entry| entry.part.is_some()))
     }
 
+    /// The log that this inode was, when something was last taken of it.
+    pub fn log_of_inode(&self, inode: u64) -> Result<Option<LogState>, LedgerError> {
+        Ok(self.view.newest_part_of_inode(inode)?.and_then(|entry| entry.log_state()))
+    }
+
     /// Whether a log's newest part was read from this file as it is. Its inode alone may have been another's.
     pub fn knows(&self, identity: Identity) -> Result<bool, LedgerError> {
         Ok(self.view.newest_part_of_inode(identity.inode)?.is_some_and(|entry| entry.identity == identity))

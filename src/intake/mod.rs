@@ -12,6 +12,7 @@ mod hints;
 mod logs;
 mod look;
 mod scan;
+mod sightings;
 mod stay;
 mod survey;
 mod tracker;
