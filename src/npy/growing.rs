@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::Layout;
 use crate::storage::file_name::{NAMES_MAX, first_free, fitting};
-use crate::storage::{Access, Disk, DiskFile, write_all_at, write_block_at};
+use crate::storage::{Access, Disk, DiskFile, read_exact_at, write_all_at, write_block_at};
 
 /// Small pieces of rows are gathered in buffers of this many bytes before they are written.
 const GATHER_BYTES: usize = 64 << 10;
@@ -26,6 +26,8 @@ pub struct GrowingFile {
     layout: Layout,
     /// Rows in the file's header.
     published_rows: u64,
+    /// Not while a publication has failed, which may have left either count.
+    count_is_known: bool,
     /// Rows whose bytes were handed to the operating system.
     flushed_rows: u64,
     /// Rows that begin at `flushed_rows`, in order: the first row of each piece, and its bytes.
@@ -96,6 +98,7 @@ impl GrowingFile {
             inode: status.inode,
             layout,
             published_rows,
+            count_is_known: true,
             flushed_rows: rows,
             pending: Vec::new(),
             staged_rows: rows,
@@ -209,6 +212,10 @@ impl GrowingFile {
     pub fn trim(&mut self) -> io::Result<()> {
         let length = self.offset(self.flushed_rows.max(self.published_rows));
         if self.length_max > length {
+            if self.file.status()?.size < length {
+                // Making it longer would put zeros in the place of rows.
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "somebody else has cut off rows"));
+            }
             self.file.set_len(length)?;
             self.length_max = length;
         }
@@ -234,9 +241,26 @@ impl GrowingFile {
     /// the disk and counts as written, so that only writing it anew lets the next sync make it durable.
     pub fn publish_again(&mut self, rows: u64) -> io::Result<()> {
         let count = Layout::count(rows).map_err(io::Error::other)?;
+        self.count_is_known = false;
         write_block_at(&*self.file, &count, self.layout.window_offset())?;
-        self.published_rows = rows;
+        (self.published_rows, self.count_is_known) = (rows, true);
         Ok(())
+    }
+
+    /// What somebody else has done to the file, which has `found_bytes` now, as far as its length and its count tell.
+    pub fn foreign_change(&self, found_bytes: u64) -> io::Result<Option<String>> {
+        let needed_bytes = self.offset(self.flushed_rows);
+        if found_bytes < needed_bytes {
+            let rows = self.flushed_rows;
+            return Ok(Some(format!("it has {found_bytes} bytes, and its {rows} rows need {needed_bytes}")));
+        }
+        let mut found = [0; 16];
+        read_exact_at(&*self.file, &mut found, self.layout.window_offset())?;
+        let written = Layout::count(self.published_rows).map_err(io::Error::other)?;
+        Ok((self.count_is_known && found != written).then(|| {
+            let (at, rows) = (self.layout.window_offset(), self.published_rows);
+            format!("the 16 bytes of its count, at byte {at}, are \"{}\", and {rows} was written", found.escape_ascii())
+        }))
     }
 
     /// Where a row begins, in bytes.

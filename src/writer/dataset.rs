@@ -12,6 +12,7 @@
 //! Step 4 can be done again at any time from the ledger, and is, at every start.
 
 mod checks;
+mod classes;
 mod gone;
 #[cfg(feature = "simulation")]
 mod wrong_order;
@@ -327,7 +328,7 @@ impl DatasetWriter {
         if let Some(swap) = crate::storage::simulated::swap::active() {
             return self.commit_in_wrong_order(swap, recycle);
         }
-        self.check_names()?;
+        self.check_files()?;
         if self.batch.rows > 0 {
             self.check_room(self.batch.bytes)?;
         }
@@ -442,7 +443,8 @@ impl DatasetWriter {
         Ok(())
     }
 
-    /// Ends the work: cuts what lies past the last committed row, and makes the publication as durable as the commit.
+    /// Ends the work, after [`Self::check_files`]: cuts what lies past the last committed row, and makes the publication as
+    /// durable as the commit.
     pub fn finish(&mut self) -> Result<(), Fault> {
         let files = self.columns.iter_mut().map(|column| &mut column.file).chain([&mut self.main]);
         for file in files {
@@ -478,34 +480,6 @@ impl DatasetWriter {
         self.next_source_id = entry.id + 1;
         self.batch.push(entry);
         self.batch.since.get_or_insert_with(Instant::now);
-    }
-
-    /// The id of the source's class, a new one if need be; -1 for none.
-    pub(super) fn label_id(&mut self, place: &Place) -> i64 {
-        if !self.options.columns.label {
-            return -1;
-        }
-        let Some(name) = place.label() else { return -1 };
-        let (id, is_new) = self.labels.id_of(&name);
-        if is_new {
-            self.batch.new_labels.push(name);
-        }
-        id
-    }
-
-    /// Replaces `labels.json` by all the names that the ledger has.
-    fn write_labels(&mut self) -> io::Result<()> {
-        self.labels.write(&*self.disk, &self.paths, self.ledger.labels())
-    }
-
-    /// Makes `labels.json` say what the ledger says, if it does not.
-    pub(crate) fn restore_labels(&mut self) -> io::Result<()> {
-        let names = self.ledger.labels();
-        if Labels::is_written(&*self.disk, &self.paths.labels, names)? {
-            self.labels.set_published(names.len());
-            return Ok(());
-        }
-        self.write_labels()
     }
 }
 

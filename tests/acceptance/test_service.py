@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from harness import LONG, TESTDATA, cpu_ns, make_photographs, make_pngs, mounted, wait_for, write_png
 
@@ -264,6 +265,43 @@ def test_a_dataset_pauses_before_its_disk_is_full(project):
             remount("size=64m")
             project.wait_for_rows(300, timeout=90)
         project.check_exactly_once(names)
+
+
+def blank(path):
+    np.save(path, np.zeros_like(np.load(path)))
+
+
+@pytest.mark.parametrize("suffix, change, words", [
+    (".npy", lambda path: os.truncate(path, 128), "it has 128 bytes, and its 5 rows need"),
+    (".label.npy", lambda path: os.truncate(path, 0), "it has 0 bytes"),
+    (".npy", blank, "the 16 bytes of its count, at byte 64, are"),
+    (".label.npy", blank, "the 16 bytes of its count, at byte 64, are"),
+], ids=["cut", "column-emptied", "overwritten", "column-overwritten"])
+def test_a_file_that_is_changed_in_place_stops_the_dataset(project, suffix, change, words):
+    """The bug: it went on, deleted the sources of rows that were not there, and its stop called what it left sound."""
+    project = project(watch='after = "delete"', columns='label = "folder"')
+    path = project.output.with_suffix(suffix)
+    make_pngs(project.drop, 5)
+    with project.service(check=1):
+        project.wait_for_rows(5)
+        wait_for(lambda: not list(project.drop.iterdir()))
+        change(path)
+        make_pngs(project.drop, 1, first=5)
+        wait_for(lambda: "before a restart" in project.log(), project=project)
+    assert f"{path} was changed by another program" in project.log() and words in project.log(), project.log()
+    assert [path.name for path in project.drop.iterdir()] == ["000005.png"]
+    assert project.ledger("SELECT rows FROM dataset") == [(5,)]
+    assert path.name in project.once(check=1).stderr, "refused"
+
+
+def test_a_file_that_was_changed_in_place_is_not_called_sound_by_a_stop(project):
+    project = project()
+    make_pngs(project.drop, 5)
+    with project.service(check=1):
+        project.wait_for_rows(5)
+        os.truncate(project.output, 128)
+    assert "it has 128 bytes, and its 5 rows need" in project.log(), project.log()
+    assert project.ledger("SELECT clean_rows FROM dataset") == [(0,)]
 
 
 def test_a_full_disk_in_the_middle_of_a_long_source(project):

@@ -44,16 +44,25 @@ impl DatasetWriter {
         Ok(())
     }
 
-    /// Whether the paths still name the open files: rows in a file that nobody can open are lost, and their sources must not
-    /// be disposed of.
-    pub fn check_names(&self) -> Result<(), Fault> {
+    /// Whether the paths still name the open files, and these are as they were left: rows in a file that nobody can open, or that
+    /// somebody else has cut short, are lost, and their sources must not be disposed of.
+    pub fn check_files(&self) -> Result<(), Fault> {
         let files = self.columns.iter().map(|column| &column.file).chain([&self.main]);
         for file in files {
             let named = self.disk.status(file.path()).map_err(|error| Fault::io("looking for", file.path(), &error))?;
-            if named.is_none_or(|named| named.inode != file.inode()) {
+            let Some(named) = named.filter(|named| named.inode == file.inode()) else {
                 return Err(Fault::Passing(format!(
                     "{} is not there any more, or is another file: it was moved, removed or replaced under the running \
                      service; put it back, or restart to begin with what is there",
+                    file.path().display()
+                )));
+            };
+            let change = file.foreign_change(named.size).map_err(|error| Fault::io("reading", file.path(), &error))?;
+            if let Some(change) = change {
+                // Whether what is there later is what was committed, only the next start can tell.
+                return Err(Fault::Lasting(format!(
+                    "{} was changed by another program under the running service: {change}; restore it from a backup \
+                     and restart (`npy-ingest verify --deep` tells whether its rows are those that were committed)",
                     file.path().display()
                 )));
             }

@@ -172,19 +172,22 @@ impl Slot {
         let State::Open(writer) = &mut self.state else { return };
         if self.paused_until.is_some_and(|until| until <= now) {
             self.paused_until = None;
+            let looked = writer.check_files();
             // What was committed before the fault, and not shown yet.
-            if writer.is_behind()
+            if looked.is_ok()
+                && writer.is_behind()
                 && let Err(fault) = writer.publish()
             {
                 return self.fault(fault);
             }
             // Nothing may come that tells by its commit.
-            match writer.check_names().and_then(|()| writer.check_room(0)) {
+            match looked.and_then(|()| writer.check_room(0)) {
                 Ok(()) => self.lane.tally.pause(None),
-                Err(fault) => {
-                    self.lane.tally.pause(Some(fault.to_string()));
+                Err(Fault::Passing(reason)) => {
+                    self.lane.tally.pause(Some(reason));
                     self.paused_until = Some(now + self.pause);
                 }
+                Err(fault) => return self.fault(fault),
             }
         }
         let State::Open(writer) = &mut self.state else { return };
@@ -274,14 +277,21 @@ impl Slot {
 
     /// The end of the work, once the last file is disposed of.
     pub fn finish(&mut self) {
-        if let State::Open(writer) = &mut self.state
-            && let Err(fault) = writer.finish()
-        {
-            tracing::warn!(dataset = self.lane.options.name, "{fault}; the next start makes up for it");
+        let State::Open(writer) = &mut self.state else { return };
+        let dataset = &self.lane.options.name;
+        // What is not as it was left is not noted as sound.
+        match writer.check_files() {
+            Err(Fault::Lasting(reason)) => {
+                tracing::warn!(dataset, "{reason}");
+                self.lane.tally.fail(&reason);
+            }
+            looked => {
+                if let Err(fault) = looked.and_then(|()| writer.finish()) {
+                    tracing::warn!(dataset, "{fault}; the next start makes up for it");
+                }
+            }
         }
-        if let State::Open(writer) = &self.state
-            && writer.is_behind()
-        {
+        if writer.is_behind() {
             self.lane.tally.fail("committed rows are not published yet; the next start publishes them");
         }
     }
