@@ -90,7 +90,8 @@ fn verify(options: &Dataset, deep: bool) -> Result<Verdict, Failure> {
     };
     // A service may be at work. Its order is rows, ledger, header: the ledger is read first, so that the files hold at
     // least what it says, and headers may be ahead of this reading.
-    verdict.rows = view.state()?.rows;
+    let state = view.state()?;
+    verdict.rows = state.rows;
     other_settings(options, &view.schema()?, verdict.rows)
         .map_err(|error| Failure::wrong_config(format!("dataset \"{}\": {error}", options.name)))?;
     let mut files = Vec::new();
@@ -105,7 +106,7 @@ fn verify(options: &Dataset, deep: bool) -> Result<Verdict, Failure> {
         }
     }
     for (path, layout, file) in &files {
-        let findings = read(path, || check_file(&**file, path, layout, verdict.rows))?;
+        let findings = read(path, || check_file(&**file, path, layout, state))?;
         note_findings(&mut verdict, &view, findings)?;
     }
     if deep && verdict.problems.is_empty() {
@@ -118,7 +119,8 @@ fn note_findings(verdict: &mut Verdict, view: &LedgerView, findings: FileFinding
     for finding in findings.findings {
         match &finding {
             // A commit that came between the two readings.
-            Finding::HeaderAboveLedger { published, .. } if *published <= view.state()?.rows => {}
+            Finding::HeaderAboveLedger { published, .. } | Finding::LostUnsynced { published, .. }
+                if *published <= view.state()?.rows => {}
             finding if finding.is_mended_at_start() => verdict.notes.push(finding.to_string()),
             finding => verdict.problems.push(finding.to_string()),
         }

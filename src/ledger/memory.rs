@@ -209,7 +209,7 @@ impl Ledgers for MemoryLedgers {
     fn create(&self, path: &Path, schema: &LedgerSchema, _durable: bool) -> Result<Box<dyn Ledger>, LedgerError> {
         let tables = Tables {
             schema: Arc::new(schema.clone()),
-            state: State { rows: 0, next_source_id: 1, clean_rows: 0 },
+            state: State { rows: 0, next_source_id: 1, clean_rows: 0, unsynced: false },
             labels: Arc::default(),
             entries: Arc::default(),
             revision: 1,
@@ -367,6 +367,10 @@ impl Ledger for MemoryLedger {
     }
 
     fn mark_clean(&mut self, rows: u64) -> Result<(), LedgerError> {
-        self.note(|tables| tables.state.clean_rows = rows)
+        self.note(|tables| (tables.state.clean_rows, tables.state.unsynced) = (rows, false))
+    }
+
+    fn mark_unsynced(&mut self) -> Result<(), LedgerError> {
+        self.note(|tables| tables.state.unsynced = true)
     }
 }

@@ -93,6 +93,8 @@ pub struct State {
     pub next_source_id: u64,
     /// Rows below this were verified against their checksums, or written so long ago that a crash cannot reach them.
     pub clean_rows: u64,
+    /// Rows may have been committed without syncs, and none have made up for it: a power cut may have taken any of them.
+    pub unsynced: bool,
 }
 
 /// One transaction.
@@ -200,8 +202,10 @@ pub trait Ledger: Send {
     /// Takes these settings in place of those that it has. There must be no rows. Logs that were taken in parts, though none
     /// gave a row, are forgotten: what was passed over may be a row now. All or nothing, durable on return.
     fn take_settings(&mut self, settings: &[(String, String)]) -> Result<(), LedgerError>;
-    /// Notes that all rows below `rows` are verified. Not needed for correctness.
+    /// Notes that all rows below `rows` are verified and synced. Not needed for correctness.
     fn mark_clean(&mut self, rows: u64) -> Result<(), LedgerError>;
+    /// Notes that rows are going to be committed without syncs. Durable on return.
+    fn mark_unsynced(&mut self) -> Result<(), LedgerError>;
 }
 
 /// Where ledgers come from.

@@ -18,7 +18,7 @@ use crate::source::{Hash, Identity};
 /// `PRAGMA application_id`: "npyi".
 pub(super) const APPLICATION_ID: i32 = 0x6e70_7969;
 /// `PRAGMA user_version`.
-pub(super) const VERSION: i32 = 2;
+pub(super) const VERSION: i32 = 3;
 /// How long another process (a `sqlite3` shell, `retry`) may hold the ledger before a commit gives up and the dataset
 /// pauses. All datasets wait for it.
 const WRITER_BUSY_TIMEOUT: Duration = Duration::from_millis(250);
@@ -33,7 +33,8 @@ CREATE TABLE dataset (
     rows           INTEGER NOT NULL,   -- N: rows below it are committed
     next_source_id INTEGER NOT NULL,
     clean_rows     INTEGER NOT NULL,   -- rows below it need no check after a crash
-    columns        TEXT NOT NULL       -- JSON list of the column files' names
+    columns        TEXT NOT NULL,      -- JSON list of the column files' names
+    unsynced       INTEGER NOT NULL    -- 1: rows may have been committed without syncs
 );
 CREATE TABLE settings (
     place INTEGER PRIMARY KEY,
@@ -101,7 +102,7 @@ impl Ledgers for SqliteLedgers {
         let fill = |connection: &mut Connection| -> rusqlite::Result<()> {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             transaction.execute_batch(CREATE)?;
-            transaction.execute("INSERT INTO dataset VALUES (1, 0, 1, 0, ?1)", params![columns])?;
+            transaction.execute("INSERT INTO dataset VALUES (1, 0, 1, 0, ?1, 0)", params![columns])?;
             statements::set_settings(&transaction, &schema.settings)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
@@ -333,9 +334,23 @@ impl Ledger for SqliteLedger {
 
     fn mark_clean(&mut self, rows: u64) -> Result<(), LedgerError> {
         self.connection
-            .execute("UPDATE dataset SET clean_rows = ?1", params![rows as i64])
+            .execute("UPDATE dataset SET clean_rows = ?1, unsynced = 0", params![rows as i64])
             .map_err(at(&self.path, "marking it clean"))?;
-        self.state.clean_rows = rows;
+        (self.state.clean_rows, self.state.unsynced) = (rows, false);
+        Ok(())
+    }
+
+    fn mark_unsynced(&mut self) -> Result<(), LedgerError> {
+        let mark = || -> rusqlite::Result<()> {
+            let was: i64 = self.connection.pragma_query_value(None, "synchronous", |row| row.get(0))?;
+            // This one transaction is synced.
+            self.connection.pragma_update(None, "synchronous", "EXTRA")?;
+            let marked = self.connection.execute("UPDATE dataset SET unsynced = 1", []);
+            self.connection.pragma_update(None, "synchronous", was)?;
+            marked.map(drop)
+        };
+        mark().map_err(at(&self.path, "marking it as not synced"))?;
+        self.state.unsynced = true;
         Ok(())
     }
 }
@@ -377,7 +392,7 @@ mod tests {
         let path = folder.path().join("a.ledger.db");
         assert!(SqliteLedgers.open(&path, true).unwrap().is_none());
         let mut ledger = SqliteLedgers.create(&path, &schema(), true).unwrap();
-        let state = State { rows: 3, next_source_id: 3, clean_rows: 0 };
+        let state = State { rows: 3, next_source_id: 3, clean_rows: 0, unsynced: false };
         let sources = [entry(1, "cat/a", committed(0, 3)), entry(2, "b", Fate::Rejected { reason: "no".into() })];
         let labels = ["cat".to_owned()];
         ledger
@@ -412,7 +427,7 @@ mod tests {
         let path = folder.path().join("a.ledger.db");
         let mut ledger = SqliteLedgers.create(&path, &schema(), true).unwrap();
         let mut commit = |entry: Entry, forgotten: &[u64]| {
-            let state = State { rows: 0, next_source_id: entry.id + 1, clean_rows: 0 };
+            let state = State { rows: 0, next_source_id: entry.id + 1, clean_rows: 0, unsynced: false };
             let sources = [entry];
             let none = Transaction { state, sources: &[], found_again: &[], extended: &[], forgotten, new_labels: &[] };
             ledger.commit(&Transaction { sources: &sources, ..none }).unwrap();
@@ -451,7 +466,7 @@ mod tests {
         };
         let rejected = entry(1, "a", Fate::Rejected { reason: "no".into() });
         let log = Entry { part: Some(part), ..entry(2, "b", committed(0, 0)) };
-        let state = State { rows: 0, next_source_id: 3, clean_rows: 0 };
+        let state = State { rows: 0, next_source_id: 3, clean_rows: 0, unsynced: false };
         let sources = [rejected.clone(), log];
         let none =
             Transaction { state, sources: &[], found_again: &[], extended: &[], forgotten: &[], new_labels: &[] };

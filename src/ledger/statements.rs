@@ -134,7 +134,7 @@ pub fn forget_logs(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
 }
 
 pub fn set_state(transaction: &Transaction<'_>, state: State) -> rusqlite::Result<()> {
-    let State { rows, next_source_id, clean_rows } = state;
+    let State { rows, next_source_id, clean_rows, unsynced: _ } = state;
     transaction
         .prepare_cached("UPDATE dataset SET rows = ?1, next_source_id = ?2, clean_rows = ?3")?
         .execute(params![rows.cast_signed(), next_source_id.cast_signed(), clean_rows.cast_signed()])

@@ -217,9 +217,10 @@ pub(super) fn schema(connection: &Connection) -> rusqlite::Result<LedgerSchema> 
 }
 
 pub(super) fn state(connection: &Connection) -> rusqlite::Result<State> {
-    connection.query_row("SELECT rows, next_source_id, clean_rows FROM dataset", [], |row| {
+    connection.query_row("SELECT rows, next_source_id, clean_rows, unsynced FROM dataset", [], |row| {
         let unsigned = |place: usize| Ok::<_, rusqlite::Error>(row.get::<_, i64>(place)?.cast_unsigned());
-        Ok(State { rows: unsigned(0)?, next_source_id: unsigned(1)?, clean_rows: unsigned(2)? })
+        let (rows, next_source_id, clean_rows) = (unsigned(0)?, unsigned(1)?, unsigned(2)?);
+        Ok(State { rows, next_source_id, clean_rows, unsynced: row.get(3)? })
     })
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::ledger::{Entry, Fate};
+use crate::ledger::{Entry, Fate, State};
 use crate::npy::{Layout, Mismatch};
 use crate::source::Hash;
 use crate::storage::{DiskFile, read_exact_at};
@@ -18,6 +18,9 @@ pub enum Finding {
     TooShort { path: PathBuf, rows: u64, needed_bytes: u64, found_bytes: u64 },
     #[error("{}: its header says {published} rows, and the ledger {committed}: they do not belong together, or the ledger lost rows", path.display())]
     HeaderAboveLedger { path: PathBuf, published: u64, committed: u64 },
+    /// What was committed without syncs, and did not survive.
+    #[error("{}: its header says {published} rows, and the ledger {committed}: rows were lost with `durability = \"none\"`, and the next start sets the header back", path.display())]
+    LostUnsynced { path: PathBuf, published: u64, committed: u64 },
     #[error("{}: its header says {published} rows, and the ledger {committed}: the next start publishes the rest", path.display())]
     HeaderBehindLedger { path: PathBuf, published: u64, committed: u64 },
     #[error("{}: {mismatch}", path.display())]
@@ -33,7 +36,16 @@ pub enum Finding {
 impl Finding {
     /// Whether the next start mends it. The others are refused there.
     pub fn is_mended_at_start(&self) -> bool {
-        matches!(self, Self::HeaderBehindLedger { .. } | Self::DamagedHeader { .. } | Self::Tail { .. })
+        match self {
+            Self::LostUnsynced { .. }
+            | Self::HeaderBehindLedger { .. }
+            | Self::DamagedHeader { .. }
+            | Self::Tail { .. } => true,
+            Self::TooShort { .. }
+            | Self::HeaderAboveLedger { .. }
+            | Self::OtherArray { .. }
+            | Self::WrongRows { .. } => false,
+        }
     }
 }
 
@@ -47,16 +59,15 @@ pub struct FileFindings {
 }
 
 impl FileFindings {
-    /// What a start refuses to go on from. Without durability a header above the ledger is the price that was agreed to.
-    pub fn refusals(&self, durable: bool) -> impl Iterator<Item = &Finding> {
-        self.findings.iter().filter(move |finding| {
-            !finding.is_mended_at_start() && (durable || !matches!(finding, Finding::HeaderAboveLedger { .. }))
-        })
+    /// What a start refuses to go on from.
+    pub fn refusals(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| !finding.is_mended_at_start())
     }
 }
 
-/// Holds one file's header and length against `rows` committed rows.
-pub fn check_file(file: &dyn DiskFile, path: &Path, layout: &Layout, rows: u64) -> io::Result<FileFindings> {
+/// Holds one file's header and length against the committed rows.
+pub fn check_file(file: &dyn DiskFile, path: &Path, layout: &Layout, state: State) -> io::Result<FileFindings> {
+    let rows = state.rows;
     let found_bytes = file.status()?.size;
     let header_bytes = usize::try_from(layout.data_start().min(found_bytes)).unwrap_or(0);
     let mut header = vec![0; header_bytes];
@@ -67,7 +78,9 @@ pub fn check_file(file: &dyn DiskFile, path: &Path, layout: &Layout, rows: u64) 
     match layout.matches(&header) {
         Ok(published) => {
             published_rows = Some(published);
-            if published > rows {
+            if published > rows && state.unsynced {
+                findings.push(Finding::LostUnsynced { path: path.clone(), published, committed: rows });
+            } else if published > rows {
                 findings.push(Finding::HeaderAboveLedger { path: path.clone(), published, committed: rows });
             } else if published < rows {
                 findings.push(Finding::HeaderBehindLedger { path: path.clone(), published, committed: rows });

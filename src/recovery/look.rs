@@ -1,7 +1,7 @@
 //! What a start would find, without changing anything: for `check` and `status`.
 
 use super::{Finding, OpenError, check_file, create, io_error, other_settings};
-use crate::config::{ColumnKind, Dataset, Durability, Paths};
+use crate::config::{ColumnKind, Dataset, Paths};
 use crate::ledger::LedgerView;
 use crate::npy::Layout;
 use crate::storage::{Access, Disk};
@@ -12,7 +12,6 @@ use crate::storage::{Access, Disk};
 /// # Errors
 /// Why a start would refuse the dataset as it is, or could not make it.
 pub fn look(disk: &dyn Disk, options: &Dataset) -> Result<Vec<String>, OpenError> {
-    let durable = options.commit.durability != Durability::None;
     let paths = Paths::new(&options.output);
     let layout = Layout::new(&options.row.dtype, &options.row.shape)?;
     create::look_for_folder(disk, paths.folder())?;
@@ -28,7 +27,8 @@ pub fn look(disk: &dyn Disk, options: &Dataset) -> Result<Vec<String>, OpenError
         }
         return Ok(Vec::new());
     };
-    let rows = view.state()?.rows;
+    let state = view.state()?;
+    let rows = state.rows;
     if !is_there && rows > 0 {
         return Err(create::main_is_missing(&paths, rows));
     }
@@ -43,8 +43,8 @@ pub fn look(disk: &dyn Disk, options: &Dataset) -> Result<Vec<String>, OpenError
             continue;
         }
         let file = disk.open(&path, Access::Read).map_err(io_error("opening", &path))?;
-        let found = check_file(&*file, &path, &layout, rows).map_err(io_error("reading", &path))?;
-        for finding in found.refusals(durable) {
+        let found = check_file(&*file, &path, &layout, state).map_err(io_error("reading", &path))?;
+        for finding in found.refusals() {
             // A commit that came between the two readings.
             if let Finding::HeaderAboveLedger { published, .. } = finding
                 && *published <= view.state()?.rows

@@ -98,14 +98,14 @@ pub fn open(disk: &Arc<dyn Disk>, ledgers: &dyn Ledgers, options: &Arc<Dataset>)
     let new_settings = other_settings(options, ledger.schema(), state.rows)?;
 
     // First all that can refuse, then all that changes something.
-    let main = Checked::new(paths.main.clone(), main, layout, state.rows, durable)?;
+    let main = Checked::new(paths.main.clone(), main, layout, state)?;
     let mut columns = Vec::new();
     for kind in ColumnKind::wanted(&options.columns) {
         let path = paths.column(kind);
         let layout = Layout::new(&kind.dtype(), &[])?;
         create::make_column_if_new(&**disk, &path, &layout, state.rows)?;
         let file = disk.open(&path, Access::ReadWrite).map_err(io_error("opening", &path))?;
-        columns.push((kind, Checked::new(path, file, layout, state.rows, durable)?));
+        columns.push((kind, Checked::new(path, file, layout, state)?));
     }
     verify_recent(&*ledger, &main, &columns, state.clean_rows)?;
     // The program was killed after another file under its name was committed, and before a rejected source was found to be
@@ -145,8 +145,11 @@ pub fn open(disk: &Arc<dyn Disk>, ledgers: &dyn Ledgers, options: &Arc<Dataset>)
     {
         tracing::warn!(dataset = options.name, "what is rejected no longer stays listed: {error}");
     }
-    // A mark that cannot be written (no room) only means that the next start checks the same rows again.
-    if let Err(fault) = writer.mark_clean() {
+    if !durable {
+        // The next start has to know it, whatever its config says.
+        writer.ledger.mark_unsynced()?;
+    } else if let Err(fault) = writer.mark_clean() {
+        // A mark that cannot be written (no room) only means that the next start checks the same rows again.
         tracing::warn!(dataset = options.name, "the clean mark could not be noted: {fault}");
     }
     Ok(writer)
@@ -176,18 +179,12 @@ struct Checked {
 
 impl Checked {
     /// Holds the file against the ledger. Changes nothing.
-    fn new(
-        path: PathBuf,
-        file: Box<dyn DiskFile>,
-        layout: Layout,
-        rows: u64,
-        durable: bool,
-    ) -> Result<Self, OpenError> {
-        let found = check_file(&*file, &path, &layout, rows).map_err(io_error("reading", &path))?;
-        if let Some(finding) = found.refusals(durable).next() {
+    fn new(path: PathBuf, file: Box<dyn DiskFile>, layout: Layout, state: State) -> Result<Self, OpenError> {
+        let found = check_file(&*file, &path, &layout, state).map_err(io_error("reading", &path))?;
+        if let Some(finding) = found.refusals().next() {
             return Err(OpenError::damaged(finding));
         }
-        let published = found.published_rows.unwrap_or(0);
+        let (rows, published) = (state.rows, found.published_rows.unwrap_or(0));
         // Without fsync a power cut may have kept the header and lost the ledger's last rows: they are gone.
         let is_ahead = published > rows;
         if is_ahead {

@@ -376,9 +376,9 @@ impl DatasetWriter {
             return Ok(());
         }
         self.try_to_note_moved([]);
-        let (rows, was_clean) = (self.source_start, self.ledger.state().clean_rows);
-        let clean_rows = self.clean.after(was_clean, rows, self.main.layout().row_bytes());
-        let state = State { rows, next_source_id: self.next_source_id, clean_rows };
+        let (rows, was) = (self.source_start, self.ledger.state());
+        let clean_rows = self.clean.after(was.clean_rows, rows, self.main.layout().row_bytes());
+        let state = State { rows, next_source_id: self.next_source_id, clean_rows, ..was };
         let found_again = self.batch.found_again();
         let transaction = Transaction {
             state,
@@ -450,7 +450,8 @@ impl DatasetWriter {
         for file in files {
             file.trim().map_err(|error| Fault::io("cutting", file.path(), &error))?;
         }
-        self.sync_files()?;
+        // Whatever the durability was: the next start can build upon it.
+        sync(self.columns.iter().map(|column| &column.file).chain([&self.main]))?;
         self.try_to_note_moved([]);
         self.mark_clean()
     }
@@ -487,8 +488,9 @@ fn sync_files<'a>(options: &Dataset, files: impl Iterator<Item = &'a GrowingFile
     if options.commit.durability == Durability::None {
         return Ok(());
     }
-    for file in files {
-        file.sync().map_err(|error| Fault::sync(file.path(), &error))?;
-    }
-    Ok(())
+    sync(files)
+}
+
+fn sync<'a>(mut files: impl Iterator<Item = &'a GrowingFile>) -> Result<(), Fault> {
+    files.try_for_each(|file| file.sync().map_err(|error| Fault::sync(file.path(), &error)))
 }

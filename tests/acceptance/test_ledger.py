@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 
@@ -67,3 +68,80 @@ def test_a_ledger_without_shared_memory_has_a_rollback_journal(project, durabili
     assert project.ledger("PRAGMA journal_mode") == [("delete",)]
     project.check_exactly_once(names)
     assert project.json("verify", "--deep")["ok"]
+
+
+def kept(project, folder):
+    """A copy of the ledger as it lies there; gives a function that puts it back."""
+    files = lambda of: of.glob("frames.ledger.db*")
+    folder.mkdir()
+    for file in files(project.output.parent):
+        shutil.copy(file, folder / file.name)
+
+    def put_back():
+        for file in files(project.output.parent):
+            file.unlink()
+        for file in files(folder):
+            shutil.copy(file, project.output.parent / file.name)
+    return put_back
+
+
+@pytest.mark.parametrize("before", ["batch", "none"])
+def test_an_older_ledger_is_refused_whatever_the_durability_is_now(project, tmp_path, before):
+    """The bug: with `durability = "none"` in the config, rows were cut off that had been synced and published."""
+    project = project(shape=(8, 8, 3), watch='after = "delete"', commit=f'durability = "{before}"')
+    make_pngs(project.drop, 5)
+    project.once()
+    put_back = kept(project, tmp_path / "kept")
+    make_pngs(project.drop, 4, first=5)
+    project.once()
+    rows = np.load(project.output)
+    put_back()
+    for now in ("batch", "none"):
+        project.configure(shape=(8, 8, 3), watch='after = "delete"', commit=f'durability = "{now}"')
+        above = "its header says 9 rows, and the ledger 5: they do not belong together"
+        assert above in project.once(check=1).stderr
+        assert above in project.command("check", check=1).stdout
+        assert above in project.command("status", check=0).stdout
+        assert above in project.command("verify", check=1).stdout
+        assert (np.load(project.output) == rows).all()
+
+
+def test_rows_that_were_committed_without_syncs_may_be_lost(project, tmp_path):
+    """What a power cut can leave of them: the headers, and an older ledger."""
+    settings = {"shape": (8, 8, 3), "commit": 'durability = "none"'}
+    project = project(**settings)
+    names = make_pngs(project.drop, 5)
+    with project.service(stop=signal.SIGKILL):
+        project.wait_for_rows(5)
+    assert project.ledger("SELECT unsynced FROM dataset") == [(1,)]
+    put_back = kept(project, tmp_path / "kept")
+    names += make_pngs(project.drop, 4, first=5)
+    with project.service(stop=signal.SIGKILL):
+        project.wait_for_rows(9)
+    put_back()
+    # Also where the config asks for more by now.
+    project.configure(shape=(8, 8, 3))
+    assert "problem" not in project.command("check", check=0).stdout
+    assert "problem" not in project.command("status", check=0).stdout
+    verdict, = project.json("verify")["datasets"]
+    assert "rows were lost" in " ".join(verdict["notes"]), verdict
+    assert "rows were lost" in project.once().stderr
+    project.check_exactly_once(names)
+    assert project.ledger("SELECT unsynced FROM dataset") == [(0,)]
+
+
+def test_an_orderly_stop_makes_up_for_what_was_not_synced(project, tmp_path):
+    needs("strace")
+    project = project(shape=(8, 8, 3), commit='durability = "none"')
+    names = make_pngs(project.drop, 5)
+    trace = tmp_path / "trace"
+    traced(project, "-y", "-o", trace, "-e", "trace=fsync,fdatasync,pwrite64,pwritev")
+    assert project.ledger("SELECT unsynced, clean_rows FROM dataset") == [(0, 5)]
+    # The mark is synced before anything is committed, the files after their last count.
+    lines = trace.read_text().splitlines()
+    synced = [(number, found[1]) for number, line in enumerate(lines) if (found := SYNC.search(line))]
+    rows = [number for number, line in enumerate(lines) if f"<{project.output}>" in line and "pwrite" in line]
+    log = str(project.output.with_suffix(".ledger.db-wal"))
+    assert any(path == log and number < rows[-2] for number, path in synced), lines
+    assert any(path == str(project.output) and number > rows[-1] for number, path in synced), lines
+    project.check_exactly_once(names)

@@ -114,7 +114,7 @@ pub fn put_rows(workload: &Workload, image: &mut Image, store: &mut Store) {
     image.put_length(workload.output(), layout.data_start() + rows * layout.row_bytes());
     let tables = Tables {
         schema: Arc::new(recovery::schema_of(&workload.options)),
-        state: State { rows, next_source_id: 1, clean_rows: rows },
+        state: State { rows, next_source_id: 1, clean_rows: rows, unsynced: false },
         labels: Arc::default(),
         entries: Arc::default(),
         revision: 1,

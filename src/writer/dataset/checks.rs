@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{DatasetWriter, Fault};
-use crate::config::{Dataset, Durability, Paths};
+use crate::config::{Dataset, Paths};
 use crate::storage::Disk;
 
 /// The ledger's files, by device and inode, as they were when it was opened: SQLite writes on into one that was removed.
@@ -32,13 +32,10 @@ fn identity(disk: &dyn Disk, path: &Path) -> io::Result<Option<(u64, u64)>> {
 }
 
 impl DatasetWriter {
-    /// Notes in the ledger that all committed rows are known to be sound, so that the next start need not check them.
+    /// Notes in the ledger that all committed rows are synced and known to be sound, so that the next start need not check them.
     pub fn mark_clean(&mut self) -> Result<(), Fault> {
-        if self.options.commit.durability == Durability::None {
-            return Ok(());
-        }
         let state = self.ledger.state();
-        if state.clean_rows != state.rows {
+        if state.clean_rows != state.rows || state.unsynced {
             self.ledger.mark_clean(state.rows)?;
         }
         Ok(())
