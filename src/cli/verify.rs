@@ -9,7 +9,7 @@ use super::{DONE, FAILED, array_file, print, print_json, text};
 use crate::config::{ColumnKind, Config, Dataset, Paths};
 use crate::ledger::{Fate, LedgerView, Listed};
 use crate::npy::{Layout, Tail, inspect};
-use crate::recovery::{FileFindings, Finding, RowCheck, check_file, check_rows, other_settings};
+use crate::recovery::{FileFindings, Finding, RowCheck, check_file, check_rows, newest_to_check, other_settings};
 use crate::storage::{Access, Disk, DiskFile, RealDisk};
 
 /// What was found in one dataset.
@@ -109,8 +109,11 @@ fn verify(options: &Dataset, deep: bool) -> Result<Verdict, Failure> {
         let findings = read(path, || check_file(&**file, path, layout, state))?;
         note_findings(&mut verdict, &view, findings)?;
     }
-    if deep && verdict.problems.is_empty() {
-        verify_rows(&mut verdict, &view, &files)?;
+    if verdict.problems.is_empty() {
+        match deep {
+            true => verify_rows(&mut verdict, &view, &files)?,
+            false => verify_newest(&mut verdict, &view, &files)?,
+        }
     }
     Ok(verdict)
 }
@@ -131,8 +134,7 @@ fn note_findings(verdict: &mut Verdict, view: &LedgerView, findings: FileFinding
 type OpenFile = (std::path::PathBuf, Layout, Box<dyn DiskFile>);
 
 fn verify_rows(verdict: &mut Verdict, view: &LedgerView, files: &[OpenFile]) -> Result<(), Failure> {
-    let checks: Vec<RowCheck<'_>> =
-        files.iter().map(|(path, layout, file)| RowCheck { file: &**file, layout, path }).collect();
+    let checks = row_checks(files);
     let Some((main, columns)) = checks.split_first() else { return Ok(()) };
     let mut checked = 0;
     let mut problems = Vec::new();
@@ -146,6 +148,22 @@ fn verify_rows(verdict: &mut Verdict, view: &LedgerView, files: &[OpenFile]) -> 
     verdict.sources_checked = Some(checked);
     verdict.problems.append(&mut problems);
     Ok(())
+}
+
+/// What every start checks.
+fn verify_newest(verdict: &mut Verdict, view: &LedgerView, files: &[OpenFile]) -> Result<(), Failure> {
+    let checks = row_checks(files);
+    let Some((main, columns)) = checks.split_first() else { return Ok(()) };
+    let newest = newest_to_check(main, columns, verdict.rows, |row, limit| view.committed_from(row, limit))?;
+    if let Some(entry) = newest {
+        let finding = read(main.path, || check_rows(main, columns, &entry))?;
+        verdict.problems.extend(finding.map(|finding| finding.to_string()));
+    }
+    Ok(())
+}
+
+fn row_checks(files: &[OpenFile]) -> Vec<RowCheck<'_>> {
+    files.iter().map(|(path, layout, file)| RowCheck { file: &**file, layout, path }).collect()
 }
 
 fn read<T>(path: &Path, read: impl FnOnce() -> std::io::Result<T>) -> Result<T, Failure> {

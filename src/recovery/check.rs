@@ -3,13 +3,17 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::ledger::{Entry, Fate, State};
+use crate::ledger::{Entry, Fate, LedgerError, State};
 use crate::npy::{Layout, Mismatch};
 use crate::source::Hash;
 use crate::storage::{DiskFile, read_exact_at};
 
 /// Files are read in blocks of this size.
 const BLOCK_BYTES: usize = 1 << 20;
+/// A source with at most so many bytes is checked at every start: it takes milliseconds.
+const ALWAYS_CHECKED_BYTES_MAX: u64 = 16 << 20;
+/// So many of the newest sources are looked at for one.
+const ALWAYS_CHECKED_AMONG: u32 = 16;
 
 /// Something that is not as the ledger says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -125,6 +129,28 @@ impl RowCheck<'_> {
         }
         Ok(hasher.finalize())
     }
+}
+
+/// The newest source that is quick to check, whatever is clean: files and a ledger of the same number of rows that do not belong
+/// together are found out by it. `committed_from`: see [`crate::ledger::Ledger`].
+pub fn newest_to_check(
+    main: &RowCheck<'_>,
+    columns: &[RowCheck<'_>],
+    rows: u64,
+    committed_from: impl Fn(u64, usize) -> Result<Vec<Entry>, LedgerError>,
+) -> Result<Option<Entry>, LedgerError> {
+    let row_bytes: u64 = columns.iter().chain([main]).map(|file| file.layout.row_bytes()).sum();
+    let mut end = rows;
+    for _ in 0..ALWAYS_CHECKED_AMONG {
+        let Some(last_row) = end.checked_sub(1) else { break };
+        let Some(entry) = committed_from(last_row, 1)?.pop() else { break };
+        let Fate::Committed(committed) = &entry.fate else { break };
+        if committed.rows.saturating_mul(row_bytes) <= ALWAYS_CHECKED_BYTES_MAX {
+            return Ok(Some(entry));
+        }
+        end = committed.first_row;
+    }
+    Ok(None)
 }
 
 /// Recomputes the checksums of one source's rows, in the main file and in the columns (in the ledger's order).

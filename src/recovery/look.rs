@@ -1,13 +1,13 @@
 //! What a start would find, without changing anything: for `check` and `status`.
 
-use super::{Finding, OpenError, check_file, create, io_error, other_settings};
+use super::{Finding, OpenError, RowCheck, check_file, create, io_error, other_settings, verify_newest};
 use crate::config::{ColumnKind, Dataset, Paths};
 use crate::ledger::LedgerView;
 use crate::npy::Layout;
 use crate::storage::{Access, Disk};
 
 /// The settings that a start would take anew, as [`other_settings`] gives them. A service may be at work: its lock is not
-/// asked for, and checksums are not recomputed.
+/// asked for, and of the checksums only the newest is recomputed.
 ///
 /// # Errors
 /// Why a start would refuse the dataset as it is, or could not make it.
@@ -37,13 +37,14 @@ pub fn look(disk: &dyn Disk, options: &Dataset) -> Result<Vec<String>, OpenError
     for kind in ColumnKind::wanted(&options.columns) {
         files.push((paths.column(kind), Layout::new(&kind.dtype(), &[])?));
     }
-    for (path, layout) in files {
-        if disk.status(&path).map_err(io_error("looking for", &path))?.is_none() {
-            create::refuse_missing_column(&path, rows)?;
+    let mut opened = Vec::new();
+    for (path, layout) in &files {
+        if disk.status(path).map_err(io_error("looking for", path))?.is_none() {
+            create::refuse_missing_column(path, rows)?;
             continue;
         }
-        let file = disk.open(&path, Access::Read).map_err(io_error("opening", &path))?;
-        let found = check_file(&*file, &path, &layout, state).map_err(io_error("reading", &path))?;
+        let file = disk.open(path, Access::Read).map_err(io_error("opening", path))?;
+        let found = check_file(&*file, path, layout, state).map_err(io_error("reading", path))?;
         for finding in found.refusals() {
             // A commit that came between the two readings.
             if let Finding::HeaderAboveLedger { published, .. } = finding
@@ -53,6 +54,12 @@ pub fn look(disk: &dyn Disk, options: &Dataset) -> Result<Vec<String>, OpenError
             }
             return Err(OpenError::damaged(finding));
         }
+        opened.push((path, layout, file));
+    }
+    let checks: Vec<RowCheck<'_>> =
+        opened.iter().map(|(path, layout, file)| RowCheck { file: &**file, layout, path }).collect();
+    if let Some((main, columns)) = checks.split_first() {
+        verify_newest(main, columns, rows, |row, limit| view.committed_from(row, limit))?;
     }
     Ok(new_settings)
 }

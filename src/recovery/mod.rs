@@ -6,7 +6,7 @@
 //! 1. Take the lock on the main file. Open the ledger: N is its count.
 //! 2. Refuse what cannot have come from a crash: a file that is too short for N rows, a header above N, settings that
 //!    differ. Lost data is never papered over.
-//! 3. Check the rows since the last clean mark against their checksums. Up to here nothing is changed.
+//! 3. Check the rows since the last clean mark against their checksums, and the newest source in any case. Up to here nothing is changed.
 //! 4. Where there are no rows yet, take the settings of the config. Remove what was left of a creation that was cut short. Cut every file to N rows, rebuild a damaged header, sync, publish N (the main file last), sync.
 
 mod check;
@@ -14,7 +14,7 @@ mod create;
 mod look;
 mod settings;
 
-pub use check::{FileFindings, Finding, RowCheck, check_file, check_rows};
+pub use check::{FileFindings, Finding, RowCheck, check_file, check_rows, newest_to_check};
 pub use look::look;
 pub use settings::{other_settings, schema_of};
 
@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{ColumnKind, Dataset, Disposal, Durability, Paths};
-use crate::ledger::{Ledger, LedgerError, Ledgers, State};
+use crate::ledger::{Entry, Ledger, LedgerError, Ledgers, State};
 use crate::npy::{GrowingFile, Layout, LayoutError};
 use crate::storage::{Access, Disk, DiskFile, lock_holder, write_all_at};
 use crate::writer::{Column, DatasetWriter};
@@ -57,6 +57,14 @@ impl OpenError {
         Self::Damaged(format!(
             "{finding}\nNothing was changed. `npy-ingest verify` tells more; if rows are really lost, move the \
              dataset's files away, or restore them from a backup."
+        ))
+    }
+
+    /// Rows that are not those that were committed, though nothing was written since they were known to be sound.
+    fn other_rows(finding: &Finding) -> Self {
+        Self::Damaged(format!(
+            "{finding}\nThese rows were sound when the last run ended: the array, a column or the ledger was replaced or changed \
+             since, and they do not belong together. Nothing was changed. Restore the files that do."
         ))
     }
 
@@ -107,7 +115,7 @@ pub fn open(disk: &Arc<dyn Disk>, ledgers: &dyn Ledgers, options: &Arc<Dataset>)
         let file = disk.open(&path, Access::ReadWrite).map_err(io_error("opening", &path))?;
         columns.push((kind, Checked::new(path, file, layout, state)?));
     }
-    verify_recent(&*ledger, &main, &columns, state.clean_rows)?;
+    verify_rows(&*ledger, &main, &columns, state)?;
     // The program was killed after another file under its name was committed, and before a rejected source was found to be
     // gone, where it should have been moved from.
     let replaced = match options.watch.rejected {
@@ -215,19 +223,23 @@ impl Checked {
     }
 }
 
-fn verify_recent(
+/// Checks what is not clean against its checksums; where everything is, the newest source.
+fn verify_rows(
     ledger: &dyn Ledger,
     main: &Checked,
     columns: &[(ColumnKind, Checked)],
-    clean_rows: u64,
+    state: State,
 ) -> Result<(), OpenError> {
-    let files: Vec<RowCheck<'_>> = columns.iter().map(|(_, column)| column.row_check()).collect();
     let main = main.row_check();
-    let mut from = clean_rows;
+    let columns: Vec<RowCheck<'_>> = columns.iter().map(|(_, column)| column.row_check()).collect();
+    if state.clean_rows >= state.rows {
+        return verify_newest(&main, &columns, state.rows, |row, limit| ledger.committed_from(row, limit));
+    }
+    let mut from = state.clean_rows;
     loop {
         let entries = ledger.committed_from(from, 1024)?;
         for entry in &entries {
-            if let Some(finding) = check_rows(&main, &files, entry).map_err(io_error("reading", main.path))? {
+            if let Some(finding) = check_rows(&main, &columns, entry).map_err(io_error("reading", main.path))? {
                 return Err(OpenError::Damaged(format!(
                     "{finding}\nThese rows were committed shortly before the last stop, so the disk lost writes that it \
                      had confirmed. Nothing was changed."
@@ -240,6 +252,20 @@ fn verify_recent(
         if entries.is_empty() {
             return Ok(());
         }
+    }
+}
+
+/// See [`newest_to_check`].
+fn verify_newest(
+    main: &RowCheck<'_>,
+    columns: &[RowCheck<'_>],
+    rows: u64,
+    committed_from: impl Fn(u64, usize) -> Result<Vec<Entry>, LedgerError>,
+) -> Result<(), OpenError> {
+    let Some(entry) = newest_to_check(main, columns, rows, committed_from)? else { return Ok(()) };
+    match check_rows(main, columns, &entry).map_err(io_error("reading", main.path))? {
+        Some(finding) => Err(OpenError::other_rows(&finding)),
+        None => Ok(()),
     }
 }
 

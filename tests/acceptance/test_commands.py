@@ -160,10 +160,14 @@ def test_verify_finds_what_is_wrong(project):
     assert project.json("verify", "--deep")["datasets"][0]["sources_checked"] == 5
     good = project.output.read_bytes()
 
-    project.output.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    assert project.json("verify")["ok"], "only --deep reads the rows"
+    project.output.write_bytes(good[:128] + bytes([good[128] ^ 1]) + good[129:])
+    assert project.json("verify")["ok"], "only --deep reads all rows"
     verdict = project.json("verify", "--deep", check=1)
-    assert "rows 4 to 4" in verdict["datasets"][0]["problems"][0]
+    assert "rows 0 to 0" in verdict["datasets"][0]["problems"][0]
+
+    project.output.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    for words in (["verify"], ["verify", "--deep"]):
+        assert "rows 4 to 4" in project.json(*words, check=1)["datasets"][0]["problems"][0]
 
     project.output.write_bytes(good[:-100])
     assert "5 committed rows need" in project.json("verify", check=1)["datasets"][0]["problems"][0]

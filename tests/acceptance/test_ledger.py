@@ -8,6 +8,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from harness import PROGRAM, make_pngs, needs
 
@@ -145,3 +146,37 @@ def test_an_orderly_stop_makes_up_for_what_was_not_synced(project, tmp_path):
     assert any(path == log and number < rows[-2] for number, path in synced), lines
     assert any(path == str(project.output) and number > rows[-1] for number, path in synced), lines
     project.check_exactly_once(names)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".label.npy", ".ledger.db"])
+def test_a_file_of_another_dataset_with_as_many_rows_is_refused(project, suffix):
+    """The bug: after an orderly end it was taken, and with another ledger all sources came a second time."""
+    project = project(shape=(8, 8, 3), columns='label = "folder"')
+    make_pngs(project.drop / "a", 5)
+    project.once()
+    own = project.output
+    shutil.rmtree(project.drop)
+    make_pngs(project.drop, 5, first=5)
+    project.configure(shape=(8, 8, 3), columns='label = "folder"', output="other/frames.npy")
+    project.once()
+    project.configure(shape=(8, 8, 3), columns='label = "folder"')
+    shutil.copy(project.folder / "other" / f"frames{suffix}", own.with_suffix(suffix))
+    found = "rows 4 to 4 (source 5, "
+    for words, code in ((["check"], 1), (["status"], 0), (["verify"], 1), (["--once"], 1)):
+        done = project.command(*words, check=code)
+        assert found in done.stdout + done.stderr, done
+    assert "do not belong together" in done.stderr
+
+
+def test_rows_of_which_only_older_ones_are_quick_to_check(project, tmp_path):
+    """A source of more than 16 MiB is passed over for one before it."""
+    project = project(shape=(1024, 1024, 3), image='frames = "all"', columns="index = false")
+    make_pngs(project.drop, 1)
+    project.once()
+    frames = [Image.new("RGB", (8, 8), (number, 0, 0)) for number in range(6)]
+    frames[0].save(project.drop / "1.gif", save_all=True, append_images=frames[1:])
+    project.once()
+    with open(project.output, "r+b") as file:
+        file.seek(128)
+        file.write(b"other")
+    assert "rows 0 to 0 (source 1, " in project.once(check=1).stderr
