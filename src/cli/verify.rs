@@ -9,7 +9,9 @@ use super::{DONE, FAILED, array_file, print, print_json, text};
 use crate::config::{ColumnKind, Config, Dataset, Paths};
 use crate::ledger::{Fate, LedgerView, Listed};
 use crate::npy::{Layout, Tail, inspect};
-use crate::recovery::{FileFindings, Finding, RowCheck, check_file, check_rows, newest_to_check, other_settings};
+use crate::recovery::{
+    FileFindings, Finding, RowCheck, check_file, check_rows, is_there, newest_to_check, other_settings,
+};
 use crate::storage::{Access, Disk, DiskFile, RealDisk};
 
 /// What was found in one dataset.
@@ -100,6 +102,10 @@ fn verify(options: &Dataset, deep: bool) -> Result<Verdict, Failure> {
     let main = (paths.main.clone(), options.row.dtype.clone(), options.row.shape.clone());
     for (path, dtype, shape) in [main].into_iter().chain(columns) {
         let layout = Layout::new(&dtype, &shape).map_err(|error| Failure::failed(error.to_string()))?;
+        if let Err(error) = is_there(&RealDisk, &path) {
+            verdict.problems.push(error.to_string());
+            continue;
+        }
         match RealDisk.open(&path, Access::Read) {
             Ok(file) => files.push((path, layout, file)),
             Err(error) => verdict.problems.push(format!("{}: {error}", text::path(&path))),

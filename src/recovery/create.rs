@@ -53,13 +53,30 @@ pub(super) fn remove_unfinished(disk: &dyn Disk, folder: &Path, files: &[&Path])
     }
 }
 
+/// Whether there is an array of the dataset's at `path`.
+///
+/// # Errors
+/// What is there is not the file itself. Behind a symbolic link it could be exchanged without a commit seeing it.
+pub fn is_there(disk: &dyn Disk, path: &Path) -> Result<bool, OpenError> {
+    match disk.status(path).map_err(io_error("looking for", path))? {
+        None => Ok(false),
+        Some(status) if status.is_regular => Ok(true),
+        Some(status) => Err(OpenError::Damaged(format!(
+            "{} is a {}, and not the array itself. Put the file there, with the other files of the dataset; if it is to be on \
+             another disk, put them all there and give its path as `output`, or link their folder.",
+            path.display(),
+            if status.is_folder { "folder" } else { "symbolic link, or no file at all" },
+        ))),
+    }
+}
+
 pub(super) fn make_main_if_new(
     disk: &dyn Disk,
     ledgers: &dyn Ledgers,
     paths: &Paths,
     layout: &Layout,
 ) -> Result<(), OpenError> {
-    if disk.status(&paths.main).map_err(io_error("looking for", &paths.main))?.is_some() {
+    if is_there(disk, &paths.main)? {
         return Ok(());
     }
     if let Some(ledger) = ledgers.open(&paths.ledger, true)?
@@ -120,7 +137,7 @@ pub(super) fn make_column_if_new(
     layout: &Layout,
     committed_rows: u64,
 ) -> Result<(), OpenError> {
-    if disk.status(path).map_err(io_error("looking for", path))?.is_some() {
+    if is_there(disk, path)? {
         return Ok(());
     }
     refuse_missing_column(path, committed_rows)?;

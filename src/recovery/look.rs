@@ -17,7 +17,7 @@ pub fn look(disk: &dyn Disk, options: &Dataset) -> Result<Vec<String>, OpenError
     create::look_for_folder(disk, paths.folder())?;
     // The ledger before the files: they hold at least what it says.
     let view = LedgerView::open(&paths.ledger)?;
-    let is_there = disk.status(&paths.main).map_err(io_error("looking for", &paths.main))?.is_some();
+    let is_there = create::is_there(disk, &paths.main)?;
     // It may have been made in between.
     let view = if view.is_none() && is_there { LedgerView::open(&paths.ledger)? } else { view };
     let Some(view) = view else {
@@ -39,7 +39,7 @@ pub fn look(disk: &dyn Disk, options: &Dataset) -> Result<Vec<String>, OpenError
     }
     let mut opened = Vec::new();
     for (path, layout) in &files {
-        if disk.status(path).map_err(io_error("looking for", path))?.is_none() {
+        if !create::is_there(disk, path)? {
             create::refuse_missing_column(path, rows)?;
             continue;
         }

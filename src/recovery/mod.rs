@@ -15,6 +15,7 @@ mod look;
 mod settings;
 
 pub use check::{FileFindings, Finding, RowCheck, check_file, check_rows, newest_to_check};
+pub use create::is_there;
 pub use look::look;
 pub use settings::{other_settings, schema_of};
 

@@ -55,6 +55,27 @@ def test_files_that_are_too_short(project, suffix):
     refused(project, path.name, "3 committed rows need")
 
 
+@pytest.mark.parametrize("suffix", [".npy", ".source.npy"])
+def test_an_array_behind_a_symbolic_link(project, suffix):
+    """The bug: all was well, and then each commit failed, as the file was not there."""
+    project = project()
+    make_pngs(project.drop, 3)
+    project.once()
+    path, big = project.output.with_suffix(suffix), project.folder / "big.npy"
+    path.rename(big)
+    path.symlink_to(big)
+    make_pngs(project.drop, 1, first=3)
+    refused(project, f"{path} is a symbolic link")
+    assert f"{path} is a symbolic link" in project.json("verify", check=1)["datasets"][0]["problems"][0]
+    path.unlink()
+    big.rename(path)
+    # The folder may be one.
+    path.parent.rename(project.folder / "disk")
+    path.parent.symlink_to(project.folder / "disk")
+    project.once()
+    assert project.count() == 4 and project.json("verify", "--deep")["ok"]
+
+
 def test_files_that_are_missing(project):
     project = project()
     make_pngs(project.drop, 3)
