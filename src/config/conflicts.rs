@@ -43,11 +43,14 @@ impl<'d, 'a> Placed<'d, 'a> {
 
     /// Whether it takes a file at `path` for a source.
     fn takes(&self, path: &Path) -> bool {
+        self.folders.iter().filter_map(|folder| path.strip_prefix(folder).ok()).any(|below| self.takes_below(below))
+    }
+
+    /// The same, by its path below a watched folder.
+    fn takes_below(&self, below: &Path) -> bool {
         let watch = self.watch();
-        self.folders.iter().filter_map(|folder| path.strip_prefix(folder).ok()).any(|below| {
-            let in_reach = watch.recursive || below.components().count() == 1;
-            in_reach && watch.include.is_match(below) && !watch.exclude.is_match(below)
-        })
+        let in_reach = watch.recursive || below.components().count() == 1;
+        in_reach && watch.include.is_match(below) && !watch.exclude.is_match(below)
     }
 }
 
@@ -73,6 +76,7 @@ pub(super) fn report(datasets: &[DatasetDraft<'_>]) {
         for watcher in &placed {
             output_is_source(dataset, watcher);
             moved_is_source(dataset, watcher);
+            moved_is_output(dataset, watcher);
         }
     }
 }
@@ -174,6 +178,29 @@ fn moved_is_source(dataset: &Placed<'_, '_>, watcher: &Placed<'_, '_>) {
                 at_line(&folder.item)
             ),
             "move to a folder beside the watched ones",
+        );
+    }
+}
+
+/// A source that has the name of an output's file, or of one that SQLite or a commit makes beside it, would be lost.
+fn moved_is_output(dataset: &Placed<'_, '_>, owner: &Placed<'_, '_>) {
+    let Some(output) = &owner.draft.output else { return };
+    for (real, target) in dataset.targets.iter().zip(&dataset.draft.watch.move_targets) {
+        let could_get_its_name = |file: &PathBuf| {
+            let below = file.strip_prefix(real).ok();
+            below.is_some_and(|below| below.components().count() == 1 || dataset.takes_below(below))
+        };
+        if !owner.files.iter().any(could_get_its_name) {
+            continue;
+        }
+        target.item.fault_with_help(
+            format!(
+                "found {}, where the output of {} lies ({}): what is moved there could get the name of one of its files",
+                target.item.found(),
+                owner.draft.title(),
+                at_line(&output.item)
+            ),
+            "move to a folder of its own",
         );
     }
 }

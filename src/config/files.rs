@@ -89,7 +89,8 @@ impl Paths {
 
     /// Every file that may be there; columns that are off today may be on tomorrow.
     pub fn all(self) -> Vec<PathBuf> {
-        let of_sqlite = ["ledger.db-wal", "ledger.db-shm"].map(|suffix| self.main.with_extension(suffix));
+        let of_sqlite =
+            ["ledger.db-wal", "ledger.db-shm", "ledger.db-journal"].map(|suffix| self.main.with_extension(suffix));
         self.lasting().into_iter().chain(of_sqlite).collect()
     }
 
@@ -116,6 +117,7 @@ mod tests {
                 "a.b.label.npy",
                 "a.b.labels.json",
                 "a.b.ledger.db",
+                "a.b.ledger.db-journal",
                 "a.b.ledger.db-shm",
                 "a.b.ledger.db-wal",
                 "a.b.npy",

@@ -1,6 +1,6 @@
 //! What is right by itself and impossible together.
 
-use super::{GOOD, assert_faults, watching};
+use super::{GOOD, assert_faults, parsed, watching};
 
 #[test]
 fn integer_rows_are_not_scaled() {
@@ -75,7 +75,10 @@ ingest.toml:10:11: `dataset.watch.move_to`: found "in/done", which is inside a w
 ingest.toml:12:15: `dataset.watch.rejected_to`: found ".", which is around a watched folder of dataset "a" (line 8): what is moved there would be taken again; move to a folder beside the watched ones
    12 | rejected_to = "."
       |               ^^^
-ingest.toml: 2 faults"#,
+ingest.toml:12:15: `dataset.watch.rejected_to`: found ".", where the output of dataset "a" lies (line 4): what is moved there could get the name of one of its files; move to a folder of its own
+   12 | rejected_to = "."
+      |               ^^^
+ingest.toml: 3 faults"#,
     );
     assert_faults(
         &watching(
@@ -89,6 +92,34 @@ ingest.toml:10:11: `dataset.watch.move_to`: found "in", which is a watched folde
       |           ^^^^
 ingest.toml: 1 fault"#,
     );
+}
+
+/// The bug: a source of the name `a.ledger.db-journal` was removed by SQLite.
+#[test]
+fn moved_files_must_not_lie_among_those_of_an_output() {
+    let text = |output: &str, watch: &str| watching(watch).replace("a.npy", output);
+    let to_data = "after = \"move\"\nmove_to = \"data\"";
+    assert_faults(
+        &text("data/a.npy", to_data),
+        r#"
+ingest.toml:10:11: `dataset.watch.move_to`: found "data", where the output of dataset "a" lies (line 4): what is moved there could get the name of one of its files; move to a folder of its own
+   10 | move_to = "data"
+      |           ^^^^^^
+ingest.toml: 1 fault"#,
+    );
+    // Files keep their path below the target.
+    let all = format!("{to_data}\ninclude = [\"**\"]");
+    assert_faults(
+        &text("data/more/a.npy", &all),
+        r#"
+ingest.toml:10:11: `dataset.watch.move_to`: found "data", where the output of dataset "a" lies (line 4): what is moved there could get the name of one of its files; move to a folder of its own
+   10 | move_to = "data"
+      |           ^^^^^^
+ingest.toml: 1 fault"#,
+    );
+    parsed(&text("data/more/a.npy", to_data));
+    parsed(&text("data/more/a.npy", &format!("{all}\nrecursive = false")));
+    parsed(&text("data/a.npy", &to_data.replace("\"data\"", "\"data/done\"")));
 }
 
 #[test]
