@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use super::failure::Failure;
 use super::{DONE, FAILED, print, text};
-use crate::config::{Config, Dataset, DecoderOptions};
+use crate::config::{Config, Dataset, DecoderOptions, Paths};
 use crate::decode::ffmpeg::{WORKER, find_worker, worker_version};
 use crate::decode::{find_program, rows_of_each_source};
 use crate::intake::{refuse_same_folders, survey};
+use crate::ledger::LedgerView;
 use crate::monitor::Figures;
-use crate::recovery::{OpenError, look};
+use crate::recovery::{OpenError, look, wrong_labels};
 use crate::storage::RealDisk;
 use crate::writer::check_room;
 
@@ -41,6 +42,12 @@ fn describe(options: &Dataset) -> Result<(String, bool), Failure> {
             Ok(Vec::new())
         }
     })?;
+    if problems.is_empty()
+        && let Some(view) = LedgerView::open(&Paths::new(&options.output).ledger)?
+    {
+        let wrong = wrong_labels(&RealDisk, options, &view);
+        problems.extend(wrong.unwrap_or_else(|error| Some(text::joined(&error.to_string()))));
+    }
     problems.extend(
         check_room(&RealDisk, options, existing_folder(&options.output), 0).err().map(|fault| fault.to_string()),
     );

@@ -10,7 +10,7 @@ use crate::config::{ColumnKind, Config, Dataset, Paths};
 use crate::ledger::{Fate, LedgerView, Listed};
 use crate::npy::{Layout, Tail, inspect};
 use crate::recovery::{
-    FileFindings, Finding, RowCheck, check_file, check_rows, is_there, newest_to_check, other_settings,
+    FileFindings, Finding, RowCheck, check_file, check_rows, is_there, newest_to_check, other_settings, wrong_labels,
 };
 use crate::storage::{Access, Disk, DiskFile, RealDisk};
 
@@ -116,6 +116,8 @@ fn verify(options: &Dataset, deep: bool) -> Result<Verdict, Failure> {
         note_findings(&mut verdict, &view, findings)?;
     }
     if verdict.problems.is_empty() {
+        let wrong = wrong_labels(&RealDisk, options, &view).unwrap_or_else(|error| Some(error.to_string()));
+        verdict.problems.extend(wrong);
         match deep {
             true => verify_rows(&mut verdict, &view, &files)?,
             false => verify_newest(&mut verdict, &view, &files)?,

@@ -1,5 +1,6 @@
 //! What a start would find, without changing anything: for `check` and `status`.
 
+use super::labels::refuse_foreign;
 use super::{Finding, OpenError, RowCheck, check_file, create, io_error, other_settings, verify_newest};
 use crate::config::{ColumnKind, Dataset, Paths};
 use crate::ledger::LedgerView;
@@ -25,6 +26,7 @@ pub fn look(disk: &dyn Disk, options: &Dataset) -> Result<Vec<String>, OpenError
             let main = disk.open(&paths.main, Access::Read).map_err(io_error("opening", &paths.main))?;
             create::refuse_rows(&*main, &paths, &layout)?;
         }
+        refuse_foreign(disk, options, &[], false)?;
         return Ok(Vec::new());
     };
     let state = view.state()?;
@@ -33,6 +35,7 @@ pub fn look(disk: &dyn Disk, options: &Dataset) -> Result<Vec<String>, OpenError
         return Err(create::main_is_missing(&paths, rows));
     }
     let new_settings = other_settings(options, &view.schema()?, rows)?;
+    refuse_foreign(disk, options, &view.labels()?, state.unsynced)?;
     let mut files = vec![(paths.main.clone(), layout)];
     for kind in ColumnKind::wanted(&options.columns) {
         files.push((paths.column(kind), Layout::new(&kind.dtype(), &[])?));

@@ -11,11 +11,13 @@
 
 mod check;
 mod create;
+mod labels;
 mod look;
 mod settings;
 
 pub use check::{FileFindings, Finding, RowCheck, check_file, check_rows, newest_to_check};
 pub use create::is_there;
+pub use labels::wrong_labels;
 pub use look::look;
 pub use settings::{other_settings, schema_of};
 
@@ -95,6 +97,9 @@ pub fn open(disk: &Arc<dyn Disk>, ledgers: &dyn Ledgers, options: &Arc<Dataset>)
     let paths = Paths::new(&options.output);
     let layout = Layout::new(&options.row.dtype, &options.row.shape)?;
     create::make_folder(&**disk, paths.folder())?;
+    if !is_there(&**disk, &paths.main)? {
+        labels::refuse_foreign(&**disk, options, &[], false)?;
+    }
     create::make_main_if_new(&**disk, ledgers, &paths, &layout)?;
 
     let main = disk.open(&paths.main, Access::ReadWrite).map_err(io_error("opening", &paths.main))?;
@@ -105,6 +110,7 @@ pub fn open(disk: &Arc<dyn Disk>, ledgers: &dyn Ledgers, options: &Arc<Dataset>)
     };
     let state = ledger.state();
     let new_settings = other_settings(options, ledger.schema(), state.rows)?;
+    labels::refuse_foreign(&**disk, options, ledger.labels(), state.unsynced)?;
 
     // First all that can refuse, then all that changes something.
     let main = Checked::new(paths.main.clone(), main, layout, state)?;

@@ -7,6 +7,17 @@ use std::path::Path;
 use crate::config::Paths;
 use crate::storage::{Access, Disk, write_all_at};
 
+/// What `labels.json` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// There is none.
+    Nothing,
+    /// Just these names.
+    These,
+    /// Others, or something else.
+    Others,
+}
+
 /// Class names by their ids, which are their places in the order in which they came.
 #[derive(Debug, Default)]
 pub struct Labels {
@@ -54,20 +65,20 @@ impl Labels {
         Ok(())
     }
 
-    /// Whether the file says just this.
-    pub fn is_written(disk: &dyn Disk, path: &Path, names: &[String]) -> io::Result<bool> {
+    /// Holds the file against these names.
+    pub fn written(disk: &dyn Disk, path: &Path, names: &[String]) -> io::Result<Written> {
         let wanted = text_of(names);
         let file = match disk.open(path, Access::Read) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Written::Nothing),
             Err(error) => return Err(error),
         };
         if file.status()?.size != wanted.len() as u64 {
-            return Ok(false);
+            return Ok(Written::Others);
         }
         let mut found = vec![0; wanted.len()];
         crate::storage::read_exact_at(&*file, &mut found, 0)?;
-        Ok(found == wanted)
+        Ok(if found == wanted { Written::These } else { Written::Others })
     }
 }
 

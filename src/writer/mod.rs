@@ -42,6 +42,7 @@ pub use dispose::reason_path;
 pub use dispose::{Disposed, Leaving, dispose};
 pub use disposer::Disposer;
 pub use fault::Fault;
+pub use labels::{Labels, Written};
 pub use parts::FinishedPart;
 pub use relocate::{is_temporary, move_aside, move_beside};
 pub use slot::Opening;

@@ -1,5 +1,6 @@
 """`check` and `status` tell what a start finds."""
 
+import json
 import os
 
 import numpy as np
@@ -33,6 +34,39 @@ def test_an_output_that_is_somebody_elses(project):
     np.save(project.output, np.zeros((5, 3), "<f4"))
     _, told = refused(project, "is not an array of this dataset")
     assert "(5, 3) <f4" in told
+
+
+@pytest.mark.parametrize("has_run", [False, True])
+def test_class_names_that_are_somebody_elses(project, has_run):
+    """The bug: the file was overwritten."""
+    project = project(columns='label = "folder"')
+    if has_run:
+        project.once()
+    names = project.output.with_suffix(".labels.json")
+    names.parent.mkdir(exist_ok=True)
+    names.write_text('["mine"]')
+    make_pngs(project.drop / "cat", 2)
+    before = sorted(names.parent.iterdir())
+    refused(project, f"{names} is there already")
+    assert names.read_text() == '["mine"]' and sorted(names.parent.iterdir()) == before
+    names.unlink()
+    project.once()
+    assert json.loads(names.read_text()) == ["cat"]
+
+
+def test_class_names_that_are_missing_or_others(project):
+    """The bug: all was called sound."""
+    project = project(columns='label = "folder"')
+    make_pngs(project.drop / "cat", 2)
+    project.once()
+    names = project.output.with_suffix(".labels.json")
+    for change, words in ((names.unlink, "is missing"), (lambda: names.write_text('["dog"]'), "does not have the class names")):
+        change()
+        for told in (project.command("verify", check=1), project.command("check", check=1)):
+            assert f"{names} {words}" in told.stdout and "the next start writes it anew" in told.stdout, told.stdout
+        project.once()
+        assert json.loads(names.read_text()) == ["cat"]
+        assert project.json("verify")["ok"] and "problem" not in project.command("check", check=0).stdout
 
 
 def test_a_ledger_that_is_missing_beside_rows(project):

@@ -4,6 +4,7 @@ use std::io;
 
 use super::{DatasetWriter, Labels};
 use crate::source::Place;
+use crate::writer::labels::Written;
 
 impl DatasetWriter {
     /// The id of the source's class, a new one if need be; -1 for none.
@@ -27,7 +28,7 @@ impl DatasetWriter {
     /// Makes `labels.json` say what the ledger says, if it does not.
     pub(crate) fn restore_labels(&mut self) -> io::Result<()> {
         let names = self.ledger.labels();
-        if Labels::is_written(&*self.disk, &self.paths.labels, names)? {
+        if Labels::written(&*self.disk, &self.paths.labels, names)? == Written::These {
             self.labels.set_published(names.len());
             return Ok(());
         }
