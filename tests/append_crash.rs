@@ -14,6 +14,7 @@ use npy_ingest::npy::{
     AppendOptions, Appender, BatchLimits, Dtype, Durability, Header, Layout, RecoverOptions, WidenOptions,
     ensure_appendable_on, recover_on,
 };
+use npy_ingest::storage::Disk;
 use npy_ingest::storage::simulated::{Failure, Image, Operation, Script, SimulatedDisk, Tearing, Treatment};
 
 const ROW_VALUES: u64 = 3;
@@ -156,6 +157,10 @@ fn of_version_2(count: u64, name_bytes: usize) -> Vec<u8> {
     [&b"\x93NUMPY\x02\x00"[..], &length, text.as_bytes(), b"\n", &rows(0..count)].concat()
 }
 
+fn shared(disk: &SimulatedDisk) -> Arc<dyn Disk> {
+    Arc::new(disk.clone())
+}
+
 fn disk_with(bytes: &[u8]) -> Image {
     let mut image = Image::default();
     image.put_file(&path(), bytes);
@@ -244,7 +249,8 @@ fn widen_and_append(disk: &SimulatedDisk) -> Result<(), String> {
 
 /// Opens the array again and appends one row behind those that are there.
 fn open_and_append(disk: &SimulatedDisk) -> Result<(), String> {
-    let appender = Appender::open_on(disk, &path(), AppendOptions::default()).map_err(|error| error.to_string())?;
+    let appender =
+        Appender::open_on(&shared(disk), &path(), AppendOptions::default()).map_err(|error| error.to_string())?;
     let rows = appender.rows();
     appender.append_bytes(&row(rows)).map_err(|error| error.to_string())?;
     match disk.image().files_below(Path::new("/data")).as_slice() {
@@ -281,7 +287,7 @@ fn prove(
 }
 
 fn append_each(disk: &SimulatedDisk, acknowledged: &AtomicU64) {
-    let appender = Appender::open_on(disk, &path(), AppendOptions::default()).unwrap();
+    let appender = Appender::open_on(&shared(disk), &path(), AppendOptions::default()).unwrap();
     for _ in 0..3 {
         let first = appender.rows();
         let range = appender.append_bytes(&rows(first..first + 2)).unwrap();
@@ -298,6 +304,9 @@ fn appends_that_returned_are_durable_and_no_instant_shows_a_wrong_row() {
     let layout = Layout::new(&Dtype::parse("<u8").unwrap(), &[3]).unwrap();
     let ours = [layout.header(5).unwrap(), rows(0..5)].concat();
     prove("append to ours", &disk_with(&ours), &promise, 6, append_each);
+    // The same with rows behind them that a dead appender did not publish.
+    let unfinished = [ours, vec![0xee; 1000]].concat();
+    prove("append behind a dead one's", &disk_with(&unfinished), &promise, 6, append_each);
     // A window that has to be made across two sectors: through the journal, and so not readable at every instant.
     let name = "n".repeat(512 - 10 - 68);
     let promise = Promise { is_always_readable: false, ..promise };
@@ -325,7 +334,7 @@ fn a_batch_is_there_as_a_whole_or_not_at_all() {
     prove("batch", &disk_with(&of_numpy(5, 60, "")), &promise, 2, |disk, acknowledged| {
         let limits = BatchLimits { rows_max: 4, bytes_max: u64::MAX, delay_max: None };
         let options = AppendOptions { durability: Durability::Batch(limits), ..AppendOptions::default() };
-        let appender = Appender::open_on(disk, &path(), options).unwrap();
+        let appender = Appender::open_on(&shared(disk), &path(), options).unwrap();
         for _ in 0..3 {
             let first = appender.staged_rows();
             appender.append_bytes(&rows(first..first + 2)).unwrap();

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded, never, select};
@@ -18,7 +19,7 @@ use crate::npy::{
     AppendError, AppendOptions, Appender, ArrayInput, BatchLimits, Dtype, Durability, Header, Layout,
     NUMPY_HEADER_CHARACTERS_MAX, WriteBack, is_file_at, real_path_of_new,
 };
-use crate::storage::RealDisk;
+use crate::storage::{Disk, RealDisk};
 
 /// Raw rows from a pipe are committed when the producer pauses for so long,
 const PAUSE: Duration = Duration::from_millis(50);
@@ -51,11 +52,8 @@ pub fn run(arguments: &AppendArguments) -> Result<u8, Failure> {
             let all = text::count(rows);
             failure.text.push_str(&format!("; {appended} that came before were appended to {path}, {all} in all"));
         }
-        let undone = if appended == 0 && was_created {
-            appender.remove_if_empty_on(&RealDisk).map(drop)
-        } else {
-            appender.discard()
-        };
+        let undone =
+            if appended == 0 && was_created { appender.remove_if_empty().map(drop) } else { appender.discard() };
         if let Err(error) = undone
             && error.to_string() != failure.text
         {
@@ -70,11 +68,13 @@ pub fn run(arguments: &AppendArguments) -> Result<u8, Failure> {
 
 fn open(arguments: &AppendArguments) -> Result<Appender, Failure> {
     let appender = Appender::open(&arguments.file, options(arguments))?;
-    if appender.bytes_cut() > 0 {
-        let (one, many) = ("byte behind its last row was", "bytes behind its last row were");
-        let were = text::number_of(appender.bytes_cut(), one, many);
+    if appender.unfinished_bytes() > 0 {
+        let (one, many) = ("byte behind its last row is", "bytes behind its last row are");
+        let are = text::number_of(appender.unfinished_bytes(), one, many);
         let name = text::path(&arguments.file);
-        warn(&format!("{name}: {were} cut off: rows that a writer which died did not publish"));
+        warn(&format!(
+            "{name}: {are} of rows that a writer which died did not publish: the first row that is appended cuts them off"
+        ));
     }
     Ok(appender)
 }
@@ -159,7 +159,8 @@ fn create<'a>(arguments: &AppendArguments, stdin: &'a mut File) -> Result<Opened
         }
     };
     let path = real_path_of_new(file)?;
-    match Appender::create_on(&RealDisk, &path, &layout, options(arguments)) {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    match Appender::create_on(&disk, &path, &layout, options(arguments)) {
         // Somebody else was faster.
         Err(AppendError::Exists { .. }) => Ok(Opened { appender: open(arguments)?, was_created: false, first }),
         created => {

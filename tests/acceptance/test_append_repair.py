@@ -118,8 +118,28 @@ def test_rows_that_an_appender_did_not_publish_are_cut_off_and_told(tmp_path):
     run("append", path, other)
     path.write_bytes(path.read_bytes() + bytes(24))
     done = run("append", path, other, "--json")
-    assert "24 bytes behind its last row were cut off" in said(done) and json.loads(done.stdout)["bytes_cut"] == 24
+    assert "24 bytes behind its last row are" in said(done) and "cuts them off" in said(done) and json.loads(done.stdout)["bytes_cut"] == 24
     assert len(np.load(path)) == 12
+
+
+def test_an_append_that_is_refused_changes_nothing(tmp_path):
+    """The bug: what lay behind the last row was cut off, and a long header rewritten, before any input was looked at."""
+    wide = np.zeros(5, [(f"field_{index:03}", "<f4") for index in range(16)] + [("y" * 64, "<f4")])
+    ours, across = save(tmp_path / "a.npy", np.arange(10)), save(tmp_path / "w.npy", wide)
+    run("append", ours, save(tmp_path / "b.npy", np.arange(1)))
+    ours.write_bytes(ours.read_bytes() + bytes(24))
+    wrong, empty = save(tmp_path / "c.npy", np.zeros((2, 2))), tmp_path / "empty.npy"
+    for path, dtype in [(ours, "<i8"), (across, wide.dtype)]:
+        before = path.read_bytes()
+        save(empty, np.zeros(0, dtype))
+        for words, stdin, code in [([wrong], None, 1), ([tmp_path / "none.npy"], None, 1), ([empty], None, 0),
+                                   (["-"], b"no array", 1), (["-", "--raw"], b"1", 1), (["-", "--raw"], b"", 0)]:
+            run("append", path, *words, stdin=stdin, check=code)
+            assert path.read_bytes() == before, words
+    assert len(os.listdir(tmp_path)) == 5
+    run("append", ours, ours)
+    run("append", across, across)
+    assert np.load(ours).tolist() == [*range(10), 0] * 2 and len(np.load(across)) == 10
 
 
 def test_a_part_of_a_row_is_cut_off_whatever_room_the_header_has(tmp_path):

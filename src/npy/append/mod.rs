@@ -24,8 +24,8 @@
 //!   for its count (another program wrote it) gets one before the first append, by one write within 512 bytes: the only
 //!   instant at which a reader could see a header half written.
 //!
-//! Rows that were written and not published by a process that died lie behind the last row; the next [`Appender::open`]
-//! cuts them off.
+//! Rows that were written and not published by a process that died lie behind the last row; the first row of the next
+//! appender takes their place.
 
 mod element;
 mod error;
@@ -47,7 +47,7 @@ use super::layout::Layout;
 use super::widen;
 use super::window::CountBlock;
 use crate::storage::{Disk, RealDisk, sync_names};
-use shared::Shared;
+use shared::{Preparation, Shared};
 
 pub use element::Element;
 pub use error::AppendError;
@@ -64,7 +64,7 @@ pub struct Appender {
     dtype: Dtype,
     row_shape: Vec<u64>,
     fortran_order: bool,
-    bytes_cut: u64,
+    unfinished_bytes: u64,
     /// Commits batches that nobody else does.
     timer: Option<JoinHandle<()>>,
 }
@@ -72,7 +72,7 @@ pub struct Appender {
 impl std::fmt::Debug for Appender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Appender")
-            .field("path", &self.shared.path)
+            .field("path", &self.shared.opened.path)
             .field("dtype", &self.dtype.descr())
             .field("row_shape", &self.row_shape)
             .field("rows", &self.rows())
@@ -81,60 +81,52 @@ impl std::fmt::Debug for Appender {
 }
 
 impl Appender {
-    /// Opens an array of any program for appending. Its rows and their count stay as they are before the first append; what a
-    /// dead appender has left behind the last row is cut off ([`Appender::bytes_cut`]).
+    /// Opens an array of any program for appending. Before its first row is written nothing in the file is changed, unless a
+    /// move of its rows was cut off: that is finished. With the first row, what a dead appender has left behind the last one
+    /// ([`Appender::unfinished_bytes`]) is cut off, and the header gets room for its count.
     ///
     /// # Errors
     /// The array cannot be appended to, or is in use: [`AppendError`] says why and what to do.
     pub fn open(path: impl AsRef<Path>, options: AppendOptions) -> Result<Self, AppendError> {
-        Self::open_on(&RealDisk, &super::real_path(path.as_ref())?, options)
+        Self::open_on(&real_disk(), &super::real_path(path.as_ref())?, options)
     }
 
     /// As [`Appender::open`], on any disk. `path` is no symbolic link.
     ///
     /// # Errors
     /// As [`Appender::open`].
-    pub fn open_on(disk: &dyn Disk, path: &Path, options: AppendOptions) -> Result<Self, AppendError> {
-        let opened = Opened::new(disk, path, options.waits_for_lock)?;
+    pub fn open_on(disk: &Arc<dyn Disk>, path: &Path, options: AppendOptions) -> Result<Self, AppendError> {
+        let opened = Opened::new(&**disk, path, options.waits_for_lock)?;
         let (header, path) = (&opened.header, opened.path.clone());
         let rows = match (header.growth(), header.rows()) {
             (Growth::None(reason), _) => return Err(AppendError::CannotGrow { path, reason }),
             (_, None) => return Err(AppendError::NoDimensions),
             (_, Some(rows)) => rows,
         };
-        let bytes_cut = opened.unfinished_bytes()?;
+        let unfinished_bytes = opened.unfinished_bytes()?;
         // In a narrower window rows that are not counted yet could not be told from those of another program, after a crash.
-        let Some((block, mut rearranged)) = CountBlock::wide(header, &opened.header_bytes) else {
+        let Some((block, rearranged)) = CountBlock::wide(header, &opened.header_bytes) else {
             return Err(AppendError::NoRoom { path });
         };
         if options.durability != Durability::None {
-            sync_name(disk, &path)?;
-        }
-        if bytes_cut > 0 {
-            opened.file.set_len(opened.data_end()).map_err(AppendError::disk("cutting what a crash left in", &path))?;
-        }
-        if let Some(new) = &rearranged
-            && widen::is_torn_by_a_crash(&opened.header_bytes, new)
-        {
-            widen::replace_header(disk, &opened, new)?;
-            rearranged = None;
+            sync_name(&**disk, &path)?;
         }
         let (dtype, row_shape, fortran_order) =
             (header.dtype.clone(), header.row_shape().to_vec(), header.fortran_order);
-        let sizes = (header.row_bytes(), header.data_start, rows);
-        let shared = Shared::new(path, opened.file, sizes, (block, rearranged), options);
-        let shared = Arc::new(shared.map_err(AppendError::disk("mapping the header of", &opened.path))?);
+        let first = (block, Preparation { rearranged, unfinished_bytes });
+        let shared = Shared::new(disk.clone(), opened, rows, first, options);
+        let shared = Arc::new(shared.map_err(AppendError::disk("mapping the header of", &path))?);
         let timer = match options.durability {
             Durability::Batch(BatchLimits { delay_max: Some(delay), .. }) => {
                 let shared = shared.clone();
                 let spawned = std::thread::Builder::new()
                     .name("npy-append".to_owned())
                     .spawn(move || shared.commit_late_batches(delay));
-                Some(spawned.map_err(AppendError::disk("starting the thread that commits batches of", &opened.path))?)
+                Some(spawned.map_err(AppendError::disk("starting the thread that commits batches of", &path))?)
             }
             _ => None,
         };
-        Ok(Self { shared, dtype, row_shape, fortran_order, bytes_cut, timer })
+        Ok(Self { shared, dtype, row_shape, fortran_order, unfinished_bytes, timer })
     }
 
     /// Creates an empty array of rows of this dtype and shape in C order, and opens it. It is durable and complete when it
@@ -149,7 +141,7 @@ impl Appender {
         options: AppendOptions,
     ) -> Result<Self, AppendError> {
         let path = super::real_path_of_new(path.as_ref())?;
-        Self::create_on(&RealDisk, &path, &Layout::new(dtype, row_shape)?, options)
+        Self::create_on(&real_disk(), &path, &Layout::new(dtype, row_shape)?, options)
     }
 
     /// As [`Appender::create`], on any disk and in any order.
@@ -157,12 +149,12 @@ impl Appender {
     /// # Errors
     /// As [`Appender::create`].
     pub fn create_on(
-        disk: &dyn Disk,
+        disk: &Arc<dyn Disk>,
         path: &Path,
         layout: &Layout,
         options: AppendOptions,
     ) -> Result<Self, AppendError> {
-        match GrowingFile::create(disk, path, layout) {
+        match GrowingFile::create(&**disk, path, layout) {
             Ok(()) => Self::open_on(disk, path, options),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 Err(AppendError::Exists { path: path.to_owned() })
@@ -279,9 +271,14 @@ impl Appender {
         self.shared.rows_max
     }
 
-    /// Bytes behind the last row that were cut off when it was opened: rows that a dead appender never published.
+    /// Bytes that lay behind the last row when it was opened: rows that a dead appender never published.
+    pub fn unfinished_bytes(&self) -> u64 {
+        self.unfinished_bytes
+    }
+
+    /// How many of these were cut off: none before the first row, and then all.
     pub fn bytes_cut(&self) -> u64 {
-        self.bytes_cut
+        self.shared.lock().bytes_cut
     }
 
     /// Removes the file if it has no rows, and whether it did. What was staged is taken back. The lock is held meanwhile, so
@@ -289,10 +286,10 @@ impl Appender {
     ///
     /// # Errors
     /// [`AppendError::Broken`]; the file cannot be removed.
-    pub fn remove_if_empty_on(self, disk: &dyn Disk) -> Result<bool, AppendError> {
+    pub fn remove_if_empty(self) -> Result<bool, AppendError> {
         self.discard()?;
-        let path = self.path();
-        let looked = || Ok::<_, std::io::Error>((disk.status(path)?, self.shared.file.status()?));
+        let (disk, path) = (&*self.shared.disk, self.path());
+        let looked = || Ok::<_, std::io::Error>((disk.status(path)?, self.shared.opened.file.status()?));
         let (there, own) = looked().map_err(AppendError::disk("looking at", path))?;
         let is_own = there.is_some_and(|there| (there.device, there.inode) == (own.device, own.inode));
         if self.rows() > 0 || !is_own {
@@ -303,7 +300,7 @@ impl Appender {
     }
 
     pub fn path(&self) -> &Path {
-        &self.shared.path
+        &self.shared.opened.path
     }
 
     pub fn dtype(&self) -> &Dtype {
@@ -324,6 +321,10 @@ impl Appender {
     pub fn row_bytes(&self) -> u64 {
         self.shared.row_bytes
     }
+}
+
+fn real_disk() -> Arc<dyn Disk> {
+    Arc::new(RealDisk)
 }
 
 /// Makes the name of a file durable: whoever gave it to the file may have been killed before.

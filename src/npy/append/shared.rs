@@ -9,20 +9,20 @@
 
 use std::io::{self, IoSlice};
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::super::widen;
 use super::super::window::CountBlock;
-use super::AppendError;
 use super::options::{AppendOptions, Durability, WriteBack};
-use crate::storage::{DiskFile, MappedBlock, is_full, write_all_at, write_block_at};
+use super::{AppendError, Opened};
+use crate::storage::{Disk, MappedBlock, is_full, write_all_at, write_block_at};
 
 /// So many windows behind the one that is asked for, what was written is dropped: by then it is.
 const WINDOWS_AWAY: u64 = 4;
 
 pub(super) struct Shared {
-    pub path: PathBuf,
-    pub file: Box<dyn DiskFile>,
+    pub disk: Arc<dyn Disk>,
+    pub opened: Opened,
     pub row_bytes: u64,
     pub data_start: u64,
     pub rows_max: u64,
@@ -43,10 +43,10 @@ pub(super) struct State {
     held: Option<u64>,
     /// Up to this row somebody waits, or has waited, for a commit: these are not taken back.
     wanted: u64,
-    /// A header that makes room for the count, to be written before the first row.
-    rearranged: Option<Vec<u8>>,
-    /// Whether the header, its window above all, is known to be durable.
-    is_header_durable: bool,
+    /// What is still to be done to the file before the first row.
+    preparation: Option<Preparation>,
+    /// Bytes behind the last row that were cut off by that.
+    pub bytes_cut: u64,
     is_committing: bool,
     pub is_closing: bool,
     /// Whether the clock of the batch that waits is running.
@@ -54,6 +54,14 @@ pub(super) struct State {
     broken: Option<(&'static str, Arc<io::Error>)>,
     /// Row bytes before which memory has been given up, and before which the device has been asked to write.
     write_back: Range<u64>,
+}
+
+/// What is done before the first row is written, and not at all if none is: who is refused leaves the file as it was.
+pub(super) struct Preparation {
+    /// A header that makes room for the count.
+    pub rearranged: Option<Vec<u8>>,
+    /// Bytes behind the last row that a dead appender has left.
+    pub unfinished_bytes: u64,
 }
 
 impl State {
@@ -64,19 +72,20 @@ impl State {
 }
 
 impl Shared {
-    /// What is fixed comes with the file: the block of its count, and the header to be written first, if any.
+    /// What is fixed comes with the file: how many rows it has, the block of its count, and what is to be done first.
     ///
     /// # Errors
     /// The header cannot be mapped for another reason than that nothing can.
     pub fn new(
-        path: PathBuf,
-        file: Box<dyn DiskFile>,
-        (row_bytes, data_start, rows): (u64, u64, u64),
-        (block, rearranged): (CountBlock, Option<Vec<u8>>),
+        disk: Arc<dyn Disk>,
+        opened: Opened,
+        rows: u64,
+        (block, preparation): (CountBlock, Preparation),
         options: AppendOptions,
     ) -> io::Result<Self> {
+        let (row_bytes, data_start) = (opened.header.row_bytes(), opened.header.data_start);
         let mapped = match options.durability {
-            Durability::None => file.map_block(block.offset())?,
+            Durability::None => opened.file.map_block(block.offset())?,
             Durability::Each | Durability::Batch(_) => None,
         };
         let end = data_start.saturating_add(rows.saturating_mul(row_bytes));
@@ -86,8 +95,8 @@ impl Shared {
             published: rows,
             held: None,
             wanted: rows,
-            rearranged,
-            is_header_durable: options.durability == Durability::None,
+            preparation: Some(preparation),
+            bytes_cut: 0,
             is_committing: false,
             is_closing: false,
             is_timed: false,
@@ -96,8 +105,8 @@ impl Shared {
         };
         let rows_max = block.rows_max().min(by_size);
         Ok(Self {
-            path,
-            file,
+            disk,
+            opened,
             row_bytes,
             data_start,
             rows_max,
@@ -174,20 +183,24 @@ impl Shared {
         // One row, the usual case, takes no division.
         let count = if bytes == self.row_bytes { 1 } else { bytes / self.row_bytes };
         if count * self.row_bytes != bytes {
-            return Err(AppendError::PartialRow { path: self.path.clone(), found: bytes, row_bytes: self.row_bytes });
+            return Err(AppendError::PartialRow {
+                path: self.opened.path.clone(),
+                found: bytes,
+                row_bytes: self.row_bytes,
+            });
         }
         let first = state.staged;
         let last = first.saturating_add(count);
         if last > self.rows_max {
-            return Err(AppendError::TooManyRows { path: self.path.clone(), rows: last, max: self.rows_max });
+            return Err(AppendError::TooManyRows { path: self.opened.path.clone(), rows: last, max: self.rows_max });
         }
         if count == 0 {
             return Ok(first..first);
         }
-        if state.rearranged.is_some() || !state.is_header_durable {
-            self.prepare_header(state)?;
+        if let Some(preparation) = state.preparation.take() {
+            self.prepare(state, &preparation)?;
         }
-        if let Err(error) = write_all_at(&*self.file, &mut [IoSlice::new(rows)], self.offset(first)) {
+        if let Err(error) = write_all_at(&*self.opened.file, &mut [IoSlice::new(rows)], self.offset(first)) {
             return Err(self.take_back(state, first, error));
         }
         state.staged = last;
@@ -256,9 +269,9 @@ impl Shared {
     }
 
     fn sync_and_publish(&self, rows: u64) -> Result<(), (&'static str, io::Error)> {
-        self.file.sync_data().map_err(|error| ("syncing", error))?;
+        self.opened.file.sync_data().map_err(|error| ("syncing", error))?;
         self.publish(rows)?;
-        self.file.sync_data().map_err(|error| ("syncing", error))
+        self.opened.file.sync_data().map_err(|error| ("syncing", error))
     }
 
     fn publish_unsynced(&self, state: &mut State) -> Result<(), AppendError> {
@@ -286,25 +299,32 @@ impl Shared {
                 mapped.store(block);
                 Ok(())
             }
-            None => write_block_at(&*self.file, &block, self.block.offset())
+            None => write_block_at(&*self.opened.file, &block, self.block.offset())
                 .map_err(|error| ("writing the count of", error)),
         }
     }
 
     /// Makes room for the count, durably, before the first row: a row behind a header without a window would be taken for
-    /// somebody else's after a crash. A window that was found may be in the page cache alone, if its maker was killed.
-    fn prepare_header(&self, state: &mut State) -> Result<(), AppendError> {
-        let written = match state.rearranged.take() {
-            None => Ok(()),
-            Some(header) => write_all_at(&*self.file, &mut [IoSlice::new(&header)], 0),
-        };
-        let written = written.map_err(|error| ("writing the header of", error));
-        let synced = written.and_then(|()| match state.is_header_durable {
-            true => Ok(()),
-            false => self.file.sync_data().map_err(|error| ("syncing", error)),
-        });
-        state.is_header_durable = true;
-        synced.map_err(|(operation, error)| self.break_with(state, operation, error))
+    /// somebody else's after a crash. A window that was found may be in the page cache alone, if its maker was killed; and
+    /// so may what is to be cut off.
+    fn prepare(&self, state: &mut State, preparation: &Preparation) -> Result<(), AppendError> {
+        let file = &*self.opened.file;
+        if preparation.unfinished_bytes > 0 {
+            self.cut(state)?;
+            state.bytes_cut = preparation.unfinished_bytes;
+        }
+        if let Some(new) = &preparation.rearranged {
+            let written = match widen::is_torn_by_a_crash(&self.opened.header_bytes, new) {
+                true => widen::replace_header(&*self.disk, &self.opened, new),
+                false => write_all_at(file, &mut [IoSlice::new(new)], 0)
+                    .map_err(AppendError::disk("writing the header of", &self.opened.path)),
+            };
+            written.map_err(|error| self.break_by(state, error))?;
+        }
+        match self.options.durability {
+            Durability::None => Ok(()),
+            _ => file.sync_data().map_err(|error| self.break_with(state, "syncing", error)),
+        }
     }
 
     /// After a write that failed: on a full disk the part that was written is cut off.
@@ -314,14 +334,14 @@ impl Shared {
             return self.break_with(state, "writing rows to", error);
         }
         match self.cut(state) {
-            Ok(()) => AppendError::Full { path: self.path.clone(), source: error },
+            Ok(()) => AppendError::Full { path: self.opened.path.clone(), source: error },
             Err(broken) => broken,
         }
     }
 
     /// Ends the file behind the staged rows.
     fn cut(&self, state: &mut State) -> Result<(), AppendError> {
-        let cut = self.file.set_len(self.offset(state.staged));
+        let cut = self.opened.file.set_len(self.offset(state.staged));
         state.write_back = 0..0;
         cut.map_err(|error| self.break_with(state, "cutting", error))
     }
@@ -330,15 +350,22 @@ impl Shared {
         match &state.broken {
             None => Ok(()),
             Some((operation, error)) => {
-                Err(AppendError::Broken { operation, path: self.path.clone(), source: error.clone() })
+                Err(AppendError::Broken { operation, path: self.opened.path.clone(), source: error.clone() })
             }
+        }
+    }
+
+    fn break_by(&self, state: &mut State, error: AppendError) -> AppendError {
+        match error {
+            AppendError::Disk { operation, source, .. } => self.break_with(state, operation, source),
+            other => self.break_with(state, "writing the header of", io::Error::other(other)),
         }
     }
 
     fn break_with(&self, state: &mut State, operation: &'static str, error: io::Error) -> AppendError {
         let source = Arc::new(error);
         state.broken.get_or_insert((operation, source.clone()));
-        AppendError::Broken { operation, path: self.path.clone(), source }
+        AppendError::Broken { operation, path: self.opened.path.clone(), source }
     }
 
     /// Where a row begins. Rows beyond `rows_max` are refused before.
@@ -353,11 +380,11 @@ impl Shared {
         if end.saturating_sub(started) < options.window_bytes {
             return Ok(());
         }
-        self.file.start_write_back(started, end.saturating_sub(started))?;
+        self.opened.file.start_write_back(started, end.saturating_sub(started))?;
         state.write_back.end = end;
         let written_until = started.saturating_sub(options.window_bytes.saturating_mul(WINDOWS_AWAY));
         if options.drops_cache && written_until > finished {
-            self.file.drop_behind(finished, written_until.saturating_sub(finished))?;
+            self.opened.file.drop_behind(finished, written_until.saturating_sub(finished))?;
             state.write_back.start = written_until;
         }
         Ok(())

@@ -363,8 +363,8 @@ fn a_window_that_another_program_left_is_made_ours_first() {
     assert!(matches!(after.growth, Growth::Window { width: 16, .. }), "{:?}", after.growth);
     assert_eq!(after.rows_max_in_place, before.rows_max_in_place);
     fs::write(&path, [sound.clone(), vec![9; 6]].concat()).unwrap();
-    assert_eq!(Appender::open(&path, AppendOptions::default()).unwrap().bytes_cut(), 6);
-    assert_eq!(fs::read(&path).unwrap(), sound);
+    let appender = Appender::open(&path, AppendOptions::default()).unwrap();
+    assert_eq!((appender.unfinished_bytes(), appender.bytes_cut()), (6, 0));
     assert!(sound.ends_with(&[1, 0, 2, 0, 3, 0]));
 }
 
@@ -416,9 +416,20 @@ fn what_a_dead_appender_left_is_cut_off_and_what_others_left_is_not() {
     let (_folder, path) = in_folder(&of_numpy(1));
     Appender::open(&path, AppendOptions::default()).unwrap().append(&[4_u16; 3]).unwrap();
     let sound = fs::read(&path).unwrap();
-    fs::write(&path, [sound.clone(), vec![9; 7]].concat()).unwrap();
-    drop(Appender::open(&path, AppendOptions::default()).unwrap());
-    assert_eq!(fs::read(&path).unwrap(), sound);
+    for options in
+        [AppendOptions::default(), AppendOptions { durability: Durability::None, ..AppendOptions::default() }]
+    {
+        let unfinished = [sound.clone(), vec![9; 7]].concat();
+        fs::write(&path, &unfinished).unwrap();
+        let appender = Appender::open(&path, options).unwrap();
+        assert!(appender.append_bytes(&[1]).is_err() && appender.append::<u16>(&[]).is_ok());
+        appender.discard().unwrap();
+        assert_eq!((appender.unfinished_bytes(), appender.bytes_cut(), appender.commit().unwrap()), (7, 0, 2));
+        assert_eq!(fs::read(&path).unwrap(), unfinished, "no row, no change");
+        appender.append(&[5_u16; 3]).unwrap();
+        assert_eq!((appender.bytes_cut(), appender.close().unwrap()), (7, 3));
+        assert_eq!((values(&path)[3..].to_vec(), inspect(&path).unwrap().tail), (vec![4, 4, 4, 5, 5, 5], Tail::Exact));
+    }
 
     fs::write(&path, [of_numpy(1), vec![9; 7]].concat()).unwrap();
     assert!(matches!(Appender::open(&path, AppendOptions::default()), Err(AppendError::Tail { bytes: 7, .. })));
