@@ -68,6 +68,9 @@ pub fn run(arguments: &AppendArguments) -> Result<u8, Failure> {
 
 fn open(arguments: &AppendArguments) -> Result<Appender, Failure> {
     let appender = Appender::open(&arguments.file, options(arguments))?;
+    if appender.finished_move() {
+        warn(&array_file::finished_move(&arguments.file));
+    }
     if appender.unfinished_bytes() > 0 {
         let (one, many) = ("byte behind its last row is", "bytes behind its last row are");
         let are = text::number_of(appender.unfinished_bytes(), one, many);

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::failure::Failure;
 use super::text;
 use crate::config::{ColumnKind, Paths};
-use crate::npy::{AppendError, InspectError, journal_path};
+use crate::npy::{AppendError, HeaderError, InspectError, journal_path};
 
 impl From<AppendError> for Failure {
     fn from(error: AppendError) -> Self {
@@ -44,6 +44,11 @@ fn datasets_of(file: &Path) -> Vec<Paths> {
     datasets
 }
 
+/// What was done before anything else.
+pub fn finished_move(file: &Path) -> String {
+    format!("{}: a move of its rows that had been cut off was finished", text::path(file))
+}
+
 /// Why a file cannot be inspected. One whose rows are being moved looks like no array at all.
 pub fn inspect_failure(file: &Path, error: &InspectError) -> Failure {
     let name = text::path(file);
@@ -52,6 +57,9 @@ pub fn inspect_failure(file: &Path, error: &InspectError) -> Failure {
         return Failure::failed(format!(
             "{name}: its rows are being moved, or that was cut off: `npy-ingest ensure-appendable {name}` finishes it ({error})"
         ));
+    }
+    if matches!(error, InspectError::Header(HeaderError::Moving)) {
+        return AppendError::NoJournal { path: file.to_owned(), journal: journal_path(&real) }.into();
     }
     Failure::failed(format!("{name}: {error}"))
 }

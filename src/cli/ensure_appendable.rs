@@ -14,7 +14,8 @@ pub fn run(arguments: &EnsureAppendableArguments) -> Result<u8, Failure> {
     let (change, bytes) = match widened {
         Widened::NotNeeded => ("nothing", 0),
         Widened::Rearranged => ("header", 0),
-        Widened::Moved { bytes } => ("rows", bytes),
+        Widened::Finished { bytes: 0 } => ("header", 0),
+        Widened::Moved { bytes } | Widened::Finished { bytes } => ("rows", bytes),
     };
     let name = text::path(&arguments.file);
     let is_done = format!("{name} is appendable");
@@ -27,6 +28,9 @@ pub fn run(arguments: &EnsureAppendableArguments) -> Result<u8, Failure> {
         Widened::Rearranged => "appendable now: its header had room, in the wrong place".to_owned(),
         Widened::Moved { bytes } => {
             format!("appendable now: its header is longer by {}", text::number_of(bytes, "byte", "bytes"))
+        }
+        Widened::Finished { .. } => {
+            "appendable now: what an earlier ensure-appendable had begun was finished".to_owned()
         }
     };
     Ok(told(print(&format!("{name}: {done}\n")), &is_done))

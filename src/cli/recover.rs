@@ -21,6 +21,7 @@ pub fn run(arguments: &RecoverArguments) -> Result<u8, Failure> {
             "rows": recovered.rows,
             "bytes_cut": recovered.bytes_cut,
             "bytes_added": recovered.bytes_added,
+            "finished_move": recovered.finished_move,
         }))
     } else {
         print(&line(&arguments.file, &recovered))
@@ -32,8 +33,9 @@ pub fn run(arguments: &RecoverArguments) -> Result<u8, Failure> {
 fn line(file: &Path, recovered: &Recovered) -> String {
     let rows = text::number_of(recovered.rows, "row", "rows");
     let name = text::path(file);
-    if !recovered.is_changed() {
-        return format!("{name}: nothing to recover, {rows}\n");
+    let moved = if recovered.finished_move { format!("{}\n", array_file::finished_move(file)) } else { String::new() };
+    if !(Recovered { finished_move: false, ..*recovered }).is_changed() {
+        return format!("{moved}{name}: nothing to recover, {rows}\n");
     }
     let part = match (recovered.bytes_cut, recovered.bytes_added) {
         (0, 0) => String::new(),
@@ -43,5 +45,5 @@ fn line(file: &Path, recovered: &Recovered) -> String {
             format!("; {were} cut off")
         }
     };
-    format!("{name}: {rows} now, the header said {}{part}\n", text::count(recovered.rows_before))
+    format!("{moved}{name}: {rows} now, the header said {}{part}\n", text::count(recovered.rows_before))
 }

@@ -31,12 +31,14 @@ pub struct Recovered {
     pub bytes_cut: u64,
     /// Zeros that were added to an incomplete row.
     pub bytes_added: u64,
+    /// A move of its rows that had been cut off was finished first.
+    pub finished_move: bool,
 }
 
 impl Recovered {
-    /// Whether anything was wrong.
+    /// Whether anything had to be done.
     pub fn is_changed(&self) -> bool {
-        self.rows != self.rows_before || self.bytes_cut > 0 || self.bytes_added > 0
+        self.finished_move || self.rows != self.rows_before || self.bytes_cut > 0 || self.bytes_added > 0
     }
 }
 
@@ -58,12 +60,12 @@ pub fn recover(path: impl AsRef<Path>, options: RecoverOptions) -> Result<Recove
 /// As [`recover`].
 pub fn recover_on(disk: &dyn Disk, path: &Path, options: RecoverOptions) -> Result<Recovered, AppendError> {
     let opened = Opened::new(disk, path, options.waits_for_lock)?;
-    let header = &opened.header;
+    let (header, finished_move) = (&opened.header, opened.moved.is_some());
     if let Growth::None(reason) = header.growth() {
         // One that is sound needs no recovery, whether it can grow or not.
         if opened.file_bytes == opened.data_end() {
             let rows = header.rows().unwrap_or(1);
-            return Ok(Recovered { rows_before: rows, rows, bytes_cut: 0, bytes_added: 0 });
+            return Ok(Recovered { rows_before: rows, rows, bytes_cut: 0, bytes_added: 0, finished_move });
         }
         return Err(AppendError::CannotGrow { path: path.to_owned(), reason });
     }
@@ -75,7 +77,7 @@ pub fn recover_on(disk: &dyn Disk, path: &Path, options: RecoverOptions) -> Resu
     let fills = options.fills_with_zeros && part > 0;
     let rows = present / row_bytes + u64::from(fills);
     let (bytes_cut, bytes_added) = if fills { (0, row_bytes - part) } else { (part, 0) };
-    let found = Recovered { rows_before, rows, bytes_cut, bytes_added };
+    let found = Recovered { rows_before, rows, bytes_cut, bytes_added, finished_move };
     if !found.is_changed() {
         return Ok(found);
     }

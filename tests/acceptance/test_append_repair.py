@@ -390,6 +390,72 @@ def test_a_journal_is_of_one_file_alone(tmp_path):
     assert not journal.exists()
 
 
+def test_a_damaged_journal_is_refused_or_does_no_harm(tmp_path):
+    """The bug: the move went on with the piece before the damaged one, over bytes that had been moved already, and ended with 0."""
+    path, array = tmp_path / "a.npy", np.random.default_rng(3).integers(0, 256, (13_000, 1000), dtype=np.uint8)
+    tight(path, array)
+    original, whole = path.read_bytes(), array.tobytes()
+    piece = 4 << 20
+    slots = [4096, 4096 + (56 + piece + 4095) // 4096 * 4096]
+    cuts = [("cut", length) for length in [5000, slots[1], slots[1] + 100, slots[1] + 56 + piece - 1]]
+    flips = [("flip", slot + at) for slot in slots for at in [0, 1, 9, 17, 30, 56, 2_000_000]] + [("flip", 20)]
+    refused = 0
+    for number in [5, 6, 7, 9] if not LONG else range(3, 13):
+        path.write_bytes(original)
+        journal = killed_while_moving(path, ["ensure-appendable", path, "--in-place"], number=number)
+        moving, written = path.read_bytes(), journal.read_bytes()
+        assert len(written) == slots[1] + 56 + piece
+        for kind, at in [*cuts, *flips]:
+            damaged = written[:at] if kind == "cut" else written[:at] + bytes([written[at] ^ 4]) + written[at + 1:]
+            path.write_bytes(moving)
+            journal.write_bytes(damaged)
+            done = run("ensure-appendable", path, "--in-place", check=None)
+            if done.returncode:
+                refused += 1
+                assert "damaged" in said(done) and str(journal) in said(done), said(done)
+                assert path.read_bytes() == moving and journal.read_bytes() == damaged
+            else:
+                assert kind == "flip" and path.read_bytes().endswith(whole) and len(np.load(path, mmap_mode="r")) == 13_000, (number, at)
+    assert refused > 30
+
+
+def test_a_move_that_was_cut_off_is_said_to_be_finished(tmp_path):
+    """The bug: `appendable as it was`, `"changed": "nothing"`."""
+    path, array = tmp_path / "a.npy", np.arange(1000)
+    for words, expected in [(["ensure-appendable"], "had begun was finished"), (["recover"], "cut off was finished"),
+                            (["append", path], "cut off was finished")]:
+        journal = killed_while_moving(tight(path, array), ["ensure-appendable", path, "--in-place"])
+        moving, kept = path.read_bytes(), journal.read_bytes()
+        done = run(words[0], path, *words[1:])
+        assert expected in done.stdout.decode() + said(done)
+        same(np.load(path)[:1000], array)
+        path.write_bytes(moving)
+        journal.write_bytes(kept)
+        shown = json.loads(run(words[0], path, *words[1:], "--json").stdout)
+        assert shown.get("changed") in ("rows", True, None) and shown.get("moved_bytes", 1) > 0
+        # Once it is finished there is nothing to say.
+        done = run(words[0], path, *words[1:])
+        assert "was finished" not in done.stdout.decode() + said(done)
+
+
+def test_no_array_is_made_where_one_was_moved_away(tmp_path):
+    """The bug: an append to the name made an empty array, and failed on the journal of the one that had it before."""
+    path, other, array = tmp_path / "a.npy", save(tmp_path / "b.npy", np.arange(4)), np.arange(1000)
+    journal = killed_while_moving(tight(path, array), ["ensure-appendable", path, "--in-place"])
+    away = tmp_path / "away.npy"
+    path.rename(away)
+    done = run("append", path, other, check=1)
+    assert str(journal) in said(done) and "give it its name back" in said(done) and f"remove {journal}" in said(done)
+    assert sorted(os.listdir(tmp_path)) == [journal.name, "away.npy", "b.npy"]
+    # And a half moved array whose journal is elsewhere says which one it wants.
+    for words in [("append", away, other), ("verify", away), ("inspect", away), ("recover", away)]:
+        done = run(*words, check=1)
+        assert str(tmp_path / ".away.npy.moving") in said(done) and "is not there" in said(done), said(done)
+    away.rename(path)
+    run("append", path, other)
+    same(np.load(path), np.concatenate([array, np.arange(4)]))
+
+
 def test_a_header_across_sectors_that_was_cut_off(tmp_path):
     """As above, for a header that is rewritten by the journal and does not move."""
     path = tmp_path / "a.npy"

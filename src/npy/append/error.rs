@@ -114,12 +114,26 @@ pub enum AppendError {
     #[error("{} holds {found}, which cannot be read as {expected}", path.display())]
     Type { path: PathBuf, found: String, expected: String },
     #[error(
-        "{} is what a move of rows left that was cut off, and cannot be gone on with in {}: {problem}. If an array was renamed, \
-         give it its name back and run `npy-ingest ensure-appendable`; if it was made anew, remove {0}",
+        "{} is what a move of rows left that was cut off, and cannot be gone on with in {}: {problem}. If that array was \
+         renamed, give it its name back and run `npy-ingest ensure-appendable`; if it is gone, or was made anew, remove {0}",
         journal.display(),
         path.display()
     )]
     Journal { path: PathBuf, journal: PathBuf, problem: String },
+    #[error(
+        "the rows of {} are half moved, and {}, the journal that says how far, is damaged: {problem}. Nothing was changed; \
+         put both files back from a copy",
+        path.display(),
+        journal.display()
+    )]
+    DamagedJournal { path: PathBuf, journal: PathBuf, problem: String },
+    #[error(
+        "the rows of {} were being moved when that was cut off, and the journal that finishes it, {}, is not there: put it \
+         there again, or give the array the name back that it had then",
+        path.display(),
+        journal.display()
+    )]
+    NoJournal { path: PathBuf, journal: PathBuf },
     #[error(
         "{} has the name of a file that is written here while {} is being changed, and is none: give it another name, \
          or remove it, and try again",

@@ -154,6 +154,10 @@ impl Appender {
         layout: &Layout,
         options: AppendOptions,
     ) -> Result<Self, AppendError> {
+        if disk.status(path).map_err(AppendError::disk("looking at", path))?.is_some() {
+            return Err(AppendError::Exists { path: path.to_owned() });
+        }
+        widen::refuse_beside_journal(&**disk, path)?;
         match GrowingFile::create(&**disk, path, layout) {
             Ok(()) => Self::open_on(disk, path, options),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
@@ -279,6 +283,11 @@ impl Appender {
     /// How many of these were cut off: none before the first row, and then all.
     pub fn bytes_cut(&self) -> u64 {
         self.shared.lock().bytes_cut
+    }
+
+    /// Whether a move of its rows that had been cut off was finished when it was opened.
+    pub fn finished_move(&self) -> bool {
+        self.shared.opened.moved.is_some()
     }
 
     /// Removes the file if it has no rows, and whether it did. What was staged is taken back. The lock is held meanwhile, so

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::super::header::{HEADER_BYTES_MAX, Header, MAGIC};
+use super::super::header::{HEADER_BYTES_MAX, Header, HeaderError, MAGIC};
 use super::super::inspect::{InspectError, read_header_on};
 use super::super::widen;
 use super::super::window::CountBlock;
@@ -24,19 +24,24 @@ pub(in super::super) struct Opened {
     pub header_bytes: Vec<u8>,
     /// Length of the file.
     pub file_bytes: u64,
+    /// By how many bytes its rows were moved when it was opened, because that had been cut off.
+    pub moved: Option<u64>,
 }
 
 impl Opened {
     /// Locks the file, finishes a move of its rows that a crash cut off, and reads its header.
     pub fn new(disk: &dyn Disk, path: &Path, waits: bool) -> Result<Self, AppendError> {
         let file = open_locked(disk, path, waits)?;
-        widen::finish(disk, path, &*file)?;
+        let moved = widen::finish(disk, path, &*file)?;
         let (header, header_bytes) = read_header_on(&*file).map_err(|source| match source {
+            InspectError::Header(HeaderError::Moving) => {
+                AppendError::NoJournal { path: path.to_owned(), journal: widen::journal_path(path) }
+            }
             InspectError::CutShort { found: 0, .. } => AppendError::Empty { path: path.to_owned() },
             source => AppendError::Header { path: path.to_owned(), source },
         })?;
         let file_bytes = file.status().map_err(AppendError::disk("reading the length of", path))?.size;
-        Ok(Self { path: path.to_owned(), file, header, header_bytes, file_bytes })
+        Ok(Self { path: path.to_owned(), file, header, header_bytes, file_bytes, moved })
     }
 
     /// How many bytes an appender that died has left behind the rows that the header counts.

@@ -17,7 +17,8 @@
 //!
 //! After a crash: with the old header nothing has happened, with the new one all has, and the journal is removed. With the mark
 //! the newest piece whose hash is right is written again, and the move goes on below it. The piece before that one is durable
-//! in its new place, because its sync came before the slot of its successor was written.
+//! in its new place, because its sync came before the slot of its successor was written. A journal that is shorter than it was
+//! written, or whose slots say what no crash leaves, is refused.
 //!
 //! A header that only has to be rewritten across two sectors is a move by 0 bytes: no mark, no pieces, one write. It is gone on
 //! with where each block of 16 bytes is one of the old header or of the new one.
@@ -40,8 +41,10 @@ const MAGIC: [u8; 16] = *b"npy-ingest move2";
 const BLOCK_BYTES: usize = 16;
 /// Bytes of a piece; fewer when the file is smaller. Small on the simulated disk, where it is to take several.
 const PIECE_BYTES_MAX: u64 = if cfg!(feature = "simulation") { 1 << 10 } else { 4 << 20 };
-/// Number, place and length of a slot's piece, and its hash.
-const SLOT_HEAD_BYTES: usize = 3 * 8 + 32;
+/// Number, place and length of a slot's piece,
+const SLOT_NUMBERS_BYTES: usize = 3 * 8;
+/// and its hash.
+const SLOT_HEAD_BYTES: usize = SLOT_NUMBERS_BYTES + 32;
 const SLOT_ALIGNMENT: u64 = 4096;
 /// Both headers are read from a file of this program, which has checked their length; a damaged one is found by its hash.
 const PLAN_BYTES_MAX: u64 = 4 << 20;
@@ -127,6 +130,23 @@ impl Plan {
         let is_sound = rest.first_chunk::<32>()? == blake3::hash(hashed).as_bytes() && piece_bytes > 0;
         let (old_header, new_header) = (old_header.to_vec(), new_header.to_vec());
         is_sound.then_some(Self { old_header, new_header, length, inode, piece_bytes })
+    }
+
+    /// Where a piece is before the move, and how long it is; 0 behind the last one. The first is the end of the file.
+    fn piece(&self, number: u64) -> (u64, u64) {
+        let start = self.old_header.len() as u64;
+        let end = |pieces: u64| self.length.saturating_sub(pieces.saturating_mul(self.piece_bytes)).max(start);
+        let place = end(number.saturating_add(1));
+        (place, end(number).saturating_sub(place))
+    }
+
+    /// How the slot of a piece begins, but for its hash.
+    fn slot_numbers(&self, number: u64) -> [u8; SLOT_NUMBERS_BYTES] {
+        let (place, length) = self.piece(number);
+        let mut numbers = [0; SLOT_NUMBERS_BYTES];
+        let bytes = [number, place, length].into_iter().flat_map(u64::to_le_bytes);
+        numbers.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+        numbers
     }
 
     /// Where the slot of a piece begins.
@@ -241,7 +261,7 @@ pub(super) fn move_rows(disk: &dyn Disk, opened: &Opened, new_header: &[u8]) -> 
             Err(_) => unfinished(&opened.path, error),
         });
     }
-    let moved = run(file, &*journal, &plan, 0, length);
+    let moved = run(file, &*journal, &plan, 0);
     moved.and_then(|()| remove(disk, &path)).map_err(|source| unfinished(&opened.path, source))
 }
 
@@ -270,24 +290,24 @@ fn unfinished(path: &Path, source: io::Error) -> AppendError {
     }
 }
 
-/// Steps 3 and 4. What lies behind `end` has been moved, in so many pieces.
-fn run(file: &dyn DiskFile, journal: &dyn DiskFile, plan: &Plan, moved: u64, end: u64) -> io::Result<()> {
-    let (shift, start) = (plan.shift(), plan.old_header.len() as u64);
+/// Steps 3 and 4. So many pieces have been moved.
+fn run(file: &dyn DiskFile, journal: &dyn DiskFile, plan: &Plan, moved: u64) -> io::Result<()> {
+    let shift = plan.shift();
     if shift == 0 {
         write_all_at(file, &mut [IoSlice::new(&plan.new_header)], 0)?;
         return file.sync_data();
     }
-    let (mut next, mut end) = (moved, end);
-    while end > start {
-        let place = end.saturating_sub(plan.piece_bytes).max(start);
-        let mut bytes = vec![0; usize::try_from(end - place).unwrap_or(usize::MAX)];
+    for number in moved.. {
+        let (place, length) = plan.piece(number);
+        if length == 0 {
+            break;
+        }
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
         copy_piece(file, &mut bytes, place)?;
-        let piece = Piece { number: next, place, bytes };
+        let piece = Piece { number, place, bytes };
         piece.write(journal, plan)?;
         journal.sync_data()?;
         put(file, &piece, shift)?;
-        end = place;
-        next += 1;
     }
     let (first, rest) = plan.new_header.split_first_chunk::<BLOCK_BYTES>().ok_or(io::ErrorKind::InvalidData)?;
     write_all_at(file, &mut [IoSlice::new(rest)], BLOCK_BYTES as u64)?;
@@ -306,20 +326,32 @@ fn remove(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     disk.sync_folder(folder(path))
 }
 
-/// Finishes what a crash has cut off, or undoes it where nothing has been moved. The caller has the file's lock.
-pub(in super::super) fn finish(disk: &dyn Disk, path: &Path, file: &dyn DiskFile) -> Result<(), AppendError> {
+/// Refuses to make an array where one was renamed or removed in the middle of a move: the journal is that one's.
+pub(in super::super) fn refuse_beside_journal(disk: &dyn Disk, path: &Path) -> Result<(), AppendError> {
+    let journal = journal_path(path);
+    match open_own(disk, path, &journal, &MAGIC)? {
+        Some(_) => Err(AppendError::Journal { path: path.to_owned(), journal, problem: "it is not there".to_owned() }),
+        None => Ok(()),
+    }
+}
+
+/// Finishes what a crash has cut off, or undoes it where nothing has been moved. The caller has the file's lock. By how many
+/// bytes the rows were moved, where there was something left to do.
+pub(in super::super) fn finish(disk: &dyn Disk, path: &Path, file: &dyn DiskFile) -> Result<Option<u64>, AppendError> {
     remove_copy(disk, path)?;
     let journal_path = journal_path(path);
-    let Some(journal) = open_own(disk, path, &journal_path, &MAGIC)? else { return Ok(()) };
+    let Some(journal) = open_own(disk, path, &journal_path, &MAGIC)? else { return Ok(None) };
     let foreign = |problem: &str| AppendError::Journal {
         path: path.to_owned(),
         journal: journal_path.clone(),
         problem: problem.to_owned(),
     };
+    let damaged =
+        |problem: String| AppendError::DamagedJournal { path: path.to_owned(), journal: journal_path.clone(), problem };
     let read_error = |source| AppendError::Disk { operation: "reading", path: journal_path.clone(), source };
     let plan = read_plan(&*journal).map_err(read_error)?;
     let start = |bytes| read_start(file, bytes).map_err(AppendError::disk("reading", path));
-    let remove = || remove(disk, &journal_path).map_err(|source| unfinished(path, source));
+    let remove = || remove(disk, &journal_path).map(|()| None).map_err(|source| unfinished(path, source));
     let remove_beside_array = || match read_header_on(file) {
         Ok(_) => remove(),
         Err(error) => Err(foreign(&error.to_string())),
@@ -327,7 +359,7 @@ pub(in super::super) fn finish(disk: &dyn Disk, path: &Path, file: &dyn DiskFile
     let Some(plan) = plan else {
         // It was never finished, so nothing was begun.
         return match start(BLOCK_BYTES)?.starts_with(&MOVING) {
-            true => Err(foreign("the journal is damaged")),
+            true => Err(damaged("its plan is not what was written".to_owned())),
             false => remove_beside_array(),
         };
     };
@@ -353,32 +385,66 @@ pub(in super::super) fn finish(disk: &dyn Disk, path: &Path, file: &dyn DiskFile
     if length < plan.length {
         return Err(foreign("it is shorter than it was"));
     }
+    let journal_bytes = journal.status().map_err(read_error)?.size;
+    if shift > 0 && journal_bytes < plan.bytes() {
+        return Err(damaged(format!("it has {journal_bytes} bytes, and {} were written", plan.bytes())));
+    }
     let go_on = || {
         // Whoever was killed may have left the mark and the newest piece in the page cache alone; nothing is moved on by
         // them before they are durable.
         journal.sync_data()?;
         file.sync_data()?;
-        let mut newest: Option<Piece> = None;
-        if shift > 0 {
-            for slot in 0..2 {
-                let piece = Piece::read(&*journal, &plan, slot)?;
-                if piece.as_ref().map(|piece| piece.number) >= newest.as_ref().map(|piece| piece.number) {
-                    newest = piece.or(newest);
-                }
-            }
-        }
-        let (moved, end) = match &newest {
-            // Slots that were only filled have length 0.
-            Some(piece) if !piece.bytes.is_empty() => {
-                put(file, piece, shift)?;
-                (piece.number + 1, piece.place)
-            }
-            _ => (0, plan.length),
-        };
-        run(file, &*journal, &plan, moved, end)
+        let moved = if shift > 0 { resume(file, &*journal, &plan)? } else { Some(0) };
+        moved.map(|moved| run(file, &*journal, &plan, moved)).transpose()
     };
-    go_on().map_err(|source| unfinished(path, source))?;
-    remove()
+    match go_on().map_err(|source| unfinished(path, source))? {
+        Some(()) => remove().map(|_| Some(shift)),
+        None => Err(damaged("the newest piece in it is not what was written".to_owned())),
+    }
+}
+
+/// Puts the newest piece to its place again. How many pieces have been moved; `None` where the journal is damaged.
+///
+/// A power cut can leave a slot half written. Then nothing of its piece has been moved yet, so its numbers are those of the
+/// piece before, and what is in the file is whole; or they are its own, and what is in the file has the hash that they say.
+fn resume(file: &dyn DiskFile, journal: &dyn DiskFile, plan: &Plan) -> io::Result<Option<u64>> {
+    let slots = [Piece::read(journal, plan, 0)?, Piece::read(journal, plan, 1)?];
+    let newest = slots.into_iter().flatten().max_by_key(|piece| piece.number);
+    let next = newest.as_ref().map_or(0, |piece| piece.number + 1);
+    let slot_head = |number: u64| {
+        let mut head = [0; SLOT_HEAD_BYTES];
+        read_exact_at(journal, &mut head, plan.slot(number)).map(|()| head)
+    };
+    let head = slot_head(next)?;
+    let is_empty = |head: &[u8]| head.iter().all(|byte| *byte == 0);
+    let is_of_next = plan.piece(next).1 > 0 && head.starts_with(&plan.slot_numbers(next));
+    let is_older = match next.checked_sub(2) {
+        Some(before) => head.starts_with(&plan.slot_numbers(before)),
+        None => is_empty(&head),
+    };
+    if !is_of_next && !is_older || newest.is_none() && !is_empty(&slot_head(1)?) {
+        return Ok(None);
+    }
+    let put_newest = || newest.as_ref().map_or(Ok(()), |piece| put(file, piece, plan.shift()));
+    let (place, length) = plan.piece(next);
+    for (shift, is_moved) in [(0, false), (plan.shift(), true)] {
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+        if !is_of_next || !read_all_or_nothing(file, &mut bytes, place + shift)? {
+            continue;
+        }
+        let piece = Piece { number: next, place, bytes };
+        if piece.head() == head {
+            put_newest()?;
+            // Sound again, before the other slot is written.
+            piece.write(journal, plan)?;
+            journal.sync_data()?;
+            return Ok(Some(next + u64::from(is_moved)));
+        }
+    }
+    match is_older {
+        true => put_newest().map(|()| Some(next)),
+        false => Ok(None),
+    }
 }
 
 fn read_plan(journal: &dyn DiskFile) -> io::Result<Option<Plan>> {

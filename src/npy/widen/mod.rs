@@ -18,8 +18,8 @@ use super::window::{self, CountBlock};
 use crate::storage::file_name::fitting;
 use crate::storage::{Access, Disk, DiskFile, RealDisk, read_exact_at, write_all_at};
 
-pub(super) use journal::finish;
 pub use journal::journal_path;
+pub(super) use journal::{finish, refuse_beside_journal};
 
 /// A drive writes so many bytes as a whole or not at all.
 const SECTOR_BYTES: usize = 512;
@@ -43,6 +43,9 @@ pub enum Widened {
     Rearranged,
     /// The rows begin later by so many bytes now.
     Moved { bytes: u64 },
+    /// An earlier call had been cut off, and was finished: the rows begin later by so many bytes than before that (0: its
+    /// header was rewritten).
+    Finished { bytes: u64 },
 }
 
 /// Gives the header of an array room for at least 11 digits of its count, and for one more than it has. The array stays as it
@@ -70,7 +73,7 @@ pub fn ensure_appendable_on(disk: &dyn Disk, path: &Path, options: WidenOptions)
     // With room in its header, rows that it does not count would look like those of an appender that died.
     opened.unfinished_bytes()?;
     match CountBlock::roomy(header, &opened.header_bytes) {
-        Some((_, None)) => return Ok(Widened::NotNeeded),
+        Some((_, None)) => return Ok(opened.moved.map_or(Widened::NotNeeded, |bytes| Widened::Finished { bytes })),
         Some((_, Some(new))) => {
             replace_header(disk, &opened, &new)?;
             return Ok(Widened::Rearranged);
