@@ -46,7 +46,7 @@ pub fn run(arguments: &AppendArguments) -> Result<u8, Failure> {
     if let Err(mut failure) = result {
         // Nothing that came from this command is to stay behind, unless rows have been committed.
         let (rows, path) = (appender.rows(), text::path(appender.path()));
-        let appended = rows.saturating_sub(before);
+        let (appended, reason) = (rows.saturating_sub(before), failure.text.clone());
         if appended > 0 {
             let appended = text::number_of(appended, "row", "rows");
             let all = text::count(rows);
@@ -55,7 +55,7 @@ pub fn run(arguments: &AppendArguments) -> Result<u8, Failure> {
         let undone =
             if appended == 0 && was_created { appender.remove_if_empty().map(drop) } else { appender.discard() };
         if let Err(error) = undone
-            && error.to_string() != failure.text
+            && error.to_string() != reason
         {
             failure.text.push_str(&format!("; what is behind its last row could not be taken back: {error}"));
         }
@@ -305,7 +305,7 @@ fn append_raw(arguments: &AppendArguments, appender: &Appender) -> Result<(), Fa
                 if let Some(from) = &from {
                     from.reorder_bytes(appender.dtype(), rows);
                 }
-                appender.stage_bytes(rows).map_err(|error| after_commit(appender, error.into()))?;
+                appender.stage_c_rows(rows).map_err(|error| after_commit(appender, error.into()))?;
                 partial.drain(..whole);
                 commits_each || waiting >= WAITING_BYTES_MAX || since.is_some_and(|since| since.elapsed() >= WAIT_MAX)
             }

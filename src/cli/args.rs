@@ -130,7 +130,7 @@ pub struct AppendArguments {
     /// What is appended: .npy files, or - for standard input (one .npy array or several, one after the other).
     #[arg(required = true, value_name = "IN")]
     pub inputs: Vec<PathBuf>,
-    /// Standard input holds nothing but rows, in the array's dtype, byte order and shape.
+    /// Standard input holds nothing but rows, in the array's dtype and byte order, each in C order as `row.tobytes()` gives it.
     #[arg(long)]
     pub raw: bool,
     /// The dtype of raw rows: needed to create the array, compared with it where it is there.

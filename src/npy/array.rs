@@ -54,7 +54,8 @@ impl Array {
     /// `ensure-appendable` does), that one is opened.
     ///
     /// # Errors
-    /// As [`Array::open`]; a file that is another array now, or has fewer rows. The array stays as it was then.
+    /// As [`Array::open`]; a file that is another array now, or has fewer rows. The array stays as it was then; where the file
+    /// was cut short under it, its last rows must not be read any more.
     pub fn refresh(&mut self) -> Result<u64, AppendError> {
         let inode =
             |metadata: std::io::Result<std::fs::Metadata>| metadata.ok().map(|found| (found.dev(), found.ino()));
@@ -70,7 +71,7 @@ impl Array {
                 let (header, _) = read_header(&self.file)
                     .map_err(|source| AppendError::Header { path: self.path.clone(), source })?;
                 if header == self.header {
-                    return Ok(0);
+                    return check_length(&self.path, &self.file, &header).map(|()| 0);
                 }
                 map(&self.path, &self.file)?
             }
@@ -160,12 +161,18 @@ fn describe(header: &Header) -> String {
 /// The length is taken after the count, so that a file that keeps its promises is never too short.
 fn map(path: &Path, file: &File) -> Result<(Header, Mmap), AppendError> {
     let (header, _) = read_header(file).map_err(|source| AppendError::Header { path: path.to_owned(), source })?;
+    check_length(path, file, &header)?;
     let end = header.data_start.saturating_add(header.data_bytes());
-    let length = file.metadata().map_err(AppendError::disk("reading the length of", path))?.len();
-    if length < end {
-        let rows = header.rows().unwrap_or(1);
-        return Err(AppendError::CutShort { path: path.to_owned(), rows, bytes: end.saturating_sub(length) });
-    }
     let map = mapping::map(file, end).map_err(AppendError::disk("mapping", path))?;
     Ok((header, map))
+}
+
+/// Reading a row of a file that is too short would be a SIGBUS.
+fn check_length(path: &Path, file: &File, header: &Header) -> Result<(), AppendError> {
+    let end = header.data_start.saturating_add(header.data_bytes());
+    let length = file.metadata().map_err(AppendError::disk("reading the length of", path))?.len();
+    match end.checked_sub(length).filter(|missing| *missing > 0) {
+        Some(bytes) => Err(AppendError::CutShort { path: path.to_owned(), rows: header.rows().unwrap_or(1), bytes }),
+        None => Ok(()),
+    }
 }

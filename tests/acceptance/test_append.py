@@ -4,7 +4,6 @@ import io
 import json
 import os
 import random
-import signal
 import subprocess
 import time
 
@@ -323,6 +322,20 @@ def test_raw_rows(tmp_path):
     same(np.load(output)[12:], rows)
 
 
+def test_raw_rows_are_in_c_order_whatever_the_array_is_in(tmp_path):
+    """The bug: the bytes of `row.tobytes()` went into an array in Fortran order as they were."""
+    for shape in [(5,), (2, 3), (2, 3, 4), (1, 7)]:
+        rows = np.arange(4 * np.prod(shape), dtype=">i4").reshape(4, *shape)
+        array = np.asfortranarray(np.moveaxis(rows, 0, -1))
+        path = save(tmp_path / "a.npy", array)
+        more = b"".join(row.tobytes() for row in rows)
+        run("append", path, "-", "--raw", stdin=more)
+        run("append", path, "-", "--raw", "--dtype", "<i4", "--convert-byte-order", stdin=rows.astype("<i4").tobytes())
+        found = np.load(path)
+        assert found.flags.f_contiguous
+        same(found, np.concatenate([array] * 3, axis=-1).astype(">i4"))
+
+
 def test_a_failure_says_what_was_appended_before_it(tmp_path):
     output, good, bad = tmp_path / "a.npy", save(tmp_path / "g.npy", np.arange(3.0)), tmp_path / "b.npy"
     for words, rows in [([], 0), (["--durability", "source"], 3)]:
@@ -362,68 +375,6 @@ def test_names_of_any_bytes_and_length(tmp_path, name):
     with open(path, "rb") as file:
         assert np.load(file).tolist() == [0, 1, 2, 0, 1, 2]
     assert len(os.listdir(folder)) == 2
-
-
-def test_rows_of_a_pipe_become_visible_while_it_is_open(tmp_path):
-    output = tmp_path / "a.npy"
-    process = subprocess.Popen([PROGRAM, "append", output, "-", "--raw", "--dtype", "<i8"], stdin=subprocess.PIPE)
-    try:
-        for count in range(1, 4):
-            process.stdin.write(np.array([count], "<i8").tobytes())
-            process.stdin.flush()
-            end = time.monotonic() + 30
-            while not output.exists() or len(np.load(output, mmap_mode="r")) < count:
-                assert time.monotonic() < end
-                time.sleep(0.01)
-        # Meanwhile nobody else may append.
-        other = save(tmp_path / "b.npy", np.array([9]))
-        done = run("append", output, other, check=1)
-        assert f"is being written by process {process.pid}" in said(done)
-        waiting = subprocess.Popen([PROGRAM, "append", output, other, "--wait"])
-        time.sleep(0.2)
-        assert waiting.poll() is None
-    finally:
-        process.stdin.close()
-        assert process.wait(60) == 0
-    assert waiting.wait(60) == 0
-    assert np.load(output).tolist() == [1, 2, 3, 9]
-
-
-@pytest.mark.parametrize("durability", ["source", "none"])
-def test_arrays_of_a_pipe_become_visible_while_it_is_open(tmp_path, durability):
-    output = tmp_path / "a.npy"
-    words = [PROGRAM, "append", output, "-", "--durability", durability]
-    process = subprocess.Popen(list(map(str, words)), stdin=subprocess.PIPE)
-    for count in range(1, 4):
-        process.stdin.write(npy_bytes(np.array([count])))
-        process.stdin.flush()
-        end = time.monotonic() + 30
-        while not output.exists() or len(np.load(output, mmap_mode="r")) < count:
-            assert time.monotonic() < end
-            time.sleep(0.01)
-    process.stdin.close()
-    assert process.wait(60) == 0
-
-
-def test_a_producer_that_never_pauses(tmp_path):
-    """Its rows become visible all the same, and a signal loses none of those that were read."""
-    output = tmp_path / "a.npy"
-    words = [PROGRAM, "append", output, "-", "--raw", "--dtype", "<i8"]
-    process = subprocess.Popen(list(map(str, words)), stdin=subprocess.PIPE, stderr=subprocess.PIPE)
-    end, count = time.monotonic() + 30, 0
-    while not output.exists() or len(np.load(output, mmap_mode="r")) < 100:
-        process.stdin.write(np.array([count], "<i8").tobytes())
-        process.stdin.flush()
-        count += 1
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    # Within the pause: what was written last waits.
-    process.stdin.write(np.array([count], "<i8").tobytes())
-    process.stdin.flush()
-    time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 1 and b"SIGTERM" in process.stderr.read()
-    assert np.load(output).tolist() == list(range(count + 1))
 
 
 def test_who_created_a_file_takes_no_rows_of_others_with_it(tmp_path):

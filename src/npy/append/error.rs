@@ -109,6 +109,13 @@ pub enum AppendError {
         path.display()
     )]
     Broken { operation: &'static str, path: PathBuf, source: Arc<io::Error> },
+    /// Somebody else moved, replaced, cut or rewrote the file.
+    #[error(
+        "{} was changed by somebody else while rows were appended to it: {problem}. The last {rows} rows were not appended, and \
+         nothing more is",
+        path.display()
+    )]
+    Disturbed { path: PathBuf, problem: Arc<str>, rows: u64 },
     #[error("{} is {found} now, and was {expected}: another array has taken its place", path.display())]
     Changed { path: PathBuf, found: String, expected: String },
     #[error("{} holds {found}, which cannot be read as {expected}", path.display())]

@@ -48,6 +48,7 @@ use super::widen;
 use super::window::CountBlock;
 use crate::storage::{Disk, RealDisk, sync_names};
 use shared::{Preparation, Shared};
+use transpose::Transpose;
 
 pub use element::Element;
 pub use error::AppendError;
@@ -210,6 +211,26 @@ impl Appender {
     /// As [`Appender::append_bytes`].
     pub fn stage_bytes(&self, rows: &[u8]) -> Result<Range<u64>, AppendError> {
         self.shared.stage(rows)
+    }
+
+    /// As [`Appender::stage_bytes`] of rows that are each in C order, as NumPy's `row.tobytes()` gives them. For an array in
+    /// Fortran order they are turned.
+    ///
+    /// # Errors
+    /// As [`Appender::append_bytes`].
+    pub fn stage_c_rows(&self, rows: &[u8]) -> Result<Range<u64>, AppendError> {
+        if !self.fortran_order || self.row_shape.len() < 2 {
+            return self.stage_bytes(rows);
+        }
+        let row_bytes = self.row_bytes();
+        let found = rows.len() as u64;
+        if !found.is_multiple_of(row_bytes) {
+            return Err(AppendError::PartialRow { path: self.path().to_owned(), found, row_bytes });
+        }
+        let transpose = Transpose::of_c_rows(found / row_bytes, &self.row_shape, self.dtype.itemsize());
+        let mut turned = Vec::with_capacity(rows.len());
+        (0..transpose.rows()).for_each(|row| transpose.push_row(rows, row, &mut turned));
+        self.stage_bytes(&turned)
     }
 
     /// As [`Appender::stage_bytes`] for a whole array. Other threads wait with theirs until it is whole, and no commit takes

@@ -1,5 +1,6 @@
 //! Opening an array for a change: the right file, locked, with a header that can be read.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,6 +63,34 @@ impl Opened {
             true => Ok(bytes),
             false => Err(AppendError::Tail { path, bytes }),
         }
+    }
+
+    /// What somebody else has done to the file, as far as rows that are counted now would not be where they are looked for: it
+    /// has to be under its name, so long, and to say there what was written last.
+    pub fn disturbance(
+        &self,
+        disk: &dyn Disk,
+        bytes_min: u64,
+        block: &[u8],
+        offset: u64,
+    ) -> io::Result<Option<String>> {
+        let own = self.file.status()?;
+        match disk.status(&self.path)? {
+            None => return Ok(Some("it was moved or removed".to_owned())),
+            Some(there) if (there.device, there.inode) != (own.device, own.inode) => {
+                return Ok(Some("another file has taken its place".to_owned()));
+            }
+            Some(_) if own.size < bytes_min => {
+                return Ok(Some(format!("it was cut short, to {} bytes of {bytes_min}", own.size)));
+            }
+            Some(_) => {}
+        }
+        let mut found = vec![0; block.len()];
+        read_exact_at(&*self.file, &mut found, offset)?;
+        Ok((found != block).then(|| {
+            let (found, expected) = (found.escape_ascii(), block.escape_ascii());
+            format!("its header was changed: its count reads \"{found}\", and \"{expected}\" was written last")
+        }))
     }
 
     /// `numpy.save` into one open file, several times, leaves array behind array. The others are no rows of the first.

@@ -9,8 +9,10 @@
 
 use std::io::{self, IoSlice};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::super::growth::WINDOW_BYTES;
 use super::super::widen;
 use super::super::window::CountBlock;
 use super::options::{AppendOptions, Durability, WriteBack};
@@ -51,9 +53,36 @@ pub(super) struct State {
     pub is_closing: bool,
     /// Whether the clock of the batch that waits is running.
     is_timed: bool,
-    broken: Option<(&'static str, Arc<io::Error>)>,
+    broken: Option<Fault>,
     /// Row bytes before which memory has been given up, and before which the device has been asked to write.
     write_back: Range<u64>,
+}
+
+/// After which nothing more is appended.
+enum Fault {
+    Failed {
+        operation: &'static str,
+        source: Arc<io::Error>,
+    },
+    /// So many rows were not counted, because somebody else has changed the file.
+    Disturbed {
+        problem: Arc<str>,
+        rows: u64,
+    },
+}
+
+impl Fault {
+    fn failed(operation: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::Failed { operation, source: Arc::new(error) }
+    }
+
+    fn error(&self, path: &Path) -> AppendError {
+        let path = path.to_owned();
+        match self {
+            Self::Failed { operation, source } => AppendError::Broken { operation, path, source: source.clone() },
+            Self::Disturbed { problem, rows } => AppendError::Disturbed { path, problem: problem.clone(), rows: *rows },
+        }
+    }
 }
 
 /// What is done before the first row is written, and not at all if none is: who is refused leaves the file as it was.
@@ -197,6 +226,9 @@ impl Shared {
         if count == 0 {
             return Ok(first..first);
         }
+        if self.options.durability != Durability::None && state.staged == state.published {
+            self.look_again(state, count).map_err(|fault| self.break_by(state, fault))?;
+        }
         if let Some(preparation) = state.preparation.take() {
             self.prepare(state, &preparation)?;
         }
@@ -255,23 +287,45 @@ impl Shared {
                 continue;
             }
             state.is_committing = true;
-            let target = state.whole();
+            let (target, published) = (state.whole(), state.published);
             drop(state);
-            let result = self.sync_and_publish(target);
+            let result = self.sync_and_publish(published..target);
             state = self.lock();
             state.is_committing = false;
             match result {
                 Ok(()) => state.published = target,
-                Err((operation, error)) => drop(self.break_with(&mut state, operation, error)),
+                Err(fault) => drop(self.break_by(&mut state, fault)),
             }
             self.changed.notify_all();
         }
     }
 
-    fn sync_and_publish(&self, rows: u64) -> Result<(), (&'static str, io::Error)> {
-        self.opened.file.sync_data().map_err(|error| ("syncing", error))?;
-        self.publish(rows)?;
-        self.opened.file.sync_data().map_err(|error| ("syncing", error))
+    /// Before the first row of a commit: nothing is written into what is another array by now, or behind a gap.
+    fn look_again(&self, state: &State, rows: u64) -> Result<(), Fault> {
+        let end = self.offset(state.published);
+        let Some(_) = state.preparation else { return self.look(end, &self.count(state.published)?, rows) };
+        let place = usize::try_from(self.block.offset()).unwrap_or(usize::MAX);
+        let block = self.opened.header_bytes.get(place..place.saturating_add(WINDOW_BYTES)).unwrap_or_default();
+        self.look(end, block, rows)
+    }
+
+    /// Whether the file is still what it was left as: a sync costs so much more than to look. So many rows wait for it.
+    fn look(&self, bytes_min: u64, block: &[u8], rows: u64) -> Result<(), Fault> {
+        let disturbed = self.opened.disturbance(&*self.disk, bytes_min, block, self.block.offset());
+        match disturbed.map_err(Fault::failed("looking at"))? {
+            Some(problem) => Err(Fault::Disturbed { problem: problem.into(), rows }),
+            None => Ok(()),
+        }
+    }
+
+    /// The rows are counted only where they will be found.
+    fn sync_and_publish(&self, rows: Range<u64>) -> Result<(), Fault> {
+        let file = &*self.opened.file;
+        file.sync_data().map_err(Fault::failed("syncing"))?;
+        let waiting = rows.end.saturating_sub(rows.start);
+        self.look(self.offset(rows.end), &self.count(rows.start)?, waiting)?;
+        self.publish(rows.end)?;
+        file.sync_data().map_err(Fault::failed("syncing"))
     }
 
     fn publish_unsynced(&self, state: &mut State) -> Result<(), AppendError> {
@@ -285,23 +339,26 @@ impl Shared {
                 state.published = rows;
                 Ok(())
             }
-            Err((operation, error)) => Err(self.break_with(state, operation, error)),
+            Err(fault) => Err(self.break_by(state, fault)),
         }
     }
 
-    fn publish(&self, rows: u64) -> Result<(), (&'static str, io::Error)> {
-        // `stage` has made sure that the digits fit.
-        let Some(block) = self.block.with(rows) else {
-            return Err(("counting the rows of", io::ErrorKind::InvalidInput.into()));
-        };
+    fn publish(&self, rows: u64) -> Result<(), Fault> {
+        let block = self.count(rows)?;
         match &self.mapped {
             Some(mapped) => {
                 mapped.store(block);
                 Ok(())
             }
             None => write_block_at(&*self.opened.file, &block, self.block.offset())
-                .map_err(|error| ("writing the count of", error)),
+                .map_err(Fault::failed("writing the count of")),
         }
+    }
+
+    /// The block of a count. `stage` has made sure that the digits fit.
+    fn count(&self, rows: u64) -> Result<[u8; WINDOW_BYTES], Fault> {
+        let block = self.block.with(rows).ok_or_else(|| io::ErrorKind::InvalidInput.into());
+        block.map_err(Fault::failed("counting the rows of"))
     }
 
     /// Makes room for the count, durably, before the first row: a row behind a header without a window would be taken for
@@ -319,7 +376,10 @@ impl Shared {
                 false => write_all_at(file, &mut [IoSlice::new(new)], 0)
                     .map_err(AppendError::disk("writing the header of", &self.opened.path)),
             };
-            written.map_err(|error| self.break_by(state, error))?;
+            written.map_err(|error| match error {
+                AppendError::Disk { operation, source, .. } => self.break_with(state, operation, source),
+                other => self.break_with(state, "writing the header of", io::Error::other(other)),
+            })?;
         }
         match self.options.durability {
             Durability::None => Ok(()),
@@ -347,25 +407,17 @@ impl Shared {
     }
 
     fn check(&self, state: &State) -> Result<(), AppendError> {
-        match &state.broken {
-            None => Ok(()),
-            Some((operation, error)) => {
-                Err(AppendError::Broken { operation, path: self.opened.path.clone(), source: error.clone() })
-            }
-        }
-    }
-
-    fn break_by(&self, state: &mut State, error: AppendError) -> AppendError {
-        match error {
-            AppendError::Disk { operation, source, .. } => self.break_with(state, operation, source),
-            other => self.break_with(state, "writing the header of", io::Error::other(other)),
-        }
+        state.broken.as_ref().map_or(Ok(()), |fault| Err(fault.error(&self.opened.path)))
     }
 
     fn break_with(&self, state: &mut State, operation: &'static str, error: io::Error) -> AppendError {
-        let source = Arc::new(error);
-        state.broken.get_or_insert((operation, source.clone()));
-        AppendError::Broken { operation, path: self.opened.path.clone(), source }
+        self.break_by(state, Fault::failed(operation)(error))
+    }
+
+    fn break_by(&self, state: &mut State, fault: Fault) -> AppendError {
+        let error = fault.error(&self.opened.path);
+        state.broken.get_or_insert(fault);
+        error
     }
 
     /// Where a row begins. Rows beyond `rows_max` are refused before.

@@ -462,3 +462,12 @@ fn an_array_follows_growth_and_replacement() {
     assert!(array.refresh().unwrap_err().to_string().contains("another array has taken its place"));
     assert_eq!(array.rows(), 5);
 }
+
+/// The bug: all was said to be well, and reading a row ended the process.
+#[test]
+fn an_array_that_was_cut_short_is_noticed_when_it_is_refreshed() {
+    let (_folder, path) = in_folder(&of_numpy(3));
+    let mut array = Array::open(&path).unwrap();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(130).unwrap();
+    assert!(matches!(array.refresh(), Err(AppendError::CutShort { rows: 3, bytes: 16, .. })));
+}

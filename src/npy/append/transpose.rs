@@ -34,6 +34,18 @@ impl Transpose {
         Self { rows, row_stride, dimensions, itemsize }
     }
 
+    /// Rows that lie behind each other, each of them in C order, for a file in Fortran order.
+    pub fn of_c_rows(rows: u64, row_shape: &[u64], itemsize: usize) -> Self {
+        let mut stride = 1_u64;
+        let mut dimensions = Vec::with_capacity(row_shape.len());
+        for dimension in row_shape.iter().rev() {
+            dimensions.push((*dimension, stride));
+            stride = stride.saturating_mul(*dimension);
+        }
+        dimensions.reverse();
+        Self { rows, row_stride: stride, dimensions, itemsize }
+    }
+
     pub fn rows(&self) -> u64 {
         self.rows
     }
@@ -92,5 +104,17 @@ mod tests {
         assert_eq!(fortran[..6], [0, 12, 4, 16, 8, 20]);
         assert_eq!(transposed(&[2, 3, 4], &fortran, true), c);
         assert_eq!(transposed(&[2, 0, 4], &[], true), [0_u8; 0]);
+    }
+
+    #[test]
+    fn each_row_in_c_order_becomes_one_in_fortran_order() {
+        let turned = |row_shape: &[u64], source: &[u8]| {
+            let rows = source.len() as u64 / row_shape.iter().product::<u64>();
+            let (transpose, mut target) = (Transpose::of_c_rows(rows, row_shape, 1), Vec::new());
+            (0..transpose.rows()).for_each(|row| transpose.push_row(source, row, &mut target));
+            target
+        };
+        assert_eq!(turned(&[2, 3], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]), [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
+        assert_eq!(turned(&[2, 1, 2], &[0, 1, 2, 3]), [0, 2, 1, 3]);
     }
 }
