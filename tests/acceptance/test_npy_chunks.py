@@ -174,3 +174,22 @@ def test_large_rows_take_their_bytes(project, kind):
     assert process.returncode == 0
     assert np.array_equal(project.rows(), rows.astype(project.rows().dtype))
     assert usage.ru_maxrss < 200 * 1024, usage.ru_maxrss
+
+
+def test_members_of_the_same_name_are_refused(project):
+    """The bug: one of them was taken, and nothing told of the other."""
+    project = project(shape=SHAPE, dtype="<f4", decoder="[dataset.npy]")
+    data = io.BytesIO()
+    np.save(data, array(2))
+    with zipfile.ZipFile(project.drop / "a.npz", "w") as archive:
+        archive.writestr("x.npy", data.getvalue())
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("x.npy", data.getvalue())
+    with zipfile.ZipFile(project.drop / "b.npz", "w") as archive:
+        archive.comment = b"one of each name"
+        archive.writestr("x.npy", data.getvalue())
+        archive.writestr("readme.txt", "x")
+    project.once(check=3)
+    assert project.count() == 2
+    (name, reason), = project.rejected().items()
+    assert name == "a.npz" and reason.startswith("the archive has members of the same name")

@@ -29,6 +29,12 @@ pub(super) fn with_member(
         let found = archive.len();
         return Err(rejected(format!("the archive has {found} members, more than the {MEMBERS_MAX} that are allowed")));
     }
+    if entries(bytes, archive.central_directory_start()) > archive.len() {
+        return Err(rejected(
+            "the archive has members of the same name, and which of them is meant cannot be told: save it anew"
+                .to_owned(),
+        ));
+    }
     let members: Vec<String> = archive.file_names().map(str::to_owned).collect();
     let arrays = arrays(&members);
     let plain = |name: &str| name.strip_suffix(".npy").unwrap_or(name).to_owned();
@@ -80,6 +86,22 @@ pub(super) fn with_member(
         found if found == expected => Ok(()),
         _ => Err(rejected(format!("the archive is damaged: the checksum of \"{}\" is wrong", plain(name)))),
     }
+}
+
+/// So many members the archive lists from byte `start` on, of which the library keeps one of each name.
+fn entries(bytes: &[u8], start: u64) -> usize {
+    let mut rest = usize::try_from(start).ok().and_then(|start| bytes.get(start..)).unwrap_or_default();
+    let mut count = 0;
+    while rest.starts_with(b"PK\x01\x02") {
+        let length = |at: usize| {
+            rest.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |of| usize::from(u16::from_le_bytes(*of)))
+        };
+        // Behind what each entry has: its name, further fields and a comment.
+        let size = 46 + length(28) + length(30) + length(32);
+        count += 1;
+        rest = rest.get(size..).unwrap_or_default();
+    }
+    count
 }
 
 /// Members that NumPy reads as arrays: others, and folders, may lie beside them. Without any, all members but folders.
