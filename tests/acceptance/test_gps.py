@@ -117,7 +117,7 @@ def test_vtg_gns_and_a_date_of_the_config(project):
     expected = [[noon, 48.1173, -(11 + 31 / 60), 545.4, 22.4 * KNOT, 84.4],
                 [noon + 1, -(48 + 7.039 / 60), 11 + 31.001 / 60, np.nan, 10, 10]]
     assert np.allclose(project.rows(), expected, rtol=0, atol=1e-9, equal_nan=True)
-    assert project.rejected()["b.nmea"] == "line 1: the checksum is wrong"
+    assert project.rejected()["b.nmea"] == "line 1: the checksum is wrong: found 00, but that of the sentence's characters is 56"
 
 
 def test_gpx_agrees_with_gpxpy(project):
@@ -166,7 +166,8 @@ def test_gpx_that_is_damaged(project):
     reasons = project.rejected()
     assert "cut short" in reasons["cut.gpx"] and "not XML" in reasons["tag.gpx"] and "not XML" in reasons["wrong.gpx"] and "no track" in reasons["empty.gpx"]
     (note,), = project.ledger("SELECT reason FROM sources WHERE status = 'committed'")
-    assert note == "left out 1 point, the first in line 2: a point without a latitude and longitude that can be read"
+    assert note == ('left out 1 point, the first in line 2: the latitude cannot be read: found "x", expected degrees from '
+                    "-90 to 90")
 
 
 def test_numbers_with_exponents_agree_with_gpxpy(project):
@@ -179,5 +180,5 @@ def test_numbers_with_exponents_agree_with_gpxpy(project):
     project.once(check=3)
     points = gpxpy.parse(text).tracks[0].segments[0].points
     assert project.rows().tolist() == [[point.latitude, point.longitude, point.elevation] for point in points]
-    assert project.rejected() == {"b.gpx": "it gives no rows: left out 2 points, the first in line 1: a point without a "
-                                           "latitude and longitude that can be read"}
+    assert project.rejected() == {"b.gpx": "it gives no rows: left out 2 points, the first in line 1: the latitude cannot be "
+                                           'read: found "51,5", expected degrees from -90 to 90'}

@@ -18,6 +18,8 @@ use crate::decode::values::instant::instant;
 
 /// Text of one element without the spaces around it, in bytes.
 const TEXT_BYTES_MAX: usize = 256;
+/// The characters of a text that a reason repeats.
+const SHOWN_CHARS_MAX: usize = 40;
 
 /// Why a point or one of its figures is bad.
 type Reason = Cow<'static, str>;
@@ -105,17 +107,20 @@ fn position(start: &BytesStart<'_>) -> Result<Fix, Reason> {
     let mut fix = Fix { latitude: f64::NAN, longitude: f64::NAN, ..Fix::default() };
     for attribute in start.attributes() {
         let attribute = attribute.map_err(|_| "an attribute of a point cannot be read")?;
-        let (degrees, degrees_max) = match attribute.key.as_ref() {
-            b"lat" => (&mut fix.latitude, 90.0),
-            b"lon" => (&mut fix.longitude, 180.0),
+        let (degrees, degrees_max, name) = match attribute.key.as_ref() {
+            b"lat" => (&mut fix.latitude, 90.0, "latitude"),
+            b"lon" => (&mut fix.longitude, 180.0, "longitude"),
             _ => continue,
         };
         let text = attribute.normalized_value(XmlVersion::Implicit1_0).unwrap_or_default();
         let found = real(text.as_bytes().trim_ascii()).filter(|found| found.abs() <= degrees_max);
-        *degrees = found.unwrap_or(f64::NAN);
+        *degrees = found.ok_or_else(|| {
+            let shown: String = text.chars().take(SHOWN_CHARS_MAX).collect();
+            format!("the {name} cannot be read: found {shown:?}, expected degrees from -{degrees_max} to {degrees_max}")
+        })?;
     }
     if fix.latitude.is_nan() || fix.longitude.is_nan() {
-        return Err("a point without a latitude and longitude that can be read".into());
+        return Err("a point without a latitude and a longitude".into());
     }
     Ok(fix)
 }
@@ -144,6 +149,11 @@ fn tell(point: &mut Point, name: &[u8], is_child: bool, text: &Text, rows: &Rows
     };
     if rows.have(field) {
         *figure = text.figure().ok_or(reason)?;
+        // Phones write -1 where they know none.
+        if field == GpsField::Speed && figure.is_some_and(|speed| speed < 0.0) {
+            *figure = None;
+            return Err("the speed is negative");
+        }
     }
     Ok(())
 }

@@ -7,12 +7,15 @@
 //! - Consecutive sentences of one time of day are one fix, whoever talks, unless they tell different dates; VTG, which has no
 //!   time, belongs to the fix before it, if that is what the sentence before it is of. A fix without a valid position (status V,
 //!   quality 0, mode N) gives no row.
+//! - A GGA tells the unit of its altitude; feet are converted.
 //! - Position and altitude come from the first sentence that has them, speed and course likewise.
 //! - RMC and ZDA tell the date; it holds until the time of day falls by more than half a day, which is midnight. A rise by as
 //!   much directly behind it is a sentence that came late, of the day before. Fixes before the first date are reckoned back
 //!   from it. A receiver that knows no time yet begins at some time and day of its own: what is told without a valid
 //!   position is no time for this, and no date where a fix tells one. A log that tells none needs `date`, unless no row has
 //!   a time.
+
+use std::borrow::Cow;
 
 use memchr::memchr3;
 
@@ -26,8 +29,14 @@ const DAY_NS: i64 = 86_400 * SECOND_NS;
 /// Metres a second.
 const KNOT: f64 = 1852.0 / 3600.0;
 const KILOMETRE_AN_HOUR: f64 = 1.0 / 3.6;
+/// Metres.
+const FOOT: f64 = 0.3048;
 /// A sentence has at most 82 characters; receivers do not keep to it.
 const SENTENCE_BYTES_MAX: usize = 1024;
+const NO_CHECKSUM: &str = "a sentence without a checksum: cut short?";
+
+/// Why a sentence is bad.
+type Reason = Cow<'static, str>;
 
 pub(super) fn read(
     bytes: &[u8],
@@ -171,7 +180,7 @@ fn each_epoch(
                     _ => epoch.replace(told).map_or(Ok(()), &mut take)?,
                 }
             }
-            Err(reason) => bad(number, reason)?,
+            Err(reason) => bad(number, &reason)?,
         }
     }
     epoch.map_or(Ok(()), take)
@@ -217,18 +226,21 @@ fn sentences(bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
 }
 
 /// The sentence without its checksum, which is the exclusive or of what stands between `$` and `*`.
-fn checked(sentence: &[u8]) -> Result<&[u8], &'static str> {
-    let star = sentence.iter().position(|byte| *byte == b'*').ok_or("a sentence without a checksum: cut short?")?;
+fn checked(sentence: &[u8]) -> Result<&[u8], Reason> {
+    let star = sentence.iter().position(|byte| *byte == b'*').ok_or(NO_CHECKSUM)?;
     if star > SENTENCE_BYTES_MAX {
-        return Err("a sentence of more than 1024 characters");
+        return Err("a sentence of more than 1024 characters".into());
     }
     let (body, digits) = (sentence.get(..star).unwrap_or_default(), sentence.get(star + 1..star + 3));
     let told = digits.and_then(|digits| std::str::from_utf8(digits).ok()).and_then(|d| u8::from_str_radix(d, 16).ok());
     let right = body.iter().fold(0, |sum, byte| sum ^ byte);
     match told {
         Some(told) if told == right => Ok(body),
-        Some(_) => Err("the checksum is wrong"),
-        None => Err("a sentence without a checksum: cut short?"),
+        Some(told) => Err(format!(
+            "the checksum is wrong: found {told:02X}, but that of the sentence's characters is {right:02X}"
+        )
+        .into()),
+        None => Err(NO_CHECKSUM.into()),
     }
 }
 
@@ -243,7 +255,7 @@ enum Told {
     Speed(Epoch),
 }
 
-fn told(body: &[u8], dates: Dates) -> Result<Told, &'static str> {
+fn told(body: &[u8], dates: Dates) -> Result<Told, Reason> {
     let fields: Vec<&[u8]> = body.split(|byte| *byte == b',').collect();
     let field = |place: usize| fields.get(place).copied().unwrap_or_default();
     let name = field(0);
@@ -263,7 +275,7 @@ fn told(body: &[u8], dates: Dates) -> Result<Told, &'static str> {
             }
             if is_valid {
                 epoch.position = position(field(3), field(4), field(5), field(6))?;
-                epoch.speed = optional(field(7))?.map(|knots| knots * KNOT);
+                epoch.speed = speed(field(7), KNOT)?;
                 epoch.course = optional(field(8))?;
             }
         }
@@ -271,7 +283,7 @@ fn told(body: &[u8], dates: Dates) -> Result<Told, &'static str> {
             epoch.time_ns = time_of_day(field(1))?;
             if !matches!(field(6), b"0" | b"") {
                 epoch.position = position(field(2), field(3), field(4), field(5))?;
-                epoch.altitude = optional(field(9))?;
+                epoch.altitude = altitude(field(9), field(10))?;
             }
         }
         b"GNS" => {
@@ -285,15 +297,14 @@ fn told(body: &[u8], dates: Dates) -> Result<Told, &'static str> {
         b"VTG" => {
             if field(9) != b"N" {
                 epoch.course = optional(field(1))?;
-                let knots = optional(field(5))?.map(|knots| knots * KNOT);
-                epoch.speed = knots.or(optional(field(7))?.map(|speed| speed * KILOMETRE_AN_HOUR));
+                epoch.speed = speed(field(5), KNOT)?.or(speed(field(7), KILOMETRE_AN_HOUR)?);
             }
         }
         b"ZDA" => {
             epoch.time_ns = time_of_day(field(1))?;
             epoch.day = match (whole(field(2)), whole(field(3)), whole(field(4))) {
                 (Some(_), Some(_), Some(_)) if field(4).len() != 4 => {
-                    return Err("the year of the date cannot be read: expected four digits");
+                    return Err(unreadable("the year of the date", field(4), "four digits"));
                 }
                 (Some(day), Some(month), Some(year)) => Some(days_since_1970(year, month, day)?),
                 _ => None,
@@ -309,21 +320,22 @@ fn told(body: &[u8], dates: Dates) -> Result<Told, &'static str> {
 }
 
 /// `hhmmss` with a fraction, as nanoseconds since midnight.
-fn time_of_day(text: &[u8]) -> Result<Option<i64>, &'static str> {
-    const WRONG: &str = "the time cannot be read";
+fn time_of_day(text: &[u8]) -> Result<Option<i64>, Reason> {
+    let wrong = || unreadable("the time", text, "hhmmss, with or without a fraction");
     if text.is_empty() {
         return Ok(None);
     }
     let pair = |from: usize| whole(text.get(from..from + 2)?);
-    let (hours, minutes, seconds) = (pair(0).ok_or(WRONG)?, pair(2).ok_or(WRONG)?, pair(4).ok_or(WRONG)?);
+    let (hours, minutes, seconds) =
+        (pair(0).ok_or_else(wrong)?, pair(2).ok_or_else(wrong)?, pair(4).ok_or_else(wrong)?);
     // 60 is a leap second.
     if hours > 23 || minutes > 59 || seconds > 60 {
-        return Err(WRONG);
+        return Err(wrong());
     }
     let fraction = match text.get(6..) {
         None | Some([]) => &[],
         Some([b'.', digits @ ..]) if digits.iter().all(u8::is_ascii_digit) => digits,
-        Some(_) => return Err(WRONG),
+        Some(_) => return Err(wrong()),
     };
     let digits = fraction.iter().copied().chain(std::iter::repeat(b'0')).take(9);
     let fraction_ns = digits.fold(0, |value, digit| value * 10 + i64::from(digit - b'0'));
@@ -331,63 +343,87 @@ fn time_of_day(text: &[u8]) -> Result<Option<i64>, &'static str> {
 }
 
 /// `ddmmyy`; the years 80 to 99 are of the last century.
-fn day(text: &[u8]) -> Result<Option<i64>, &'static str> {
+fn day(text: &[u8]) -> Result<Option<i64>, Reason> {
     if text.is_empty() {
         return Ok(None);
     }
-    const WRONG: &str = "the date cannot be read";
-    let pair = |from: usize| text.get(from..from + 2).and_then(whole).filter(|_| text.len() == 6).ok_or(WRONG);
+    let wrong = || unreadable("the date", text, "ddmmyy");
+    let pair = |from: usize| text.get(from..from + 2).and_then(whole).filter(|_| text.len() == 6).ok_or_else(wrong);
     let (day, month, year) = (pair(0)?, pair(2)?, pair(4)?);
     let century = if year >= 80 { 1900 } else { 2000 };
     days_since_1970(century + year, month, day).map(Some)
 }
 
-fn days_since_1970(year: i64, month: i64, day: i64) -> Result<i64, &'static str> {
+fn days_since_1970(year: i64, month: i64, day: i64) -> Result<i64, Reason> {
     let date = || {
         let date = jiff::civil::Date::new(year.try_into().ok()?, month.try_into().ok()?, day.try_into().ok()?).ok()?;
         let midnight = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
         Some(midnight.timestamp().as_second().div_euclid(86_400))
     };
-    date().ok_or("the date is none of the calendar")
+    date()
+        .ok_or_else(|| format!("the date is none of the calendar: found day {day}, month {month}, year {year}").into())
 }
 
 /// `ddmm.mmmm`, `N`, `dddmm.mmmm`, `E` in degrees; some receivers leave out the zeros before them. `None` where the fields
 /// are empty.
-fn position(latitude: &[u8], north: &[u8], longitude: &[u8], east: &[u8]) -> Result<Option<(f64, f64)>, &'static str> {
+fn position(latitude: &[u8], north: &[u8], longitude: &[u8], east: &[u8]) -> Result<Option<(f64, f64)>, Reason> {
     if latitude.is_empty() || longitude.is_empty() {
         return Ok(None);
     }
-    let sign = |letter: &[u8], plus: &[u8], minus: &[u8]| match letter {
+    let sign = |letter: &[u8], plus: &[u8], minus: &[u8], expected: &str| match letter {
         letter if letter == plus => Ok(1.0),
         letter if letter == minus => Ok(-1.0),
-        _ => Err("the hemisphere cannot be read"),
+        letter => Err(unreadable("the hemisphere", letter, expected)),
     };
-    let latitude = degrees(latitude, 2)? * sign(north, b"N", b"S")?;
-    let longitude = degrees(longitude, 3)? * sign(east, b"E", b"W")?;
-    if latitude.abs() > 90.0 || longitude.abs() > 180.0 {
-        return Err("the position lies beyond 90 or 180 degrees");
-    }
-    Ok(Some((latitude, longitude)))
+    let latitude_sign = sign(north, b"N", b"S", "N or S")?;
+    let longitude_sign = sign(east, b"E", b"W", "E or W")?;
+    let latitude = degrees(latitude, 2, 90.0)
+        .ok_or_else(|| unreadable("the latitude", latitude, "degrees and minutes as ddmm.mmmm, up to 90 degrees"))?;
+    let longitude = degrees(longitude, 3, 180.0).ok_or_else(|| {
+        unreadable("the longitude", longitude, "degrees and minutes as dddmm.mmmm, up to 180 degrees")
+    })?;
+    Ok(Some((latitude * latitude_sign, longitude * longitude_sign)))
 }
 
 /// The last two digits before the point are minutes, the ones before them, so many at most, are degrees.
-fn degrees(text: &[u8], digits_max: usize) -> Result<f64, &'static str> {
+fn degrees(text: &[u8], digits_max: usize, degrees_max: f64) -> Option<f64> {
     let point = text.iter().position(|byte| *byte == b'.').unwrap_or(text.len());
     let is_plain = text.iter().enumerate().all(|(at, byte)| at == point || byte.is_ascii_digit());
     let parts =
         point.checked_sub(2).filter(|digits| is_plain && *digits <= digits_max).map(|digits| text.split_at(digits));
-    let read = parts.and_then(|(degrees, minutes)| Some((whole(degrees)?, number(minutes)?)));
-    match read {
-        Some((degrees, minutes)) if minutes < 60.0 => Ok(degrees as f64 + minutes / 60.0),
-        _ => Err("the position cannot be read"),
+    let (degrees, minutes) = parts.and_then(|(degrees, minutes)| Some((whole(degrees)?, number(minutes)?)))?;
+    let found = degrees as f64 + minutes / 60.0;
+    (minutes < 60.0 && found <= degrees_max).then_some(found)
+}
+
+/// Metres; receivers that are set so tell feet.
+fn altitude(text: &[u8], unit: &[u8]) -> Result<Option<f64>, Reason> {
+    let metres = match unit {
+        b"" | b"M" | b"m" => 1.0,
+        b"F" | b"f" => FOOT,
+        _ if text.is_empty() => return Ok(None),
+        unit => return Err(unreadable("the unit of the altitude", unit, "M (metres) or F (feet)")),
+    };
+    Ok(optional(text)?.map(|altitude| altitude * metres))
+}
+
+/// Metres a second.
+fn speed(text: &[u8], unit: f64) -> Result<Option<f64>, Reason> {
+    match optional(text)? {
+        Some(speed) if speed < 0.0 => Err(unreadable("the speed", text, "a number that is not negative")),
+        speed => Ok(speed.map(|speed| speed * unit)),
     }
 }
 
-fn optional(text: &[u8]) -> Result<Option<f64>, &'static str> {
+fn optional(text: &[u8]) -> Result<Option<f64>, Reason> {
     match text {
         [] => Ok(None),
-        text => number(text).map(Some).ok_or("a figure cannot be read"),
+        text => number(text).map(Some).ok_or_else(|| unreadable("a figure", text, "a decimal number")),
     }
+}
+
+fn unreadable(what: &str, found: &[u8], expected: &str) -> Reason {
+    format!("{what} cannot be read: found {:?}, expected {expected}", String::from_utf8_lossy(found)).into()
 }
 
 fn whole(text: &[u8]) -> Option<i64> {

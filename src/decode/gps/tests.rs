@@ -304,3 +304,63 @@ fn times_of_a_gpx_have_no_zone_in_brackets() {
     let (rows, note) = times(gpx(point).as_bytes());
     assert!(rows.is_empty() && note.contains("brackets"), "{rows:?} {note}");
 }
+
+/// The bug: whatever the unit, the altitude was taken as metres.
+#[test]
+fn an_altitude_in_feet_becomes_metres() {
+    let altitude = |of: &str| {
+        let sentence = sentence(&format!("GPGGA,120000,4800.000,N,01100.000,E,1,08,0.9,{of},,,,"));
+        decoded(&[GpsField::Altitude], OnError::Reject, sentence.as_bytes())
+    };
+    let metres = |of: &str| altitude(of).0[0][0];
+    assert_eq!((metres("100,M"), metres("100,"), metres("100,F")), (100.0, 100.0, 30.48));
+    assert!(metres(",").is_nan() && metres(",X").is_nan());
+    let expected = "line 1: the unit of the altitude cannot be read: found \"X\", expected M (metres) or F (feet)";
+    assert_eq!(altitude("100,X").1, expected);
+}
+
+/// The bug: the reasons did not say what was found, and a speed below zero was one.
+#[test]
+fn a_bad_figure_is_told_with_what_was_found() {
+    let reason = |latitude: &str, longitude: &str, speed: &str| {
+        let body = format!("GPRMC,120000,A,{latitude},N,{longitude},E,{speed},0.0,010524,,,A");
+        decoded(&PLACE, OnError::Reject, sentence(&body).as_bytes()).1
+    };
+    assert_eq!(reason("9000.000", "18000.000", "0"), "");
+    for (latitude, longitude, speed, expected) in [
+        (
+            "9000.001",
+            "01100.000",
+            "1.0",
+            "the latitude cannot be read: found \"9000.001\", expected degrees and minutes as ddmm.mmmm, up to 90 degrees",
+        ),
+        (
+            "12007.000",
+            "01100.000",
+            "1.0",
+            "the latitude cannot be read: found \"12007.000\", expected degrees and minutes as ddmm.mmmm, up to 90 degrees",
+        ),
+        (
+            "4800.000",
+            "18000.001",
+            "1.0",
+            "the longitude cannot be read: found \"18000.001\", expected degrees and minutes as dddmm.mmmm, up to 180 degrees",
+        ),
+        (
+            "4800.000",
+            "01100.000",
+            "-1.0",
+            "the speed cannot be read: found \"-1.0\", expected a number that is not negative",
+        ),
+    ] {
+        assert_eq!(reason(latitude, longitude, speed), format!("line 1: {expected}"));
+    }
+    let point = |point: &str| {
+        let text = format!("<gpx><trk><trkseg>{point}</trkseg></trk></gpx>");
+        decoded(&[GpsField::Latitude, GpsField::Speed], OnError::Skip, text.as_bytes())
+    };
+    let far = point("<trkpt lat=\"90.5\" lon=\"2\"/><trkpt lat=\"1\" lon=\"2\"/>").1;
+    assert!(far.ends_with("the latitude cannot be read: found \"90.5\", expected degrees from -90 to 90"), "{far}");
+    let (rows, note) = point("<trkpt lat=\"1\" lon=\"2\"><speed>-1.0</speed></trkpt>");
+    assert!(rows[0][1].is_nan() && note.ends_with("the speed is negative"), "{note}");
+}
