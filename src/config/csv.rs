@@ -24,7 +24,7 @@ choices! {
 }
 
 pub(super) fn read(section: Section<'_>, row: &RowDraft<'_>) -> Option<CsvOptions> {
-    let delimiter = section.item("delimiter").map_or(Some(Some(b',')), |item| byte(&item, false));
+    let delimiter = section.item("delimiter").map_or(Some(Some(b',')), |item| read_delimiter(&item));
     let quote = section.item("quote").map_or(Some(Some(b'"')), |item| byte(&item, true));
     let comment = section.item("comment").map_or(Some(None), |item| byte(&item, true));
     let header = section.flag("header", true);
@@ -113,6 +113,19 @@ fn single(slots: &[Slot], row: &RowDraft<'_>) -> Option<Vec<Slot>> {
         })
     };
     Some(slots.iter().flat_map(values).collect())
+}
+
+/// Not what numbers and words are made of: each of them would be several fields.
+fn read_delimiter(item: &Item<'_>) -> Option<Option<u8>> {
+    let delimiter = byte(item, false)?;
+    if delimiter.is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+')) {
+        item.fault(format!(
+            "found {}, expected a character that is in no number or word, such as \",\" or \"\\t\"",
+            item.found()
+        ));
+        return None;
+    }
+    Some(delimiter)
 }
 
 /// One byte of ASCII. `Some(None)` for an empty string, where that means "none".

@@ -248,6 +248,12 @@ fn csv_that_cannot_be() {
             "f.toml:9:22: `dataset.csv.columns`: found \"z\", but with header = false columns have no names; give the places of the columns, from 0",
         ],
     );
+    for delimiter in ["1", ".", "-", "+", "e", "Z"] {
+        let expected = format!(
+            "f.toml:7:13: `dataset.csv.delimiter`: found \"{delimiter}\", expected a character that is in no number or word, such as \",\" or \"\\t\""
+        );
+        assert_refused(XY, &format!("[dataset.csv]\ndelimiter = '{delimiter}'"), &[&expected]);
+    }
     assert_refused(
         XY,
         "[dataset.csv]\ncolumns = ['x']\ntimes = ['yy', 'x']\nquote = ','",

@@ -224,36 +224,52 @@ fn datetime(text: &[u8], format: TimeFormat, unit_ns: i64) -> Result<i64, String
 }
 
 fn seconds(text: &[u8], format: TimeFormat) -> Result<f64, String> {
-    let nanoseconds = match format {
-        TimeFormat::Rfc3339 => instant(utf8(text)?)?,
-        TimeFormat::Seconds => return real(text),
-        TimeFormat::Milliseconds => return Ok(real(text)? / 1e3),
-        TimeFormat::Microseconds => return Ok(real(text)? / 1e6),
-        TimeFormat::Nanoseconds => return Ok(real(text)? / 1e9),
+    let units_a_second = match format {
+        TimeFormat::Rfc3339 => {
+            let nanoseconds = instant(utf8(text)?)?;
+            let (seconds, rest) = (nanoseconds.div_euclid(1_000_000_000), nanoseconds.rem_euclid(1_000_000_000));
+            return Ok(seconds as f64 + rest as f64 / 1e9);
+        }
+        TimeFormat::Seconds => 1.0,
+        TimeFormat::Milliseconds => 1e3,
+        TimeFormat::Microseconds => 1e6,
+        TimeFormat::Nanoseconds => 1e9,
     };
-    let (seconds, rest) = (nanoseconds.div_euclid(1_000_000_000), nanoseconds.rem_euclid(1_000_000_000));
-    Ok(seconds as f64 + rest as f64 / 1e9)
+    // Neither exponents nor words, as in a datetime.
+    decimal_parts(text)?;
+    Ok(real(text)? / units_a_second)
 }
 
 /// A decimal number times 10^`shift`, exactly, digits beyond that cut off towards the past.
 fn decimal(text: &[u8], shift: usize) -> Result<i128, String> {
-    let wrong = || "expected a decimal number".to_owned();
+    let (is_negative, whole, fraction) = decimal_parts(text)?;
+    let whole: i128 = match whole.len() {
+        0 => 0,
+        1..=25 => whole.parse().map_err(|_| NO_DECIMAL.to_owned())?,
+        _ => return Err(beyond()),
+    };
+    let scale = (0..shift).fold(1_i128, |scale, _| scale * 10);
+    let fraction_digits = fraction.bytes().chain(std::iter::repeat(b'0')).take(shift);
+    let part = fraction_digits.fold(0_i128, |part, digit| part * 10 + i128::from(digit - b'0'));
+    let value = whole * scale + part;
+    let is_cut = fraction.bytes().skip(shift).any(|digit| digit != b'0');
+    Ok(if is_negative { -value - i128::from(is_cut) } else { value })
+}
+
+const NO_DECIMAL: &str = "expected a decimal number without an exponent";
+
+/// Whether a decimal number is negative, and its digits before and behind the point.
+fn decimal_parts(text: &[u8]) -> Result<(bool, &str, &str), String> {
     let text = utf8(text)?;
     let (is_negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || whole.len() > 25 || !is_digits(whole) || !is_digits(fraction) {
-        return Err(wrong());
-    }
-    let scale = (0..shift).fold(1_i128, |scale, _| scale * 10);
-    let fraction_digits = fraction.bytes().chain(std::iter::repeat(b'0')).take(shift);
-    let part = fraction_digits.fold(0_i128, |part, digit| part * 10 + i128::from(digit - b'0'));
-    let value = whole.parse::<i128>().map_err(|_| wrong())? * scale + part;
-    let is_cut = fraction.bytes().skip(shift).any(|digit| digit != b'0');
-    Ok(if is_negative { -value - i128::from(is_cut) } else { value })
+    let has_digits = !(whole.is_empty() && fraction.is_empty());
+    let is_decimal =
+        has_digits && [whole, fraction].iter().all(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    if is_decimal { Ok((is_negative, whole, fraction)) } else { Err(NO_DECIMAL.to_owned()) }
 }
 
 /// So many fields, in words.
@@ -282,6 +298,23 @@ mod tests {
             assert!(ns(text, TimeFormat::Seconds).is_err() || ns(text, TimeFormat::Rfc3339).is_err(), "{text}");
         }
         assert_eq!(seconds(b"2024-05-01T12:00:00.25Z", TimeFormat::Rfc3339), Ok(1_714_564_800.25));
+        assert_eq!(seconds(b"1714564800000.5", TimeFormat::Milliseconds), Ok(1_714_564_800.000_5));
+    }
+
+    /// The bug: a time with an exponent, or that is a word, was one as `f8`, and none as a datetime.
+    #[test]
+    fn a_time_that_is_a_number_is_the_same_text_for_all_dtypes() {
+        for text in ["1.5", "-1.5", "+1.5", ".5", "5.", "0001"] {
+            assert!(seconds(text.as_bytes(), TimeFormat::Milliseconds).is_ok(), "{text}");
+            assert!(datetime(text.as_bytes(), TimeFormat::Milliseconds, 1).is_ok(), "{text}");
+        }
+        for text in ["1e3", "1E3", "inf", "nan", ".", "-", "1_0", "0x1"] {
+            let expected = "expected a decimal number without an exponent".to_owned();
+            for format in [TimeFormat::Seconds, TimeFormat::Milliseconds] {
+                assert_eq!(seconds(text.as_bytes(), format), Err(expected.clone()), "{text}");
+            }
+            assert_eq!(datetime(text.as_bytes(), TimeFormat::Milliseconds, 1), Err(expected), "{text}");
+        }
     }
 
     #[test]
