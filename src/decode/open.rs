@@ -102,6 +102,11 @@ impl SourceFile {
         Ok(self.file.metadata()?.len())
     }
 
+    /// Whether it has no name any more.
+    pub(super) fn is_deleted(&self) -> io::Result<bool> {
+        Ok(self.file.metadata()?.nlink() == 0)
+    }
+
     /// An open file as it is, for those who decode without the service: nothing is asked about its place and its writers.
     ///
     /// # Errors

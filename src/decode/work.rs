@@ -12,6 +12,7 @@ use super::open::{OpenFailure, SourceFile};
 use super::reader::SourceReader;
 use super::sink::{FinishedRows, SourceRows};
 use super::{About, DecodeError, Decoder, SOURCE_BYTES_MAX, log};
+use crate::config::DecoderOptions;
 use crate::lane::{Finished, Lane, Outcome, Stage, ToWriter};
 use crate::pulse;
 use crate::source::{Candidate, Hash};
@@ -188,9 +189,32 @@ fn file<'a>(
     if !matches!(decoded, Err(DecodeError::Interrupted)) {
         source.check_unchanged()?;
         let root = lane.options.root(candidate.place.folder);
-        source.check_place(root, &candidate.place.below)?;
+        match source.check_place(root, &candidate.place.below) {
+            Err(OpenFailure::Gone) if matches!(lane.options.decoder, DecoderOptions::Command(_)) => {
+                rows.discard();
+                return went_away(lane, candidate, source, hash);
+            }
+            checked => checked?,
+        }
     }
     Ok(outcome(candidate, decoded, rows, Some(hash)))
+}
+
+/// A source that lost its name while a program of the user's read it. If it still has one, a scan finds it there.
+fn went_away(lane: &Lane, candidate: &Candidate, source: &SourceFile, hash: Hash) -> Result<Outcome, OpenFailure> {
+    if source.is_deleted().map_err(OpenFailure::Unreadable)? {
+        const DELETED: &str = "the file was deleted while the program read it, so that its rows were dropped: a program has to \
+                               leave its source alone (`after` moves or deletes sources whose rows are durable); put the file \
+                               back to have it taken";
+        return Ok(Outcome::Rejected { reason: DELETED.to_owned(), hash: Some(hash) });
+    }
+    tracing::warn!(
+        dataset = lane.options.name,
+        source = ?lane.path_of(&candidate.place),
+        "the file was moved away while the program read it, so that its rows were dropped: a program has to leave its source \
+         alone (`after` moves sources whose rows are durable)"
+    );
+    Ok(Outcome::Gone)
 }
 
 fn outcome(

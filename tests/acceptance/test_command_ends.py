@@ -105,3 +105,25 @@ def test_what_a_worker_says_behind_its_answer_is_no_answer(project):
     project.once()
     assert project.rows().tobytes() == b"aaaabbbbccccdddd"
     assert project.ledger("SELECT path FROM sources ORDER BY first_row") == [(f"drop/{name}",) for name in "abcd"]
+
+
+@pytest.mark.parametrize("deletes", [True, False])
+def test_a_program_that_takes_its_source_away_is_told(project, deletes):
+    """The bug: the rows were dropped, and nothing told of it."""
+    away = "os.remove(sys.argv[1])" if deletes else "os.rename(sys.argv[1], sys.argv[1] + '.done')"
+    project = project(shape=[2], decoder=decoder("prep.py", "{source}", more='output = "raw"'),
+                      watch='include = ["**/*.bin"]')
+    program(project, f"import os, sys\nsys.stdout.write('ab')\n{away}\n")
+    (project.drop / "a.bin").write_bytes(b"x")
+    done = project.once(check=3 if deletes else 0)
+    assert project.count() == 0
+    if deletes:
+        reason = project.rejected()["a.bin"]
+        assert reason.startswith("the file was deleted while the program read it")
+    else:
+        assert "a.bin" in done.stderr and "the file was moved away while the program read it" in done.stderr
+        assert project.rejected() == {}
+    program(project, "import sys\nsys.stdout.write('ab')\n")
+    (project.drop / "a.bin").write_bytes(b"x")
+    project.once()
+    assert project.rows().tolist() == [[97, 98]]
