@@ -13,7 +13,7 @@ use std::time::{Instant, SystemTime};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::Dataset;
-use crate::decode::{Decoder, RowBlock, RunningHashes, rows_of_each_source};
+use crate::decode::{Decoder, RowBlock, RunningHashes, WaitingCopies, rows_of_each_source};
 use crate::ledger::Entry;
 use crate::source::{Candidate, Hash, Identity, NotFinished, PartRead, Place};
 use crate::suspects::Suspects;
@@ -42,6 +42,7 @@ pub struct Lane {
     pub leaving: LeavingFiles,
     /// Of logs that are followed.
     pub running: RunningHashes,
+    pub copies: WaitingCopies,
     /// Sources that ended the program before; read when the dataset is opened.
     pub suspects: Suspects,
     pub tally: Tally,
@@ -240,6 +241,7 @@ impl Lane {
             leaving: LeavingFiles::default(),
             buffers: Buffers::new(spare_bytes / options_row_bytes),
             running: RunningHashes::default(),
+            copies: WaitingCopies::default(),
             suspects,
             tally: Tally::default(),
             started: SystemTime::now(),

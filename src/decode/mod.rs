@@ -28,6 +28,7 @@ mod metered;
 mod npy_chunks;
 #[cfg_attr(not(feature = "program"), allow(dead_code, reason = "the pool opens sources"))]
 mod open;
+mod packed;
 mod process;
 #[cfg(feature = "program")]
 mod queue;
@@ -44,7 +45,7 @@ mod work;
 
 pub use command::find_program;
 #[cfg(feature = "program")]
-pub use log::RunningHashes;
+pub use log::{RunningHashes, WaitingCopies};
 pub use open::SourceFile;
 #[cfg(feature = "program")]
 pub use queue::FairQueue;
@@ -141,6 +142,11 @@ pub trait LogDecoder: Send + Sync {
     /// Whether what stands in the place of the log's header could be a record.
     fn header_reads_as_row(&self, _: &std::fs::File) -> std::io::Result<bool> {
         Ok(false)
+    }
+
+    /// Whether what stands in the place of the header of one file is the header of another one.
+    fn have_same_header(&self, _: &std::fs::File, _: &std::fs::File) -> std::io::Result<bool> {
+        Ok(true)
     }
 }
 

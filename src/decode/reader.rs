@@ -11,9 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::ahead::Ahead;
 use super::open::{OpenFailure, SourceFile};
+use super::packed::MAGIC_BYTES_MAX;
 use super::tree::{Branches, TreeHasher, UNIT_BYTES};
 use super::{DecodeError, Rejection};
-use crate::source::{Hash, NotFinished};
+use crate::source::{Hash, NotFinished, bytes_at};
 use crate::storage::fill;
 
 /// Bytes that are read at one go: few system calls, and still in the processor's cache when they are hashed.
@@ -53,6 +54,11 @@ impl<'a> SourceReader<'a> {
     pub fn go_to(&mut self, position: u64) {
         self.hasher = None;
         self.position = position;
+    }
+
+    /// The source's first bytes, wherever the reader is.
+    pub(super) fn first_bytes(&self) -> io::Result<Vec<u8>> {
+        bytes_at(self.source.file(), 0..MAGIC_BYTES_MAX)
     }
 
     /// Bytes of the whole source.

@@ -1,6 +1,7 @@
 """`csv` against np.genfromtxt and the csv module."""
 
 import csv
+import gzip
 import io
 
 import numpy as np
@@ -154,3 +155,19 @@ def test_a_source_without_rows_says_what_was_left_out(project):
     project.once(check=3)
     assert project.rejected() == {"a.csv": "it gives no rows: left out 2 lines, the first was line 1: it has 1 field, "
                                            "expected 2"}
+
+
+def test_what_is_no_utf_8_text_is_named(project):
+    """The bug: the reason spoke of a missing column, or of a number that has no digits."""
+    text = "x\n1\n"
+    for follow in ["false", "true"]:
+        one = project(shape=None, dtype=[["x", "<i4"]], decoder=f"[dataset.csv]\nfollow = {follow}",
+                      output=f"data/{follow}.npy")
+        for encoding, mark in [("utf-16-le", "\ufeff"), ("utf-16-be", "\ufeff"), ("utf-32-le", "\ufeff")]:
+            (one.drop / f"{encoding}.csv").write_bytes((mark + text).encode(encoding))
+        (one.drop / "packed.csv").write_bytes(gzip.compress(text.encode()))
+        one.once(check=3)
+        rejected = one.rejected()
+        assert rejected["utf-16-le.csv"].startswith("the text is encoded in UTF-16LE, as its byte order mark says, expected UTF-8")
+        assert "UTF-16BE" in rejected["utf-16-be.csv"] and "UTF-32LE" in rejected["utf-32-le.csv"]
+        assert rejected["packed.csv"] == "the file is compressed (gzip), expected text: unpack it, or exclude it"

@@ -243,7 +243,7 @@ def test_a_log_that_goes_on_without_its_header(project, copy):
     project.once()
     if copy:
         assert rows(project) == [[1, 2], [3, 4], [5, 6], [7, 8], [9, 10], [11, 12]]
-        assert "it begins without a header, in the place of source 1: its first line is a row" in reasons(project)
+        assert "it begins without the header of source 1, in whose place it is: its first line is a row" in reasons(project)
     else:
         assert rows(project) == [[1, 2], [3, 4], [7, 8], [11, 12]]
         assert all("its first line reads as a row, and was passed over" in reason for reason in reasons(project))
@@ -265,6 +265,21 @@ def test_names_that_are_numbers_are_no_row(project):
     project.once()
     assert rows(project) == [[1, 2], [3, 4], [5, 6]]
     assert reasons(project) == []
+
+
+def test_texts_that_go_on_without_their_header(project):
+    """The bug: any line reads as a row of texts, and the first one of each log was taken for its header."""
+    project = project(shape=[2], dtype="U8", decoder=HEADER + "\ncolumns = [0, 1]", watch=ALL)
+    log = project.drop / "a.log"
+    log.write_bytes(b"id,x\n0,a\n1,b\n")
+    project.once()
+    for number, data in enumerate([b"2,c\n3,d\n", b"4,e\n", b"id,x\n5,f\n"], 1):
+        shutil.copy(log, project.drop / f"a.log.{number}")
+        os.truncate(log, 0)
+        append(log, data)
+        project.once()
+    assert rows(project) == [["0", "a"], ["1", "b"], ["2", "c"], ["3", "d"], ["4", "e"], ["5", "f"]]
+    assert "it begins without the header of source 1, in whose place it is: its first line is a row" in reasons(project)
 
 
 def test_a_hard_link_to_a_log_whose_end_is_not_complete_is_told_once(plain):

@@ -1,5 +1,8 @@
 """Copies of logs that are followed, beside the log that they are a copy of: what has been taken is not taken again."""
 
+import bz2
+import gzip
+import lzma
 import os
 import shutil
 import time
@@ -202,3 +205,94 @@ def test_a_new_log_that_is_cut_before_it_is_read_comes_behind_its_copy(project):
         project.wait_for_rows(55)
     project.once()
     assert rows(project) == [*range(100, 155)]
+
+
+def test_a_copy_is_left_out_however_soon_it_is_written_to(skipping):
+    """The bug: the copy waits for a second, and one that was written to meanwhile was not taken for a copy any more: the rows
+    of the log were there twice."""
+    log, copy = skipping.drop / "a.log", skipping.drop / "b.log"
+    log.write_bytes(lines(0, 10))
+    with skipping.service():
+        skipping.wait_for_rows(10)
+        shutil.copy2(log, copy)
+        time.sleep(0.6)
+        append(log, lines(10, 2))
+        append(copy, lines(20, 2))
+        skipping.wait_for_rows(14)
+        append(copy, lines(22, 1))
+        skipping.wait_for_rows(15)
+        time.sleep(1.5)
+        assert sorted(rows(skipping)) == [*range(12), *range(20, 23)]
+    skipping.once()
+    assert skipping.count() == 15
+    reasons = skipping.ledger("SELECT DISTINCT reason FROM sources WHERE path LIKE '%b.log' AND reason IS NOT NULL")
+    assert reasons == [(f"its first 20 bytes are left out: a copy of {log}, which is source 1",)]
+
+
+def test_a_log_that_begins_as_another_one_while_it_is_open_is_no_copy(skipping):
+    """Both programs write the same first line, and this one has its log open: nobody has copied it."""
+    log, other = skipping.drop / "a.log", skipping.drop / "b.log"
+    log.write_bytes(lines(0, 10))
+    with skipping.service():
+        skipping.wait_for_rows(10)
+        with open(other, "wb", buffering=0) as file:
+            file.write(lines(0, 1))
+            time.sleep(0.6)
+            file.write(lines(20, 1))
+            skipping.wait_for_rows(12)
+    assert rows(skipping) == [*range(10), 0, 20]
+
+
+COMPRESSED = {
+    "gz": gzip.compress,
+    "xz": lzma.compress,
+    "bz2": bz2.compress,
+    # As the commands write them, where they are not at hand.
+    "zst": lambda data: b"\x28\xb5\x2f\xfd" + data,
+    "lz4": lambda data: b"\x04\x22\x4d\x18" + data,
+}
+
+
+@pytest.mark.parametrize("decoder", [PLAIN, "[dataset.records]\nfollow = true"])
+@pytest.mark.parametrize("ending", COMPRESSED)
+def test_what_a_rotation_compressed_is_left_out_and_told(project, decoder, ending):
+    """The bug: with the pattern that is recommended for rotated logs, compressed ones gave rows of their bytes."""
+    project = project(shape=[1], dtype="<i4", decoder=decoder, watch='include = ["a.log", "a.log.*"]\nrescan = "1s"')
+    log, packed, older = (project.drop / name for name in ["a.log", f"a.log.1.{ending}", f"a.log.2.{ending}"])
+    data = lines(1000, 40)
+    log.write_bytes(data)
+    project.once()
+    count = project.count()
+    packed.write_bytes(COMPRESSED[ending](data))
+    os.truncate(log, 0)
+    project.once()
+    (reason, status), = project.ledger("SELECT reason, status FROM sources WHERE path LIKE ?", f"%.{ending}")
+    assert reason.startswith("left out, as it is compressed (") and status == "committed"
+    os.rename(packed, older)
+    project.once()
+    project.once()
+    # Whatever is written behind it is no record.
+    append(older, data)
+    project.once()
+    assert project.count() == count
+    assert project.rejected() == {}
+    entries = project.ledger("SELECT count(*) FROM sources")
+    project.once()
+    assert project.ledger("SELECT count(*) FROM sources") == entries
+
+
+def test_a_log_that_is_put_back_says_why_it_gives_no_rows(plain):
+    """The bug: neither the ledger nor the log of the service had a word on it."""
+    log = plain.drop / "a.log"
+    log.write_bytes(lines(0, 10))
+    plain.once()
+    spare = plain.drop.parent / "spare"
+    spare.write_bytes(lines(0, 10))
+    os.replace(spare, log)
+    plain.once()
+    assert rows(plain) == [*range(10)]
+    reason, = plain.ledger("SELECT reason FROM sources WHERE reason IS NOT NULL")
+    assert reason[0].startswith("the file is another one than before, and holds what was taken of the log as source 1")
+    append(log, lines(10, 2))
+    plain.once()
+    assert rows(plain) == [*range(12)]

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::lines::{BUFFER_BYTES, Block, LINE_BYTES_MAX, Lines, MARK, Quoting};
+use super::lines::{BUFFER_BYTES, Block, LINE_BYTES_MAX, Line, Lines, MARK, Quoting};
 use super::table::Table;
-use super::{CsvDecoder, wanted};
+use super::{CsvDecoder, rejected, wanted};
 use crate::config::ColumnFrom;
+use crate::decode::packed::not_text;
 use crate::decode::{About, DecodeError, LogDecoder, RowSink, SourceReader, Taken};
 use crate::source::bytes_at;
 
@@ -20,6 +21,11 @@ impl LogDecoder for CsvDecoder {
         _: About<'_>,
         sink: &mut dyn RowSink,
     ) -> Result<Taken, DecodeError> {
+        if begin.is_none()
+            && let Some(reason) = not_text(&reader.first_bytes()?)
+        {
+            return Taken::stopped_at(0, 0, Some(rejected(reason)));
+        }
         reader.go_to(0);
         let mut lines = Lines::new(reader, &self.options, true);
         let (places, mut width) = match self.places(&mut lines) {
@@ -63,19 +69,34 @@ impl LogDecoder for CsvDecoder {
         };
         let places: Option<Vec<_>> = self.options.columns.iter().map(|column| place(&column.from)).collect();
         let Some(places) = places.filter(|_| self.options.header) else { return Ok(false) };
-        let mut buffer = bytes_at(file, 0..BUFFER_BYTES as u64)?;
-        let complete = buffer.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        buffer.truncate(complete);
-        let block = Block { held: 0..complete, buffer, begin: 0, ends_before: 0 };
-        let mut lines = Lines::of_block(block, &self.options);
+        let mut lines = self.first_lines(file)?;
         let mut table = Table::new(self.options.clone(), self.texts.clone(), places, None);
         let mut row = vec![0; self.texts.row_bytes()];
         // What is wrong with it is told when it is taken.
         Ok(lines.next().is_ok_and(|line| line.is_some_and(|line| table.take_apart(&line, &mut row).is_ok())))
     }
+
+    fn have_same_header(&self, file: &File, other: &File) -> io::Result<bool> {
+        let names = |file: &File| {
+            let mut lines = self.first_lines(file)?;
+            let names = |line: Line<'_>| line.fields().map(|name| name.trim_ascii().to_vec()).collect::<Vec<_>>();
+            // What is wrong with it is told when it is taken.
+            io::Result::Ok(lines.next().ok().flatten().map(names))
+        };
+        Ok(names(file)? == names(other)?)
+    }
 }
 
 impl CsvDecoder {
+    /// The complete lines at the file's beginning.
+    fn first_lines(&self, file: &File) -> io::Result<Lines<'static, 'static>> {
+        let mut buffer = bytes_at(file, 0..BUFFER_BYTES as u64)?;
+        let complete = buffer.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        buffer.truncate(complete);
+        let block = Block { held: 0..complete, buffer, begin: 0, ends_before: 0 };
+        Ok(Lines::of_block(block, &self.options))
+    }
+
     /// Where the last complete record before `at` ends, in a file in which one begins at `first`; or `first`.
     fn last_end(&self, file: &File, first: u64, at: u64) -> io::Result<u64> {
         let options = &self.options;

@@ -24,6 +24,7 @@ use self::blocks::Blocks;
 use self::lines::Lines;
 use self::table::{Loss, Table};
 use self::text::Texts;
+use super::packed::not_text;
 use super::{About, DecodeError, Rejection, RowSink, SourceReader, StreamDecoder};
 use crate::config::{ColumnFrom, CsvOptions};
 
@@ -120,6 +121,9 @@ impl CsvDecoder {
 
 impl StreamDecoder for CsvDecoder {
     fn decode(&self, reader: &mut SourceReader<'_>, _: About<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
+        if let Some(reason) = not_text(&reader.first_bytes()?) {
+            return Err(rejected(reason));
+        }
         let mut lines = Lines::new(reader, &self.options, false);
         let (places, width) = self
             .places(&mut lines)?

@@ -11,6 +11,7 @@
 mod gpx;
 mod nmea;
 
+use super::packed::not_text;
 use super::{About, DecodeError, Rejection, RowSink, WholeDecoder};
 use crate::config::{GpsField, GpsOptions, OnError, Slot};
 use crate::npy::{ByteOrder, Kind};
@@ -94,6 +95,9 @@ impl WholeDecoder for GpsDecoder {
     fn decode(&self, bytes: &[u8], _: About<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
         if bytes.is_empty() {
             return Err(rejected("the file is empty"));
+        }
+        if let Some(reason) = not_text(bytes) {
+            return Err(rejected(reason));
         }
         let mut rows = Rows { fields: &self.options.fields, sink, first_ns: None };
         let mut loss = Loss::default();
