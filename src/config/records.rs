@@ -77,16 +77,18 @@ pub(super) fn read(section: Section<'_>, row: &RowDraft<'_>) -> Option<RecordsOp
     let is_checked = checksum.is_some() || sync.as_ref().is_some_and(|sync| !sync.is_empty());
     let default = if sync.as_ref().is_some_and(|sync| !sync.is_empty()) { OnError::Skip } else { OnError::Reject };
     let on_error = section.choice("on_error", default);
+    let follow = section.flag("follow", false);
     if let Some(item) = section.item("on_error")
         && on_error == OnError::Skip
         && !is_checked
+        && follow
     {
         item.fault_with_help(
-            "has no effect: without `sync` and `checksum` no record can be found to be bad",
+            "has no effect: without `sync` and `checksum` no record can be found to be bad, and with `follow` the last one \
+             is waited for",
             "remove the line",
         );
     }
-    let follow = section.flag("follow", false);
     section.finish();
     Some(RecordsOptions {
         skip: skip?,

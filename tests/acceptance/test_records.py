@@ -1,6 +1,7 @@
 """`records` against np.fromfile and NumPy's own conversions."""
 
 import binascii
+import gzip
 import os
 import resource
 import shutil
@@ -276,3 +277,38 @@ fields = [{ name = "x" }]""")
     assert list(project.rows()["x"]) == [1, 3]
     (note,), = project.ledger("SELECT reason FROM sources")
     assert note == "left out 3 bytes in 2 places, the first at byte 2"
+
+
+def test_the_end_of_a_plain_log_that_was_cut_short_can_be_left_out(project):
+    """The bug: a file that ends within a record was rejected, and `on_error = "skip"` refused, as having no effect."""
+    project = project(shape=None, dtype=DTYPE, decoder='[dataset.records]\nskip = 3\non_error = "skip"',
+                      watch='order = "name"')
+    data = records(1000)
+    (project.drop / "a.bin").write_bytes(b"xyz" + data.tobytes() + b"12345")
+    (project.drop / "b.bin").write_bytes(b"xyz" + data[:2].tobytes())
+    (project.drop / "c.bin").write_bytes(b"xyz12")
+    project.once(check=3)
+    assert np.array_equal(project.rows(), np.concatenate([data, data[:2]]))
+    size, end = RECORD.itemsize, 3 + 1000 * RECORD.itemsize
+    note = f"left out 5 bytes at byte {end}, where the file ends within a record of {size}"
+    assert project.ledger("SELECT reason FROM sources WHERE path LIKE '%a.bin'") == [(note,)]
+    assert project.rejected() == {"c.bin": f"it gives no rows: left out 2 bytes at byte 3, where the file ends within a record of {size}"}
+    assert project.json("verify", "--deep")["ok"]
+
+
+def test_converted_records_lose_their_cut_end_as_well(project):
+    fields = '[{ name = "x", dtype = "<i2", scale = 2 }]'
+    project = project(shape=[1], dtype="<i4",
+                      decoder=f'[dataset.records]\nlength = 2\non_error = "skip"\nfields = {fields}')
+    (project.drop / "a.bin").write_bytes(np.arange(5, dtype="<i2").tobytes() + b"1")
+    project.once()
+    assert project.rows()[:, 0].tolist() == [0, 2, 4, 6, 8]
+
+
+def test_a_compressed_log_is_refused(project):
+    project = project(shape=[1], dtype="u1", decoder="[dataset.records]", watch='include = ["*"]')
+    (project.drop / "a.bin.gz").write_bytes(gzip.compress(b"123"))
+    (project.drop / "b.bin").write_bytes(b"\x1f\x8b\x08\0")
+    project.once(check=3)
+    assert project.rows()[:, 0].tolist() == [0x1F, 0x8B, 8, 0]
+    assert project.rejected() == {"a.bin.gz": "the file is compressed (gzip), expected records: unpack it, or exclude it"}

@@ -166,10 +166,10 @@ ingest.toml: 1 fault"#,
     );
     assert_refused(
         XY,
-        "[dataset.records]\non_error = 'skip'\n[dataset.columns]\ntime = true",
+        "[dataset.records]\non_error = 'skip'\nfollow = true\n[dataset.columns]\ntime = true",
         &[
-            "f.toml:7:12: `dataset.records.on_error`: has no effect: without `sync` and `checksum` no record can be found to be bad; remove the line",
-            "f.toml:9:8: `dataset.columns.time`: rows of `records` come without a time of their own; remove the line; a time that the source holds can be a field of the row",
+            "f.toml:7:12: `dataset.records.on_error`: has no effect: without `sync` and `checksum` no record can be found to be bad, and with `follow` the last one is waited for; remove the line",
+            "f.toml:10:8: `dataset.columns.time`: rows of `records` come without a time of their own; remove the line; a time that the source holds can be a field of the row",
         ],
     );
 }

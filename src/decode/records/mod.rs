@@ -22,7 +22,7 @@ use self::checksum::{Checksum, Rolling};
 use super::reader::{Span, shrank};
 use super::tree::{Branches, Tree, UNIT_BYTES};
 use super::values::{BadValue, Plan, Value};
-use super::{About, DecodeError, LogDecoder, Rejection, RowSink, SourceReader, StreamDecoder, Taken};
+use super::{About, DecodeError, LogDecoder, Rejection, RowSink, SourceReader, StreamDecoder, Taken, packed};
 use crate::config::{OnError, RecordsOptions};
 
 /// So many bytes without a record are looked through again by the next part of a log; more are left out.
@@ -238,6 +238,11 @@ impl StreamDecoder for RecordsDecoder {
         sink: &mut dyn RowSink,
     ) -> Result<(), DecodeError> {
         let RecordsOptions { skip, length, sync, on_error, .. } = &self.options;
+        if let Some(format) = packed::compression(about.path, || reader.first_bytes())? {
+            return Err(rejected(format!(
+                "the file is compressed ({format}), expected records: unpack it, or exclude it"
+            )));
+        }
         if reader.size() < *skip {
             let size = reader.size();
             return Err(rejected(format!("the file has {size} bytes, fewer than the {skip} that `skip` passes over")));
@@ -249,14 +254,18 @@ impl StreamDecoder for RecordsDecoder {
         let (records, more) = (reader.remaining() / *length as u64, reader.remaining() % *length as u64);
         let is_plain = self.is_plain();
         // Known before anything is read, where nothing can be left out.
-        if more != 0 && (is_plain || (sync.is_empty() && *on_error == OnError::Reject)) {
+        if more != 0 && sync.is_empty() && *on_error == OnError::Reject {
             return Err(rejected(format!(
                 "the file ends within a record: {records} records of {length} bytes and {more} bytes more; it was cut \
                  short, or `length` or `skip` is wrong"
             )));
         }
+        if is_plain && more != 0 {
+            let at = reader.size() - more;
+            sink.note(format!("left out {more} bytes at byte {at}, where the file ends within a record of {length}"));
+        }
         if is_plain && self.plan.is_identity() {
-            if reader.position() == 0 {
+            if reader.position() == 0 && more == 0 {
                 sink.rows_are_source();
             }
             return self.move_records(reader, sink);
