@@ -19,6 +19,7 @@ mod ahead;
 pub mod audio;
 mod command;
 mod csv;
+pub mod ebml;
 pub mod ffmpeg;
 mod gps;
 pub mod image;

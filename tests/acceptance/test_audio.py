@@ -176,6 +176,21 @@ def test_compressed_files_and_sound_tracks(project):
             assert signal_to_noise_db(rows[:len(sound)], sound) > 20, name
 
 
+def test_the_default_track_is_taken(project):
+    project = project(shape=(1000,), dtype="<f4", watch='include = ["**"]', decoder="[dataset.audio]")
+    tones = [word for pitch in (440, 880) for word in ("-f", "lavfi", "-i", f"sine={pitch}:duration=1")]
+    for name in ("a.mp4", "a.mov", "a.mkv"):
+        for default in (0, 1):
+            words = [f"-disposition:a:{1 - default}", "0", f"-disposition:a:{default}", "default", "-c:a", "pcm_s16le" if name == "a.mov" else "aac"]
+            ffmpeg(*tones, "-map", "0", "-map", "1", *words, project.drop / f"{default}{name}")
+    project.once()
+    found = sources(project)
+    assert len(found) == 6
+    for name, (rows, _) in found.items():
+        loudest = np.abs(np.fft.rfft(rows.ravel())).argmax() * 44100 / rows.size
+        assert abs(loudest - (880 if name[0] == "1" else 440)) < 2, (name, loudest)
+
+
 @pytest.mark.parametrize("rate, to", [(44100, 16000), (48000, 16000), (48000, 8000), (16000, 44100), (44100, 48000), (22050, 16000)])
 def test_resampling_agrees_with_soxr(project, rate, to):
     project = project(shape=(1000,), dtype="<f4", decoder=f'[dataset.audio]\nrate = {to}\ntail = "pad"')

@@ -38,6 +38,50 @@ def test_what_ffmpeg_decodes_gives_its_samples(project):
         assert np.array_equal(rows[:len(reference)], reference) or signal_to_noise_db(rows[:len(reference)], reference) > 120, name
 
 
+def test_the_container_goes_by_the_start_of_the_file(project):
+    """Pictures hold the marks of other containers, and sound of MPEG's has hardly one."""
+    needs("ffmpeg")
+    project = project(shape=(1000, 2), dtype="<f4", watch='include = ["**"]', decoder='[dataset.audio]\ntail = "pad"')
+    original = project.folder / "original.wav"
+    soundfile.write(original, music(5), 44100, subtype="FLOAT")
+    for name, words in {"a.ts": ["libx264", "-c:a", "aac"], "a.mpg": ["mpeg2video", "-c:a", "mp2"], "a.vob": ["mpeg2video", "-c:a", "ac3"],
+                        "a.avi": ["mpeg4", "-c:a", "libmp3lame"], "a.flv": ["flv", "-c:a", "libmp3lame"],
+                        "a.wmv": ["wmv2", "-c:a", "wmav2"]}.items():
+        ffmpeg("-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25:duration=5", "-i", original, "-c:v", *words, project.drop / name)
+    ffmpeg("-i", original, "-c:a", "dca", "-strict", "-2", project.drop / "a.dts")
+    mp3 = ffmpeg("-i", original, "-c:a", "libmp3lame", "-f", "mp3", "-id3v2_version", "0", "-")
+    tag = b"ID3\x04\0\0\0\0\x10\0" + bytes(2048)
+    for name, before in {"plain.mp3": b"", "tag.mp3": tag, "junk.mp3": b"some junk\xff\xfb\x90" * 999}.items():
+        (project.drop / name).write_bytes(before + mp3)
+    project.once()
+    found = sources(project)
+    for name, (rows, reason) in found.items():
+        assert reason is None, (name, reason)
+        if name.endswith(".mp3"):
+            assert np.array_equal(rows, found["plain.mp3"][0]), name
+            continue
+        rows, reference = rows.reshape(-1, 2), decoded_by_ffmpeg(project.drop / name)
+        assert 0 <= len(rows) - len(reference) < 1000, name
+        assert signal_to_noise_db(rows[:len(reference)], reference) > 90, name
+
+
+def test_what_the_library_does_not_know_of_its_containers_is_left_to_ffmpeg(project):
+    needs("ffmpeg")
+    project = project(shape=(1000, 1), dtype="<f4", watch='include = ["**"]', decoder='[dataset.audio]\ntail = "pad"')
+    sound, original = music(0.5, 16000, 1)[:7999], project.folder / "original.wav"
+    soundfile.write(original, sound, 16000, subtype="FLOAT")
+    for name, kind, subtype in [("alaw.wav", "WAVEX", "ALAW"), ("mulaw.caf", "CAF", "ULAW"), ("odd.caf", "CAF", "PCM_24")]:
+        soundfile.write(project.drop / name, sound, 16000, format=kind, subtype=subtype)
+    ffmpeg("-i", original, "-ar", "32000", "-c:a", "mp2", "-f", "mp4", project.drop / "mp2.mp4")
+    project.once()
+    found = sources(project)
+    assert found.keys() == {"alaw.wav", "mulaw.caf", "odd.caf", "mp2.mp4"}
+    for name, (rows, reason) in found.items():
+        rows, reference = rows.reshape(-1, 1), decoded_by_ffmpeg(project.drop / name, 1)
+        assert reason is None and 0 <= len(rows) - len(reference) < 1000 and len(reference) > 7900, (name, reason)
+        assert signal_to_noise_db(rows[:len(reference)], reference) > 90, name
+
+
 def test_it_goes_the_way_of_all_sound(project):
     """Resampled, mixed, cut, with times; several at once; the end of what is wanted."""
     needs("ffmpeg")
@@ -82,15 +126,19 @@ def test_damage_and_no_sound_have_their_reasons(project):
 def test_without_the_worker_it_says_what_is_missing(project, tmp_path):
     needs("ffmpeg")
     project = project(shape=(1000, 2), dtype="<f4", watch='include = ["**"]', decoder="[dataset.audio]")
-    make(project, kinds={"a.opus": ["-c:a", "libopus"]})
+    original = make(project, kinds={"a.opus": ["-c:a", "libopus"]})
+    ffmpeg("-i", original, "-c:a", "mp2", project.drop / "a.ts")
+    soundfile.write(project.drop / "a.wav", music(1), 44100, format="WAVEX", subtype="ALAW")
     alone = tmp_path / "bin"
     alone.mkdir()
     shutil.copy(PROGRAM, alone)
     environment = {**os.environ, "PATH": "/nowhere"}
     done = subprocess.run([alone / PROGRAM.name, "--config", project.config, "--once"], env=environment, capture_output=True, text=True)
     assert done.returncode == 3, done.stderr
-    reason = project.rejected()["a.opus"]
-    assert "its sound is Opus" in reason and "npy-ingest-video may decode it, which is not there" in reason, reason
+    reasons = project.rejected()
+    for name, found in {"a.opus": "its sound is Opus", "a.ts": "found an MPEG transport stream", "a.wav": "its sound cannot be decoded"}.items():
+        reason = reasons[name]
+        assert found in reason and "npy-ingest-video may decode it, which is not there" in reason, reason
     project.command("retry", check=0)
     project.once()
     assert project.count() > 100

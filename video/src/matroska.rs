@@ -1,14 +1,12 @@
 //! How long a Matroska or WebM file should be. FFmpeg takes the end of such a file, wherever it is, for the end of the video; one
 //! whose copy was broken off would be a shorter video.
 //!
-//! An element is an identifier, the length of its content, and that: RFC 8794, sections 4 to 6. Elements of Matroska: RFC 9559,
-//! section 5.1.
+//! Elements of Matroska: RFC 9559, section 5.1.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 
-const EBML: u64 = 0x1A45_DFA3;
-const SEGMENT: u64 = 0x1853_8067;
+use npy_ingest::decode::ebml::{element, segment};
+
 /// What lies within a segment: seek head, information, tracks, chapters, cluster, cues, attachments, tags; padding; a checksum.
 const WITHIN: [u64; 10] = [
     0x114D_9B74,
@@ -22,24 +20,13 @@ const WITHIN: [u64; 10] = [
     0xEC,
     0xBF,
 ];
-/// An identifier of four bytes and a length of eight.
-const HEAD_BYTES: usize = 12;
 /// A recorder that was stopped leaves the length of the whole open, and one element for some seconds behind the other.
 const ELEMENTS_MAX: u32 = 1 << 20;
-
-struct Element {
-    identifier: u64,
-    /// Where its content begins.
-    begin: u64,
-    /// Where it ends, where that is told.
-    end: Option<u64>,
-}
 
 /// Where the file ends by what it says. `None`: it says nothing, or is no such file. `bytes`: how long it is. `alive` is called now and
 /// then.
 pub fn announced_bytes(file: &File, bytes: u64, mut alive: impl FnMut()) -> Option<u64> {
-    let first = element(file, 0).filter(|element| element.identifier == EBML)?;
-    let segment = element(file, first.end?).filter(|element| element.identifier == SEGMENT)?;
+    let segment = segment(file)?;
     if segment.end.is_some() {
         return segment.end;
     }
@@ -55,35 +42,6 @@ pub fn announced_bytes(file: &File, bytes: u64, mut alive: impl FnMut()) -> Opti
         position = element(file, position).filter(|element| WITHIN.contains(&element.identifier))?.end?;
     }
     None
-}
-
-fn element(file: &File, position: u64) -> Option<Element> {
-    let mut head = [0; HEAD_BYTES];
-    let mut there = 0;
-    // Less than a whole head at the end of the file.
-    while there < HEAD_BYTES
-        && let Ok(read @ 1..) = file.read_at(head.get_mut(there..)?, position.checked_add(there as u64)?)
-    {
-        there += read;
-    }
-    let (identifier, identifier_bytes) = number(&head, 4, false)?;
-    let (length, length_bytes) = number(head.get(identifier_bytes..)?, 8, true)?;
-    let begin = position.checked_add((identifier_bytes + length_bytes) as u64)?;
-    // All bits set: unknown.
-    let is_known = length != (1 << (7 * length_bytes)) - 1;
-    let end = if is_known { Some(begin.checked_add(length)?) } else { None };
-    Some(Element { identifier, begin, end })
-}
-
-/// A number of variable length: as many bytes as the first has zeros before its first one, and one more. `is_bare`: without
-/// that one. Also how many bytes it takes.
-fn number(bytes: &[u8], bytes_max: usize, is_bare: bool) -> Option<(u64, usize)> {
-    let first = *bytes.first()?;
-    let length = first.leading_zeros() as usize + 1;
-    let all = bytes.get(..length).filter(|_| length <= bytes_max)?;
-    let value = all.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
-    let marker = 1 << (7 * length);
-    Some((if is_bare { value & !marker } else { value }, length))
 }
 
 #[cfg(test)]

@@ -15,9 +15,11 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `container` | what a file is, and where it begins |
 //! | `input` | the file, for the library of containers |
 //! | `track` | opening, decoding, what is cut off |
 //! | `movie` | the boxes of MP4 and MOV: edit lists, byte order, fragments |
+//! | `matroska` | the tracks that are default |
 //! | `vorbis` | what the codebooks of Vorbis claim |
 //! | `names` | words for what cannot be decoded |
 //! | `resample` | from one rate to another |
@@ -26,8 +28,10 @@
 //! | `windows` | cutting |
 //! | `mel` | spectrograms |
 
+mod container;
 mod foreign;
 mod input;
+mod matroska;
 mod mel;
 mod movie;
 mod names;
@@ -127,6 +131,30 @@ impl AudioDecoder {
         }
     }
 
+    /// Without FFmpeg. Nothing has been given where it is not known here.
+    fn decode_here(&self, file: &SourceFile, about: About<'_>, sink: &mut dyn RowSink) -> Result<(), Closed> {
+        let trouble = Trouble::default();
+        let mut track = Track::open(file, about, &trouble)?;
+        let mut rows = Rows::new(self, track.rate, track.channels)?;
+        let mut block = Vec::new();
+        let mut packets = 0_u32;
+        while !rows.are_complete() {
+            packets += 1;
+            if packets.is_multiple_of(PACKETS_BETWEEN) && about.is_interrupted() {
+                return Err(DecodeError::Interrupted.into());
+            }
+            let is_first = !track.has_given();
+            match track.step(&mut block)? {
+                Step::Block => {}
+                Step::Lost(reason) if is_first && track.may_be_foreign() => return Err(Closed::Unknown(reason)),
+                Step::Lost(reason) => rows.lose(reason, 0)?,
+                Step::End => break,
+            }
+            rows.push(&mut block, sink)?;
+        }
+        Ok(rows.finish(sink)?)
+    }
+
     fn store(&self, values: &[f32], row: &mut [u8]) {
         let big = self.options.big_endian;
         match self.options.sample {
@@ -142,28 +170,11 @@ impl AudioDecoder {
 
 impl FileDecoder for AudioDecoder {
     fn decode(&self, file: &SourceFile, about: About<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
-        let trouble = Trouble::default();
-        let mut track = match Track::open(file, about, &trouble) {
-            Ok(track) => track,
-            Err(Closed::Unknown(why)) => return foreign::decode(self, &why, file, about, sink),
-            Err(Closed::Error(error)) => return Err(error),
-        };
-        let mut rows = Rows::new(self, track.rate, track.channels)?;
-        let mut block = Vec::new();
-        let mut packets = 0_u32;
-        while !rows.are_complete() {
-            packets += 1;
-            if packets.is_multiple_of(PACKETS_BETWEEN) && about.is_interrupted() {
-                return Err(DecodeError::Interrupted);
-            }
-            match track.step(&mut block)? {
-                Step::Block => {}
-                Step::Lost(reason) => rows.lose(reason, 0)?,
-                Step::End => break,
-            }
-            rows.push(&mut block, sink)?;
+        match self.decode_here(file, about, sink) {
+            Ok(()) => Ok(()),
+            Err(Closed::Unknown(why)) => foreign::decode(self, &why, file, about, sink),
+            Err(Closed::Error(error)) => Err(error),
         }
-        rows.finish(sink)
     }
 }
 

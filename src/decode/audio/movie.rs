@@ -17,8 +17,6 @@ const FRAGMENT_BOXES_MAX: usize = 1 << 24;
 const FRAGMENT_STEPS_MAX: u64 = 10_000_000;
 /// Times that the library passes to find those of all packets: some minutes' work, and what a video of a day has at most.
 const TIME_STEPS_MAX: u64 = 300_000_000_000;
-/// How far the library looks for the start of a movie.
-const JUNK_BYTES_MAX: usize = 1 << 20;
 
 /// What an edit list says, in units of the media's time scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +59,14 @@ fn track_of(file: &SourceFile, number: u32, left: &mut usize) -> Option<Contents
             return Some(found);
         }
     }
+}
+
+/// Whether a track is one of those that are played unless others are asked for.
+pub(super) fn is_enabled(file: &SourceFile, track: u32) -> bool {
+    const ENABLED: u32 = 1;
+    let mut left = BOXES_MAX;
+    let header = track_of(file, track, &mut left).and_then(|track| child(file, track, b"tkhd", &mut left));
+    header.and_then(|header| word(file, header, 0)).is_some_and(|flags| flags & ENABLED != 0)
 }
 
 /// What is in a movie.
@@ -177,23 +183,10 @@ fn silent_tracks(file: &SourceFile, movie: Contents, left: &mut usize) -> Vec<Co
     tracks.into_iter().filter(|(_, handler)| *handler == Some(*b"vide")).map(|(track, _)| track).collect()
 }
 
-/// Where the movie begins, if it is one: behind tags and whatever stands before it, as the library has it.
+/// Where the movie begins, if it is one: behind tags.
 fn begin_of(file: &SourceFile) -> Option<u64> {
-    /// Of these the library takes the file for what they say.
-    const OTHERS: [&[u8]; 6] = [b"RIFF", b"FORM", b"fLaC", b"OggS", b"caff", b"\x1A\x45\xDF\xA3"];
     let from = input::behind_tags(file);
-    let start = bytes::<8>(file, from, file.size())?;
-    if start.ends_with(b"ftyp") {
-        return Some(from);
-    }
-    if OTHERS.iter().any(|other| start.starts_with(other)) {
-        return None;
-    }
-    let length = usize::try_from(file.size() - from).unwrap_or(usize::MAX).min(JUNK_BYTES_MAX);
-    let mut junk = vec![0; length];
-    file.file().read_exact_at(&mut junk, from).ok()?;
-    let at = memchr::memmem::find(junk.get(4..)?, b"ftyp")?;
-    Some(from + at as u64)
+    bytes::<8>(file, from, file.size())?.ends_with(b"ftyp").then_some(from)
 }
 
 /// The boxes within one, up to what is none.
@@ -367,6 +360,13 @@ mod tests {
     }
 
     #[test]
+    fn a_track_says_whether_it_is_enabled() {
+        let track = |number: u32, flags: u32| boxed(b"trak", &boxed(b"tkhd", &words(&[flags, 0, 0, number, 0])));
+        let file = source(&[boxed(b"ftyp", b"M4A "), boxed(b"moov", &[track(1, 2), track(2, 3)].concat())].concat());
+        assert_eq!([1, 2, 3].map(|number| is_enabled(&file, number)), [false, true, false]);
+    }
+
+    #[test]
     fn numbers_of_quicktime_begin_with_the_high_byte_unless_it_says_not() {
         let movie = |kind: &[u8; 4], version: u8, own: &[u8]| {
             let fixed = [vec![0; 8], vec![0, version], vec![0; 18 + [0, 16, 36][usize::from(version)]]].concat();
@@ -401,7 +401,7 @@ mod tests {
         assert!(check(&source(b"RIFF")).is_ok());
         let whole = [boxed(b"ftyp", b"M4A "), fragment(u32::MAX)].concat();
         let tag = b"ID3\x04\0\0\0\0\0\x05 tag ";
-        for before in [&b""[..], b"junk", tag, &[&tag[..], b"and more"].concat()] {
+        for before in [&b""[..], tag, &tag.repeat(2)] {
             assert!(check(&source(&[before, &whole].concat())).is_err(), "{before:?}");
         }
     }

@@ -35,7 +35,7 @@ const CODECS: [(AudioCodecId, &str); 16] = [
 ];
 
 /// Signatures of containers that are not read: offset, bytes, name.
-const CONTAINERS: [(usize, &[u8], &str); 8] = [
+const CONTAINERS: [(usize, &[u8], &str); 23] = [
     (8, b"AVI ", "an AVI file"),
     (0, b"FLV", "a Flash video"),
     (0, b"wvpk", "a WavPack file"),
@@ -44,16 +44,44 @@ const CONTAINERS: [(usize, &[u8], &str); 8] = [
     (0, b"#!AMR", "an AMR file"),
     (0, b".snd", "an AU file"),
     (0, b"\x00\x00\x01\xba", "an MPEG program stream"),
+    (0, b"\x00\x00\x01\xb3", "an MPEG video"),
+    (0, b"\x06\x0e\x2b\x34", "an MXF file"),
+    (0, b"\x7f\xfe\x80\x01", "DTS"),
+    (0, b"\xfe\x7f\x01\x80", "DTS"),
+    (0, b"\x1f\xff\xe8\x00", "DTS"),
+    (0, b"\xff\x1f\x00\xe8", "DTS"),
+    (0, b"\x0b\x77", "AC-3"),
+    (0, b"\x2e\x52\x4d\x46", "a RealMedia file"),
+    (0, b"nut/multimedia container", "a NUT file"),
+    (0, b"riff", "a Wave64 file"),
+    // Movies without their first box.
+    (4, b"moov", "a QuickTime movie"),
+    (4, b"mdat", "a QuickTime movie"),
+    (4, b"wide", "a QuickTime movie"),
+    (4, b"free", "a QuickTime movie"),
+    (4, b"skip", "a QuickTime movie"),
 ];
+/// Packets of an MPEG transport stream begin with this byte: so far from one to the next, and where the first is.
+const SYNC_BYTE: u8 = 0x47;
+const TRANSPORT_STREAMS: [(usize, usize); 3] = [(188, 0), (192, 4), (204, 0)];
 
-/// A file whose container is not known.
-pub(super) fn unknown(file: &SourceFile) -> String {
-    let mut start = [0; 16];
+/// A container that is known and not read.
+pub(super) fn container(file: &SourceFile) -> Option<&'static str> {
+    let mut start = [0; 1024];
     let read = file.file().read_at(&mut start, 0).unwrap_or(0);
-    let start = start.get(..read).unwrap_or_default();
+    let start = start.get(..read)?;
+    let is_stream =
+        |(length, first): &(usize, usize)| (0..3).all(|number| start.get(first + number * length) == Some(&SYNC_BYTE));
+    if TRANSPORT_STREAMS.iter().any(is_stream) {
+        return Some("an MPEG transport stream");
+    }
     let has = |offset: usize, bytes: &[u8]| start.get(offset..).is_some_and(|rest| rest.starts_with(bytes));
-    let found = CONTAINERS.iter().find(|(offset, bytes, _)| has(*offset, bytes)).map(|(_, _, name)| *name);
-    let found = found.unwrap_or("no sound that is known");
+    CONTAINERS.iter().find(|(offset, bytes, _)| has(*offset, bytes)).map(|(_, _, name)| *name)
+}
+
+/// A file whose container is not read.
+pub(super) fn unknown(file: &SourceFile) -> String {
+    let found = container(file).unwrap_or("no sound that is known");
     format!("found {found}, expected WAV, AIFF, CAF, FLAC, MP3, Ogg, AAC, MP4, MOV, MKV or WebM: {CONVERT}")
 }
 

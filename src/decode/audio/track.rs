@@ -1,8 +1,9 @@
 //! One sound track of a file, as blocks of interleaved samples.
 //!
 //! Rules:
-//! - What the content is decides on the container, the extension only where it has no signature.
+//! - What the file begins with decides on the container: see `container`.
 //! - The track is the one that the container calls its default, else the first that can be decoded.
+//! - What goes wrong before the first sample may only mean that this library does not know it: `Closed::Unknown`.
 //! - What encoders put before and behind the sound is cut off, where the file says so: LAME's tag, the edit list of an
 //!   MP4, the positions of Ogg pages, times before 0 in Matroska.
 //! - Numbers that the file claims are not believed: packets may hold no more bytes than the file, twice, and be no more of
@@ -19,7 +20,7 @@ use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDe
 use symphonia::core::common::Limit;
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
-use symphonia::core::formats::well_known as formats;
+use symphonia::core::formats::{self, well_known};
 use symphonia::core::formats::{FormatId, FormatOptions, FormatReader, TrackType};
 use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
@@ -27,10 +28,9 @@ use symphonia::core::packet::Packet;
 use symphonia::core::units::TimeBase;
 
 use super::super::{About, DecodeError, SourceFile};
-use super::input::{self, Input, Trouble};
-use super::movie;
+use super::input::{Input, Trouble};
 use super::rejected;
-use super::{names, vorbis};
+use super::{container, matroska, movie, names, vorbis};
 use crate::config::AUDIO_CHANNELS_MAX as CHANNELS_MAX;
 
 /// Hz; more than anything that records has.
@@ -108,22 +108,26 @@ impl<'a> Track<'a> {
         }
         let reader = probe(file, about, trouble)?;
         let format = reader.format_info().format;
-        let Some(track) = reader.default_track(TrackType::Audio) else {
+        let Some(track) = default_track(&*reader, file) else {
             return Err(Closed::Unknown(names::without_sound(&*reader)));
         };
         let Some(CodecParameters::Audio(parameters)) = &track.codec_params else {
             return Err(Closed::Unknown(names::without_sound(&*reader)));
         };
         let (number, time_base, delay) = (track.id, track.time_base, track.delay);
-        let is_exact =
-            [formats::FORMAT_ID_WAVE, formats::FORMAT_ID_AIFF, formats::FORMAT_ID_CAF, formats::FORMAT_ID_FLAC];
+        let is_exact = [
+            well_known::FORMAT_ID_WAVE,
+            well_known::FORMAT_ID_AIFF,
+            well_known::FORMAT_ID_CAF,
+            well_known::FORMAT_ID_FLAC,
+        ];
         // The others guess, or have it from the end of the file. MP3 guesses where there is no tag.
-        let is_exact = is_exact.contains(&format) || (format == formats::FORMAT_ID_MP3 && delay.is_some());
+        let is_exact = is_exact.contains(&format) || (format == well_known::FORMAT_ID_MP3 && delay.is_some());
         let declared = track.num_frames.filter(|frames| is_exact && *frames > 0);
-        let is_endless = format == formats::FORMAT_ID_WAVE && track.num_frames.is_none();
+        let is_endless = format == well_known::FORMAT_ID_WAVE && track.num_frames.is_none();
         check_channels(parameters)?;
         // How much of the last packet is sound stands in a table that is not read.
-        if format == formats::FORMAT_ID_CAF && parameters.codec == CODEC_ID_ALAC {
+        if format == well_known::FORMAT_ID_CAF && parameters.codec == CODEC_ID_ALAC {
             return Err(Closed::Unknown(names::unsupported(parameters, "in a CAF file")));
         }
         let decoder = decoder_of(&as_stored(parameters, format, file, number)?)?;
@@ -167,11 +171,11 @@ impl<'a> Track<'a> {
             rate: 0,
             channels: 0,
             time_base,
-            is_movie: format == formats::FORMAT_ID_ISOMP4,
+            is_movie: format == well_known::FORMAT_ID_ISOMP4,
             is_endless: false,
-            is_numbered: format == formats::FORMAT_ID_FLAC,
+            is_numbered: format == well_known::FORMAT_ID_FLAC,
             first: None,
-            is_matroska: format == formats::FORMAT_ID_MKV,
+            is_matroska: format == well_known::FORMAT_ID_MKV,
             silent_left: file.size().saturating_mul(SILENT_SAMPLES_A_BYTE).saturating_add(SILENT_SAMPLES),
             skip: 0,
             declared: None,
@@ -197,7 +201,7 @@ impl<'a> Track<'a> {
         while track.rate == 0 {
             match track.step(&mut first)? {
                 Step::Block => {}
-                Step::Lost(reason) => return Err(rejected(reason).into()),
+                Step::Lost(reason) => return Err(Closed::Unknown(reason)),
                 Step::End => return Err(rejected("it holds no sound").into()),
             }
         }
@@ -221,6 +225,15 @@ impl<'a> Track<'a> {
     /// Seconds from the start to where it stands.
     pub(super) fn time_s(&self) -> f64 {
         self.given as f64 / f64::from(self.rate.max(1))
+    }
+
+    pub(super) fn has_given(&self) -> bool {
+        self.given > 0
+    }
+
+    /// Whether another decoder may make something of what this one does not. Not of FLAC, whose checksums others do not ask.
+    pub(super) fn may_be_foreign(&self) -> bool {
+        !self.is_numbered
     }
 
     /// The next samples, interleaved, in place of what the block had.
@@ -380,34 +393,42 @@ impl<'a> Track<'a> {
     }
 }
 
+/// The sound track that the container calls its default, else the first.
+fn default_track<'a>(reader: &'a dyn FormatReader, file: &SourceFile) -> Option<&'a formats::Track> {
+    let mut sounds =
+        reader.tracks().iter().filter(|track| matches!(track.codec_params, Some(CodecParameters::Audio(_))));
+    let named = match reader.format_info().format {
+        well_known::FORMAT_ID_ISOMP4 => sounds.find(|track| movie::is_enabled(file, track.id)),
+        well_known::FORMAT_ID_MKV => {
+            let default = matroska::default_tracks(file);
+            sounds.find(|track| default.contains(&u64::from(track.id)))
+        }
+        _ => None,
+    };
+    named.or_else(|| reader.default_track(TrackType::Audio))
+}
+
 fn probe<'a>(
     file: &'a SourceFile,
     about: About<'a>,
     trouble: &'a Trouble,
 ) -> Result<Box<dyn FormatReader + 'a>, Closed> {
+    let begin = container::begin_of(file).ok_or_else(|| Closed::Unknown(names::unknown(file)))?;
     let hidden = movie::check(file)?;
     let end = movie::end_of_cut(file).unwrap_or(file.size());
     trouble.limit_reads(Some(file.size().saturating_mul(PROBE_READS_MAX).saturating_add(PROBE_BYTES_MAX)));
-    let input = Input::new(file, input::behind_tags(file)..end, hidden, about.interrupted, trouble);
+    let input = Input::new(file, begin..end, hidden, about.interrupted, trouble);
     let stream = MediaSourceStream::new(Box::new(input), MediaSourceStreamOptions::default());
-    let mut hint = Hint::new();
-    if let Some(extension) = about.extension {
-        hint.with_extension(extension);
-    }
     let limit = Limit::Maximum(METADATA_BYTES_MAX);
     let metadata = MetadataOptions::default().limit_tag_bytes(limit).limit_visual_bytes(limit);
-    let probed = symphonia::default::get_probe().probe(&hint, stream, FormatOptions::default(), metadata);
+    let probed = container::PROBE.probe(&Hint::new(), stream, FormatOptions::default(), metadata);
     trouble.limit_reads(None);
     probed.map_err(|error| match (trouble.take(), error) {
         (Some(trouble), _) => trouble.into(),
-        (None, Error::Unsupported(what)) if what.contains("probe") => Closed::Unknown(names::unknown(file)),
         (None, Error::Unsupported("isomp4: missing moov atom")) => {
             rejected("an MP4 or MOV file without its index (moov): it is cut short, or was never finished").into()
         }
-        (None, error @ Error::Unsupported(_)) => {
-            Closed::Unknown(format!("its container cannot be read: {}", told(&error)))
-        }
-        (None, error) => rejected(format!("its container cannot be read: {}", told(&error))).into(),
+        (None, error) => Closed::Unknown(format!("its container cannot be read: {}", told(&error))),
     })
 }
 
@@ -447,7 +468,7 @@ fn as_stored(
         vorbis::check(setup)?;
     }
     // QuickTime's numbers of these kinds begin with their high byte, unless they are said not to. The library takes none so.
-    if format == formats::FORMAT_ID_ISOMP4 && movie::is_big_endian(file, number) {
+    if format == well_known::FORMAT_ID_ISOMP4 && movie::is_big_endian(file, number) {
         parameters.codec = match parameters.codec {
             CODEC_ID_PCM_S24LE => CODEC_ID_PCM_S24BE,
             CODEC_ID_PCM_S32LE => CODEC_ID_PCM_S32BE,
@@ -466,7 +487,7 @@ fn decoder_of(parameters: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>
     let options = AudioDecoderOptions::default().verify(true);
     symphonia::default::get_codecs().make_audio_decoder(parameters, &options).map_err(|error| match error {
         Error::Unsupported(what) => Closed::Unknown(names::unsupported(parameters, what)),
-        error => rejected(format!("its sound cannot be decoded: {}", told(&error))).into(),
+        error => Closed::Unknown(format!("its sound cannot be decoded: {}", told(&error))),
     })
 }
 

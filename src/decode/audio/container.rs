@@ -1,0 +1,191 @@
+//! Which container a file is, by the bytes that it begins with, and where the library of containers is to begin.
+//!
+//! Left to itself the library looks for its marks at every place of the first mebibyte. That of MPEG's sound is two bytes, which
+//! stand in most pictures as well: a video that it does not know would be taken for an MP3. So it begins where one of its
+//! containers does, or where many frames of MPEG's sound stand one behind the other, and looks no further.
+
+use std::os::unix::fs::FileExt;
+use std::sync::LazyLock;
+
+use symphonia::core::formats::probe::{Probe, ProbeOptions};
+
+use super::super::SourceFile;
+use super::{input, names};
+
+/// How far behind the start of a file sound of MPEG is looked for, and how long a frame of it is at most.
+const JUNK_BYTES_MAX: usize = 1 << 20;
+const FRAME_BYTES_MAX: usize = 1 << 13;
+/// Frames that stand one behind the other, at the start of the file and elsewhere. Other containers hold some of them in one piece.
+const FRAMES: usize = 3;
+const FRAMES_BEHIND_JUNK: usize = 16;
+/// How far the library looks for a mark, that of a movie being behind its size.
+const PROBE_BYTES: u32 = 16;
+
+/// Marks of what the library reads: where they stand, and what stands there.
+const MARKS: [&[(usize, &[u8])]; 7] = [
+    &[(0, b"RIFF"), (8, b"WAVE")],
+    &[(0, b"FORM"), (8, b"AIF")],
+    &[(0, b"caff")],
+    &[(0, b"fLaC")],
+    &[(0, b"OggS")],
+    &[(0, b"\x1A\x45\xDF\xA3")],
+    &[(4, b"ftyp")],
+];
+
+/// The library's search, which goes no further than it has to.
+pub(super) static PROBE: LazyLock<Probe> = LazyLock::new(|| {
+    let mut probe = Probe::new_with_options(&ProbeOptions { max_probe_depth: PROBE_BYTES, ..ProbeOptions::default() });
+    symphonia::default::register_enabled_formats(&mut probe);
+    probe
+});
+
+/// Where the library is to begin: behind tags, and in front of MPEG's sound behind anything. `None`: it is nothing that it reads.
+pub(super) fn begin_of(file: &SourceFile) -> Option<u64> {
+    let from = input::behind_tags(file);
+    let mut start = [0; 16];
+    let read = file.file().read_at(&mut start, from).ok()?;
+    let start = start.get(..read)?;
+    let has = |(offset, bytes): &(usize, &[u8])| start.get(*offset..).is_some_and(|rest| rest.starts_with(bytes));
+    if MARKS.iter().any(|marks| marks.iter().all(has)) {
+        return Some(from);
+    }
+    if names::container(file).is_some() {
+        return None;
+    }
+    let left = usize::try_from(file.size() - from).unwrap_or(usize::MAX);
+    let length = left.min(JUNK_BYTES_MAX + FRAMES_BEHIND_JUNK * FRAME_BYTES_MAX);
+    let mut bytes = vec![0; length];
+    file.file().read_exact_at(&mut bytes, from).ok()?;
+    let places = memchr::memchr_iter(0xFF, bytes.get(..length.min(JUNK_BYTES_MAX))?);
+    let is_sound = |place: &usize| {
+        let wanted = if *place == 0 { FRAMES } else { FRAMES_BEHIND_JUNK };
+        are_frames(bytes.get(*place..).unwrap_or_default(), wanted)
+    };
+    places.into_iter().find(is_sound).map(|place| from + place as u64)
+}
+
+/// Whether these bytes are so many frames of one kind, or nothing but some of them.
+fn are_frames(mut bytes: &[u8], wanted: usize) -> bool {
+    let Some(first) = Frame::of(bytes) else { return false };
+    let mut found = 0;
+    while let Some(frame) = Frame::of(bytes).filter(|frame| frame.kind == first.kind) {
+        found += 1;
+        bytes = bytes.get(frame.bytes..).unwrap_or_default();
+        if found == wanted || (bytes.is_empty() && found > 1) {
+            return true;
+        }
+    }
+    false
+}
+
+/// What the header of a frame says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Frame {
+    /// Version, layer and rate.
+    kind: [u8; 2],
+    bytes: usize,
+}
+
+impl Frame {
+    /// Of MPEG-1 and 2 audio (ISO/IEC 11172-3 and 13818-3, 2.4.2.3; version 2.5 is the one that they leave out), or AAC in ADTS
+    /// (ISO/IEC 13818-7, 6.2).
+    fn of(bytes: &[u8]) -> Option<Self> {
+        let [0xFF, second, third, fourth, fifth, sixth, ..] = *bytes else { return None };
+        if second & 0xF6 == 0xF0 {
+            let rate = third >> 2 & 0xF;
+            let length = usize::from(fourth & 3) << 11 | usize::from(fifth) << 3 | usize::from(sixth >> 5);
+            return (rate < 13 && length > 7).then_some(Self { kind: [second & 0xFE, third & 0xFC], bytes: length });
+        }
+        if second & 0xE0 != 0xE0 {
+            return None;
+        }
+        let (version, layer) = (second >> 3 & 3, 4 - (second >> 1 & 3));
+        let (is_first, is_half) = (version == 3, version == 0);
+        let kilobits: [usize; 14] = match (is_first, layer) {
+            (_, 4) => return None,
+            (true, 1) => [32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448],
+            (true, 2) => [32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384],
+            (true, _) => [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320],
+            (false, 1) => [32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256],
+            (false, _) => [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
+        };
+        let bits = kilobits.get(usize::from(third >> 4).checked_sub(1)?)? * 1000;
+        let of_first = *[44_100, 48_000, 32_000].get(usize::from(third >> 2 & 3))?;
+        let rate = if is_first { of_first } else { of_first / if is_half { 4 } else { 2 } };
+        let padding = usize::from(third >> 1 & 1);
+        let bytes = match (is_first, layer) {
+            (_, 1) => (12 * bits / rate + padding) * 4,
+            (false, 3) => 72 * bits / rate + padding,
+            _ => 144 * bits / rate + padding,
+        };
+        (version != 1).then_some(Self { kind: [second & 0xFE, third & 0x0C], bytes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn begin(parts: &[&[u8]]) -> Option<u64> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&parts.concat()).unwrap();
+        begin_of(&SourceFile::of(file).unwrap())
+    }
+
+    /// A frame of 128 kbit/s at 44,100 Hz, without padding and with it, and one of ADTS.
+    fn mp3(is_padded: bool) -> Vec<u8> {
+        let length = 417 + usize::from(is_padded);
+        [&[0xFF, 0xFB, 0x90 | u8::from(is_padded) << 1, 0x40][..], &vec![0; length - 4]].concat()
+    }
+
+    fn adts() -> Vec<u8> {
+        [&[0xFF, 0xF1, 0x50, 0x80, 0x20, 0x1F, 0xFC][..], &[0; 250]].concat()
+    }
+
+    #[test]
+    fn containers_go_by_their_first_bytes() {
+        let frames = mp3(false).repeat(40);
+        assert_eq!(begin(&[b"RIFF\0\0\0\0WAVEfmt "]), Some(0));
+        assert_eq!(begin(&[b"RIFF\0\0\0\0AVI LIST", &frames]), None);
+        assert_eq!(begin(&[b"\0\0\0\x20ftypisom", &frames]), Some(0));
+        assert_eq!(begin(&[b"ID3\x04\0\0\0\0\0\x05 tag OggS", &frames]), Some(15));
+        assert_eq!(begin(&[b"ID3\x04\0\0\0\0\0\x05 tag ", &frames]), Some(15));
+        assert_eq!(begin(&[b"FLV\x01", &frames]), None);
+        assert_eq!(begin(&[&[&[0x47][..], &[0; 187]].concat().repeat(4), &frames]), None);
+        assert_eq!(begin(&[b""]), None);
+        assert_eq!(begin(&[b"no sound at all"]), None);
+    }
+
+    #[test]
+    fn mpeg_is_many_frames_one_behind_the_other() {
+        let (short, long) = (mp3(false), mp3(true));
+        let both = [short.clone(), long, short.clone()].concat();
+        assert_eq!(begin(&[&both, b"TAG and so on"]), Some(0));
+        assert_eq!(begin(&[&short, &short]), Some(0));
+        assert_eq!(begin(&[&short, b"something else"]), None);
+        assert_eq!(begin(&[b"junk", &both.repeat(6)]), Some(4));
+        assert_eq!(begin(&[b"junk", &both.repeat(5), b"something else"]), None);
+        assert_eq!(begin(&[&[0xFF, 0xFB, 0x90], &adts().repeat(20)]), Some(3));
+        assert_eq!(begin(&[&[0; 500_000], &adts().repeat(20)]), Some(500_000));
+        // Of several kinds.
+        assert_eq!(begin(&[&short, &adts(), &short, &adts()]), None);
+    }
+
+    #[test]
+    fn frames_are_as_long_as_their_headers_say() {
+        let length =
+            |header: [u8; 3]| Frame::of(&[0xFF, header[0], header[1], header[2], 0, 0]).map(|frame| frame.bytes);
+        // Layer 3 of versions 1, 2 and 2.5; layers 2 and 1.
+        assert_eq!(length([0xFB, 0xE0, 0]), Some(1044));
+        assert_eq!(length([0xF3, 0x80, 0]), Some(208));
+        assert_eq!(length([0xE3, 0x80, 0]), Some(417));
+        assert_eq!(length([0xFD, 0xA6, 0]), Some(577));
+        assert_eq!(length([0xFF, 0xC4, 0]), Some(384));
+        // No bit rate, no rate, no layer, no version.
+        for header in [[0xFB, 0x00, 0], [0xFB, 0xF0, 0], [0xFB, 0x9C, 0], [0xE9, 0x90, 0], [0xEB, 0x90, 0]] {
+            assert_eq!(length(header), None, "{header:?}");
+        }
+    }
+}
