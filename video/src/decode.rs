@@ -238,7 +238,7 @@ impl Decoding<'_> {
                 leading += 1;
                 continue;
             }
-            if packet.is_corrupt() {
+            if self.video.marks_cuts && packet.is_corrupt() {
                 if !self.break_off("a frame is cut short in the container")? {
                     break false;
                 }

@@ -51,6 +51,9 @@ pub struct Video {
     pub indexed: Option<u64>,
     /// It is known which packets are key frames.
     pub tells_keys: bool,
+    /// A packet that is marked as corrupt is not whole. In a transport stream it may be: where recordings were joined, the numbers of
+    /// its packets jump. There the decoder tells.
+    pub marks_cuts: bool,
 }
 
 /// A packet of the stream.
@@ -270,6 +273,7 @@ impl Input {
                 indexed: u64::try_from(entries).ok().filter(|entries| has_whole_index && *entries > 0),
                 // Only its index tells; without one, all of them are called key frames.
                 tells_keys: format != "avi" || self.has_index,
+                marks_cuts: format != "mpegts",
             }
         }
     }
@@ -349,7 +353,7 @@ impl Packet {
         }
     }
 
-    /// The container could not read all of it.
+    /// The container could not read all of it, see [`Video::marks_cuts`].
     pub fn is_corrupt(&self) -> bool {
         // SAFETY: the packet is ours.
         unsafe { (*self.0).flags & ff::AV_PKT_FLAG_CORRUPT != 0 }
