@@ -70,7 +70,7 @@ pub(super) fn report(datasets: &[DatasetDraft<'_>]) {
     for (at, dataset) in placed.iter().enumerate() {
         for other in placed.iter().take(at) {
             same_name(dataset.draft, other.draft);
-            same_files(dataset.draft, other.draft);
+            same_files(dataset, other);
             shared_folders(dataset, other);
         }
         for watcher in &placed {
@@ -99,11 +99,10 @@ fn same_name(dataset: &DatasetDraft<'_>, other: &DatasetDraft<'_>) {
     }
 }
 
-fn same_files(dataset: &DatasetDraft<'_>, other: &DatasetDraft<'_>) {
-    let (Some(output), Some(first)) = (&dataset.output, &other.output) else { return };
-    let taken = Paths::new(&first.value).all();
-    let Some(file) = Paths::new(&output.value).all().into_iter().find(|file| taken.contains(file)) else { return };
-    let (found, title, line) = (output.item.found(), other.title(), at_line(&first.item));
+fn same_files(dataset: &Placed<'_, '_>, other: &Placed<'_, '_>) {
+    let (Some(output), Some(first)) = (&dataset.draft.output, &other.draft.output) else { return };
+    let Some(file) = dataset.files.iter().find(|file| other.files.contains(file)) else { return };
+    let (found, title, line) = (output.item.found(), other.draft.title(), at_line(&first.item));
     let why = if output.value == first.value {
         format!("found {found}, which is the output of {title} ({line}) already")
     } else {
@@ -127,8 +126,8 @@ fn shared_folders(dataset: &Placed<'_, '_>, other: &Placed<'_, '_>) {
         let Some((_, first)) = other.folder(is_shared) else { continue };
         folder.item.fault_with_help(
             format!(
-                "found {}, which {} watches too ({}), and one of the two deletes or moves its files before the other \
-                 may have read them",
+                "found {}, which {} watches too ({}), and one of the two deletes or moves files: it may do so before the \
+                 other has read them (`include` and `exclude` are not compared)",
                 folder.item.found(),
                 other.draft.title(),
                 at_line(&first.item)

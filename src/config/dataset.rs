@@ -1,11 +1,13 @@
 //! `[[dataset]]`: one output, what its rows are, and where they come from.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::decode::audio::EXTENSIONS as AUDIO_EXTENSIONS;
 use crate::decode::image::EXTENSIONS as IMAGE_EXTENSIONS;
 use crate::decode::video::EXTENSIONS as VIDEO_EXTENSIONS;
 
+use super::files::OUTPUT_NAME_BYTES_MAX;
 use super::item::{Item, Located};
 use super::row::RowDraft;
 use super::section::Section;
@@ -99,6 +101,11 @@ fn read_name(item: Item<'_>) -> Option<Located<'_, String>> {
         ));
         return None;
     }
+    if name.chars().all(|c| c == '.') {
+        // In the address of its page it would be another place.
+        item.fault(format!("found {}, expected a letter, a digit, `_` or `-` in it", item.found()));
+        return None;
+    }
     Some(Located { value: name.to_owned(), item })
 }
 
@@ -109,6 +116,14 @@ fn read_output<'a>(item: Item<'a>, base: &Path) -> Option<Located<'a, PathBuf>> 
     // A file that is called ".npy" has no extension, and there would be no name for the files beside it.
     if !ends_in_npy || value.extension().is_none() {
         item.fault(format!("found {}, expected {WHAT} such as \"data/frames.npy\"", item.found()));
+        return None;
+    }
+    let name_bytes = value.file_name().map_or(0, OsStr::len);
+    if name_bytes > OUTPUT_NAME_BYTES_MAX {
+        item.fault(format!(
+            "found a file name of {name_bytes} bytes, expected at most {OUTPUT_NAME_BYTES_MAX}: the names of the files beside it \
+             are longer",
+        ));
         return None;
     }
     Some(Located { value, item })

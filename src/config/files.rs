@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::world::Columns;
 use crate::npy::Dtype;
+use crate::storage::file_name::NAME_BYTES_MAX;
 
 /// A column: a file with a value for each row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +68,12 @@ pub struct Paths {
     pub ledger: PathBuf,
     pub suspects: PathBuf,
 }
+
+/// The longest end that a name beside the main file has, in place of `.npy`: SQLite's journal.
+const LONGEST_END: &str = ".ledger.db-journal";
+
+/// The longest name of a main file, in bytes, with which all names beside it are names as well.
+pub const OUTPUT_NAME_BYTES_MAX: usize = NAME_BYTES_MAX - LONGEST_END.len() + ".npy".len();
 
 impl Paths {
     pub fn new(output: &Path) -> Self {

@@ -152,6 +152,10 @@ fn read_globs(item: &Item<'_>, may_be_empty: bool) -> GlobSet {
             );
             continue;
         }
+        if let Some((why, help)) = never_matches(text) {
+            item.fault_with_help(format!("found {}, {why}", item.found()), help);
+            continue;
+        }
         match glob(text) {
             Ok(glob) => {
                 set.add(glob);
@@ -163,6 +167,22 @@ fn read_globs(item: &Item<'_>, may_be_empty: bool) -> GlobSet {
         item.fault(format!("these globs cannot be used together: {}", error.kind()));
         GlobSet::empty()
     })
+}
+
+/// What is in a glob and in no path below a folder, so that it would match nothing, and what may be meant.
+fn never_matches(text: &str) -> Option<(&'static str, String)> {
+    let trimmed = text.trim();
+    if trimmed != text {
+        let help = format!("did you mean {trimmed:?}? A blank that is meant is written `[ ]`");
+        return Some(("which begins or ends with a blank", help));
+    }
+    if text.split('/').any(|part| part == "..") {
+        let help = "name the other folder in `folders`".to_owned();
+        return Some(("but globs are matched with the path below the folder, which has no `..`", help));
+    }
+    let file = text.strip_suffix('/')?.trim_end_matches('/');
+    let help = format!("write {:?} for all that is in a folder, or {file:?} for files", format!("{file}/**"));
+    Some(("but no path of a file ends with a slash", help))
 }
 
 /// One glob: `*` stays within a folder name, `**` goes through folders, letters match in either case.

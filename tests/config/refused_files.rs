@@ -57,3 +57,19 @@ fn rubbish_is_refused_without_flooding_the_terminal() {
         assert!(shown.len() < 2000 && !shown.contains(['\0', '\u{1b}']), "{shown}");
     }
 }
+
+/// The bug: two datasets wrote to one file, and the second was refused as if another process held it.
+#[test]
+fn an_output_behind_a_link_is_the_same_file() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    std::os::unix::fs::symlink("data", folder.path().join("ln")).unwrap();
+    let one = GOOD.replace("a.npy", "data/a.npy");
+    let other = GOOD.replace("a.npy", "ln/a.npy").replace("\"a\"", "\"b\"");
+    let file = folder.path().join("ingest.toml");
+    std::fs::write(&file, format!("{one}{other}")).unwrap();
+    let error = config::load(&file).unwrap_err().to_string();
+    let expected =
+        "found \"ln/a.npy\", but a.npy belongs to the output of dataset \"a\" (line 4) as well; choose another name";
+    assert!(error.contains(expected), "{error}");
+}

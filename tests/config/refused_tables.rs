@@ -388,4 +388,25 @@ ingest.toml:4:10: `dataset.output`: found ["a.npy"], expected a file name that e
       |          ^^^^^^^^^
 ingest.toml: 1 fault"#,
     );
+    assert_faults(
+        &good_with(r#""a""#, r#""..""#),
+        r#"
+ingest.toml:3:8: `dataset.name`: found "..", expected a letter, a digit, `_` or `-` in it
+    3 | name = ".."
+      |        ^^^^
+ingest.toml: 1 fault"#,
+    );
+}
+
+/// The bug: SQLite could not open a ledger whose journal would have too long a name.
+#[test]
+fn the_longest_output_is_one_whose_other_files_have_names_as_well() {
+    let output = |bytes: usize| good_with("a.npy", &format!("data/{}.npy", "a".repeat(bytes - 4)));
+    super::parsed(&output(241));
+    super::assert_refused(
+        &output(242),
+        &[
+            "f.toml:4:10: `dataset.output`: found a file name of 242 bytes, expected at most 241: the names of the files beside it are longer",
+        ],
+    );
 }

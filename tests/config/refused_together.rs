@@ -276,7 +276,7 @@ after = "delete"
 [dataset.image]
 "#,
         r#"
-ingest.toml:17:12: `dataset.watch.folders`: found "in/x", which dataset "a" watches too (line 8), and one of the two deletes or moves its files before the other may have read them; set after = "keep" and rejected = "keep" in both, or give each its own folder
+ingest.toml:17:12: `dataset.watch.folders`: found "in/x", which dataset "a" watches too (line 8), and one of the two deletes or moves files: it may do so before the other has read them (`include` and `exclude` are not compared); set after = "keep" and rejected = "keep" in both, or give each its own folder
    17 | folders = ["in/x"]
       |            ^^^^^^
 ingest.toml: 1 fault"#,
@@ -304,7 +304,7 @@ folders = ["in"]
 [dataset.image]
 "#,
         r#"
-ingest.toml:19:12: `dataset.watch.folders`: found "in", which dataset "a" watches too (line 8), and one of the two deletes or moves its files before the other may have read them; set after = "keep" and rejected = "keep" in both, or give each its own folder
+ingest.toml:19:12: `dataset.watch.folders`: found "in", which dataset "a" watches too (line 8), and one of the two deletes or moves files: it may do so before the other has read them (`include` and `exclude` are not compared); set after = "keep" and rejected = "keep" in both, or give each its own folder
    19 | folders = ["in"]
       |            ^^^^
 ingest.toml: 1 fault"#,

@@ -195,3 +195,22 @@ ingest.toml:15:13: `dataset.watch.recursive`: found 1, expected true or false
 ingest.toml: 7 faults"#,
     );
 }
+
+/// The bug: they were taken, and matched nothing.
+#[test]
+fn globs_that_no_path_can_match_are_refused() {
+    super::assert_refused(
+        &watching(
+            r#"include = ["../*.ppm", "*.ppm/", " *.ppm", "a/[ ]b.ppm", "a..b"]
+exclude = ["k/", "x/../y"]
+"#,
+        ),
+        &[
+            r#"f.toml:9:12: `dataset.watch.include`: found "../*.ppm", but globs are matched with the path below the folder, which has no `..`; name the other folder in `folders`"#,
+            r#"f.toml:9:24: `dataset.watch.include`: found "*.ppm/", but no path of a file ends with a slash; write "*.ppm/**" for all that is in a folder, or "*.ppm" for files"#,
+            r#"f.toml:9:34: `dataset.watch.include`: found " *.ppm", which begins or ends with a blank; did you mean "*.ppm"? A blank that is meant is written `[ ]`"#,
+            r#"f.toml:10:12: `dataset.watch.exclude`: found "k/", but no path of a file ends with a slash; write "k/**" for all that is in a folder, or "k" for files"#,
+            r#"f.toml:10:18: `dataset.watch.exclude`: found "x/../y", but globs are matched with the path below the folder, which has no `..`; name the other folder in `folders`"#,
+        ],
+    );
+}
