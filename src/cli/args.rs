@@ -220,7 +220,8 @@ pub struct RetryOptions {
     /// Only this dataset.
     #[arg(long, short, value_name = "NAME")]
     pub dataset: Option<String>,
-    /// Only these sources, given as a path or as `sources --rejected` shows them. Without any: all rejected sources.
+    /// Only these sources, given as a path or as `sources --rejected` shows them, or where they were moved to. Without any: all
+    /// rejected sources.
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
 }

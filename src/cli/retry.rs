@@ -1,7 +1,7 @@
 //! `npy-ingest retry`: another chance for rejected sources.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::fs::File;
 use std::io;
@@ -25,63 +25,127 @@ pub fn run(config: &Config, file: &Path, options: &RetryOptions) -> Result<u8, F
     let mut forgotten = 0;
     let mut failed = false;
     let moved = Moved { config, by_place: OnceCell::new() };
+    let mut names = Names::new(&options.paths);
     for dataset in chosen(config, options.dataset.as_deref())? {
-        let paths = Paths::new(&dataset.output);
-        let Some(view) = LedgerView::open(&paths.ledger)? else { continue };
-        let names = (!options.paths.is_empty()).then(|| names_in_ledger(dataset, &options.paths));
-        // What was moved away is where it went, whatever has its name by now.
-        let is_here = |entry: &Entry| entry.moved_to.is_none() && dataset.base.join(&entry.path).exists();
-        let (here, away): (Vec<Entry>, Vec<Entry>) =
-            view.rejected(names.as_deref())?.into_iter().partition(|entry| is_here(entry));
-        // One by one: each is forgotten while its file is back and not yet under its name, so that a running service neither
-        // takes it for the rejected one, nor is there an instant at which nobody knows of it.
-        let mut entries = here;
-        view.forget_rejected(&entries)?;
-        for entry in away {
-            match bring_back(&moved, dataset, &view, &entry) {
-                Ok(true) => entries.push(entry),
-                Ok(false) => {
-                    forgotten += 1;
-                    let path = text::path(&entry.path);
-                    print(&format!("{}  {path}  is gone: it is not listed any more\n", dataset.name))?;
-                }
-                Err(text) => {
-                    failed = true;
-                    warn(&text);
-                }
+        match retry(&moved, dataset, &mut names) {
+            Ok((number, all)) => {
+                forgotten += number;
+                failed |= !all;
+            }
+            // The others get their chance all the same.
+            Err(failure) => {
+                failed = true;
+                warn(&format!("dataset \"{}\": {}", dataset.name, failure.text));
             }
         }
-        for entry in &entries {
-            print(&format!("{}  {}  is taken again\n", dataset.name, text::path(&entry.path)))?;
-        }
-        if !entries.is_empty() {
-            forgotten += entries.len();
-            wake(dataset, &paths)?;
-        }
     }
-    if forgotten == 0 && !failed && !options.paths.is_empty() {
-        return Err(Failure::failed(format!(
-            "none of these sources is rejected; `npy-ingest sources --config {} --rejected` lists those that are",
-            text::shell_word(file)
-        )));
+    let unknown = names.unknown();
+    for name in &unknown {
+        warn(&format!("{} is not rejected", text::path(name)));
     }
-    if forgotten == 0 && !failed {
+    if !unknown.is_empty() {
+        let file = text::shell_word(file);
+        warn(&format!("`npy-ingest sources --config {file} --rejected` lists the sources that are rejected"));
+    }
+    if forgotten == 0 && !failed && options.paths.is_empty() {
         print("no source is rejected\n")?;
     }
-    Ok(if failed { FAILED } else { DONE })
+    Ok(if failed || !unknown.is_empty() { FAILED } else { DONE })
 }
 
-/// The paths as the ledger may have them: as given, or below the config's folder.
-fn names_in_ledger(dataset: &Dataset, paths: &[PathBuf]) -> Vec<PathBuf> {
-    let mut names = Vec::new();
-    for path in paths {
-        names.push(path.clone());
-        let Ok(absolute) = std::path::absolute(path) else { continue };
-        names.extend(dataset.ledger_path_of(&absolute));
+/// Gives the sources of one dataset another chance. How many are not listed any more, and whether all went well.
+fn retry(moved: &Moved<'_>, dataset: &Dataset, names: &mut Names<'_>) -> Result<(usize, bool), Failure> {
+    let paths = Paths::new(&dataset.output);
+    let Some(view) = LedgerView::open(&paths.ledger)? else { return Ok((0, true)) };
+    let (mut gone, mut all) = (0, true);
+    // What was moved away is where it went, whatever has its name by now.
+    let is_here = |entry: &Entry| entry.moved_to.is_none() && dataset.base.join(&entry.path).exists();
+    let (here, away): (Vec<Entry>, Vec<Entry>) = names.chosen(dataset, &view)?.into_iter().partition(is_here);
+    // One by one: each is forgotten while its file is back and not yet under its name, so that a running service neither
+    // takes it for the rejected one, nor is there an instant at which nobody knows of it.
+    let mut entries = here;
+    view.forget_rejected(&entries)?;
+    for entry in away {
+        match bring_back(moved, dataset, &view, &entry) {
+            Ok(true) => entries.push(entry),
+            Ok(false) => {
+                gone += 1;
+                let path = text::path(&entry.path);
+                print(&format!("{}  {path}  is gone: it is not listed any more\n", dataset.name))?;
+            }
+            Err(text) => {
+                all = false;
+                warn(&text);
+            }
+        }
     }
-    names.sort();
-    names.dedup();
-    names
+    for entry in &entries {
+        print(&format!("{}  {}  is taken again\n", dataset.name, text::path(&entry.path)))?;
+    }
+    if !entries.is_empty() {
+        wake(dataset, &paths)?;
+    }
+    Ok((gone + entries.len(), all))
+}
+
+/// The sources that were named, and which of the names were found in some dataset.
+struct Names<'a>(Vec<(&'a Path, bool)>);
+
+impl<'a> Names<'a> {
+    fn new(paths: &'a [PathBuf]) -> Self {
+        Self(paths.iter().map(|path| (path.as_path(), false)).collect())
+    }
+
+    /// Those of no source that is rejected.
+    fn unknown(&self) -> Vec<&'a Path> {
+        self.0.iter().filter(|(_, is_found)| !is_found).map(|(name, _)| *name).collect()
+    }
+
+    /// The rejected sources of the dataset that have one of the names; without a name, all. A name is a path as given or below
+    /// the config's folder, that of where the source was moved to, or either as it is shown.
+    fn chosen(&mut self, dataset: &Dataset, view: &LedgerView) -> Result<Vec<Entry>, LedgerError> {
+        if self.0.is_empty() {
+            return view.rejected(None);
+        }
+        let mut chosen: Vec<Entry> = Vec::new();
+        let mut ids = HashSet::new();
+        let mut shown = None;
+        for (name, is_found) in &mut self.0 {
+            let absolute = std::path::absolute(*name).unwrap_or_else(|_| name.to_path_buf());
+            let below = dataset.ledger_path_of(&absolute);
+            let in_ledger: Vec<PathBuf> = [name.to_path_buf()].into_iter().chain(below).collect();
+            let mut found = view.rejected(Some(&in_ledger))?;
+            if found.is_empty() {
+                let shown = match &shown {
+                    Some(shown) => shown,
+                    None => shown.insert(as_shown(dataset, view.rejected(None)?)),
+                };
+                let names = [name.to_string_lossy().into_owned(), text::path(&absolute)];
+                found = names.iter().find_map(|name| shown.get(name)).cloned().unwrap_or_default();
+            }
+            *is_found |= !found.is_empty();
+            found.retain(|entry| ids.insert(entry.id));
+            chosen.append(&mut found);
+        }
+        Ok(chosen)
+    }
+}
+
+/// The rejected sources by their paths and the places that they were moved to, each as `sources --rejected` shows it and as
+/// it is from the root.
+fn as_shown(dataset: &Dataset, rejected: Vec<Entry>) -> HashMap<String, Vec<Entry>> {
+    let mut shown: HashMap<String, Vec<Entry>> = HashMap::new();
+    for entry in rejected {
+        let mut names = vec![text::path(&entry.path)];
+        if let Some(place) = entry.moved_to.as_deref().filter(|place| !place.as_os_str().is_empty()) {
+            names.extend([place, place.strip_prefix(&dataset.base).unwrap_or(place)].map(text::path));
+        }
+        names.dedup();
+        for name in names {
+            shown.entry(name).or_default().push(entry.clone());
+        }
+    }
+    shown
 }
 
 /// Moves a source back that was moved away when it was rejected, and forgets that it was. One that is nowhere is forgotten,

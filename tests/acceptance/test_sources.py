@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
-from harness import TESTDATA, make_pngs, write_png
+from harness import PROGRAM, TESTDATA, make_pngs, write_png
 
 
 def age(path, seconds=100):
@@ -111,6 +113,38 @@ def test_retry_gives_rejected_sources_another_chance(project):
     project.command("retry", check=0)
     project.once(check=3)
     assert project.count() == 1 and list(project.rejected()) == ["a.jpg"]
+
+
+def test_retry_takes_names_as_they_are_shown(project):
+    """The bug: a name with a line end, with ESC or of other bytes could not be named, nor could the place that a source was
+    moved to, and a name of nothing was passed over beside one of something."""
+    project = project(watch='include = ["**/*"]\nrejected = "move"\nrejected_to = "failed"')
+    names = [b"new\nline", b"\xff\xfe", b"back\\slash", b"sp ace", b"tab\t", b"\x1b[31m", "\u202eé".encode()]
+    for name in names:
+        (Path(os.fsdecode(os.fsencode(project.drop) + b"/" + name))).write_bytes(b"no picture " + name)
+    (project.drop / "sub").mkdir()
+    (project.drop / "sub" / "x").write_bytes(b"no picture")
+    project.once(check=3)
+    lines = project.command("sources", "--rejected", check=0).stdout.splitlines()
+    shown = {line.split("  ")[2] for line in lines}
+    assert len(shown) == 8 and "drop/\\u{1b}[31m" in shown
+    for name in shown - {"drop/sub/x"}:
+        assert project.command("retry", name, check=0).stdout == f"frames  {name}  is taken again\n"
+    assert sorted(os.listdir(os.fsencode(project.drop))) == sorted([*names, b"sub"])
+    # From the config's folder, a name is a path as it is shown.
+    done = subprocess.run([PROGRAM, "--config", project.config, "retry", "drop/sp ace", "./drop/sp ace"],
+                          capture_output=True, text=True, cwd=project.folder)
+    assert done.returncode == 1 and done.stderr.count("is not rejected") == 2, "they are back already"
+    project.once(check=3)
+    done = subprocess.run([PROGRAM, "--config", project.config, "retry", "drop/sp ace", "./drop/sp ace"],
+                          capture_output=True, text=True, cwd=project.folder)
+    assert done.returncode == 0 and done.stdout == "frames  drop/sp ace  is taken again\n", done
+    project.command("retry", check=0)
+    project.once(check=3)
+    done = project.command("retry", "failed/sub/x", "nowhere\n", check=1)
+    assert "drop/sub/x  is taken again" in done.stdout and "nowhere\\n is not rejected" in done.stderr
+    assert (project.drop / "sub" / "x").exists()
+    assert "drop/sub/x" not in project.command("sources", "--rejected", check=0).stdout
 
 
 def test_retry_wakes_a_running_service(project):
