@@ -32,11 +32,19 @@ pub fn give_back(
             // Another file has the name, or our own writer is at work on it.
             Ok(None) => continue,
             Err(error) => {
-                tracing::warn!(dataset, file = ?below, "it could not be given its name again: {error}");
+                tracing::warn!(
+                    dataset,
+                    file = &*below.to_string_lossy(),
+                    "it could not be given its name again: {error}"
+                );
                 continue;
             }
         };
-        tracing::info!(dataset, source = ?path, "was set aside by a run that was cut short, and is back");
+        tracing::info!(
+            dataset,
+            source = &*path.to_string_lossy(),
+            "was set aside by a run that was cut short, and is back"
+        );
         // If it cannot be looked at now, the next scan does.
         if let (Ok(Some(status)), Ok(below)) = (RealDisk.status(&path), path.strip_prefix(root)) {
             back.push((below.to_owned(), status));

@@ -140,7 +140,10 @@ impl Folder {
             WatchMode::Poll => false,
             WatchMode::Auto => {
                 if !self.is_local {
-                    tracing::info!(folder = ?self.root, "its filesystem sends no events: polling it");
+                    tracing::info!(
+                        folder = &*self.root.to_string_lossy(),
+                        "its filesystem sends no events: polling it"
+                    );
                 }
                 self.is_local
             }
@@ -155,7 +158,7 @@ impl Folder {
             Ok(()) => return true,
             Err(WatchFailure::Limit) => self.tell_limit(),
             Err(WatchFailure::Other(error)) => {
-                tracing::warn!(folder = ?self.root, "it cannot be watched: {error}; polling it");
+                tracing::warn!(folder = &*self.root.to_string_lossy(), "it cannot be watched: {error}; polling it");
             }
         }
         watcher.forget(&self.root, watch.recursive);
@@ -173,7 +176,7 @@ impl Folder {
 
     fn tell_limit(&self) {
         tracing::warn!(
-            folder = ?self.root,
+            folder = &*self.root.to_string_lossy(),
             "the limit of inotify watches is reached: polling it; raise fs.inotify.max_user_watches for events"
         );
     }

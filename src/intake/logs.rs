@@ -152,7 +152,7 @@ impl DatasetIntake {
             let path = self.lane.path_of(place);
             tracing::warn!(
                 dataset = self.lane.options.name,
-                source = ?path,
+                source = &*path.to_string_lossy(),
                 "nothing is taken from it while it has other names (hard links), with hard_links = \"refuse\""
             );
         }

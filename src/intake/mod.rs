@@ -290,7 +290,11 @@ impl Intake {
                         let path = dataset.lane.path_of(&place);
                         let delay = dataset.tracker.retry(place, now);
                         let dataset = &dataset.lane.options.name;
-                        tracing::warn!(dataset, source = ?path, "{error}; trying again in {delay:?}");
+                        tracing::warn!(
+                            dataset,
+                            source = &*path.to_string_lossy(),
+                            "{error}; trying again in {delay:?}"
+                        );
                     }
                 }
             }

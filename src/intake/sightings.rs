@@ -175,7 +175,7 @@ impl DatasetIntake {
                 Some(_) if *by == Witness::Ledger && fs::symlink_metadata(&path).is_err() => earlier += 1,
                 Some(state) => tracing::warn!(
                     dataset,
-                    source = ?path,
+                    source = &*path.to_string_lossy(),
                     "the log is gone, and not in its folder under another name: {} bytes of it were taken; whether there \
                      were more is not known",
                     state.part.end
@@ -183,7 +183,7 @@ impl DatasetIntake {
                 None if *by == Witness::Look && status.size > 0 && look.log(place, status)? == LogLook::New => {
                     tracing::warn!(
                         dataset,
-                        source = ?path,
+                        source = &*path.to_string_lossy(),
                         "the log is gone, and not in its folder under another name: nothing of its {} bytes was taken",
                         status.size
                     );

@@ -140,7 +140,7 @@ impl DatasetIntake {
         match tally.ignored.fetch_add(1, Ordering::Relaxed) {
             before if before < NAMED_MAX => tracing::warn!(
                 dataset,
-                source = ?path,
+                source = &*path.to_string_lossy(),
                 "not taken: another file of this name was taken before, and `changed` is \"ignore\"; set changed = \"append\" \
                  to take it as a new source, or give each file a name of its own"
             ),

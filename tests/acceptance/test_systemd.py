@@ -304,7 +304,11 @@ def test_the_log_as_json_has_one_object_a_line_with_its_fields(project):
     (line,) = done.stderr.splitlines()
     event = json.loads(line)
     assert event["level"] == "WARN" and event["dataset"] == "frames" and "rejected" in event["message"]
-    assert "bad\\n\\xFF.png" in event["source"]
+    # The bug: it was a string of Rust's within the string.
+    assert event["source"] == f"{project.drop}/bad\n\ufffd.png"
+    project.command("retry", check=0)
+    line, *more = project.command("--once", check=3).stderr.splitlines()
+    assert "bad\\n\ufffd.png" in line and not more
 
 
 def test_the_log_goes_to_the_journal_where_standard_error_does(project):

@@ -186,7 +186,7 @@ impl Slot {
         };
         tracing::warn!(
             dataset = self.lane.options.name,
-            source = ?self.lane.path_of(&leaving.place),
+            source = &*self.lane.path_of(&leaving.place).to_string_lossy(),
             "the ledger has it, but it could not be {what}: {error}; later scans try again{others}"
         );
     }

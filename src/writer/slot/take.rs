@@ -63,7 +63,11 @@ impl Slot {
                 match (source.result, &kind) {
                     (SourceResult::Rejected { reason, .. }, _) => {
                         let path = lane.path_of(&candidate.place);
-                        tracing::warn!(dataset = lane.options.name, source = ?path, "rejected: {reason}");
+                        tracing::warn!(
+                            dataset = lane.options.name,
+                            source = &*path.to_string_lossy(),
+                            "rejected: {reason}"
+                        );
                         rejected_for = Some(reason);
                     }
                     (SourceResult::Rows { note: Some(note), .. }, StagedAs::Rows(_)) => {
@@ -71,9 +75,17 @@ impl Slot {
                         match lane.options.decoder {
                             // A word of the user's own.
                             DecoderOptions::Command(_) => {
-                                tracing::info!(dataset, source = ?path, "taken, with a note: {note}");
+                                tracing::info!(
+                                    dataset,
+                                    source = &*path.to_string_lossy(),
+                                    "taken, with a note: {note}"
+                                );
                             }
-                            _ => tracing::warn!(dataset, source = ?path, "taken, but not all of it: {note}"),
+                            _ => tracing::warn!(
+                                dataset,
+                                source = &*path.to_string_lossy(),
+                                "taken, but not all of it: {note}"
+                            ),
                         }
                     }
                     _ => {}
@@ -120,10 +132,14 @@ impl Slot {
         match writer.finish_part(part, |buffer| lane.buffers.give(buffer)) {
             Ok(Finish::Staged { id, kind }) => {
                 if let Some(note) = note {
-                    tracing::warn!(dataset = lane.options.name, source = ?path, "{note}");
+                    tracing::warn!(dataset = lane.options.name, source = &*path.to_string_lossy(), "{note}");
                 }
                 if let Some(reason) = &reason {
-                    tracing::warn!(dataset = lane.options.name, source = ?path, "nothing more is taken from it: {reason}");
+                    tracing::warn!(
+                        dataset = lane.options.name,
+                        source = &*path.to_string_lossy(),
+                        "nothing more is taken from it: {reason}"
+                    );
                 }
                 self.settle_later(Settlement { candidate, id, kind, reason, decoded });
             }
