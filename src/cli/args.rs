@@ -242,9 +242,18 @@ impl Arguments {
         behind.or(self.of_service.log_format).unwrap_or(LogFormat::Auto)
     }
 
-    pub fn config_file(&self) -> Result<&Path, Failure> {
+    /// On either side of the command.
+    fn named_config(&self) -> Option<&Path> {
         let behind = self.of_command().and_then(|options| options.config.as_deref());
-        behind.or(self.of_service.config.as_deref()).ok_or_else(|| {
+        behind.or(self.of_service.config.as_deref())
+    }
+
+    pub fn names_config(&self) -> bool {
+        self.named_config().is_some()
+    }
+
+    pub fn config_file(&self) -> Result<&Path, Failure> {
+        self.named_config().ok_or_else(|| {
             Failure::wrong_config("no config: name one with --config FILE; config.example.toml shows every key")
         })
     }

@@ -71,6 +71,10 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
         Some(Command::Append(arguments)) => append::run(arguments),
         Some(Command::Recover(arguments)) => recover::run(arguments),
         Some(Command::EnsureAppendable(arguments)) => ensure_appendable::run(arguments),
+        Some(Command::Verify { file: Some(_), .. }) if arguments.names_config() => {
+            let text = "verify looks at the datasets of a config or at one file: leave out --config, or the file";
+            Err(Failure::wrong_config(text))
+        }
         Some(Command::Verify { file: Some(file), json, .. }) => verify::run_file(file, *json),
         Some(Command::Verify { file: None, deep, json, .. }) => verify::run(&config()?, *deep, *json),
     }

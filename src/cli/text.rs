@@ -55,7 +55,7 @@ pub fn shell_word(path: &std::path::Path) -> String {
 
 /// A text that may hold names from the disk and is to stay in its line, safe to show.
 pub fn one_line(text: &str) -> String {
-    escape(text, char::is_control)
+    escape(text, is_unsafe)
 }
 
 /// Lines as one.
@@ -65,7 +65,13 @@ pub fn joined(lines: &str) -> String {
 
 /// Lines that may hold names and texts from files, safe to show.
 pub fn lines(text: &str) -> String {
-    escape(text, |c| c.is_control() && c != '\n')
+    escape(text, |c| is_unsafe(c) && c != '\n')
+}
+
+/// Characters that move the cursor, change colours, end a line, or turn what follows around.
+fn is_unsafe(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 fn escape(text: &str, is_unsafe: impl Fn(char) -> bool) -> String {
@@ -84,6 +90,8 @@ mod tests {
     fn a_name_cannot_write_on_the_terminal() {
         assert_eq!(path(std::path::Path::new("a\nb\u{1b}[31m")), "a\\nb\\u{1b}[31m");
         assert_eq!(one_line("a\nb\u{9b}"), "a\\nb\\u{9b}");
+        // The bug: what follows was shown from right to left.
+        assert_eq!(one_line("é\u{202e}gpj.exe\u{2066}"), "é\\u{202e}gpj.exe\\u{2066}");
         assert_eq!(lines("a\nb\u{1b}[31m"), "a\nb\\u{1b}[31m");
     }
 

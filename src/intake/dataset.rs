@@ -337,8 +337,13 @@ impl DatasetIntake {
 
     pub(super) fn note_not_scanned(&mut self, problems: Vec<Problem>) {
         for Problem { path, error } in problems {
-            tracing::warn!(dataset = self.lane.options.name, "not scanned: {}: {error}", path.display());
-            self.note_problem(format!("not scanned: {}: {error}", path.display()));
+            let text = format!("not scanned: {}: {error}", path.display());
+            let dataset = &self.lane.options.name;
+            // `--once` scans again before its end.
+            if !self.problems.contains(&format!("dataset \"{dataset}\": {text}")) {
+                tracing::warn!(dataset, "{text}");
+                self.note_problem(text);
+            }
         }
     }
 

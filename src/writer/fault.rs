@@ -27,7 +27,7 @@ impl Fault {
     /// The disk is about to be full.
     pub(super) fn little_room(folder: &Path, free: u64, needed: u64, min_free: u64) -> Self {
         Self::Passing(format!(
-            "the disk of {} is nearly full: {} are free, {} are to be written, and {} are to stay free (`min_free`)",
+            "the disk of {} is nearly full: {} free, {} to be written, {} to stay free (`min_free`)",
             folder.display(),
             bytes(free),
             bytes(needed),

@@ -163,6 +163,23 @@ def test_missing_folder_is_said_and_the_others_go_on(project):
     assert project.count() == 3
 
 
+def test_a_folder_that_cannot_be_scanned_is_told_once(project):
+    """The bug: the scan at the end told of it once more."""
+    project = project()
+    make_pngs(project.drop, 3)
+    here = os.getcwd()
+    try:
+        os.chdir(project.drop)
+        for _ in range(20):  # longer than a path may be
+            os.mkdir("d" * 250)
+            os.chdir("d" * 250)
+    finally:
+        os.chdir(here)
+    told = project.once(check=1).stderr
+    assert told.count("not scanned: ") == 2 and told.count("npy-ingest: ") == 1, "as it happens, and in the end"
+    assert project.count() == 3
+
+
 def test_what_a_cut_short_creation_left_is_removed(project):
     project = project()
     names = make_pngs(project.drop, 2)

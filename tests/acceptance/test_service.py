@@ -259,7 +259,7 @@ def test_a_dataset_pauses_before_its_disk_is_full(project):
             while "nearly full" not in project.log():
                 assert time.monotonic() < end, project.log()
                 time.sleep(0.05)
-            assert "30.0 MiB are to stay free (`min_free`)" in project.log() and project.count() < 300
+            assert "30.0 MiB to stay free (`min_free`)" in project.log() and project.count() < 300
             free = os.statvfs(data).f_bavail * os.statvfs(data).f_frsize
             assert free > 28 << 20, "the ledger's log is not counted before it is written"
             remount("size=64m")

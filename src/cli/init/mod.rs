@@ -116,6 +116,12 @@ struct Places<'a> {
 pub fn run(folder: &Path) -> Result<u8, Failure> {
     let mut contents = Contents::default();
     let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    if absolute.to_str().is_none() {
+        return Err(Failure::failed(format!(
+            "{}: the path is not UTF-8 text, which a config is, so that none can name it: rename the folder",
+            text::path(&absolute)
+        )));
+    }
     fs::read_dir(folder)
         .map_err(|error| Failure::failed(format!("{}: {error}; give a folder with files in it", text::path(folder))))?;
     look(folder, 0, None, &mut contents);
