@@ -21,11 +21,20 @@ pub struct Look {
 }
 
 impl Look {
-    /// `None` where there is no ledger yet.
+    /// For the intake. `None` where there is no ledger yet.
     pub fn open(options: &Arc<Dataset>) -> Result<Option<Self>, LedgerError> {
-        let paths = Paths::new(&options.output);
-        let view = LedgerView::open(&paths.ledger)?;
-        Ok(view.map(|view| Self { rules: rules(options), options: options.clone(), view }))
+        let view = LedgerView::beside_writer(&Paths::new(&options.output).ledger)?;
+        Ok(view.map(|view| Self::new(options, view)))
+    }
+
+    /// The same for a survey.
+    pub fn open_for_survey(options: &Arc<Dataset>) -> Result<Option<Self>, LedgerError> {
+        let view = LedgerView::open(&Paths::new(&options.output).ledger)?;
+        Ok(view.map(|view| Self::new(options, view)))
+    }
+
+    fn new(options: &Arc<Dataset>, view: LedgerView) -> Self {
+        Self { rules: rules(options), options: options.clone(), view }
     }
 
     /// See [`LedgerView::snapshot`].

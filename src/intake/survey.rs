@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::bare::BareFolders;
 use super::look::{LogLook, Look};
 use super::scan::walk;
-use crate::config::Dataset;
+use crate::config::{Dataset, Disposal};
 use crate::ledger::{Fate, FirstLook, LedgerError};
 use crate::source::{Identity, Place};
 use crate::storage::FileStatus;
@@ -19,6 +19,8 @@ pub struct Survey {
     /// Their size in bytes.
     pub new_bytes: u64,
     pub committed: u64,
+    /// Committed, and still to be moved or deleted, unless their content is another one by now.
+    pub leaving: u64,
     pub rejected: u64,
     /// Overwritten after their commit, and disregarded by `changed = "ignore"`.
     pub ignored: u64,
@@ -43,7 +45,7 @@ impl Survey {
 
 /// Walks the folders of one dataset and asks its ledger, if there is one, about every file.
 pub fn survey(options: &Arc<Dataset>) -> Result<Survey, LedgerError> {
-    let look = Look::open(options)?;
+    let look = Look::open_for_survey(options)?;
     let mut survey = Survey::default();
     for (folder, root) in options.watch.folders.iter().enumerate() {
         let mut failure = None;
@@ -65,6 +67,9 @@ pub fn survey(options: &Arc<Dataset>) -> Result<Survey, LedgerError> {
                 // Touched: its content is compared, and disregarded where it is another one.
                 Ok(FirstLook::Read { known_hash: Some(_) }) if options.watch.disregards_changed() => {
                     survey.committed += 1
+                }
+                Ok(FirstLook::Read { known_hash: Some(_) }) if options.watch.after != Disposal::Keep => {
+                    survey.leaving += 1;
                 }
                 Ok(FirstLook::Read { .. }) => {
                     survey.new += 1;

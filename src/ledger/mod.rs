@@ -7,6 +7,7 @@
 mod decide;
 #[cfg(feature = "simulation")]
 pub mod memory;
+mod opening;
 mod schema;
 mod settle;
 mod sqlite;
@@ -14,6 +15,7 @@ mod statements;
 mod view;
 
 pub use decide::{FirstLook, Known, KnownContent, LastLook, Rules, first_look, last_look};
+pub use opening::no_ledger;
 pub use schema::LedgerSchema;
 pub use sqlite::SqliteLedgers;
 pub use view::{Counts, LedgerView, Listed, Snapshot};
@@ -134,7 +136,7 @@ pub enum CommitError {
 /// Why a ledger cannot be opened or read.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    #[error("the ledger {}: {operation}: {source}", path.display())]
+    #[error("the ledger {}: {operation}: {source}{}", path.display(), opening::what_to_do(path, source))]
     Sqlite { path: PathBuf, operation: &'static str, source: rusqlite::Error },
     #[error("the ledger {}: {operation}: {source}", path.display())]
     Io { path: PathBuf, operation: &'static str, source: io::Error },

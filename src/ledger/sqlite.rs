@@ -10,6 +10,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::ffi::SQLITE_IOERR_SHMMAP;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
+use super::opening::is_there;
 use super::settle::{settle, sync_folder};
 use super::view::{self, Lookup};
 use super::{CommitError, Entry, Ledger, LedgerError, LedgerSchema, Ledgers, State, Transaction, statements};
@@ -81,7 +82,7 @@ pub struct SqliteLedgers;
 
 impl Ledgers for SqliteLedgers {
     fn open(&self, path: &Path, durable: bool) -> Result<Option<Box<dyn Ledger>>, LedgerError> {
-        if !view::is_there(path)? {
+        if !is_there(path)? {
             return Ok(None);
         }
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, durable)?;

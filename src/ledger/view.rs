@@ -6,10 +6,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use super::sqlite::{APPLICATION_ID, BUSY_TIMEOUT, VERSION, keep_plans};
-use super::{Committed, Entry, Fate, LedgerError, LedgerSchema, State, statements};
+use super::sqlite::{APPLICATION_ID, VERSION};
+use super::{Committed, Entry, Fate, LedgerError, LedgerSchema, State, opening, statements};
 use crate::source::{Hash, Identity, Part};
 
 const FIELDS: &str = "id, path, size, mtime_ns, inode, hash, status, reason, first_row, rows, checksum, \
@@ -172,15 +172,6 @@ pub(super) fn replaced(connection: &Connection) -> rusqlite::Result<Vec<u64>> {
         .collect()
 }
 
-/// Whether there is a file. An empty one is what a crash in the middle of a creation leaves.
-pub(super) fn is_there(path: &Path) -> Result<bool, LedgerError> {
-    match std::fs::metadata(path) {
-        Ok(metadata) => Ok(metadata.len() > 0),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(LedgerError::Io { path: path.into(), operation: "looking for it", source }),
-    }
-}
-
 /// Whether the database holds nothing yet: a creation that a crash cut short.
 pub(super) fn is_unborn(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
@@ -255,26 +246,14 @@ pub struct LedgerView {
 pub struct Snapshot<'a>(#[expect(dead_code, reason = "it ends when it is dropped")] Transaction<'a>);
 
 impl LedgerView {
-    /// `None` where there is no ledger yet.
+    /// For a short look. `None` where there is no ledger yet.
     pub fn open(path: &Path) -> Result<Option<Self>, LedgerError> {
-        if !is_there(path)? {
-            return Ok(None);
-        }
-        let error = |source| LedgerError::Sqlite { path: path.into(), operation: "opening it", source };
-        // Read-write first: the last reader of a crashed service's log has to clean it up. Nothing is written here.
-        let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_WRITE)
-            .or_else(|_| Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_ONLY))
-            .map_err(error)?;
-        connection.busy_timeout(BUSY_TIMEOUT).map_err(error)?;
-        connection.pragma_update(None, "query_only", true).map_err(error)?;
-        keep_plans(&connection).map_err(error)?;
-        connection.set_prepared_statement_cache_capacity(16);
-        if is_unborn(&connection).map_err(error)? {
-            return Ok(None);
-        }
-        check_version(path, &connection)?;
-        Ok(Some(Self { path: path.into(), connection }))
+        Ok(opening::open(path, true)?.map(|connection| Self { path: path.into(), connection }))
+    }
+
+    /// For a look that lasts, in the process that writes.
+    pub fn beside_writer(path: &Path) -> Result<Option<Self>, LedgerError> {
+        Ok(opening::open(path, false)?.map(|connection| Self { path: path.into(), connection }))
     }
 
     fn read<'a, T>(

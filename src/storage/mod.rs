@@ -23,7 +23,7 @@ mod write_back;
 
 pub use holder::lock_holder;
 pub use mapped_block::MappedBlock;
-pub use real::{RealDisk, open_without_waiting};
+pub use real::{RealDisk, check_writable, open_without_waiting};
 
 use std::io::{self, IoSlice};
 use std::path::Path;

@@ -45,6 +45,19 @@ pub fn open_without_waiting(path: &Path) -> io::Result<File> {
     }
 }
 
+/// Whether this process may make files in the folder, or write to the file.
+///
+/// # Errors
+/// Why not: a permission, or a disk that is mounted read-only.
+pub fn check_writable(path: &Path) -> io::Result<()> {
+    let needed = if path.is_dir() {
+        rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK
+    } else {
+        rustix::fs::Access::WRITE_OK
+    };
+    rustix::fs::access(path, needed).map_err(io::Error::from)
+}
+
 impl Disk for RealDisk {
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
         let mut options = OpenOptions::new();
