@@ -11,6 +11,7 @@ mod inspect;
 mod log;
 mod once;
 mod preview;
+mod prospects;
 mod recover;
 mod retry;
 mod serve;

@@ -15,7 +15,7 @@ use crate::config::{Config, Dataset, Paths};
 use crate::daemon::{self, Mode, Running};
 use crate::intake::{Left, Unfinished};
 use crate::lane::Lane;
-use crate::ledger::LedgerView;
+use crate::ledger::{LedgerError, LedgerView};
 
 /// How often the figures on the terminal are renewed.
 const REFRESH: Duration = Duration::from_millis(100);
@@ -38,15 +38,23 @@ pub fn run(config: &Config, file: &Path) -> Result<u8, Failure> {
     text::set_bar(None);
 
     let mut code = DONE;
-    for lane in &lanes {
-        let (line, rejected) = summary(&lane.options, lane.tally.rows.load(Ordering::Relaxed), file)?;
-        print(&line)?;
-        if rejected > 0 && code == DONE {
-            code = REJECTED;
-        }
-    }
     let left = &outcome.report.left;
     let mut problems: Vec<String> = lanes.iter().zip(left).filter_map(|(lane, left)| failure(lane, left)).collect();
+    for lane in &lanes {
+        match summary(&lane.options, lane.tally.rows.load(Ordering::Relaxed), file) {
+            Ok((line, rejected)) => {
+                print(&line)?;
+                if rejected > 0 && code == DONE {
+                    code = REJECTED;
+                }
+            }
+            // That is why it has stopped, most often.
+            Err(error) if lane.tally.failure().is_none() => {
+                problems.push(format!("dataset \"{}\": {error}", lane.options.name));
+            }
+            Err(_) => {}
+        }
+    }
     problems.extend(outcome.report.problems);
     if outcome.panicked {
         problems.push("a thread panicked; what was committed is safe".to_owned());
@@ -134,7 +142,7 @@ fn progress_bar() -> ProgressBar {
 }
 
 /// One line on a dataset as it stands now, and how many sources are rejected.
-fn summary(options: &Dataset, new_rows: u64, file: &Path) -> Result<(String, u64), Failure> {
+fn summary(options: &Dataset, new_rows: u64, file: &Path) -> Result<(String, u64), LedgerError> {
     let view = LedgerView::open(&Paths::new(&options.output).ledger)?;
     let (rows, counts) = match &view {
         Some(view) => (view.state()?.rows, view.counts()?),

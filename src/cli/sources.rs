@@ -12,48 +12,67 @@ pub fn run(config: &Config, options: &SourcesOptions) -> Result<u8, Failure> {
     let datasets = chosen(config, options.dataset.as_deref())?;
     let mut listed = Vec::new();
     let mut row_was_found = false;
+    let mut unread = false;
     let mut shorter = Vec::new();
     for dataset in datasets {
-        let Some(view) = LedgerView::open(&Paths::new(&dataset.output).ledger)? else {
-            shorter.extend(options.row.map(|_| format!("dataset \"{}\" has no rows yet", dataset.name)));
-            listed.push(json!({ "name": dataset.name, "sources": [] }));
-            continue;
-        };
         let mut sources = Vec::new();
-        let mut show = |listed: Listed| -> Result<(), Failure> {
-            if options.json {
-                sources.push(as_json(&listed));
-                Ok(())
-            } else {
-                print(&line(dataset, &listed))
+        let listing = list(dataset, options, &mut sources);
+        let problem = listing.as_ref().err().map(|failure| failure.text.clone());
+        listed.push(json!({ "name": dataset.name, "sources": sources, "problem": problem }));
+        match listing {
+            Ok(Listing::Done) => row_was_found = true,
+            Ok(Listing::Shorter(text)) => shorter.push(text),
+            // The others are listed all the same.
+            Err(failure) => {
+                unread = true;
+                warn(&format!("dataset \"{}\": {}", dataset.name, failure.text));
             }
-        };
-        match options.row {
-            None => view.for_each(options.rejected, &mut show)?,
-            Some(row) => match view.of_row(row)? {
-                Some(found) => {
-                    row_was_found = true;
-                    show(found)?;
-                }
-                None => {
-                    let rows = text::number_of(view.state()?.rows, "row", "rows");
-                    shorter.push(format!("dataset \"{}\" has {rows}: there is no row {row}", dataset.name));
-                }
-            },
         }
-        listed.push(json!({ "name": dataset.name, "sources": sources }));
     }
     if options.json {
         print_json(&json!({ "datasets": listed }))?;
     }
+    for text in shorter {
+        warn(&text);
+    }
     // With several datasets, it is enough that one of them has the row.
     let is_missing = options.row.is_some() && !row_was_found;
-    if is_missing {
-        for text in shorter {
-            warn(&text);
+    Ok(if is_missing || unread { FAILED } else { DONE })
+}
+
+enum Listing {
+    Done,
+    /// It has no such row.
+    Shorter(String),
+}
+
+/// Prints the sources that are asked for, or adds them to those of the JSON object.
+fn list(dataset: &Dataset, options: &SourcesOptions, sources: &mut Vec<Value>) -> Result<Listing, Failure> {
+    let Some(view) = LedgerView::open(&Paths::new(&dataset.output).ledger)? else {
+        return Ok(match options.row {
+            Some(_) => Listing::Shorter(format!("dataset \"{}\" has no rows yet", dataset.name)),
+            None => Listing::Done,
+        });
+    };
+    let mut show = |listed: Listed| -> Result<(), Failure> {
+        if options.json {
+            sources.push(as_json(&listed));
+            Ok(())
+        } else {
+            print(&line(dataset, &listed))
+        }
+    };
+    let Some(row) = options.row else {
+        view.for_each(options.rejected, &mut show)?;
+        return Ok(Listing::Done);
+    };
+    match view.of_row(row)? {
+        Some(found) => show(found).map(|()| Listing::Done),
+        None => {
+            let rows = text::number_of(view.state()?.rows, "row", "rows");
+            Ok(Listing::Shorter(format!("dataset \"{}\" has {rows}: there is no row {row}", dataset.name)))
         }
     }
-    Ok(if is_missing { FAILED } else { DONE })
 }
 
 fn line(dataset: &Dataset, listed: &Listed) -> String {

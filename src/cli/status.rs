@@ -1,25 +1,32 @@
 //! `npy-ingest status`: where each dataset stands.
 
-use std::sync::Arc;
+use std::path::Path;
 
 use super::failure::Failure;
-use super::{DONE, print, print_json, text};
-use crate::config::{Config, Dataset};
-use crate::intake::{Survey, survey};
+use super::prospects::Prospects;
+use super::{DONE, FAILED, print, print_json, text};
+use crate::config::Config;
 use crate::monitor::{self, Answer, Figures, ignored_text};
 use crate::recovery::{OpenError, look};
 use crate::storage::RealDisk;
 
 pub fn run(config: &Config, json: bool) -> Result<u8, Failure> {
-    let (answer, from) = answer(config)?;
+    let Told { answer, teller, unread } = ask(config);
     if json {
         print_json(&answer)?;
-        return Ok(DONE);
+    } else {
+        for figures in &answer.datasets {
+            print(&lines(figures, teller, unread.contains(&figures.name)))?;
+        }
     }
-    for figures in &answer.datasets {
-        print(&lines(figures, from))?;
-    }
-    Ok(DONE)
+    Ok(if unread.is_empty() { DONE } else { FAILED })
+}
+
+struct Told {
+    answer: Answer,
+    teller: Teller,
+    /// Names of the datasets whose ledger cannot be read.
+    unread: Vec<String>,
 }
 
 /// Who told the figures.
@@ -30,7 +37,7 @@ enum Teller {
 }
 
 /// From the running service if it listens and has this config; else from the files, with a walk through the folders.
-fn answer(config: &Config) -> Result<(Answer, Teller), Failure> {
+fn ask(config: &Config) -> Told {
     if let Some(address) = config.service.listen {
         match monitor::ask(address) {
             Ok(mut answer) if is_about(&answer, config) => {
@@ -40,39 +47,51 @@ fn answer(config: &Config) -> Result<(Answer, Teller), Failure> {
                         figures.problems.push(text::joined(&error.to_string()));
                     }
                 }
-                return Ok((answer, Teller::Service));
+                return Told { answer, teller: Teller::Service, unread: Vec::new() };
             }
             Ok(answer) => tracing::debug!("at {address} a service with the config {} listens", answer.config.display()),
             Err(error) => tracing::debug!("asking the service at {address}: {error}"),
         }
     }
-    let figures = |options: &Dataset| -> Result<Figures, Failure> {
-        let mut figures = Figures::of_files(options)?;
-        if let Err(error) = look(&RealDisk, options) {
+    let mut unread = Vec::new();
+    let mut datasets = Vec::new();
+    for options in &config.datasets {
+        let refused = look(&RealDisk, options).err();
+        let Prospects { mut figures, survey, problems } = Prospects::of(options, refused.as_ref());
+        if refused.is_some() {
             // What the file tells of itself is a part of it.
-            figures.problems = vec![text::joined(&error.to_string())];
+            figures.problems.clear();
         }
-        let Survey { new, new_bytes, ignored, problems, .. } = survey(&Arc::new(options.clone()))?;
-        (figures.backlog, figures.backlog_bytes) = (new, new_bytes);
         figures.problems.extend(problems);
-        if ignored > 0 {
-            figures.problems.push(ignored_text(ignored));
+        match survey {
+            Some(survey) => {
+                (figures.backlog, figures.backlog_bytes) = (survey.new, survey.new_bytes);
+                figures.problems.extend(survey.problems);
+                if survey.ignored > 0 {
+                    figures.problems.push(ignored_text(survey.ignored));
+                }
+            }
+            None => unread.push(figures.name.clone()),
         }
-        Ok(figures)
-    };
-    let datasets = config.datasets.iter().map(figures).collect::<Result<_, _>>()?;
-    Ok((Answer { config: config.file.clone(), datasets }, Teller::Files))
+        datasets.push(figures);
+    }
+    Told { answer: Answer { config: config.file.clone(), datasets }, teller: Teller::Files, unread }
 }
 
 /// Whether the service has this config, and all of it: it may not have been reloaded yet.
 fn is_about(answer: &Answer, config: &Config) -> bool {
-    let outputs = |one: &Figures, other: &Dataset| one.name == other.name && one.output == other.output;
-    answer.config == config.file
+    // A path comes as text, also one that is none.
+    let is_same = |one: &Path, other: &Path| one.to_string_lossy() == other.to_string_lossy();
+    is_same(&answer.config, &config.file)
         && answer.datasets.len() == config.datasets.len()
-        && answer.datasets.iter().zip(&config.datasets).all(|(one, other)| outputs(one, other))
+        && answer
+            .datasets
+            .iter()
+            .zip(&config.datasets)
+            .all(|(one, other)| one.name == other.name && is_same(&one.output, &other.output))
 }
 
-fn lines(status: &Figures, from: Teller) -> String {
+fn lines(status: &Figures, from: Teller, is_unread: bool) -> String {
     let output = text::path(&status.output);
     let mut lines = match (status.published_rows, status.rows) {
         // Whether somebody writes to it is told by its lock.
@@ -83,18 +102,18 @@ fn lines(status: &Figures, from: Teller) -> String {
         }
     };
     let mut line = |name: &str, value: String| lines.push_str(&format!("  {name:<12} {value}\n"));
-    line("sources", format!("{} committed, {} rejected", text::count(status.sources), text::count(status.rejected)));
-    line(
-        "backlog",
-        format!("{}, {}", text::number_of(status.backlog, "source", "sources"), text::bytes(status.backlog_bytes)),
-    );
+    let (committed, rejected) = (text::count(status.sources), text::count(status.rejected));
+    let backlog = text::number_of(status.backlog, "source", "sources");
+    let of_ledger = |value: String| if is_unread { "not known".to_owned() } else { value };
+    line("sources", of_ledger(format!("{committed} committed, {rejected} rejected")));
+    line("backlog", of_ledger(format!("{backlog}, {}", text::bytes(status.backlog_bytes))));
     let rate = status.rows_per_second.map(|rate| format!("{rate:.1} rows a second over the last minute"));
     let of_service = "not known of a log: only a service that has `listen` in its config tells";
     line("rate", rate.unwrap_or_else(|| of_service.to_owned()));
     if let (Some(median), Some(p95)) = (status.latency_median_seconds, status.latency_p95_seconds) {
         line("drop to row", format!("half within {median:.2} s, 95 % within {p95:.2} s"));
     }
-    line("last commit", status.last_commit.clone().unwrap_or_else(|| "none yet".to_owned()));
+    line("last commit", of_ledger(status.last_commit.clone().unwrap_or_else(|| "none yet".to_owned())));
     if status.published_rows.is_some_and(|published| published < status.rows) {
         line("published", format!("{} rows so far", text::count(status.published_rows.unwrap_or(0))));
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::failure::Failure;
 use super::{DONE, FAILED, array_file, print, print_json, text};
 use crate::config::{ColumnKind, Config, Dataset, Paths};
-use crate::ledger::{Fate, LedgerView, Listed};
+use crate::ledger::{Fate, LedgerView, Listed, no_ledger};
 use crate::npy::{Layout, Tail, inspect};
 use crate::recovery::{
     FileFindings, Finding, RowCheck, check_file, check_rows, is_there, newest_to_check, other_settings, wrong_labels,
@@ -17,7 +17,8 @@ use crate::storage::{Access, Disk, DiskFile, RealDisk};
 /// What was found in one dataset.
 struct Verdict {
     name: String,
-    rows: u64,
+    /// `None`: the ledger cannot be read.
+    rows: Option<u64>,
     /// Recomputed, with `--deep`.
     sources_checked: Option<u64>,
     problems: Vec<String>,
@@ -25,8 +26,23 @@ struct Verdict {
     notes: Vec<String>,
 }
 
+impl Verdict {
+    /// Nothing is known yet.
+    fn new(options: &Dataset) -> Self {
+        let name = options.name.clone();
+        Self { name, rows: None, sources_checked: None, problems: Vec::new(), notes: Vec::new() }
+    }
+}
+
 pub fn run(config: &Config, deep: bool, json: bool) -> Result<u8, Failure> {
-    let verdicts = config.datasets.iter().map(|dataset| verify(dataset, deep)).collect::<Result<Vec<_>, _>>()?;
+    let mut verdicts = Vec::new();
+    for dataset in &config.datasets {
+        verdicts.push(match verify(dataset, deep) {
+            // One that cannot be looked at leaves the others alone.
+            Err(failure) if failure.code == FAILED => Verdict { problems: vec![failure.text], ..Verdict::new(dataset) },
+            verdict => verdict?,
+        });
+    }
     if json {
         let datasets: Vec<_> = verdicts.iter().map(as_json).collect();
         print_json(&json!({ "ok": verdicts.iter().all(|verdict| verdict.problems.is_empty()), "datasets": datasets }))?;
@@ -66,7 +82,7 @@ pub fn run_file(file: &Path, json: bool) -> Result<u8, Failure> {
     let name = text::path(file);
     let verdict = Verdict {
         name,
-        rows: inspection.rows.unwrap_or(1),
+        rows: Some(inspection.rows.unwrap_or(1)),
         sources_checked: None,
         problems: problem.into_iter().collect(),
         notes: note.into_iter().collect(),
@@ -81,20 +97,23 @@ pub fn run_file(file: &Path, json: bool) -> Result<u8, Failure> {
 
 fn verify(options: &Dataset, deep: bool) -> Result<Verdict, Failure> {
     let paths = Paths::new(&options.output);
-    let name = options.name.clone();
-    let mut verdict = Verdict { name, rows: 0, sources_checked: None, problems: Vec::new(), notes: Vec::new() };
+    let mut verdict = Verdict::new(options);
     let Some(view) = LedgerView::open(&paths.ledger)? else {
         match paths.main.exists() {
-            true => verdict.problems.push(format!("{} has no ledger", text::path(&paths.main))),
+            true => {
+                verdict.problems.push(format!("{}: {}", text::path(&paths.main), no_ledger(&paths.ledger)));
+            }
             false => verdict.notes.push("nothing has been taken yet".to_owned()),
         }
+        verdict.rows = Some(0);
         return Ok(verdict);
     };
     // A service may be at work. Its order is rows, ledger, header: the ledger is read first, so that the files hold at
     // least what it says, and headers may be ahead of this reading.
     let state = view.state()?;
-    verdict.rows = state.rows;
-    other_settings(options, &view.schema()?, verdict.rows)
+    let rows = state.rows;
+    verdict.rows = Some(rows);
+    other_settings(options, &view.schema()?, rows)
         .map_err(|error| Failure::wrong_config(format!("dataset \"{}\": {error}", options.name)))?;
     let mut files = Vec::new();
     let columns =
@@ -120,7 +139,7 @@ fn verify(options: &Dataset, deep: bool) -> Result<Verdict, Failure> {
         verdict.problems.extend(wrong);
         match deep {
             true => verify_rows(&mut verdict, &view, &files)?,
-            false => verify_newest(&mut verdict, &view, &files)?,
+            false => verify_newest(&mut verdict, rows, &view, &files)?,
         }
     }
     Ok(verdict)
@@ -159,10 +178,10 @@ fn verify_rows(verdict: &mut Verdict, view: &LedgerView, files: &[OpenFile]) -> 
 }
 
 /// What every start checks.
-fn verify_newest(verdict: &mut Verdict, view: &LedgerView, files: &[OpenFile]) -> Result<(), Failure> {
+fn verify_newest(verdict: &mut Verdict, rows: u64, view: &LedgerView, files: &[OpenFile]) -> Result<(), Failure> {
     let checks = row_checks(files);
     let Some((main, columns)) = checks.split_first() else { return Ok(()) };
-    let newest = newest_to_check(main, columns, verdict.rows, |row, limit| view.committed_from(row, limit))?;
+    let newest = newest_to_check(main, columns, rows, |row, limit| view.committed_from(row, limit))?;
     if let Some(entry) = newest {
         let finding = read(main.path, || check_rows(main, columns, &entry))?;
         verdict.problems.extend(finding.map(|finding| finding.to_string()));
@@ -179,7 +198,7 @@ fn read<T>(path: &Path, read: impl FnOnce() -> std::io::Result<T>) -> Result<T, 
 }
 
 fn lines(verdict: &Verdict, deep: bool) -> String {
-    let rows = text::number_of(verdict.rows, "row", "rows");
+    let rows = verdict.rows.map_or("how many rows are".to_owned(), |rows| text::number_of(rows, "row", "rows"));
     let mut lines = if verdict.problems.is_empty() {
         let how = match verdict.sources_checked {
             Some(sources) => format!(", and every checksum of {}", text::number_of(sources, "source", "sources")),
@@ -188,7 +207,8 @@ fn lines(verdict: &Verdict, deep: bool) -> String {
         format!("{}: sound, {rows}{how}\n", verdict.name)
     } else {
         let skipped = if deep && verdict.sources_checked.is_none() { "; checksums were not looked at" } else { "" };
-        format!("{}: NOT sound, {rows} committed{skipped}\n", verdict.name)
+        let unknown = if verdict.rows.is_none() { " is not known" } else { "" };
+        format!("{}: NOT sound, {rows} committed{unknown}{skipped}\n", verdict.name)
     };
     for problem in &verdict.problems {
         lines.push_str(&format!("  problem  {}\n", text::one_line(problem)));

@@ -130,12 +130,7 @@ impl Site {
                 answer.clone()
             }
             _ => {
-                let figures = |lane: &Arc<Lane>| {
-                    Figures::of_lane(lane)
-                        .inspect_err(|error| tracing::warn!(dataset = lane.options.name, "the status page: {error}"))
-                        .ok()
-                };
-                let datasets = run.lanes.iter().filter_map(figures).collect();
+                let datasets = run.lanes.iter().map(|lane| Figures::of_lane(lane)).collect();
                 let answer = Arc::new(Answer { config: run.config.clone(), datasets });
                 *newest = Some((Instant::now(), answer.clone()));
                 answer

@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::FlockOperation;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::config::{Dataset, Paths};
 use crate::lane::Lane;
-use crate::ledger::{Counts, LedgerError, LedgerSchema, LedgerView};
+use crate::ledger::{Counts, LedgerError, LedgerSchema, LedgerView, no_ledger};
 use crate::npy::{self, Dtype, InspectError, Inspection, Tail};
 
 /// The rate is that of the last minute.
@@ -21,6 +21,7 @@ const RATE_SECONDS: u32 = 60;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Answer {
     /// The config file, absolute.
+    #[serde(serialize_with = "as_text")]
     pub config: PathBuf,
     pub datasets: Vec<Figures>,
 }
@@ -29,6 +30,7 @@ pub struct Answer {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Figures {
     pub name: String,
+    #[serde(serialize_with = "as_text")]
     pub output: PathBuf,
     /// A process holds the dataset's lock.
     pub running: bool,
@@ -68,32 +70,36 @@ impl Figures {
     pub fn of_files(options: &Dataset) -> Result<Self, LedgerError> {
         let paths = Paths::new(&options.output);
         // The count first: rows are committed before they are published.
-        let (main, problem) = measured(&paths.main);
-        let mut problems: Vec<String> = problem.into_iter().collect();
-        let published_rows = main.as_ref().and_then(|main| main.rows);
-        let (mut rows, mut counts, mut recent, mut last_commit) = (0, Counts::default(), Some(0), None);
-        let mut row = main.as_ref().map(|main| (main.header.dtype.clone(), main.header.row_shape().to_vec()));
-        match LedgerView::open(&paths.ledger)? {
-            Some(view) => {
-                rows = view.state()?.rows;
-                counts = view.counts()?;
-                recent = view.rows_of_last(RATE_SECONDS)?;
-                last_commit = view.last_commit()?;
-                row = row.or(of_ledger(&view.schema()?));
-            }
-            None => {
-                rows = published_rows.unwrap_or(rows);
-                if rows > 0 {
-                    let (main, ledger) = (paths.main.display(), paths.ledger.display());
-                    problems.push(format!("{main} has {rows} rows and no ledger {ledger}: a start refuses it"));
-                }
-            }
+        let main = measured(&paths.main);
+        let known = OfLedger::read(&paths.ledger)?;
+        let is_known = known.is_some();
+        let mut figures = Self::new(options, main, known);
+        if !is_known && figures.rows > 0 {
+            let (main, rows, none) = (paths.main.display(), figures.rows, no_ledger(&paths.ledger));
+            figures.problems.push(format!("{main} has {rows} rows and {none}: a start refuses it"));
         }
+        Ok(figures)
+    }
+
+    /// The same of a dataset whose ledger cannot be read: what its header says, and why there is no more.
+    pub fn without_ledger(options: &Dataset, error: &LedgerError) -> Self {
+        let mut figures = Self::new(options, measured(&options.output), None);
+        figures.problems.push(error.to_string());
+        figures
+    }
+
+    fn new(options: &Dataset, (main, problem): (Option<Inspection>, Option<String>), known: Option<OfLedger>) -> Self {
+        let published_rows = main.as_ref().and_then(|main| main.rows);
+        let row = main.map(|main| (main.header.dtype.clone(), main.header.row_shape().to_vec()));
+        let rows_without = published_rows.unwrap_or(0);
+        let OfLedger { rows, counts, recent, last_commit, row: row_of_ledger } =
+            known.unwrap_or(OfLedger { rows: rows_without, recent: Some(0), ..OfLedger::default() });
+        let row = row.or(row_of_ledger);
         let (dtype, shape) = row.unwrap_or_else(|| of_config(options));
-        Ok(Self {
+        Self {
             name: options.name.clone(),
             output: options.output.clone(),
-            running: is_locked(&paths.main),
+            running: is_locked(&options.output),
             rows,
             published_rows,
             row_bytes: shape.iter().product::<u64>() * dtype.itemsize() as u64,
@@ -110,16 +116,14 @@ impl Figures {
             last_commit,
             paused: None,
             stopped: None,
-            problems,
-        })
+            problems: problem.into_iter().collect(),
+        }
     }
 
     /// What the files and the running threads tell.
-    ///
-    /// # Errors
-    /// As [`Self::of_files`].
-    pub fn of_lane(lane: &Lane) -> Result<Self, LedgerError> {
-        let of_files = Self::of_files(&lane.options)?;
+    pub fn of_lane(lane: &Lane) -> Self {
+        let of_files =
+            Self::of_files(&lane.options).unwrap_or_else(|error| Self::without_ledger(&lane.options, &error));
         let tally = &lane.tally;
         let waiting = &tally.waiting;
         let [settling, ready, in_flight, backlog_bytes] =
@@ -142,7 +146,7 @@ impl Figures {
         if ignored > 0 {
             problems.push(ignored_text(ignored));
         }
-        Ok(Self {
+        Self {
             backlog: settling + ready + in_flight,
             backlog_bytes,
             oldest_waiting_seconds: oldest_s(lane),
@@ -154,8 +158,38 @@ impl Figures {
             stopped,
             problems,
             ..of_files
-        })
+        }
     }
+}
+
+/// What a ledger tells.
+#[derive(Default)]
+struct OfLedger {
+    rows: u64,
+    counts: Counts,
+    /// Rows of the last minute.
+    recent: Option<u64>,
+    last_commit: Option<String>,
+    row: Option<Row>,
+}
+
+impl OfLedger {
+    /// `None` where there is none.
+    fn read(ledger: &Path) -> Result<Option<Self>, LedgerError> {
+        let Some(view) = LedgerView::open(ledger)? else { return Ok(None) };
+        Ok(Some(Self {
+            rows: view.state()?.rows,
+            counts: view.counts()?,
+            recent: view.rows_of_last(RATE_SECONDS)?,
+            last_commit: view.last_commit()?,
+            row: of_ledger(&view.schema()?),
+        }))
+    }
+}
+
+/// A path as text, whatever bytes it is of: JSON has no other way to tell it.
+fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 /// The dtype and the shape of a row.

@@ -7,11 +7,11 @@
 use std::io;
 use std::path::Path;
 
-use super::{OpenError, io_error, sync_error};
-use crate::config::Paths;
-use crate::ledger::{Ledger, LedgerSchema, Ledgers};
+use super::{Finding, OpenError, check_file, io_error, sync_error};
+use crate::config::{ColumnKind, Dataset, Paths};
+use crate::ledger::{Ledgers, State, no_ledger};
 use crate::npy::{GrowingFile, Layout};
-use crate::storage::{Disk, DiskFile, read_exact_at};
+use crate::storage::{Access, Disk, DiskFile, read_exact_at};
 
 /// The folder above the output folder, where that is to be made. Only the last part of its path may be missing: more missing
 /// parts mean a disk that is not mounted or a mistyped path, where a new, empty dataset would do harm.
@@ -47,8 +47,14 @@ pub(super) fn remove_unfinished(disk: &dyn Disk, folder: &Path, files: &[&Path])
         }
         let path = folder.join(name);
         match disk.remove_file(&path) {
-            Ok(()) => tracing::info!(file = ?path, "removed: it was being made when process {process} ended"),
-            Err(error) => tracing::warn!(file = ?path, "left by process {process}, and cannot be removed: {error}"),
+            Ok(()) => tracing::info!(
+                file = &*path.to_string_lossy(),
+                "removed: it was being made when process {process} ended"
+            ),
+            Err(error) => tracing::warn!(
+                file = &*path.to_string_lossy(),
+                "left by process {process}, and cannot be removed: {error}"
+            ),
         }
     }
 }
@@ -73,9 +79,10 @@ pub fn is_there(disk: &dyn Disk, path: &Path) -> Result<bool, OpenError> {
 pub(super) fn make_main_if_new(
     disk: &dyn Disk,
     ledgers: &dyn Ledgers,
-    paths: &Paths,
+    options: &Dataset,
     layout: &Layout,
 ) -> Result<(), OpenError> {
+    let paths = &Paths::new(&options.output);
     if is_there(disk, &paths.main)? {
         return Ok(());
     }
@@ -84,6 +91,7 @@ pub(super) fn make_main_if_new(
     {
         return Err(main_is_missing(paths, ledger.state().rows));
     }
+    refuse_columns_of_others(disk, options)?;
     create(disk, &paths.main, layout)
 }
 
@@ -96,19 +104,6 @@ pub(super) fn main_is_missing(paths: &Paths, committed_rows: u64) -> OpenError {
     ))
 }
 
-/// The ledger of a dataset that has none, if its main file is empty.
-pub(super) fn make_ledger(
-    main: &dyn DiskFile,
-    ledgers: &dyn Ledgers,
-    paths: &Paths,
-    layout: &Layout,
-    schema: &LedgerSchema,
-    durable: bool,
-) -> Result<Box<dyn Ledger>, OpenError> {
-    refuse_rows(main, paths, layout)?;
-    Ok(ledgers.create(&paths.ledger, schema, durable)?)
-}
-
 /// Refuses a main file without a ledger, unless it is an empty array of this dataset.
 pub(super) fn refuse_rows(main: &dyn DiskFile, paths: &Paths, layout: &Layout) -> Result<(), OpenError> {
     let size = main.status().map_err(io_error("reading", &paths.main))?.size;
@@ -117,18 +112,47 @@ pub(super) fn refuse_rows(main: &dyn DiskFile, paths: &Paths, layout: &Layout) -
     match layout.matches(&header) {
         Ok(0) => Ok(()),
         Ok(rows) => Err(OpenError::Damaged(format!(
-            "{} has {rows} rows and no ledger {}: which sources they come from is not known, so that appending could \
-             double them. Restore the ledger, or choose another `output`.",
+            "{} has {rows} rows and {}: which sources they come from is not known, so that appending could double them. \
+             Restore the ledger, or choose another `output`.",
             paths.main.display(),
-            paths.ledger.display()
+            no_ledger(&paths.ledger)
         ))),
         Err(mismatch) => Err(OpenError::Damaged(format!(
-            "{} is not an array of this dataset ({mismatch}), and there is no ledger {}. Move the file away, or choose \
+            "{} is not an array of this dataset ({mismatch}), and {}. Move the file away, or choose \
              another `output`.",
             paths.main.display(),
-            paths.ledger.display()
+            no_ledger(&paths.ledger)
         ))),
     }
+}
+
+/// Refuses files under the names of a new dataset's columns, unless they are such columns without a row. Asked before anything
+/// is made.
+pub(super) fn refuse_columns_of_others(disk: &dyn Disk, options: &Dataset) -> Result<(), OpenError> {
+    let paths = Paths::new(&options.output);
+    let new = State { rows: 0, next_source_id: 1, clean_rows: 0, unsynced: false };
+    for kind in ColumnKind::wanted(&options.columns) {
+        let path = paths.column(kind);
+        if !is_there(disk, &path)? {
+            continue;
+        }
+        let file = disk.open(&path, Access::Read).map_err(io_error("opening", &path))?;
+        let layout = Layout::new(&kind.dtype(), &[])?;
+        let found = check_file(&*file, &path, &layout, new).map_err(io_error("reading", &path))?;
+        if let Some(finding) = found.refusals().next() {
+            let found = match finding {
+                Finding::HeaderAboveLedger { published, .. } => format!("it has {published} rows"),
+                Finding::OtherArray { mismatch, .. } => mismatch.to_string(),
+                finding => finding.to_string(),
+            };
+            return Err(OpenError::Damaged(format!(
+                "{} is no column of this new dataset ({found}). Nothing was changed. Move the file away, or choose another \
+                 `output`.",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn make_column_if_new(

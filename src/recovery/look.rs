@@ -27,6 +27,7 @@ pub fn look(disk: &dyn Disk, options: &Dataset) -> Result<Vec<String>, OpenError
             create::refuse_rows(&*main, &paths, &layout)?;
         }
         refuse_foreign(disk, options, &[], false)?;
+        create::refuse_columns_of_others(disk, options)?;
         return Ok(Vec::new());
     };
     let state = view.state()?;

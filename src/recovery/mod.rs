@@ -39,7 +39,7 @@ const LOCK_WAIT: Duration = Duration::from_millis(50);
 /// Why a dataset cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("another process writes to {}{}", path.display(), holder.map_or(String::new(), |pid| format!(" (process {pid})")))]
+    #[error("another process writes to {}{}: end it, or choose another `output`", path.display(), holder.map_or(String::new(), |pid| format!(" (process {pid})")))]
     Locked { path: PathBuf, holder: Option<u32> },
     #[error("{operation} {}: {source}", path.display())]
     Io { operation: &'static str, path: PathBuf, source: io::Error },
@@ -100,13 +100,17 @@ pub fn open(disk: &Arc<dyn Disk>, ledgers: &dyn Ledgers, options: &Arc<Dataset>)
     if !is_there(&**disk, &paths.main)? {
         labels::refuse_foreign(&**disk, options, &[], false)?;
     }
-    create::make_main_if_new(&**disk, ledgers, &paths, &layout)?;
+    create::make_main_if_new(&**disk, ledgers, options, &layout)?;
 
     let main = disk.open(&paths.main, Access::ReadWrite).map_err(io_error("opening", &paths.main))?;
     take_lock(&*main, &paths.main)?;
     let mut ledger = match ledgers.open(&paths.ledger, durable)? {
         Some(ledger) => ledger,
-        None => create::make_ledger(&*main, ledgers, &paths, &layout, &schema_of(options), durable)?,
+        None => {
+            create::refuse_rows(&*main, &paths, &layout)?;
+            create::refuse_columns_of_others(&**disk, options)?;
+            ledgers.create(&paths.ledger, &schema_of(options), durable)?
+        }
     };
     let state = ledger.state();
     let new_settings = other_settings(options, ledger.schema(), state.rows)?;
@@ -203,7 +207,12 @@ impl Checked {
         // Without fsync a power cut may have kept the header and lost the ledger's last rows: they are gone.
         let is_ahead = published > rows;
         if is_ahead {
-            tracing::warn!(file = ?path, published, rows, "rows were lost with `durability = \"none\"`");
+            tracing::warn!(
+                file = &*path.to_string_lossy(),
+                published,
+                rows,
+                "rows were lost with `durability = \"none\"`"
+            );
         }
         let rebuild = is_ahead || found.header_is_damaged;
         Ok(Self { published: if rebuild { 0 } else { published }, path, file, layout, rows, rebuild })
@@ -220,7 +229,7 @@ impl Checked {
             let header = layout.header(published)?;
             write_all_at(&*file, &mut [IoSlice::new(&header)], 0)
                 .map_err(io_error("rebuilding the header of", &path))?;
-            tracing::warn!(file = ?path, "its header is rebuilt");
+            tracing::warn!(file = &*path.to_string_lossy(), "its header is rebuilt");
         }
         let mut file =
             GrowingFile::new(path.clone(), file, layout, published, rows).map_err(io_error("reading", &path))?;

@@ -1,15 +1,17 @@
 """The commands and their exit codes."""
 
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from harness import PROGRAM, TESTDATA, make_pngs
+from harness import PROGRAM, TESTDATA, Project, make_pngs
 
 
 def run(*words):
@@ -259,3 +261,39 @@ def test_status_tells_of_a_damaged_file(project):
     figures = project.json("status")["datasets"][0]
     assert figures["published_rows"] is None and "frames.npy" in figures["problems"][0], figures
     assert "problem" in project.command("status", check=0).stdout
+
+
+def test_verify_takes_a_config_or_a_file(project):
+    """The bug: with a file, the config was not looked at, and nothing said so."""
+    project = project()
+    make_pngs(project.drop, 1)
+    project.once()
+    done = project.command("verify", project.output, check=2)
+    assert "leave out --config, or the file" in done.stderr and not done.stdout
+
+
+def test_a_row_that_only_some_datasets_have(project):
+    """The bug: nothing was said of those that do not have it."""
+    project = project()
+    make_pngs(project.drop, 3)
+    text = project.config.read_text()
+    other = text.replace('"frames"', '"other"').replace("data/frames.npy", "data/other.npy").replace('"drop"', '"drop2"')
+    project.config.write_text(text + other)
+    make_pngs(project.folder / "drop2", 1)
+    project.once()
+    done = project.command("sources", "--row", "1", check=0)
+    assert done.stdout.startswith("frames  ") and 'dataset "other" has 1 row: there is no row 1' in done.stderr
+
+
+def test_paths_that_are_no_text(tmp_path):
+    """The bugs: `status --json` failed, and `init` named another folder."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe"))
+    project = Project(folder)
+    make_pngs(project.drop, 2)
+    project.once()
+    answer = project.json("status")
+    assert answer["config"] == f"{tmp_path}/\ufffd\ufffd/ingest.toml"
+    assert answer["datasets"][0]["output"] == f"{tmp_path}/\ufffd\ufffd/data/frames.npy"
+    done = subprocess.run([PROGRAM, "init", project.drop], capture_output=True, text=True)
+    assert done.returncode == 1 and "not UTF-8 text" in done.stderr and not done.stdout
+

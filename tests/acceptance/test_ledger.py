@@ -1,5 +1,7 @@
 """The ledger's own files: what a killed process leaves of them, and a disk without shared memory."""
 
+import contextlib
+import os
 import re
 import shutil
 import signal
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness import PROGRAM, make_pngs, needs
+from harness import PROGRAM, make_pngs, mounted, needs
 
 SYNC = re.compile(r"\b(?:fsync|fdatasync)\(\d+<(.*?)>\)")
 WRITE = re.compile(r"\b(?:pwrite64|pwritev|pwritev2|pwrite)\(\d+<(.*?)>")
@@ -180,3 +182,62 @@ def test_rows_of_which_only_older_ones_are_quick_to_check(project, tmp_path):
         file.seek(128)
         file.write(b"other")
     assert "rows 0 to 0 (source 1, " in project.once(check=1).stderr
+
+
+READING = [["status"], ["verify", "--deep"], ["sources", "--rejected"], ["sources", "--row", "1"]]
+
+
+def fill(folder):
+    with open(folder / "ballast", "wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+@pytest.mark.parametrize("how", ["read-only", "full", "of another user"])
+def test_a_ledger_that_nobody_writes_is_read_where_nothing_can_be_written(project, how):
+    """The bug: SQLite wants files of its own beside it, also to read, and the commands failed with "disk I/O error"."""
+    project = project(service='[service]\nmin_free = "1B"')
+    with mounted(project.output.parent, "size=1m,mode=755") as remount:
+        make_pngs(project.drop, 3)
+        (project.drop / "bad.png").write_bytes(b"no picture")
+        project.once(check=3)
+        user = None
+        if how == "read-only":
+            remount("ro")
+        elif how == "full":
+            fill(project.output.parent)
+        else:
+            user = 65534
+            for folder in [project.folder, *project.folder.parents]:
+                folder.chmod(folder.stat().st_mode | 0o011)
+        run = lambda *words: subprocess.run(
+            [PROGRAM, "--config", project.config, *words], capture_output=True, text=True, user=user)
+        said = ""
+        for words in READING:
+            done = run(*words)
+            assert done.returncode == 0, (words, done.stdout, done.stderr)
+            said += done.stdout
+        assert "sound, 3 rows" in said and "rejected: " in said and "drop/000001.png  row 1" in said, said
+        cause = {"read-only": "Read-only file system", "full": "is nearly full", "of another user": "Permission denied"}[how]
+        told = run("check")
+        assert told.returncode == 1 and told.stdout.count("problem ") == 1 and cause in told.stdout, told.stdout
+        cause = "is full: make room" if how == "full" else cause
+        done = run("retry")
+        assert done.returncode == 1 and cause in done.stderr and "is taken again" not in done.stdout, done.stderr
+
+
+def test_a_log_that_cannot_be_read_without_writing_is_told_of(project):
+    project = project()
+    with mounted(project.output.parent, "size=1m") as remount:
+        make_pngs(project.drop, 3)
+        with project.service(stop=signal.SIGKILL):
+            project.wait_for_rows(3)
+        remount("ro")
+        assert project.json("verify", "--deep")["datasets"][0]["rows"] == 3, "with the shared memory that was left"
+        remount("rw")
+        os.remove(project.output.with_suffix(".ledger.db-shm"))
+        remount("ro")
+        told, = project.json("verify", check=1)["datasets"][0]["problems"]
+        assert "Read-only file system" in told and "frames.ledger.db-wal has commits that SQLite cannot read" in told, told
+        remount("rw")
+        assert project.json("verify", "--deep")["datasets"][0]["rows"] == 3

@@ -2,11 +2,12 @@
 
 import json
 import os
+import subprocess
 
 import numpy as np
 import pytest
 
-from harness import free_port, make_pngs, wait_for
+from harness import CONFIG, free_port, make_pngs, mounted, wait_for
 
 
 def refused(project, *words):
@@ -77,6 +78,16 @@ def test_a_ledger_that_is_missing_beside_rows(project):
     check, told = refused(project, "has 3 rows and no ledger")
     assert "now (3, 32, 32, 3)" in check and "(3, 32, 32, 3) |u1" in told
     assert project.json("status")["datasets"][0]["rows"] == 3
+
+
+def test_a_ledger_that_is_empty_beside_rows(project):
+    """The bug: it was said not to be there."""
+    project = project()
+    make_pngs(project.drop, 3)
+    project.once()
+    os.truncate(project.output.with_suffix(".ledger.db"), 0)
+    refused(project, "has 3 rows and its ledger", "frames.ledger.db holds nothing")
+    assert "holds nothing" in project.json("verify", check=1)["datasets"][0]["problems"][0]
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".source.npy"])
@@ -175,3 +186,121 @@ def test_status_of_files_that_were_moved_away_from_a_service(project):
         project.configure()
         assert "frames: " + str(project.output) + " is not there\n" in project.command("status", check=0).stdout
         away.rename(project.output.parent)
+
+
+def with_another(project, name="other", output="data/other.npy"):
+    """Adds a dataset with files of its own."""
+    text = CONFIG.split("[[dataset]]")[1].format(
+        output=output, shape="shape = [32, 32, 3]", dtype='"u1"', watch="", decoder="[dataset.image]", columns="", commit="")
+    text = text.replace('"frames"', f'"{name}"').replace('"drop"', f'"drop-{name}"')
+    project.config.write_text(project.config.read_text() + "[[dataset]]" + text)
+    make_pngs(project.folder / f"drop-{name}", 2)
+
+
+def test_a_ledger_that_is_unreadable_leaves_the_other_datasets_alone(project):
+    """The bug: it ended every command, and `--json` printed nothing."""
+    project = project()
+    make_pngs(project.drop, 2)
+    (project.drop / "bad.png").write_bytes(b"no picture")
+    with_another(project)
+    (project.folder / "drop-other" / "bad.png").write_bytes(b"no picture")
+    project.once(check=3)
+    project.output.with_suffix(".ledger.db").write_bytes(b"garbage" * 400)
+    make_pngs(project.folder / "drop-other", 1, first=5)
+    advice = "frames.ledger.db: opening it: file is not a database; it is damaged: restore"
+
+    frames, other = project.json("verify", check=1)["datasets"]
+    assert not frames["ok"] and advice in frames["problems"][0] and frames["rows"] is None
+    assert other["ok"] and other["rows"] == 2
+    assert "frames: NOT sound" in project.command("verify", check=1).stdout
+    frames, other = project.json("status", check=1)["datasets"]
+    assert advice in frames["problems"][0] and len(frames["problems"]) == 1 and frames["rows"] == 2
+    assert (other["backlog"], other["rejected"], other["problems"]) == (1, 1, [])
+    told = project.command("status", check=1).stdout
+    assert "not known" in told and "1 rejected" in told, told
+    told = project.command("check", check=1).stdout
+    assert told.count(advice) == 1 and "to take   1 source" in told, told
+    frames, other = project.json("sources", check=1)["datasets"]
+    assert advice in frames["problem"] and frames["sources"] == []
+    assert other["problem"] is None and len(other["sources"]) == 3
+    assert "drop-other/bad.png" in project.command("sources", check=1).stdout
+    done = project.command("retry", check=1)
+    assert advice in done.stderr and "drop-other/bad.png  is taken again" in done.stdout
+    done = project.once(check=1)
+    assert done.stderr.count("npy-ingest: ") == 1 and advice in done.stderr and "other: 1 new row" in done.stdout
+
+
+@pytest.mark.parametrize("what", ["a column", "a column beside an empty array"])
+def test_a_column_that_is_somebody_elses(project, what):
+    """The bug: `check` said nothing, and a run made the array and the ledger before it said that nothing was changed."""
+    project = project()
+    make_pngs(project.drop, 2)
+    if what == "a column":
+        project.output.parent.mkdir()
+    else:
+        project.drop.rename(project.folder / "away")
+        project.drop.mkdir()
+        project.once()
+        project.drop.rmdir()
+        (project.folder / "away").rename(project.drop)
+        project.output.with_suffix(".ledger.db").unlink()
+    column = project.output.with_suffix(".source.npy")
+    np.save(column, np.arange(3))
+    before = sorted(path.name for path in project.output.parent.iterdir())
+    refused(project, "frames.source.npy is no column of this new dataset", "Nothing was changed")
+    assert sorted(path.name for path in project.output.parent.iterdir()) == before
+    assert np.load(column).tolist() == [0, 1, 2]
+
+
+def test_rows_that_do_not_fit_are_told_before(project):
+    """The bug: `check` looked at `min_free` alone, and `status` not even at that."""
+    project = project(service='[service]\nmin_free = "1MiB"', shape=(512, 512, 3))
+    with mounted(project.output.parent, "size=4m"):
+        make_pngs(project.drop, 3)
+        project.command("check", check=0)
+        assert project.json("status")["datasets"][0]["problems"] == []
+        make_pngs(project.drop, 3, first=3)
+        check, told = refused(project, "4.5 MiB to be written", "(`min_free`)")
+        assert "4.5 MiB" in check.split("gives", 1)[1]
+
+
+def test_an_output_that_cannot_be_written_to(project):
+    project = project()
+    make_pngs(project.drop, 2)
+    with mounted(project.output.parent, "ro"):
+        refused(project, "data cannot be written to (Read-only file system")
+
+
+@pytest.mark.parametrize("what", ["a file", "below a file", "a dangling link"])
+@pytest.mark.parametrize("key, other", [("move_to", 'after = "move"'), ("rejected_to", 'rejected = "move"')])
+def test_a_target_that_is_no_folder(project, what, key, other):
+    target = "done/here" if what == "below a file" else "done"
+    project = project(watch=f'{other}\n{key} = "{target}"')
+    make_pngs(project.drop, 2)
+    project.command("check", check=0)
+    done = project.folder / "done"
+    if what == "a dangling link":
+        done.symlink_to("nowhere")
+    else:
+        done.write_text("a file")
+    words = "is a link to what is not there" if what == "a dangling link" else "is no folder"
+    told = project.command("check", check=1).stdout
+    assert f"(`{key}`)" in told and f"done {words}" in told, told
+    assert words in project.command("status", check=0).stdout
+
+
+@pytest.mark.parametrize("after", ["move", "delete"])
+def test_sources_that_are_still_to_go_are_not_new(project, after):
+    """The bug: each of them was "to take", and would give a row."""
+    project = project(watch=f'after = "{after}"' + ('\nmove_to = "done"' if after == "move" else ""))
+    make_pngs(project.drop, 4)
+    away = project.folder / "away"
+    subprocess.run(["cp", "-al", project.drop, away], check=True)
+    project.once()
+    # As if the run had ended before they went.
+    subprocess.run(["cp", "-al", f"{away}/.", project.drop], check=True)
+    make_pngs(project.drop, 1, first=10)
+    told = project.command("check", check=0).stdout
+    assert "to take   1 source" in told and "4 committed, and still to be moved or deleted" in told, told
+    assert project.json("status")["datasets"][0]["backlog"] == 1
+    assert "frames: 1 new row" in project.once().stdout
