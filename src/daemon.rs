@@ -10,6 +10,7 @@
 //! Everything ends by dropping senders: when the intake returns, the pool finishes what it was given, the writer's channel
 //! closes behind the last of it, and the writer commits and returns.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,7 +18,7 @@ use std::thread::{Builder, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::config::Config;
+use crate::config::{Config, Dataset};
 use crate::decode::FairQueue;
 use crate::intake::{Control, Doors, Intake, Permits, Report, refuse_same_folders};
 use crate::lane::Lane;
@@ -25,7 +26,7 @@ use crate::ledger::SqliteLedgers;
 use crate::pulse::{self, Pulses};
 use crate::recovery::{self, OpenError};
 use crate::storage::{Disk, RealDisk, last_words, lease};
-use crate::writer::{Disposer, Opener, Opening, Writer};
+use crate::writer::{DatasetWriter, Disposer, Opener, Opening, Writer};
 
 /// Sources in flight, for all datasets together, whatever their size.
 const SOURCES_IN_FLIGHT_MAX: usize = 4096;
@@ -48,6 +49,12 @@ pub enum StartError {
     Thread(#[from] io::Error),
     #[error("starting the decode pool: {0}")]
     Pool(#[from] rayon::ThreadPoolBuildError),
+}
+
+impl StartError {
+    fn of(options: &Dataset, error: OpenError) -> Self {
+        Self::Dataset { name: options.name.clone(), error: Box::new(error) }
+    }
 }
 
 /// How it runs.
@@ -81,28 +88,37 @@ pub struct Outcome {
 }
 
 /// Opens the datasets and starts the threads. A dataset that cannot be opened for a cause that may pass (a folder that is
-/// missing or read-only, a full disk) is tried again later by a service. One that cannot be opened for another reason takes
-/// nothing, and the others go on; if there are none, that is an error.
+/// missing or read-only, a full disk, another process that writes to it) is tried again later by a service. One that cannot be opened
+/// for another reason takes nothing, and the others go on; if there are none to go on with, that is an error.
 pub fn start(config: &Config, mode: Mode) -> Result<Running, StartError> {
     lease::ignore_lease_breaks();
     last_words::listen();
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let mut datasets = Vec::new();
-    let mut failure = None;
+    let mut datasets = VecDeque::new();
     let spare_bytes = config.service.memory_bytes / (4 * config.datasets.len().max(1) as u64);
     for (index, options) in config.datasets.iter().enumerate() {
         refuse_same_folders(&options.watch)
             .map_err(|reason| StartError::Folders { name: options.name.clone(), reason })?;
         let options = Arc::new(options.clone());
-        let first = open(&disk, &options, mode, &mut failure)?;
+        let opened = recovery::open(&disk, &SqliteLedgers, &options);
+        if let Err(error @ OpenError::Settings(_)) = opened {
+            return Err(StartError::of(&options, error));
+        }
         let lane = Arc::new(Lane::new(index, options, share_bytes(config, index), spare_bytes));
-        datasets.push((lane, first));
+        datasets.push_back((lane, opened));
     }
-    if let Some(failure) = failure
-        && datasets.iter().all(|(_, first)| matches!(first, Opening::Never(_)))
+    // Who has nothing but what another process writes to is a second service by mistake.
+    let is_hopeless = |error: &OpenError| mode == Mode::Once || !error.may_pass();
+    if datasets.iter().all(|(_, opened)| opened.as_ref().is_err_and(is_hopeless))
+        && let Some((lane, Err(error))) = datasets.pop_front()
     {
-        return Err(failure);
+        return Err(StartError::of(&lane.options, error));
     }
+    let first = |(lane, opened): (Arc<Lane>, _)| {
+        let first = opening(&lane.options, opened, mode);
+        (lane, first)
+    };
+    let datasets: Vec<_> = datasets.into_iter().map(first).collect();
     let lanes: Vec<Arc<Lane>> = datasets.iter().map(|(lane, _)| lane.clone()).collect();
 
     let (to_writer, messages) = bounded(TO_WRITER_MAX);
@@ -157,40 +173,31 @@ pub fn start(config: &Config, mode: Mode) -> Result<Running, StartError> {
     Ok(Running { lanes, pulses, control, ended, intake, writer })
 }
 
-/// Settings that do not fit end it all; what else goes wrong with one dataset leaves the others alone.
-fn open(
-    disk: &Arc<dyn Disk>,
-    options: &Arc<crate::config::Dataset>,
-    mode: Mode,
-    failure: &mut Option<StartError>,
-) -> Result<Opening, StartError> {
+/// What goes wrong with one dataset leaves the others alone.
+fn opening(options: &Dataset, opened: Result<DatasetWriter, OpenError>, mode: Mode) -> Opening {
     let dataset = &options.name;
-    match recovery::open(disk, &SqliteLedgers, options) {
+    match opened {
         Ok(writer) => {
             tracing::info!(dataset, output = %options.output.display(), rows = writer.rows(), "opened");
-            Ok(Opening::Opened(Box::new(writer)))
+            Opening::Opened(Box::new(writer))
         }
-        Err(error) if error.may_pass() && mode == Mode::Service => {
+        Err(error) if mode == Mode::Service && is_tried_again(&error) => {
             tracing::error!(dataset, "{error}; trying again every two seconds, its sources are kept");
-            Ok(Opening::NotYet(format!("not open yet: {error}")))
+            Opening::NotYet(format!("not open yet: {error}"))
         }
-        Err(error) => {
-            let is_config = matches!(error, OpenError::Settings(_));
-            let reason = error.to_string();
-            let error = StartError::Dataset { name: options.name.clone(), error: Box::new(error) };
-            if is_config {
-                return Err(error);
-            }
-            failure.get_or_insert(error);
-            Ok(Opening::Never(reason))
-        }
+        Err(error) => Opening::Never(error.to_string()),
     }
 }
 
+/// Another process may let go of it.
+fn is_tried_again(error: &OpenError) -> bool {
+    error.may_pass() || matches!(error, OpenError::Locked { .. })
+}
+
 fn opener(disk: Arc<dyn Disk>) -> Opener {
-    Box::new(move |lane| match recovery::open(&disk, &SqliteLedgers, &lane.options) {
+    Box::new(move |lane| match recovery::open_at_once(&disk, &SqliteLedgers, &lane.options) {
         Ok(writer) => Opening::Opened(Box::new(writer)),
-        Err(error) if error.may_pass() => Opening::NotYet(error.to_string()),
+        Err(error) if is_tried_again(&error) => Opening::NotYet(error.to_string()),
         Err(error) => Opening::Never(error.to_string()),
     })
 }

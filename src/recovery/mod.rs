@@ -93,6 +93,24 @@ fn sync_error(path: &Path) -> impl Fn(io::Error) -> OpenError + '_ {
 
 /// Opens or makes the dataset, and takes it from whatever state a crash left to a sound one.
 pub fn open(disk: &Arc<dyn Disk>, ledgers: &dyn Ledgers, options: &Arc<Dataset>) -> Result<DatasetWriter, OpenError> {
+    open_after(LOCK_ATTEMPTS, disk, ledgers, options)
+}
+
+/// The same for who tries again soon, and has others waiting: the lock is asked for once.
+pub fn open_at_once(
+    disk: &Arc<dyn Disk>,
+    ledgers: &dyn Ledgers,
+    options: &Arc<Dataset>,
+) -> Result<DatasetWriter, OpenError> {
+    open_after(1, disk, ledgers, options)
+}
+
+fn open_after(
+    lock_attempts: u32,
+    disk: &Arc<dyn Disk>,
+    ledgers: &dyn Ledgers,
+    options: &Arc<Dataset>,
+) -> Result<DatasetWriter, OpenError> {
     let durable = options.commit.durability != Durability::None;
     let paths = Paths::new(&options.output);
     let layout = Layout::new(&options.row.dtype, &options.row.shape)?;
@@ -103,7 +121,7 @@ pub fn open(disk: &Arc<dyn Disk>, ledgers: &dyn Ledgers, options: &Arc<Dataset>)
     create::make_main_if_new(&**disk, ledgers, options, &layout)?;
 
     let main = disk.open(&paths.main, Access::ReadWrite).map_err(io_error("opening", &paths.main))?;
-    take_lock(&*main, &paths.main)?;
+    take_lock(&*main, &paths.main, lock_attempts)?;
     let mut ledger = match ledgers.open(&paths.ledger, durable)? {
         Some(ledger) => ledger,
         None => {
@@ -175,12 +193,14 @@ pub fn open(disk: &Arc<dyn Disk>, ledgers: &dyn Ledgers, options: &Arc<Dataset>)
 }
 
 /// A look at a dataset (`status`) holds a shared lock for an instant, so one refusal is none.
-fn take_lock(main: &dyn DiskFile, path: &Path) -> Result<(), OpenError> {
-    for _ in 0..LOCK_ATTEMPTS {
+fn take_lock(main: &dyn DiskFile, path: &Path, attempts: u32) -> Result<(), OpenError> {
+    for attempt in 1..=attempts {
         if main.try_lock().map_err(io_error("locking", path))? {
             return Ok(());
         }
-        std::thread::sleep(LOCK_WAIT);
+        if attempt < attempts {
+            std::thread::sleep(LOCK_WAIT);
+        }
     }
     Err(OpenError::Locked { holder: lock_holder(path), path: path.to_owned() })
 }

@@ -7,6 +7,7 @@ there once.
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -278,6 +279,25 @@ def test_a_source_that_cannot_be_read_is_tried_four_times(tmp_path, when, is_rej
             project.command("retry", check=0)
         project.wait_for_rows(1)
         project.other.wait_for_rows(1)
+    project.check_all()
+
+
+def test_a_dataset_whose_lock_is_held_for_a_while(tmp_path):
+    """The bug: it took nothing before a restart."""
+    project = Two(tmp_path)
+    project.drop_more(3)
+    project.once()
+    with open(project.output) as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        project.drop_more(2)
+        with project.service():
+            project.other.wait_for_rows(5)
+            project.wait_for_log("another process writes to")
+            time.sleep(2.5)
+            assert project.count() == 3
+            fcntl.flock(held, fcntl.LOCK_UN)
+            project.wait_for_rows(5, GOES_ON_WITHIN_S)
+            time.sleep(0.3)
     project.check_all()
 
 
