@@ -150,15 +150,15 @@ def test_an_orderly_stop_makes_up_for_what_was_not_synced(project, tmp_path):
     project.check_exactly_once(names)
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".label.npy", ".ledger.db"])
-def test_a_file_of_another_dataset_with_as_many_rows_is_refused(project, suffix):
+@pytest.mark.parametrize("suffix, folder", [(".npy", "b"), (".label.npy", "."), (".ledger.db", "b")])
+def test_a_file_of_another_dataset_with_as_many_rows_is_refused(project, suffix, folder):
     """The bug: after an orderly end it was taken, and with another ledger all sources came a second time."""
     project = project(shape=(8, 8, 3), columns='label = "folder"')
     make_pngs(project.drop / "a", 5)
     project.once()
     own = project.output
     shutil.rmtree(project.drop)
-    make_pngs(project.drop, 5, first=5)
+    make_pngs(project.drop / folder, 5, first=5)
     project.configure(shape=(8, 8, 3), columns='label = "folder"', output="other/frames.npy")
     project.once()
     project.configure(shape=(8, 8, 3), columns='label = "folder"')
