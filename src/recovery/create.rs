@@ -7,6 +7,7 @@
 use std::io;
 use std::path::Path;
 
+use super::labels::refuse_foreign;
 use super::{Finding, OpenError, check_file, io_error, sync_error};
 use crate::config::{ColumnKind, Dataset, Paths};
 use crate::ledger::{Ledgers, State, no_ledger};
@@ -86,10 +87,10 @@ pub(super) fn make_main_if_new(
     if is_there(disk, &paths.main)? {
         return Ok(());
     }
-    if let Some(ledger) = ledgers.open(&paths.ledger, true)?
-        && ledger.state().rows > 0
-    {
-        return Err(main_is_missing(paths, ledger.state().rows));
+    match ledgers.open(&paths.ledger, true)? {
+        Some(ledger) if ledger.state().rows > 0 => return Err(main_is_missing(paths, ledger.state().rows)),
+        Some(ledger) => refuse_foreign(disk, options, ledger.labels(), ledger.state().unsynced)?,
+        None => refuse_foreign(disk, options, &[], false)?,
     }
     refuse_columns_of_others(disk, options)?;
     create(disk, &paths.main, layout)

@@ -115,9 +115,6 @@ fn open_after(
     let paths = Paths::new(&options.output);
     let layout = Layout::new(&options.row.dtype, &options.row.shape)?;
     create::make_folder(&**disk, paths.folder())?;
-    if !is_there(&**disk, &paths.main)? {
-        labels::refuse_foreign(&**disk, options, &[], false)?;
-    }
     create::make_main_if_new(&**disk, ledgers, options, &layout)?;
 
     let main = disk.open(&paths.main, Access::ReadWrite).map_err(io_error("opening", &paths.main))?;

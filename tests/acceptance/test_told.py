@@ -17,7 +17,8 @@ def refused(project, *words):
     for word in words:
         assert word in done.stdout.split("problem", 1)[1], done.stdout
         assert word in told.split("problem", 1)[1], told
-    assert project.once(check=1).stderr
+    error = project.once(check=1).stderr
+    assert all(word in error for word in words), error
     return done.stdout, told
 
 
@@ -122,8 +123,8 @@ def test_an_array_behind_a_symbolic_link(project, suffix):
 
 
 def test_files_that_are_missing(project):
-    project = project()
-    make_pngs(project.drop, 3)
+    project = project(columns='label = "folder"')
+    make_pngs(project.drop / "cat", 3)
     project.once()
     project.output.with_suffix(".source.npy").unlink()
     refused(project, "frames.source.npy is missing")
