@@ -124,3 +124,27 @@ fn who_is_overtaken_finds_the_path_taken() {
     let error = GrowingFile::create(&Overtaken, &folder.path().join("a.npy"), &layout()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
 }
+
+/// The bug: where somebody else had cut off rows, cutting what was staged behind them made zeros of them.
+#[test]
+fn cutting_never_makes_a_file_longer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.npy");
+    GrowingFile::create(&RealDisk, &path, &layout()).unwrap();
+    let file = RealDisk.open(&path, Access::ReadWrite).unwrap();
+    let mut file = GrowingFile::new(path.clone(), file, layout(), 0, 0).unwrap();
+    let length = || fs::metadata(&path).unwrap().len();
+    for (rows, flushed) in [(4, 144), (6, 152)] {
+        file.stage(vec![7; 4 * (rows - file.staged_rows()) as usize]);
+        file.flush(drop).unwrap();
+        assert_eq!((length(), file.foreign_change(length()).unwrap()), (flushed, None));
+    }
+    file.publish(4).unwrap();
+    assert_eq!(file.foreign_change(length()).unwrap(), None);
+    file.unstage(4, drop);
+    file.file().set_len(136).unwrap();
+    let change = file.foreign_change(length()).unwrap();
+    assert_eq!(change.as_deref(), Some("it has 136 bytes, and its 4 rows need 144"));
+    assert_eq!(file.trim().unwrap_err().kind(), io::ErrorKind::InvalidData);
+    assert_eq!(length(), 136);
+}
