@@ -21,6 +21,7 @@ pub fn run(arguments: &RecoverArguments) -> Result<u8, Failure> {
             "rows": recovered.rows,
             "bytes_cut": recovered.bytes_cut,
             "bytes_added": recovered.bytes_added,
+            "unconfirmed_rows": recovered.unconfirmed_rows,
             "finished_move": recovered.finished_move,
         }))
     } else {
@@ -45,5 +46,14 @@ fn line(file: &Path, recovered: &Recovered) -> String {
             format!("; {were} cut off")
         }
     };
-    format!("{moved}{name}: {rows} now, the header said {}{part}\n", text::count(recovered.rows_before))
+    let unconfirmed = match recovered.unconfirmed_rows {
+        0 => String::new(),
+        rows => format!(
+            "; the last {} never confirmed: an append that was killed left {}, maybe a part of its input, and the next append \
+             would have cut {1} off",
+            if rows == 1 { "row was".to_owned() } else { format!("{} rows were", text::count(rows)) },
+            if rows == 1 { "it" } else { "them" }
+        ),
+    };
+    format!("{moved}{name}: {rows} now, the header said {}{part}{unconfirmed}\n", text::count(recovered.rows_before))
 }

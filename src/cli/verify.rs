@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::{DONE, FAILED, array_file, print, print_json, text};
 use crate::config::{ColumnKind, Config, Dataset, Paths};
 use crate::ledger::{Fate, LedgerView, Listed, no_ledger};
-use crate::npy::{Layout, Tail, inspect};
+use crate::npy::{Growth, Layout, Tail, inspect};
 use crate::recovery::{
     FileFindings, Finding, RowCheck, check_file, check_rows, is_there, newest_to_check, other_settings, wrong_labels,
 };
@@ -67,17 +67,27 @@ pub fn run_file(file: &Path, json: bool) -> Result<u8, Failure> {
         inspected => inspected?,
     };
     let number_of = |bytes| text::number_of(bytes, "byte", "bytes");
+    let can_grow = !matches!(inspection.header.growth(), Growth::None(_));
     let (problem, note) = match inspection.tail {
         Tail::Exact => (None, None),
-        Tail::Past { bytes } => (None, Some(format!("{} past the last row", number_of(bytes)))),
-        Tail::Missing { bytes } => (
+        // Behind another program's count there may be rows of it, and `append` refuses them.
+        Tail::Past { bytes } if can_grow && !matches!(inspection.growth, Growth::Window { .. }) => (
             Some(format!(
-                "{} of its data {} missing: the file was cut short; `npy-ingest recover` counts what is there",
-                number_of(bytes),
-                if bytes == 1 { "is" } else { "are" }
+                "{} behind the last row that its header counts, which may be rows of another program: `append` refuses the \
+                 file, and `npy-ingest recover` counts them",
+                number_of(bytes)
             )),
             None,
         ),
+        Tail::Past { bytes } => (None, Some(format!("{} past the last row", number_of(bytes)))),
+        Tail::Missing { bytes } => {
+            let cure = match can_grow {
+                true => "`npy-ingest recover` counts what is there",
+                false => "an array without dimensions cannot be recovered",
+            };
+            let are = if bytes == 1 { "is" } else { "are" };
+            (Some(format!("{} of its data {are} missing: the file was cut short; {cure}", number_of(bytes))), None)
+        }
     };
     let name = text::path(file);
     let verdict = Verdict {

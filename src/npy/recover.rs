@@ -31,6 +31,9 @@ pub struct Recovered {
     pub bytes_cut: u64,
     /// Zeros that were added to an incomplete row.
     pub bytes_added: u64,
+    /// Rows behind the count of an appender, which are counted now: its append had not returned, so that they may be a part of
+    /// what was to be appended, and the next appender would have cut them off.
+    pub unconfirmed_rows: u64,
     /// A move of its rows that had been cut off was finished first.
     pub finished_move: bool,
 }
@@ -44,7 +47,8 @@ impl Recovered {
 
 /// Derives the count from the file's length. A file in which all is well is not touched.
 ///
-/// Rows behind the header's count are taken for rows: whether their bytes are what their writer meant, nobody can tell.
+/// Rows behind the header's count are taken for rows: whether their bytes are what their writer meant, nobody can tell. Of
+/// those that an appender left, [`Recovered::unconfirmed_rows`] says how many they are.
 /// Where the header has no room for their number, a copy with a longer one takes the file's place, as
 /// [`ensure_appendable`](super::ensure_appendable) makes it.
 ///
@@ -65,7 +69,14 @@ pub fn recover_on(disk: &dyn Disk, path: &Path, options: RecoverOptions) -> Resu
         // One that is sound needs no recovery, whether it can grow or not.
         if opened.file_bytes == opened.data_end() {
             let rows = header.rows().unwrap_or(1);
-            return Ok(Recovered { rows_before: rows, rows, bytes_cut: 0, bytes_added: 0, finished_move });
+            return Ok(Recovered {
+                rows_before: rows,
+                rows,
+                bytes_cut: 0,
+                bytes_added: 0,
+                unconfirmed_rows: 0,
+                finished_move,
+            });
         }
         return Err(AppendError::CannotGrow { path: path.to_owned(), reason });
     }
@@ -77,7 +88,11 @@ pub fn recover_on(disk: &dyn Disk, path: &Path, options: RecoverOptions) -> Resu
     let fills = options.fills_with_zeros && part > 0;
     let rows = present / row_bytes + u64::from(fills);
     let (bytes_cut, bytes_added) = if fills { (0, row_bytes - part) } else { (part, 0) };
-    let found = Recovered { rows_before, rows, bytes_cut, bytes_added, finished_move };
+    let unconfirmed_rows = match CountBlock::is_of_appender(header, &opened.header_bytes) {
+        true => rows.saturating_sub(rows_before),
+        false => 0,
+    };
+    let found = Recovered { rows_before, rows, bytes_cut, bytes_added, unconfirmed_rows, finished_move };
     if !found.is_changed() {
         return Ok(found);
     }
