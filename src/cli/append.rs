@@ -11,14 +11,15 @@ use crossbeam_channel::{Receiver, bounded, never, select};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::args::{AppendArguments, AppendDurability};
+use super::args::{AppendArguments, AppendDurability, RowShape};
 use super::failure::{Failure, warn};
 use super::signals::listen;
 use super::{array_file, print, print_json, text, told};
 use crate::npy::{
     AppendError, AppendOptions, Appender, ArrayInput, BatchLimits, Dtype, Durability, Header, Layout,
-    NUMPY_HEADER_CHARACTERS_MAX, WriteBack, is_file_at, real_path_of_new,
+    NUMPY_HEADER_CHARACTERS_MAX, WriteBack, is_file_at, real_path_of_new, shape_literal,
 };
+use crate::recovery::remove_unfinished;
 use crate::storage::{Disk, RealDisk};
 
 /// Raw rows from a pipe are committed when the producer pauses for so long,
@@ -48,9 +49,8 @@ pub fn run(arguments: &AppendArguments) -> Result<u8, Failure> {
         let (rows, path) = (appender.rows(), text::path(appender.path()));
         let (appended, reason) = (rows.saturating_sub(before), failure.text.clone());
         if appended > 0 {
-            let appended = text::number_of(appended, "row", "rows");
-            let all = text::count(rows);
-            failure.text.push_str(&format!("; {appended} that came before were appended to {path}, {all} in all"));
+            let (were, all) = (rows_were(appended, " that came before"), text::count(rows));
+            failure.text.push_str(&format!("; {were} appended to {path}, {all} in all"));
         }
         let undone =
             if appended == 0 && was_created { appender.remove_if_empty().map(drop) } else { appender.discard() };
@@ -62,8 +62,12 @@ pub fn run(arguments: &AppendArguments) -> Result<u8, Failure> {
         return Err(failure);
     }
     let printed = report(arguments, &appender, before, was_created);
-    let appended = text::number_of(appender.rows().saturating_sub(before), "row", "rows");
-    Ok(told(printed, &format!("{appended} were appended to {}", text::path(&arguments.file))))
+    let were = rows_were(appender.rows().saturating_sub(before), "");
+    Ok(told(printed, &format!("{were} appended to {}", text::path(&arguments.file))))
+}
+
+fn rows_were(count: u64, which: &str) -> String {
+    text::number_of(count, &format!("row{which} was"), &format!("rows{which} were"))
 }
 
 fn open(arguments: &AppendArguments) -> Result<Appender, Failure> {
@@ -144,6 +148,10 @@ fn options(arguments: &AppendArguments) -> AppendOptions {
 /// Makes an empty array of what the first input holds.
 fn create<'a>(arguments: &AppendArguments, stdin: &'a mut File) -> Result<Opened<'a>, Failure> {
     let file = &arguments.file;
+    // One that is not there before the array is made could be that array.
+    for path in arguments.inputs.iter().filter(|path| !is_stdin(path) && !path.exists()) {
+        ArrayInput::open(path)?;
+    }
     let first_file = arguments.inputs.first().filter(|path| !is_stdin(path));
     let (layout, first) = match (arguments.raw, first_file) {
         (true, _) => (raw_layout(arguments)?, None),
@@ -168,6 +176,10 @@ fn create<'a>(arguments: &AppendArguments, stdin: &'a mut File) -> Result<Opened
         Err(AppendError::Exists { .. }) => Ok(Opened { appender: open(arguments)?, was_created: false, first }),
         created => {
             let appender = created?;
+            // With the lock on it nobody else makes it now.
+            if let Some(folder) = path.parent() {
+                remove_unfinished(&*disk, folder, &[&path]);
+            }
             if !layout.numpy_loads_by_default() {
                 let file = text::path(file);
                 warn(&format!(
@@ -196,7 +208,7 @@ fn raw_layout(arguments: &AppendArguments) -> Result<Layout, Failure> {
             "{file} does not exist: to create it from raw rows, say what they are: --dtype u1 --shape 224,224,3"
         )));
     };
-    let shape = arguments.shape.as_deref().unwrap_or_default();
+    let shape = arguments.shape.as_ref().map(|RowShape(sides)| sides.as_slice()).unwrap_or_default();
     Layout::new(&dtype, shape).map_err(|error| Failure::wrong_config(error.to_string()))
 }
 
@@ -208,12 +220,12 @@ fn raw_dtype(arguments: &AppendArguments) -> Result<Option<Dtype>, Failure> {
 /// What raw rows are to be turned from, if their bytes are in another order than the array's. What was said of them has to fit.
 fn check_raw(arguments: &AppendArguments, appender: &Appender) -> Result<Option<Dtype>, Failure> {
     let (file, expected) = (text::path(&arguments.file), appender.dtype());
-    if let Some(shape) = &arguments.shape
+    if let Some(RowShape(shape)) = &arguments.shape
         && !shape.iter().map(|side| *side as u64).eq(appender.row_shape().iter().copied())
     {
-        let expected = appender.row_shape();
+        let (shape, expected) = (shape_literal(shape), shape_literal(appender.row_shape()));
         return Err(Failure::wrong_config(format!(
-            "--shape: raw rows of shape {shape:?} cannot be appended to {file}, whose rows have the shape {expected:?}"
+            "--shape: raw rows of shape {shape} cannot be appended to {file}, whose rows have the shape {expected}"
         )));
     }
     match raw_dtype(arguments)? {
@@ -318,7 +330,10 @@ fn append_raw(arguments: &AppendArguments, appender: &Appender) -> Result<(), Fa
     appender.commit()?;
     match partial.len() {
         0 => Ok(()),
-        bytes => Err(Failure::failed(format!("{STDIN} ended within a row: {bytes} of {row_bytes} bytes"))),
+        bytes => Err(Failure::failed(format!(
+            "{STDIN} ended within a row of {}: {bytes} of {row_bytes} bytes, which were dropped",
+            text::path(&arguments.file)
+        ))),
     }
 }
 

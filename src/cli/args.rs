@@ -117,7 +117,8 @@ pub enum Command {
     },
     /// Append arrays to any .npy file, under live readers: in C order along the first axis, in Fortran order along the last.
     Append(AppendArguments),
-    /// Make a .npy file that was cut short readable: its count becomes the number of whole rows that are there.
+    /// Make a .npy file that was cut short readable: its count becomes the number of whole rows that are there, those that a
+    /// killed append left included.
     Recover(RecoverArguments),
     /// Give the header of a .npy file room for a larger count. Nobody should open or read it meanwhile: its rows may move.
     EnsureAppendable(EnsureAppendableArguments),
@@ -137,8 +138,8 @@ pub struct AppendArguments {
     #[arg(long, value_name = "DTYPE")]
     pub dtype: Option<String>,
     /// The shape of one raw row: 224,224,3. Without it a row of an array that is created is one element.
-    #[arg(long, value_name = "SHAPE", value_delimiter = ',')]
-    pub shape: Option<Vec<usize>>,
+    #[arg(long, value_name = "SHAPE")]
+    pub shape: Option<RowShape>,
     /// Turn the bytes of numbers that are in the other byte order. No other conversion is made.
     #[arg(long)]
     pub convert_byte_order: bool,
@@ -151,6 +152,26 @@ pub struct AppendArguments {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+/// The shape of one row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowShape(pub Vec<usize>);
+
+impl std::str::FromStr for RowShape {
+    type Err = String;
+
+    /// Takes what NumPy prints as well: `(3,)`, `(3, 2)`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let sides = text.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).unwrap_or(text).trim();
+        if sides.is_empty() && text == "()" {
+            return Ok(Self(Vec::new()));
+        }
+        let sides = sides.strip_suffix(',').unwrap_or(sides).split(',').map(|side| side.trim().parse());
+        let sides = sides.collect::<Result<_, _>>();
+        sides.map(Self).map_err(|_| "a shape is written 224,224,3, or as NumPy prints it: \"(224, 224, 3)\"".to_owned())
+    }
 }
 
 /// As `durability` of the config.
@@ -254,7 +275,13 @@ impl Arguments {
 
     pub fn config_file(&self) -> Result<&Path, Failure> {
         self.named_config().ok_or_else(|| {
-            Failure::wrong_config("no config: name one with --config FILE; config.example.toml shows every key")
+            let or_file = match &self.command {
+                Some(Command::Verify { .. }) => ", or a .npy file that is to be checked",
+                _ => "",
+            };
+            Failure::wrong_config(format!(
+                "no config: name one with --config FILE{or_file}; config.example.toml shows every key"
+            ))
         })
     }
 
@@ -304,6 +331,18 @@ mod tests {
         let program = Arguments::command();
         let names: Vec<&str> = program.get_subcommands().filter(takes).map(clap::Command::get_name).collect();
         assert_eq!(names, ["check", "status", "sources", "retry", "verify"]);
+    }
+
+    #[test]
+    fn a_shape_is_taken_as_numpy_prints_it() {
+        let parsed = |text: &str| text.parse().ok().map(|RowShape(sides)| sides);
+        for text in ["3,2", "3, 2", "(3, 2)", "(3,2,)", " 3,2, "] {
+            assert_eq!(parsed(text), Some(vec![3, 2]), "{text}");
+        }
+        assert_eq!((parsed("(3,)"), parsed("3,"), parsed("()")), (Some(vec![3]), Some(vec![3]), Some(vec![])));
+        for text in ["", ",", "3x2", "(3", "3,,2", "-1"] {
+            assert_eq!(parsed(text), None, "{text}");
+        }
     }
 
     /// The bug: they were broken once more where the help is wrapped.

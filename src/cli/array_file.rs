@@ -58,10 +58,14 @@ pub fn inspect_failure(file: &Path, error: &InspectError) -> Failure {
             "{name}: its rows are being moved, or that was cut off: `npy-ingest ensure-appendable {name}` finishes it ({error})"
         ));
     }
-    if matches!(error, InspectError::Header(HeaderError::Moving)) {
-        return AppendError::NoJournal { path: file.to_owned(), journal: journal_path(&real) }.into();
+    match error {
+        InspectError::Header(HeaderError::Moving) => {
+            AppendError::NoJournal { path: file.to_owned(), journal: journal_path(&real) }.into()
+        }
+        InspectError::Open { source, .. } => Failure::failed(format!("opening {name}: {source}")),
+        InspectError::NotAFile { .. } => Failure::failed(format!("{name} is not a regular file")),
+        _ => Failure::failed(format!("{name}: {error}")),
     }
-    Failure::failed(format!("{name}: {error}"))
 }
 
 #[cfg(test)]

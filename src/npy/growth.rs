@@ -32,7 +32,9 @@ pub enum Growth {
 pub enum NoGrowth {
     #[error("the array has no dimensions, so it holds exactly one element")]
     NoDimensions,
-    #[error("a row holds no bytes, so there is nothing to append")]
+    #[error(
+        "a row holds no bytes, so that the file's length does not say how many there are: save a longer one with NumPy"
+    )]
     EmptyRows,
     #[error("the header has no room for a larger count: `npy-ingest ensure-appendable` makes room")]
     NoRoom,

@@ -39,7 +39,7 @@ pub(super) fn make_folder(disk: &dyn Disk, folder: &Path) -> Result<(), OpenErro
 }
 
 /// Removes what dead processes left that began to make these files. The lock is held, so nobody makes them now.
-pub(super) fn remove_unfinished(disk: &dyn Disk, folder: &Path, files: &[&Path]) {
+pub(crate) fn remove_unfinished(disk: &dyn Disk, folder: &Path, files: &[&Path]) {
     // A folder that cannot be listed keeps them: a header each, to which nothing refers.
     for name in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name()) {
         let Some(process) = files.iter().find_map(|file| GrowingFile::creator_of(file, &name)) else { continue };

@@ -17,6 +17,7 @@ mod settings;
 
 pub use check::{FileFindings, Finding, RowCheck, check_file, check_rows, newest_to_check};
 pub use create::is_there;
+pub(crate) use create::remove_unfinished;
 pub use labels::wrong_labels;
 pub use look::look;
 pub use settings::{other_settings, schema_of};

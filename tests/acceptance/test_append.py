@@ -308,14 +308,14 @@ def test_raw_rows(tmp_path):
     run("append", output, "-", "--raw", stdin=rows.tobytes())
     same(np.load(output), np.concatenate([rows, rows]))
     done = run("append", output, "-", "--raw", stdin=rows.tobytes() + b"12345", check=1)
-    assert "ended within a row: 5 of 12 bytes" in said(done)
+    assert f"ended within a row of {output}: 5 of 12 bytes, which were dropped" in said(done)
     assert len(np.load(output)) == 12, "the whole rows stay"
     done = run("append", tmp_path / "b.npy", "-", "--raw", "--dtype", "nonsense", stdin=b"", check=2)
     assert "'nonsense' is not a NumPy dtype" in said(done)
     # What is said of the rows has to fit; the other byte order only if it is asked for.
     before = output.read_bytes()
     for words, reason in [(["--dtype", ">u2"], "--convert-byte-order"), (["--dtype", "<u4"], "whose dtype is <u2"),
-                          (["--shape", "2,3"], "[3, 2]"), (["--convert-byte-order"], "--dtype")]:
+                          (["--shape", "2,3"], "have the shape (3, 2)"), (["--convert-byte-order"], "--dtype")]:
         done = run("append", output, "-", "--raw", *words, stdin=rows.tobytes(), check=2)
         assert reason in said(done) and output.read_bytes() == before, said(done)
     run("append", output, "-", "--raw", "--dtype", ">u2", "--convert-byte-order", stdin=rows.byteswap().tobytes())
@@ -345,7 +345,7 @@ def test_a_failure_says_what_was_appended_before_it(tmp_path):
         assert ("3 rows that came before were appended" in said(done)) == (rows > 0), said(done)
         assert output.exists() == (rows > 0) and (rows == 0 or len(np.load(output)) == rows)
     done = run("append", output, "-", "--raw", stdin=np.arange(2.0).tobytes() + b"123", check=1)
-    assert "3 of 8 bytes; 2 rows that came before were appended" in said(done) and len(np.load(output)) == 5
+    assert "3 of 8 bytes, which were dropped; 2 rows that came before were appended" in said(done) and len(np.load(output)) == 5
 
 
 def test_more_inputs_than_a_process_may_open(tmp_path):

@@ -1,7 +1,7 @@
 //! Why an array cannot be appended to, recovered, or given room.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::dtype::Dtype;
@@ -27,7 +27,7 @@ pub enum AppendError {
     NotAFile { path: PathBuf },
     #[error("{} is empty: not even a header is there; remove it, and it can be created anew", path.display())]
     Empty { path: PathBuf },
-    #[error("{}: {source}", path.display())]
+    #[error("{}", located(path, source))]
     Header { path: PathBuf, source: InspectError },
     #[error("{} is being written by {}; wait for it to end, or let this wait (--wait)", path.display(), holder_text(*holder))]
     Locked { path: PathBuf, holder: Option<u32> },
@@ -66,7 +66,7 @@ pub enum AppendError {
     SeveralArrays { path: PathBuf, offset: u64 },
     #[error("{found} bytes are not a whole number of rows: one row of {} has {row_bytes}", path.display())]
     PartialRow { path: PathBuf, found: u64, row_bytes: u64 },
-    #[error("{found} cannot be appended to {}: its dtype is {expected}", path.display())]
+    #[error("{found} cannot be appended to {}: its dtype is {expected}; convert it first (array.astype in NumPy)", path.display())]
     Dtype { path: PathBuf, found: String, expected: String },
     #[error(
         "{found} can be appended to {}, whose dtype is {expected}, only if its bytes are put into the other order: ask \
@@ -74,10 +74,15 @@ pub enum AppendError {
         path.display()
     )]
     ByteOrder { path: PathBuf, found: String, expected: String },
-    #[error("an array of shape {found} cannot be appended to {}, of shape {expected}: only the {axis} axis may differ", path.display())]
-    Shape { path: PathBuf, found: String, expected: String, axis: &'static str },
+    #[error(
+        "an array of shape {found} cannot be appended to {}, of shape {expected}: only the {axis} axis may differ{hint}",
+        path.display()
+    )]
+    Shape { path: PathBuf, found: String, expected: String, axis: &'static str, hint: &'static str },
     #[error("an array without dimensions cannot be appended: give it one with numpy.atleast_1d")]
     NoDimensions,
+    #[error("{input} is not a regular file: what comes from a pipe is taken from standard input (-)")]
+    InputNotAFile { input: String },
     /// An array that is to be appended.
     #[error("{input}: {source}")]
     Input { input: String, source: Box<AppendError> },
@@ -100,7 +105,7 @@ pub enum AppendError {
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// There was no room. What was written in part is taken back, and the file is as it was: it can be tried again.
-    #[error("no room on the disk for more rows in {}: {source}", path.display())]
+    #[error("no room on the disk for more rows in {}: {source}; what did not fit was not appended", path.display())]
     Full { path: PathBuf, source: io::Error },
     /// A write or a sync failed, now or earlier, and is never tried again by this appender.
     #[error(
@@ -150,6 +155,14 @@ pub enum AppendError {
     NotOurs { path: PathBuf, found: PathBuf },
 }
 
+/// Some say themselves where.
+fn located(path: &Path, source: &InspectError) -> String {
+    match source {
+        InspectError::Open { .. } | InspectError::NotAFile { .. } => source.to_string(),
+        _ => format!("{}: {source}", path.display()),
+    }
+}
+
 fn holder_text(holder: Option<u32>) -> String {
     match holder {
         Some(process) => format!("process {process}"),
@@ -158,12 +171,12 @@ fn holder_text(holder: Option<u32>) -> String {
 }
 
 impl AppendError {
-    pub(in super::super) fn disk(operation: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> Self {
+    pub(in super::super) fn disk(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Disk { operation, path, source }
     }
 
-    pub(in super::super) fn inspect(path: &std::path::Path) -> impl FnOnce(InspectError) -> Self {
+    pub(in super::super) fn inspect(path: &Path) -> impl FnOnce(InspectError) -> Self {
         let path = path.to_owned();
         move |source| match source {
             InspectError::NotAFile { path } => Self::NotAFile { path },
@@ -171,7 +184,7 @@ impl AppendError {
         }
     }
 
-    pub(super) fn dtype(path: &std::path::Path, found: &Dtype, expected: &Dtype) -> Self {
+    pub(super) fn dtype(path: &Path, found: &Dtype, expected: &Dtype) -> Self {
         let (path, found_text, expected_text) = (path.to_owned(), found.descr(), expected.descr());
         match found.differs_in_byte_order_only(expected) {
             true => Self::ByteOrder { path, found: found_text, expected: expected_text },

@@ -39,7 +39,10 @@ impl ArrayInput<'static> {
     /// It cannot be read, is no `.npy` file, holds Python objects, or is shorter or longer than its header says.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, AppendError> {
         let path = path.as_ref();
-        let file = open_regular(path).map_err(AppendError::inspect(path))?;
+        let file = open_regular(path).map_err(|error| match error {
+            InspectError::NotAFile { path } => AppendError::InputNotAFile { input: path.display().to_string() },
+            error => AppendError::inspect(path)(error),
+        })?;
         let inspection = inspect_file(&file).map_err(AppendError::inspect(path))?;
         let (found, expected) = (inspection.data_bytes_present, inspection.data_bytes_expected);
         let name = path.display().to_string();
@@ -125,7 +128,12 @@ impl<'a> ArrayInput<'a> {
                 (false, true) => (format!("({dimensions}, N)"), "last"),
             };
             let found = shape_literal(&self.header.shape);
-            return Err(wrong(AppendError::Shape { path: path.to_owned(), found, expected, axis }));
+            let hint = match (self.header.shape == row_shape, fortran_order) {
+                (false, _) => "",
+                (true, false) => "; it is one row: give it that axis, with a[None] of NumPy",
+                (true, true) => "; it is one row: give it that axis, with a[..., None] of NumPy",
+            };
+            return Err(wrong(AppendError::Shape { path: path.to_owned(), found, expected, axis, hint }));
         }
         let (bytes, is_stream) = (self.header.data_bytes(), matches!(self.data, Data::Stream(_)));
         if is_stream && self.is_transposed(fortran_order) && bytes > IN_MEMORY_BYTES_MAX {

@@ -75,15 +75,18 @@ impl Opened {
         offset: u64,
     ) -> io::Result<Option<String>> {
         let own = self.file.status()?;
-        match disk.status(&self.path)? {
-            None => return Ok(Some("it was moved or removed".to_owned())),
-            Some(there) if (there.device, there.inode) != (own.device, own.inode) => {
+        match disk.status(&self.path) {
+            // Who may not look into the folder cannot tell.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) => return Err(error),
+            Ok(None) => return Ok(Some("it was moved or removed".to_owned())),
+            Ok(Some(there)) if (there.device, there.inode) != (own.device, own.inode) => {
                 return Ok(Some("another file has taken its place".to_owned()));
             }
-            Some(_) if own.size < bytes_min => {
-                return Ok(Some(format!("it was cut short, to {} bytes of {bytes_min}", own.size)));
-            }
-            Some(_) => {}
+            Ok(Some(_)) => {}
+        }
+        if own.size < bytes_min {
+            return Ok(Some(format!("it was cut short, to {} bytes of {bytes_min}", own.size)));
         }
         let mut found = vec![0; block.len()];
         read_exact_at(&*self.file, &mut found, offset)?;
