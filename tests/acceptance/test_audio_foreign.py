@@ -123,6 +123,45 @@ def test_damage_and_no_sound_have_their_reasons(project):
     assert reasons.keys() == {"a.ac3", "b.webm", "text.ogg", "silent.avi"} and "cut short" in reasons["b.webm"], reasons
 
 
+def test_what_is_lost_in_the_middle_or_at_the_end_is_noticed(project):
+    """The containers go on behind it as if nothing had been there."""
+    needs("ffmpeg")
+    project = project(shape=(4800,), dtype="<f4", watch='include = ["**"]', columns="time = true",
+                      decoder='[dataset.audio]\ntail = "pad"\non_error = "keep"')
+    kinds = {"a.opus": ["-c:a", "libopus"], "a.ogg": ["-c:a", "libvorbis"], "a.oga": ["-c:a", "flac", "-sample_fmt", "s16"],
+             "a.webm": ["-c:a", "libopus"], "a.mka": ["-c:a", "ac3"]}
+    make(project, seconds=20, channels=1, kinds=kinds)
+    for name in kinds:
+        whole = (project.drop / name).read_bytes()
+        half, length = len(whole) // 2, len(whole) // 20
+        (project.drop / f"hole-{name}").write_bytes(whole[:half] + bytes(length) + whole[half + length:])
+        if name not in ("a.webm", "a.mka"):
+            (project.drop / f"cut-{name}").write_bytes(whole[:half])
+            (project.drop / f"last-{name}").write_bytes(whole[:-1])
+            (project.drop / f"more-{name}").write_bytes(whole + b"a tag behind it" * 50)
+    project.once()
+    found = sources(project)
+    for name, (rows, reason) in found.items():
+        whole, _ = found[name.rpartition("-")[2]]
+        if name.startswith(("a.", "more-")):
+            assert reason is None and np.array_equal(rows, whole), (name, reason)
+            continue
+        assert reason.startswith("damaged, what could be decoded was kept: "), (name, reason)
+        if name.startswith("hole-"):
+            # What follows is where it was.
+            assert len(rows) == len(whole), (name, len(rows), len(whole))
+            differ = np.flatnonzero(np.abs(rows - whole).max(axis=1) > 0.01)
+            assert 0 < len(differ) < 80 and 70 < differ[0] and differ[-1] < 180, (name, differ)
+            assert (rows[differ] == 0).all(axis=1).any(), name
+        else:
+            assert "cut short" in reason or "ends within it" in reason, (name, reason)
+    kept = len(found)
+    project.configure(shape=(4800,), dtype="<f4", watch='include = ["**"]', output="data/strict.npy", decoder="[dataset.audio]")
+    project.once(check=3)
+    intact = 2 * len(kinds) - 2
+    assert len(project.rejected()) == kept - intact, project.rejected().keys()
+
+
 def test_without_the_worker_it_says_what_is_missing(project, tmp_path):
     needs("ffmpeg")
     project = project(shape=(1000, 2), dtype="<f4", watch='include = ["**"]', decoder="[dataset.audio]")

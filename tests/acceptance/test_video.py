@@ -435,6 +435,35 @@ def test_damaged_videos_are_rejected_or_give_what_is_good(project, videos, tmp_p
         assert count + lost >= FRAMES - 1, (path, count, note)
 
 
+def test_a_container_that_goes_on_behind_a_hole_is_damaged(project, tmp_path):
+    """FFmpeg looks for the place where it goes on, and gives the frames behind it without a word."""
+    folder = tmp_path / "made"
+    folder.mkdir()
+    for name, words in {"a.webm": ["-c:v", "libvpx", "-g", 10], "a.ogv": ["-c:v", "libtheora", "-g", 10], "a.flv": ["-c:v", "flv", "-g", 10],
+                        "a.mkv": ["-c:v", "mpeg4", "-g", 10]}.items():
+        make(folder / name, "-pix_fmt", "yuv420p", "-b:v", "600k", *words, frames=200)
+        whole = (folder / name).read_bytes()
+        half = len(whole) // 2
+        (folder / f"hole-{name}").write_bytes(whole[:half] + bytes(9000) + whole[half + 9000:])
+    whole = (folder / "a.ogv").read_bytes()
+    (folder / "cut-a.ogv").write_bytes(whole[:len(whole) // 2])
+    (folder / "last-a.ogv").write_bytes(whole[:-1])
+    project = take(project, *folder.iterdir(), check=3, watch='include = ["*"]\norder = "name"', decoder=table('fit = "exact"'))
+    reasons = project.rejected()
+    assert sorted(reasons) == ["cut-a.ogv", "hole-a.flv", "hole-a.mkv", "hole-a.ogv", "hole-a.webm", "last-a.ogv"], reasons
+    assert all(reason.startswith("it is damaged: ") for reason in reasons.values()), reasons
+    assert len(project.rows()) == 4 * 200
+    kept = project.configure(output="kept/frames.npy", shape=(HEIGHT, WIDTH, 3), watch='include = ["hole*"]\norder = "name"',
+                             columns="time = true", decoder=table('fit = "exact"\non_error = "keep"'))
+    kept.once()
+    for path, count, first, note in kept.ledger("SELECT path, rows, first_row, reason FROM sources"):
+        assert 100 < count < 200 and "frames lost" in note, (path, count, note)
+        rows, times = kept.rows()[first:first + count], kept.column("time")[first:first + count]
+        # The frame in which the hole begins may be none that its decoder objects to.
+        wrong = [time_s for row, time_s in zip(rows, times) if number_of(row) != round(time_s * RATE)]
+        assert len(wrong) <= 1 and len(set(times)) == count, (path, wrong)
+
+
 def test_animations_and_y4m_need_no_ffmpeg(project, videos, tmp_path):
     """The program alone, in a folder of its own, and with nothing in PATH."""
     alone = tmp_path / "bin"

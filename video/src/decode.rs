@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::ffmpeg::{Decoder, Error, Input, Packet, Picture, Skip, Start, Video, made_up};
 use crate::losses::{Losses, damaged};
 use crate::matroska;
+use crate::ogg;
 use crate::picture::Artist;
 
 /// Packets that cannot be read, one after the other, before the rest is given up.
@@ -27,6 +28,8 @@ pub const UNREADABLE_MAX: u32 = 100;
 const LEADING_MAX: u64 = 1000;
 
 const ENCRYPTED: &str = "its video is encrypted";
+/// What FFmpeg passes over without an error.
+pub const GAP: &str = "the container is damaged, and parts of it are passed over";
 
 /// Decodes a source and gives its rows.
 ///
@@ -120,7 +123,12 @@ pub fn cut_short(file: &File, answer: &mut Answer) -> Result<Option<String>, Dec
         })
     });
     alive?;
-    Ok(cut_short)
+    let is_cut = |bytes: &u64| ogg::is_cut_short(file, *bytes);
+    Ok(cut_short.or_else(|| {
+        bytes
+            .filter(is_cut)
+            .map(|bytes| format!("the file ends after {bytes} bytes, before the end of its stream: it was cut short"))
+    }))
 }
 
 struct Decoding<'a> {
@@ -189,8 +197,8 @@ impl Frame for Shot {
 struct Queued {
     packet: Packet,
     start: Start,
-    /// There is none here: why it could not be read.
-    unreadable: Option<Error>,
+    /// There is none here, but something was lost: what.
+    lost: Option<String>,
 }
 
 impl Timed for Queued {
@@ -217,13 +225,11 @@ impl Decoding<'_> {
             if !self.leap()? {
                 break false;
             }
-            let Some(Next { packet: Queued { packet, start, unreadable }, fate, is_behind_cut }) =
-                self.next_packet()?
-            else {
+            let Some(Next { packet: Queued { packet, start, lost }, fate, is_behind_cut }) = self.next_packet()? else {
                 break true;
             };
-            if let Some(error) = unreadable {
-                if !self.break_off(&format!("the container cannot be read: {error}"))? {
+            if let Some(what) = lost {
+                if !self.break_off(&what)? {
                     break false;
                 }
                 continue;
@@ -377,7 +383,11 @@ impl Decoding<'_> {
 
     fn read_ahead(&mut self) -> Result<(), DecodeError> {
         let mut packet = Packet::new().map_err(short_of_memory)?;
-        match self.input.read(&mut packet) {
+        let read = self.input.read(&mut packet);
+        if self.input.take_gap(read.is_ok().then_some(&packet)) {
+            self.queue_loss(GAP.to_owned())?;
+        }
+        match read {
             Ok(()) => {
                 self.unreadable = 0;
                 let shift = self.clock.shift(packet.decoding_time(), packet.duration().max(1));
@@ -388,18 +398,24 @@ impl Decoding<'_> {
                 }
                 self.furthest = self.furthest.max(packet.time());
                 let start = if self.looks_ahead { self.decoder.start_of(&packet) } else { Start::No };
-                self.ahead.push(Queued { packet, start, unreadable: None });
+                self.ahead.push(Queued { packet, start, lost: None });
             }
             Err(Error::END) => self.ahead.end(),
             Err(error) => {
-                // Told of in its turn.
-                self.ahead.push(Queued { packet, start: Start::No, unreadable: Some(error) });
+                self.queue_loss(format!("the container cannot be read: {error}"))?;
                 self.unreadable += 1;
                 if self.unreadable == UNREADABLE_MAX {
                     self.ahead.end();
                 }
             }
         }
+        Ok(())
+    }
+
+    /// What is told of in its turn.
+    fn queue_loss(&mut self, what: String) -> Result<(), DecodeError> {
+        let packet = Packet::new().map_err(short_of_memory)?;
+        self.ahead.push(Queued { packet, start: Start::No, lost: Some(what) });
         Ok(())
     }
 

@@ -27,6 +27,7 @@ mod decode;
 mod ffmpeg;
 mod losses;
 mod matroska;
+mod ogg;
 mod picture;
 mod sandbox;
 mod sound;

@@ -8,12 +8,15 @@ use std::fs::File;
 use npy_ingest::decode::{DecodeError, RowSink as _};
 
 use crate::answer::Answer;
-use crate::decode::{UNREADABLE_MAX, cut_short, rejected};
+use crate::decode::{GAP, UNREADABLE_MAX, cut_short, rejected};
 use crate::ffmpeg::{Decoder, Error, Input, Packet, Sound};
 
-/// Samples of a channel that a packet stands for at most when it cannot be decoded, and all of them together.
+/// Samples of a channel that a packet stands for at most when it cannot be decoded.
 const LOST_FRAMES_MAX: u64 = 1 << 16;
-const SILENT_FRAMES_MAX: u64 = 1 << 26;
+/// Samples, of all channels together, for which silence is put: so many for each byte of the file, and so many, which is also the
+/// most at one place.
+const SILENT_SAMPLES_A_BYTE: u64 = 64;
+const SILENT_SAMPLES: u64 = 1 << 22;
 
 /// Decodes a source and gives its samples.
 ///
@@ -21,6 +24,7 @@ const SILENT_FRAMES_MAX: u64 = 1 << 26;
 /// There is no sound, or it cannot be decoded: with the reason. The answer cannot be written.
 pub fn decode(name: &str, file: File, answer: &mut Answer) -> Result<(), DecodeError> {
     let cut_short = cut_short(&file, answer)?;
+    let bytes = file.metadata().map_or(0, |metadata| metadata.len());
     let mut input =
         Input::open(file, name).map_err(|error| rejected(format!("no container that FFmpeg can open: {error}")))?;
     if !input.find_sound().map_err(|error| rejected(format!("its streams cannot be read: {error}")))? {
@@ -38,7 +42,9 @@ pub fn decode(name: &str, file: File, answer: &mut Answer) -> Result<(), DecodeE
         block: Vec::new(),
         kind: None,
         given: 0,
-        silent_left: SILENT_FRAMES_MAX,
+        silent_left: bytes.saturating_mul(SILENT_SAMPLES_A_BYTE).saturating_add(SILENT_SAMPLES),
+        ends: None,
+        has_gaps: false,
         is_over: false,
         answer,
     };
@@ -46,10 +52,16 @@ pub fn decode(name: &str, file: File, answer: &mut Answer) -> Result<(), DecodeE
     let mut unreadable = 0;
     while !track.is_over {
         track.answer.beat()?;
-        match input.read(&mut packet) {
+        let read = input.read(&mut packet);
+        if input.take_gap(read.is_ok().then_some(&packet)) {
+            track.lose(GAP);
+            track.has_gaps = true;
+        }
+        match read {
             Ok(()) if packet.is_encrypted() => return Err(rejected("its sound is encrypted".to_owned())),
             Ok(()) => {
                 unreadable = 0;
+                track.fill_gap(&packet, unit_s)?;
                 track.packet(&packet, packet.duration() as f64 * unit_s)?;
             }
             Err(Error::END) => break,
@@ -77,7 +89,12 @@ struct Track<'a> {
     kind: Option<(u32, usize)>,
     /// Samples of a channel.
     given: u64,
+    /// Samples, of all channels together, for which silence may still be put.
     silent_left: u64,
+    /// When the last packet ends, in units.
+    ends: Option<i64>,
+    /// Something of the container was passed over: what the times of packets leave out is lost.
+    has_gaps: bool,
     is_over: bool,
     answer: &'a mut Answer,
 }
@@ -145,9 +162,28 @@ impl Track<'_> {
     /// Silence takes the place of a packet.
     fn undecoded(&mut self, error: Error, duration_s: f64) -> Result<(), DecodeError> {
         self.lose(&format!("a packet cannot be decoded: {error}"));
+        self.silence(duration_s, LOST_FRAMES_MAX)
+    }
+
+    /// Silence takes the place of what is missing before a packet, by the times of packets. Only where something is known to be
+    /// missing: recorders leave packets out where nothing is to be heard, and others are not as exact.
+    fn fill_gap(&mut self, packet: &Packet, unit_s: f64) -> Result<(), DecodeError> {
+        let Some(time) = packet.time() else { return Ok(()) };
+        let missing = self.ends.map_or(0, |ends| time.saturating_sub(ends));
+        self.ends = Some(time.saturating_add(packet.duration()));
+        // Times are rounded.
+        if !self.has_gaps || packet.duration() == 0 || missing <= packet.duration() / 2 {
+            return Ok(());
+        }
+        self.receive()?;
+        self.silence(missing as f64 * unit_s, SILENT_SAMPLES)
+    }
+
+    fn silence(&mut self, duration_s: f64, frames_max: u64) -> Result<(), DecodeError> {
         let Some((rate, channels)) = self.kind else { return Ok(()) };
-        let frames = ((duration_s * f64::from(rate)).round() as u64).min(LOST_FRAMES_MAX).min(self.silent_left);
-        self.silent_left -= frames;
+        let of_all = SILENT_SAMPLES.min(self.silent_left) / channels.max(1) as u64;
+        let frames = ((duration_s * f64::from(rate)).round() as u64).min(frames_max).min(of_all);
+        self.silent_left -= frames * channels as u64;
         self.given += frames;
         self.block.clear();
         self.block.resize(frames as usize * channels, 0.0);

@@ -1,4 +1,5 @@
-//! Which container a file is, by the bytes that it begins with, and where the library of containers is to begin.
+//! Which container a file is, by the bytes that it begins with, where the library of containers is to begin, and which track is
+//! meant.
 //!
 //! Left to itself the library looks for its marks at every place of the first mebibyte. That of MPEG's sound is two bytes, which
 //! stand in most pictures as well: a video that it does not know would be taken for an MP3. So it begins where one of its
@@ -7,10 +8,12 @@
 use std::os::unix::fs::FileExt;
 use std::sync::LazyLock;
 
+use symphonia::core::codecs::CodecParameters;
 use symphonia::core::formats::probe::{Probe, ProbeOptions};
+use symphonia::core::formats::{FormatReader, Track, TrackType, well_known};
 
 use super::super::SourceFile;
-use super::{input, names};
+use super::{input, matroska, movie, names};
 
 /// How far behind the start of a file sound of MPEG is looked for, and how long a frame of it is at most.
 const JUNK_BYTES_MAX: usize = 1 << 20;
@@ -62,6 +65,21 @@ pub(super) fn begin_of(file: &SourceFile) -> Option<u64> {
         are_frames(bytes.get(*place..).unwrap_or_default(), wanted)
     };
     places.into_iter().find(is_sound).map(|place| from + place as u64)
+}
+
+/// The sound track that the container calls its default, else the first.
+pub(super) fn default_track<'a>(reader: &'a dyn FormatReader, file: &SourceFile) -> Option<&'a Track> {
+    let mut sounds =
+        reader.tracks().iter().filter(|track| matches!(track.codec_params, Some(CodecParameters::Audio(_))));
+    let named = match reader.format_info().format {
+        well_known::FORMAT_ID_ISOMP4 => sounds.find(|track| movie::is_enabled(file, track.id)),
+        well_known::FORMAT_ID_MKV => {
+            let default = matroska::default_tracks(file);
+            sounds.find(|track| default.contains(&u64::from(track.id)))
+        }
+        _ => None,
+    };
+    named.or_else(|| reader.default_track(TrackType::Audio))
 }
 
 /// Whether these bytes are so many frames of one kind, or nothing but some of them.

@@ -15,7 +15,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `container` | what a file is, and where it begins |
+//! | `container` | what a file is, where it begins, which track is meant |
 //! | `input` | the file, for the library of containers |
 //! | `track` | opening, decoding, what is cut off |
 //! | `movie` | the boxes of MP4 and MOV: edit lists, byte order, fragments |
@@ -143,10 +143,10 @@ impl AudioDecoder {
             if packets.is_multiple_of(PACKETS_BETWEEN) && about.is_interrupted() {
                 return Err(DecodeError::Interrupted.into());
             }
-            let is_first = !track.has_given();
+            let may_be_foreign = track.may_be_foreign();
             match track.step(&mut block)? {
                 Step::Block => {}
-                Step::Lost(reason) if is_first && track.may_be_foreign() => return Err(Closed::Unknown(reason)),
+                Step::Lost(reason) if may_be_foreign => return Err(Closed::Unknown(reason)),
                 Step::Lost(reason) => rows.lose(reason, 0)?,
                 Step::End => break,
             }

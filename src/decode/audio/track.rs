@@ -20,8 +20,7 @@ use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDe
 use symphonia::core::common::Limit;
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
-use symphonia::core::formats::{self, well_known};
-use symphonia::core::formats::{FormatId, FormatOptions, FormatReader, TrackType};
+use symphonia::core::formats::{FormatId, FormatOptions, FormatReader, well_known};
 use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
 use symphonia::core::packet::Packet;
@@ -30,7 +29,7 @@ use symphonia::core::units::TimeBase;
 use super::super::{About, DecodeError, SourceFile};
 use super::input::{Input, Trouble};
 use super::rejected;
-use super::{container, matroska, movie, names, vorbis};
+use super::{container, movie, names, vorbis};
 use crate::config::AUDIO_CHANNELS_MAX as CHANNELS_MAX;
 
 /// Hz; more than anything that records has.
@@ -61,10 +60,11 @@ pub(super) struct Track<'a> {
     /// Whether packets say how many of their samples are to be heard.
     is_movie: bool,
     is_matroska: bool,
-    /// Whether the times of packets are numbers of samples, written into them: FLAC.
-    is_numbered: bool,
-    /// The first of these numbers.
+    numbers: Numbers,
+    /// The first number of a sample.
     first: Option<u64>,
+    /// Where the last packet ends, in units.
+    ends: Option<i64>,
     /// A WAV file that was written into a pipe: its header could not be told its length, and it goes to the end of the file.
     is_endless: bool,
     /// Samples, of all channels together, for which silence may still be put.
@@ -77,6 +77,17 @@ pub(super) struct Track<'a> {
     bytes_left: u64,
     packets_left: u64,
     is_over: bool,
+}
+
+/// What the times of packets are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Numbers {
+    /// What came before them, added up, or rounded: nothing that is missing shows.
+    None,
+    /// Numbers of samples, written into each of them: FLAC.
+    Samples,
+    /// Where a page of them ends is written: Ogg. A packet begins where the last one ended, unless a page is missing between them.
+    Ends,
 }
 
 /// Why a track is not decoded.
@@ -108,7 +119,7 @@ impl<'a> Track<'a> {
         }
         let reader = probe(file, about, trouble)?;
         let format = reader.format_info().format;
-        let Some(track) = default_track(&*reader, file) else {
+        let Some(track) = container::default_track(&*reader, file) else {
             return Err(Closed::Unknown(names::without_sound(&*reader)));
         };
         let Some(CodecParameters::Audio(parameters)) = &track.codec_params else {
@@ -173,8 +184,13 @@ impl<'a> Track<'a> {
             time_base,
             is_movie: format == well_known::FORMAT_ID_ISOMP4,
             is_endless: false,
-            is_numbered: format == well_known::FORMAT_ID_FLAC,
+            numbers: match format {
+                well_known::FORMAT_ID_FLAC => Numbers::Samples,
+                well_known::FORMAT_ID_OGG => Numbers::Ends,
+                _ => Numbers::None,
+            },
             first: None,
+            ends: None,
             is_matroska: format == well_known::FORMAT_ID_MKV,
             silent_left: file.size().saturating_mul(SILENT_SAMPLES_A_BYTE).saturating_add(SILENT_SAMPLES),
             skip: 0,
@@ -227,13 +243,10 @@ impl<'a> Track<'a> {
         self.given as f64 / f64::from(self.rate.max(1))
     }
 
-    pub(super) fn has_given(&self) -> bool {
-        self.given > 0
-    }
-
-    /// Whether another decoder may make something of what this one does not. Not of FLAC, whose checksums others do not ask.
+    /// Whether another decoder may make something of what this one does not: before the first sample, and not of FLAC, whose
+    /// checksums others do not ask.
     pub(super) fn may_be_foreign(&self) -> bool {
-        !self.is_numbered
+        self.given == 0 && self.numbers != Numbers::Samples
     }
 
     /// The next samples, interleaved, in place of what the block had.
@@ -255,6 +268,7 @@ impl<'a> Track<'a> {
         if packet.track_id != self.number {
             return Ok(Step::Block);
         }
+        let missing = self.missing_before(&packet);
         let lost = match self.decoder.decode(&packet) {
             Ok(decoded) => {
                 let found = (decoded.spec().rate(), decoded.spec().channels().count());
@@ -281,7 +295,8 @@ impl<'a> Track<'a> {
             let frames = self.silence_of(self.frames_of(&packet).min(LOST_FRAMES_MAX));
             block.resize(frames * self.channels, 0.0);
         }
-        let lost = lost.or_else(|| self.fill_gap(&packet, block));
+        let gap = self.fill_gap(missing, block);
+        let lost = lost.or(gap);
         self.trim(&packet, block);
         self.given += (block.len() / self.channels.max(1)) as u64;
         Ok(lost.map_or(Step::Block, Step::Lost))
@@ -289,10 +304,14 @@ impl<'a> Track<'a> {
 
     /// Frames that a packet says it has.
     fn frames_of(&self, packet: &Packet) -> u64 {
-        let units = u128::from(packet.dur.get());
+        self.frames_in(packet.dur.get())
+    }
+
+    /// Frames of so many units of the track.
+    fn frames_in(&self, units: u64) -> u64 {
         let Some(base) = self.time_base else { return 0 };
-        let frames = units * u128::from(base.numer.get()) * u128::from(self.rate) / u128::from(base.denom.get());
-        u64::try_from(frames).unwrap_or(u64::MAX)
+        let frames = u128::from(units) * u128::from(base.numer.get()) * u128::from(self.rate);
+        u64::try_from(frames / u128::from(base.denom.get())).unwrap_or(u64::MAX)
     }
 
     /// For how many of so many frames silence is put.
@@ -303,13 +322,26 @@ impl<'a> Track<'a> {
         usize::try_from(frames).unwrap_or(0)
     }
 
-    /// Silence for packets that are missing before this one, where packets are numbered by their samples.
-    fn fill_gap(&mut self, packet: &Packet, block: &mut Vec<f32>) -> Option<String> {
-        if !self.is_numbered {
-            return None;
-        }
-        let number = u64::try_from(packet.pts.get()).ok()?;
-        let missing = number.checked_sub(*self.first.get_or_insert(number))?.checked_sub(self.given)?;
+    /// Frames that are missing before a packet, as far as its time tells.
+    fn missing_before(&mut self, packet: &Packet) -> u64 {
+        let time = packet.pts.get();
+        let missing = match self.numbers {
+            Numbers::None => None,
+            Numbers::Samples => u64::try_from(time)
+                .ok()
+                .and_then(|number| number.checked_sub(*self.first.get_or_insert(number))?.checked_sub(self.given)),
+            Numbers::Ends => {
+                let whole = [packet.dur, packet.trim_start, packet.trim_end].map(|part| part.get().cast_signed());
+                let ends = whole.into_iter().fold(time, i64::saturating_add);
+                let units = self.ends.replace(ends).and_then(|ends| u64::try_from(time.saturating_sub(ends)).ok());
+                units.map(|units| self.frames_in(units))
+            }
+        };
+        missing.unwrap_or(0)
+    }
+
+    /// Silence for so many frames that are missing before a block.
+    fn fill_gap(&mut self, missing: u64, block: &mut Vec<f32>) -> Option<String> {
         if missing == 0 {
             return None;
         }
@@ -391,21 +423,6 @@ impl<'a> Track<'a> {
             names::channels(channels)
         )))
     }
-}
-
-/// The sound track that the container calls its default, else the first.
-fn default_track<'a>(reader: &'a dyn FormatReader, file: &SourceFile) -> Option<&'a formats::Track> {
-    let mut sounds =
-        reader.tracks().iter().filter(|track| matches!(track.codec_params, Some(CodecParameters::Audio(_))));
-    let named = match reader.format_info().format {
-        well_known::FORMAT_ID_ISOMP4 => sounds.find(|track| movie::is_enabled(file, track.id)),
-        well_known::FORMAT_ID_MKV => {
-            let default = matroska::default_tracks(file);
-            sounds.find(|track| default.contains(&u64::from(track.id)))
-        }
-        _ => None,
-    };
-    named.or_else(|| reader.default_track(TrackType::Audio))
 }
 
 fn probe<'a>(

@@ -8,7 +8,7 @@ use std::ptr;
 use ffmpeg_sys_next as ff;
 
 use super::parameters::reordered_frames;
-use super::{Error, shape_of};
+use super::{Error, log, shape_of};
 
 /// Bytes that are read at one go.
 const BUFFER_BYTES: c_int = 128 << 10;
@@ -24,6 +24,8 @@ pub struct Input {
     stream: c_int,
     /// A stream had an index before any packet was read.
     has_index: bool,
+    /// Something was passed over while the last packet was read.
+    has_gap: bool,
 }
 
 struct Source {
@@ -65,7 +67,10 @@ impl Input {
         let size = file.metadata().map_or(0, |metadata| metadata.len());
         let source = Box::into_raw(Box::new(Source { file, position: 0, size }));
         // From here on, dropping `input` gives everything back.
-        let mut input = Self { context: ptr::null_mut(), io: ptr::null_mut(), source, stream: -1, has_index: false };
+        let (context, io) = (ptr::null_mut(), ptr::null_mut());
+        let mut input = Self { context, io, source, stream: -1, has_index: false, has_gap: false };
+        // Those of another file.
+        log::take_gaps(i64::MAX);
         let name = CString::new(name.replace(['\0', '%', ':', '/'], "_")).unwrap_or_default();
         // SAFETY: a buffer of FFmpeg's own, which it may replace; it frees the one it has in the end. The callbacks get
         // `source`, which lives longer than `io`. The context is ours until avformat_open_input takes it, which frees it
@@ -185,6 +190,21 @@ impl Input {
 
     /// The next packet of the stream.
     pub fn read(&mut self, packet: &mut Packet) -> Result<(), Error> {
+        let gaps = log::gaps();
+        let result = self.read_next(packet);
+        self.has_gap |= log::gaps() > gaps;
+        result
+    }
+
+    /// Whether parts of the file were passed over before the packet that was just read, or before the end: they are damaged. What
+    /// was found out while the streams were looked at is told by its place.
+    pub fn take_gap(&mut self, packet: Option<&Packet>) -> bool {
+        let place = packet.and_then(Packet::place).filter(|_| !self.has_gap);
+        let is_told = log::take_gaps(place.unwrap_or(i64::MAX));
+        std::mem::take(&mut self.has_gap) | is_told
+    }
+
+    fn read_next(&mut self, packet: &mut Packet) -> Result<(), Error> {
         loop {
             // SAFETY: both are open; the packet's former contents are given back first.
             unsafe {
@@ -357,6 +377,13 @@ impl Packet {
     pub fn is_corrupt(&self) -> bool {
         // SAFETY: the packet is ours.
         unsafe { (*self.0).flags & ff::AV_PKT_FLAG_CORRUPT != 0 }
+    }
+
+    /// Where it stands in the file.
+    fn place(&self) -> Option<i64> {
+        // SAFETY: the packet is ours.
+        let place = unsafe { (*self.0).pos };
+        (place >= 0).then_some(place)
     }
 
     /// Its contents are encrypted, and nobody has a key.
