@@ -80,6 +80,17 @@ def test_what_the_library_does_not_know_of_its_containers_is_left_to_ffmpeg(proj
         rows, reference = rows.reshape(-1, 1), decoded_by_ffmpeg(project.drop / name, 1)
         assert reason is None and 0 <= len(rows) - len(reference) < 1000 and len(reference) > 7900, (name, reason)
         assert signal_to_noise_db(rows[:len(reference)], reference) > 90, name
+    # Of these FFmpeg takes what is there for the whole. Whole samples, so that none is damaged.
+    for name, step in (("alaw.wav", 1), ("mulaw.caf", 1), ("odd.caf", 3)):
+        whole = (project.drop / name).read_bytes()
+        (project.drop / f"cut-{name}").write_bytes(whole[:len(whole) - 1000 * step - (name == "odd.caf")])
+    soundfile.write(project.drop / "whole.aiff", sound, 16000, format="AIFF", subtype="PCM_24")
+    whole = (project.drop / "whole.aiff").read_bytes()
+    (project.drop / "cut-whole.aiff").write_bytes(whole[:len(whole) - 3001])
+    project.once(check=3)
+    reasons = project.rejected()
+    assert reasons.keys() == {"cut-alaw.wav", "cut-mulaw.caf", "cut-odd.caf", "cut-whole.aiff"}, reasons
+    assert all("cut short" in reason for reason in reasons.values()), reasons
 
 
 def test_it_goes_the_way_of_all_sound(project):

@@ -75,6 +75,14 @@ pub fn decode(name: &str, file: File, answer: &mut Answer) -> Result<(), DecodeE
         }
     }
     track.end()?;
+    if let (Some(announced), Some((rate, _))) = (input.announced_samples(), track.kind)
+        && !track.is_over
+        && track.given < announced
+    {
+        let seconds = |samples| samples as f64 / f64::from(rate.max(1));
+        let (given_s, announced_s) = (seconds(track.given), seconds(announced));
+        track.lose(&format!("it is cut short: {given_s:.3} s can be decoded, the header says {announced_s:.3} s"));
+    }
     if let Some(how) = cut_short {
         track.lose(&how);
     }

@@ -241,6 +241,20 @@ impl Input {
         self.parameters().map(|(_, base)| (base.num, base.den))
     }
 
+    /// How many samples of a channel the header announces, where it counts them and nothing is compressed.
+    pub fn announced_samples(&self) -> Option<u64> {
+        if !["wav", "w64", "aiff", "caf"].contains(&self.format_name().as_str()) {
+            return None;
+        }
+        let stream = self.stream_at(self.stream)?;
+        // SAFETY: a stream of the open context; the name of a codec is a text that stays.
+        unsafe {
+            let name = CStr::from_ptr(ff::avcodec_get_name((*(*stream).codecpar).codec_id));
+            let count = if (*stream).nb_frames > 0 { (*stream).nb_frames } else { (*stream).duration };
+            u64::try_from(count).ok().filter(|_| name.to_bytes().starts_with(b"pcm_"))
+        }
+    }
+
     /// For the decoder, which copies what it needs.
     pub(super) fn parameters(&self) -> Option<(*const ff::AVCodecParameters, ff::AVRational)> {
         // SAFETY: a stream of the open context.
