@@ -167,6 +167,31 @@ def test_formats_that_pillow_and_we_read_give_the_same_picture(tmp_path):
         assert (row == rows[0]).all(), source.name
 
 
+def test_icons_hold_pngs_of_every_kind(tmp_path):
+    """The library that reads them takes none but RGBA."""
+    picture = Image.open(TESTDATA / "photos" / "objects" / "coffee-cup.png").convert("RGB").resize((128, 96))
+    made = {"rgb.ico": picture, "rgba.ico": picture.convert("RGBA"), "gray.ico": picture.convert("L"), "palette.ico": picture.quantize(64)}
+    sources = [tmp_path / name for name in made]
+    for source, image in zip(sources, made.values()):
+        image.save(source, sizes=[(128, 96), (32, 32)])
+    rows = ingest(tmp_path / "project", sources)
+    for row, source in zip(rows, sources, strict=True):
+        assert np.array_equal(row, by_pillow(source, (96, 128), 3, "stretch", "nearest")), source.name
+
+
+def test_kinds_that_are_not_read_are_told(tmp_path):
+    project = Project(tmp_path, shape=(96, 128, 3), watch='order = "name"')
+    picture = Image.new("RGB", (128, 96), (200, 30, 60))
+    picture.quantize(4).save(project.drop / "palette.tif")
+    picture.convert("F").save(project.drop / "float.tif")
+    picture.save(project.drop / "plain.dds")
+    project.once(check=3)
+    reasons = project.rejected()
+    for name, expected in {"palette.tif": "expected gray or RGB of 8 or 16 bits", "float.tif": "expected gray or RGB of 8 or 16 bits",
+                           "plain.dds": "expected pixels compressed by DXT1"}.items():
+        assert "this kind of it is not decoded, " + expected in reasons[name] and "save it as PNG" in reasons[name], reasons[name]
+
+
 def test_a_palette_and_one_bit(tmp_path):
     image = Image.open(TESTDATA / "photos" / "objects" / "coffee-cup.png")
     sources = []

@@ -179,6 +179,25 @@ fn walk_webp(bytes: &[u8]) -> Result<Outline<'_>, Rejection> {
     Ok(outline)
 }
 
+/// The PNG that an ICO holds, if that is what the library would take of it: the image of the most bits, then of the most pixels.
+pub(super) fn png_of_ico(bytes: &[u8]) -> Result<Option<&[u8]>, Rejection> {
+    check_ico(bytes)?;
+    let entries = bytes.get(6..).unwrap_or_default().as_chunks::<16>().0;
+    let count = bytes.get(4..).and_then(|count| count.first_chunk()).map_or(0, |count| u16::from_le_bytes(*count));
+    let entries = entries.get(..usize::from(count)).unwrap_or_default();
+    // A side of 0 is one of 256.
+    let side = |side: u8| u32::from(side.wrapping_sub(1)) + 1;
+    let rank = |[width, height, _, _, _, _, b0, b1, ..]: &[u8; 16]| {
+        (u16::from_le_bytes([*b0, *b1]), side(*width) * side(*height))
+    };
+    let Some((last, others)) = entries.split_last() else { return Ok(None) };
+    let best = others.iter().fold(last, |best, other| if rank(other) > rank(best) { other } else { best });
+    let [.., l0, l1, l2, l3, p0, p1, p2, p3] = *best;
+    let place = u32::from_le_bytes([p0, p1, p2, p3]) as usize;
+    let image = bytes.get(place..).and_then(|rest| rest.get(..u32::from_le_bytes([l0, l1, l2, l3]) as usize));
+    Ok(image.filter(|image| image.starts_with(b"\x89PNG\r\n\x1a\n")))
+}
+
 /// The directory says where each image lies: the last eight of its sixteen bytes are length and place.
 fn check_ico(bytes: &[u8]) -> Result<(), Rejection> {
     let ends_early = || cut_short(ImageFormat::Ico, bytes, "within one of its images");

@@ -127,11 +127,27 @@ impl ImageDecoder {
     /// content has no signature (TGA).
     pub fn decode(&self, bytes: &[u8], extension: Option<&str>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
         let format = open::identify(bytes, extension)?;
+        if format == image::ImageFormat::Ico
+            && let Some(png) = ending::png_of_ico(bytes)?
+        {
+            // The library takes none but RGBA.
+            return self.decode_as(image::ImageFormat::Png, png, Frames::First, sink);
+        }
+        self.decode_as(format, bytes, self.options.frames, sink)
+    }
+
+    fn decode_as(
+        &self,
+        format: image::ImageFormat,
+        bytes: &[u8],
+        frames: Frames,
+        sink: &mut dyn RowSink,
+    ) -> Result<(), DecodeError> {
         let outline = ending::check(format, bytes)?;
         if let Some((width, height)) = outline.size {
             open::check_sides(width, height, &self.limits)?;
         }
-        let animation = match self.options.frames {
+        let animation = match frames {
             Frames::First => None,
             Frames::All => animation::open(format, bytes, &self.limits)?,
         };

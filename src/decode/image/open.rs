@@ -168,9 +168,24 @@ pub(super) fn decoder_failed(format: ImageFormat, error: ImageError) -> Rejectio
             Some(cause) => cause.to_string(),
             None => decoding.to_string(),
         },
+        ImageError::Unsupported(_) => match kinds(format) {
+            Some(kinds) => format!("this kind of it is not decoded, expected {kinds}: save it as PNG ({error})"),
+            None => error.to_string(),
+        },
         other => other.to_string(),
     };
     Rejection::new(format!("{}: {}", name(format), one_line(&words)))
+}
+
+/// What is decoded of formats of which much is not.
+fn kinds(format: ImageFormat) -> Option<&'static str> {
+    match format {
+        ImageFormat::Tiff => {
+            Some("gray or RGB of 8 or 16 bits, with alpha or without, RGB of floating point, CMYK, or black and white")
+        }
+        ImageFormat::Dds => Some("pixels compressed by DXT1, DXT3 or DXT5"),
+        _ => None,
+    }
 }
 
 /// Any text as one line of a bearable length.
@@ -270,6 +285,20 @@ mod tests {
         );
         assert!(check(1000, 1000, 1, 1_000_001).is_err());
         assert!(check(0, 7, 1, 0).unwrap_err().contains("0 x 7"));
+    }
+
+    #[test]
+    fn kinds_that_are_not_decoded_are_told() {
+        let limits = Limits { max_pixels: 1 << 20, max_decoded_bytes: 1 << 30 };
+        let dds =
+            [b"DDS ".as_slice(), &124_u32.to_le_bytes(), &0x100F_u32.to_le_bytes(), &[4, 0, 0, 0].repeat(16)].concat();
+        // Pixel format: its length, RGB without compression.
+        let dds = [&dds[..76], &32_u32.to_le_bytes(), &0x40_u32.to_le_bytes(), &[0; 44]].concat();
+        let reason = open(ImageFormat::Dds, &dds, 0, &limits).err().unwrap().reason;
+        assert!(
+            reason.starts_with("DDS: this kind of it is not decoded, expected pixels compressed by DXT1"),
+            "{reason}"
+        );
     }
 
     #[test]
