@@ -24,12 +24,12 @@ const FORMATS: [Format; 5] = [
 /// What follows the digit behind the magic of bzip2: the digits of pi, or those of its root where nothing is compressed.
 const BZIP2_BLOCKS: [&[u8]; 2] = [b"1AY&SY", b"\x17rE8P\x90"];
 
-/// The byte order marks of encodings that are not UTF-8, the longer ones first.
-const ENCODINGS: [(&str, &[u8]); 4] = [
-    ("UTF-32LE", b"\xff\xfe\0\0"),
-    ("UTF-32BE", b"\0\0\xfe\xff"),
-    ("UTF-16LE", b"\xff\xfe"),
-    ("UTF-16BE", b"\xfe\xff"),
+/// The byte order marks of encodings that are not UTF-8, and what `iconv` calls these. The first is as well how one of UTF-32 begins: of a log that is being
+/// written no more may be there yet, and what is said of it must not depend on that.
+const ENCODINGS: [(&str, &str, &[u8]); 3] = [
+    ("UTF-16LE (or UTF-32LE)", "UTF-16", b"\xff\xfe"),
+    ("UTF-16BE", "UTF-16", b"\xfe\xff"),
+    ("UTF-32BE", "UTF-32", b"\0\0\xfe\xff"),
 ];
 
 fn format(first: &[u8]) -> Option<&'static Format> {
@@ -58,10 +58,10 @@ pub(super) fn not_text(first: &[u8]) -> Option<String> {
     if let Some(Format { name, .. }) = format(first) {
         return Some(format!("the file is compressed ({name}), expected text: unpack it, or exclude it"));
     }
-    let (encoding, _) = ENCODINGS.iter().find(|(_, mark)| first.starts_with(mark))?;
+    let (encoding, kind, _) = ENCODINGS.iter().find(|(.., mark)| first.starts_with(mark))?;
     Some(format!(
-        "the text is encoded in {encoding}, as its byte order mark says, expected UTF-8: convert it, as with `iconv -f \
-         {encoding} -t UTF-8`"
+        "the text is encoded in {encoding}, as its byte order mark says, expected UTF-8: convert it, as with `iconv -f {kind} \
+         -t UTF-8`"
     ))
 }
 
@@ -86,7 +86,8 @@ mod tests {
     fn what_is_no_text_is_told_by_its_name() {
         assert!(not_text(b"\x1f\x8b\x08\0").unwrap().starts_with("the file is compressed (gzip), expected text"));
         assert!(not_text(b"\xff\xfea\0,\0").unwrap().contains("UTF-16LE"));
-        assert!(not_text(b"\xff\xfe\0\0a\0\0\0").unwrap().contains("UTF-32LE"));
+        assert!(not_text(b"\0\0\xfe\xff\0\0\0a").unwrap().contains("UTF-32BE"));
+        assert_eq!(not_text(b"\xff\xfe"), not_text(b"\xff\xfe\0\0a\0\0\0"));
         for text in [&b""[..], b"BZh9,1", b"a,b", b"\xef\xbb\xbfa,b", b"\xffa"] {
             assert_eq!(not_text(text), None);
         }

@@ -168,6 +168,6 @@ def test_what_is_no_utf_8_text_is_named(project):
         (one.drop / "packed.csv").write_bytes(gzip.compress(text.encode()))
         one.once(check=3)
         rejected = one.rejected()
-        assert rejected["utf-16-le.csv"].startswith("the text is encoded in UTF-16LE, as its byte order mark says, expected UTF-8")
+        assert rejected["utf-16-le.csv"].startswith("the text is encoded in UTF-16LE (or UTF-32LE), as its byte order mark says, expected UTF-8")
         assert "UTF-16BE" in rejected["utf-16-be.csv"] and "UTF-32LE" in rejected["utf-32-le.csv"]
         assert rejected["packed.csv"] == "the file is compressed (gzip), expected text: unpack it, or exclude it"
