@@ -10,15 +10,16 @@ import pytest
 from harness import CONFIG, free_port, make_pngs, mounted, wait_for
 
 
-def refused(project, *words):
-    """A problem that `check` and `status` tell of, and that a run fails of. What the two say."""
+def refused(project, *words, run=None):
+    """A problem that `check` and `status` tell of, and that a run fails of. What the two say. `run`: what the run says, if not
+    the same."""
     done = project.command("check", check=1)
     told = project.command("status", check=0).stdout
     for word in words:
         assert word in done.stdout.split("problem", 1)[1], done.stdout
         assert word in told.split("problem", 1)[1], told
     error = project.once(check=1).stderr
-    assert all(word in error for word in words), error
+    assert all(word in error for word in (words if run is None else [run])), error
     return done.stdout, told
 
 
@@ -261,7 +262,7 @@ def test_rows_that_do_not_fit_are_told_before(project):
         project.command("check", check=0)
         assert project.json("status")["datasets"][0]["problems"] == []
         make_pngs(project.drop, 3, first=3)
-        check, told = refused(project, "4.5 MiB to be written", "(`min_free`)")
+        check, told = refused(project, "4.5 MiB to be written", "(`min_free`)", run="frames.npy")
         assert "4.5 MiB" in check.split("gives", 1)[1]
 
 
@@ -269,7 +270,7 @@ def test_an_output_that_cannot_be_written_to(project):
     project = project()
     make_pngs(project.drop, 2)
     with mounted(project.output.parent, "ro"):
-        refused(project, "data cannot be written to (Read-only file system")
+        refused(project, "data cannot be written to (Read-only file system", run="Read-only file system")
 
 
 @pytest.mark.parametrize("what", ["a file", "below a file", "a dangling link"])
