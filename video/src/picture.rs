@@ -15,7 +15,7 @@ use npy_ingest::decode::{DecodeError, Rejection};
 use crate::ffmpeg::{Converter, Format, Picture};
 
 /// The longest side of a picture, as that of an image file.
-const SIDE_MAX: u64 = 65_535;
+const SIDE_MAX: u32 = 65_535;
 
 /// Draws frames.
 pub struct Artist {
@@ -99,11 +99,12 @@ impl Artist {
     }
 }
 
-/// The width of a picture once its pixels are as wide as they are high.
+/// The width of a picture once its pixels are as wide as they are high: of a fraction, FFmpeg's filter takes the whole part.
 fn square_width(width: u32, shape: Option<(u32, u32)>) -> u32 {
     let Some((across, down)) = shape else { return width };
-    let wide = (u64::from(width) * u64::from(across) + u64::from(down) / 2) / u64::from(down.max(1));
-    u32::try_from(wide.clamp(1, SIDE_MAX)).unwrap_or(width)
+    // In the filter's own arithmetic.
+    let wide = f64::from(width) * (f64::from(across) / f64::from(down.max(1)));
+    (wide as u32).clamp(1, SIDE_MAX)
 }
 
 /// The quarter turn, and the mirroring, that a display matrix asks for. Its first four numbers are what takes a point of the
@@ -144,6 +145,8 @@ mod tests {
     fn pixels_that_are_not_square() {
         assert_eq!(square_width(720, Some((16, 15))), 768);
         assert_eq!(square_width(720, Some((8, 9))), 640);
+        assert_eq!(square_width(320, Some((4, 3))), 426);
+        assert_eq!(square_width(160, Some((12, 11))), 174);
         assert_eq!(square_width(720, None), 720);
         assert_eq!(square_width(720, Some((u32::MAX, 1))), 65_535);
     }
