@@ -10,7 +10,7 @@ use crate::config::{ColumnKind, Config, Dataset, Paths};
 use crate::ledger::{Fate, LedgerView, Listed, no_ledger};
 use crate::npy::{Growth, Layout, Tail, inspect};
 use crate::recovery::{
-    FileFindings, Finding, RowCheck, check_file, check_rows, is_there, newest_to_check, other_settings, wrong_labels,
+    FileFindings, Finding, RowCheck, check_file, check_newest, check_rows, is_there, other_settings, wrong_labels,
 };
 use crate::storage::{Access, Disk, DiskFile, RealDisk};
 
@@ -191,11 +191,9 @@ fn verify_rows(verdict: &mut Verdict, view: &LedgerView, files: &[OpenFile]) -> 
 fn verify_newest(verdict: &mut Verdict, rows: u64, view: &LedgerView, files: &[OpenFile]) -> Result<(), Failure> {
     let checks = row_checks(files);
     let Some((main, columns)) = checks.split_first() else { return Ok(()) };
-    let newest = newest_to_check(main, columns, rows, |row, limit| view.committed_from(row, limit))?;
-    if let Some(entry) = newest {
-        let finding = read(main.path, || check_rows(main, columns, &entry))?;
-        verdict.problems.extend(finding.map(|finding| finding.to_string()));
-    }
+    let finding = check_newest(main, columns, rows, |row, limit| view.committed_from(row, limit))
+        .map_err(|error| Failure::failed(text::one_line(&error.to_string())))?;
+    verdict.problems.extend(finding.map(|finding| finding.to_string()));
     Ok(())
 }
 

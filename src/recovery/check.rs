@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::{OpenError, io_error};
 use crate::ledger::{Entry, Fate, LedgerError, State};
 use crate::npy::{Layout, Mismatch};
 use crate::source::Hash;
@@ -131,9 +132,19 @@ impl RowCheck<'_> {
     }
 }
 
-/// The newest source that is quick to check, whatever is clean: files and a ledger of the same number of rows that do not belong
-/// together are found out by it. `committed_from`: see [`crate::ledger::Ledger`].
-pub fn newest_to_check(
+/// Checks the newest source that is quick to check, whatever is clean: files and a ledger of the same number of rows that do not
+/// belong together are found out by it. `committed_from`: see [`crate::ledger::Ledger`].
+pub fn check_newest(
+    main: &RowCheck<'_>,
+    columns: &[RowCheck<'_>],
+    rows: u64,
+    committed_from: impl Fn(u64, usize) -> Result<Vec<Entry>, LedgerError>,
+) -> Result<Option<Finding>, OpenError> {
+    let Some(entry) = newest_to_check(main, columns, rows, committed_from)? else { return Ok(None) };
+    check_rows(main, columns, &entry).map_err(io_error("reading", main.path))
+}
+
+fn newest_to_check(
     main: &RowCheck<'_>,
     columns: &[RowCheck<'_>],
     rows: u64,

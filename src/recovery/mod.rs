@@ -15,7 +15,7 @@ mod labels;
 mod look;
 mod settings;
 
-pub use check::{FileFindings, Finding, RowCheck, check_file, check_rows, newest_to_check};
+pub use check::{FileFindings, Finding, RowCheck, check_file, check_newest, check_rows};
 pub use create::is_there;
 pub(crate) use create::remove_unfinished;
 pub use labels::wrong_labels;
@@ -289,15 +289,14 @@ fn verify_rows(
     }
 }
 
-/// See [`newest_to_check`].
+/// See [`check_newest`].
 fn verify_newest(
     main: &RowCheck<'_>,
     columns: &[RowCheck<'_>],
     rows: u64,
     committed_from: impl Fn(u64, usize) -> Result<Vec<Entry>, LedgerError>,
 ) -> Result<(), OpenError> {
-    let Some(entry) = newest_to_check(main, columns, rows, committed_from)? else { return Ok(()) };
-    match check_rows(main, columns, &entry).map_err(io_error("reading", main.path))? {
+    match check_newest(main, columns, rows, committed_from)? {
         Some(finding) => Err(OpenError::other_rows(&finding)),
         None => Ok(()),
     }
