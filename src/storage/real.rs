@@ -6,9 +6,10 @@ use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{CWD, FallocateFlags, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, FallocateFlags, FlockOperation, Mode, OFlags, RenameFlags, StatxFlags};
+use rustix::io::Errno;
 
-use super::{Access, Disk, DiskFile, FileStatus, MappedBlock, write_back};
+use super::{Access, Disk, DiskFile, FileStatus, MappedBlock, Presence, write_back};
 
 /// At most this many buffers in one `pwritev` (Linux `UIO_MAXIOV`).
 const GATHER_MAX: usize = 1024;
@@ -78,11 +79,26 @@ impl Disk for RealDisk {
         }
     }
 
+    fn presence(&self, path: &Path) -> io::Result<Option<Presence>> {
+        let asked = StatxFlags::INO | StatxFlags::SIZE;
+        match rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, asked) {
+            Ok(found) => Ok(Some(Presence {
+                device: rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor),
+                inode: found.stx_ino,
+                size: found.stx_size,
+            })),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            // Kernels before 4.11, and containers that do not know the call.
+            Err(Errno::NOSYS | Errno::PERM) => Ok(self.status(path)?.map(Presence::from)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn rename_no_replace(&self, from: &Path, to: &Path) -> io::Result<()> {
         match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
             Ok(()) => Ok(()),
             // NFS and some FUSE filesystems have no such rename: a hard link refuses an existing target as well.
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
                 fs::hard_link(from, to)?;
                 // Another file that has its name by now stays.
                 match (fs::symlink_metadata(from), fs::symlink_metadata(to)) {
@@ -164,7 +180,7 @@ impl DiskFile for RealFile {
     fn reserve(&self, bytes: u64) -> io::Result<()> {
         match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, bytes) {
             // Some filesystems cannot.
-            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
@@ -176,7 +192,7 @@ impl DiskFile for RealFile {
     fn try_lock(&self) -> io::Result<bool> {
         match rustix::fs::flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(true),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+            Err(Errno::WOULDBLOCK) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
@@ -194,5 +210,29 @@ impl DiskFile for RealFile {
         // A hint: pages that stay are no harm.
         let _ = rustix::fs::fadvise(&self.file, offset, NonZeroU64::new(bytes), rustix::fs::Advice::DontNeed);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_presence_is_the_status_without_the_times() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        fs::write(&file, [7; 300]).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        for path in [&file, &link, folder.path()] {
+            assert_eq!(
+                RealDisk.presence(path).unwrap(),
+                RealDisk.status(path).unwrap().map(Presence::from),
+                "{path:?}"
+            );
+        }
+        assert_ne!(RealDisk.presence(&file).unwrap(), RealDisk.presence(&link).unwrap());
+        assert_eq!(RealDisk.presence(&file).unwrap().map(|there| there.size), Some(300));
+        assert_eq!(RealDisk.presence(&file.join("below")).unwrap(), None);
+        assert_eq!(RealDisk.presence(&folder.path().join("none")).unwrap(), None);
     }
 }

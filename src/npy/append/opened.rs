@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::super::growth::WINDOW_BYTES;
 use super::super::header::{HEADER_BYTES_MAX, Header, HeaderError, MAGIC};
 use super::super::inspect::{InspectError, read_header_on};
 use super::super::widen;
@@ -27,6 +28,8 @@ pub(in super::super) struct Opened {
     pub file_bytes: u64,
     /// By how many bytes its rows were moved when it was opened, because that had been cut off.
     pub moved: Option<u64>,
+    /// Its device and inode: another file of its name is another array.
+    pub identity: (u64, u64),
 }
 
 impl Opened {
@@ -41,8 +44,9 @@ impl Opened {
             InspectError::CutShort { found: 0, .. } => AppendError::Empty { path: path.to_owned() },
             source => AppendError::Header { path: path.to_owned(), source },
         })?;
-        let file_bytes = file.status().map_err(AppendError::disk("reading the length of", path))?.size;
-        Ok(Self { path: path.to_owned(), file, header, header_bytes, file_bytes, moved })
+        let status = file.status().map_err(AppendError::disk("reading the length of", path))?;
+        let (file_bytes, identity) = (status.size, (status.device, status.inode));
+        Ok(Self { path: path.to_owned(), file, header, header_bytes, file_bytes, moved, identity })
     }
 
     /// How many bytes an appender that died has left behind the rows that the header counts.
@@ -66,7 +70,7 @@ impl Opened {
     }
 
     /// What somebody else has done to the file, as far as rows that are counted now would not be where they are looked for: it
-    /// has to be under its name, so long, and to say there what was written last.
+    /// has to be under its name, so long, and to say there what was written last (at most a count's window).
     pub fn disturbance(
         &self,
         disk: &dyn Disk,
@@ -74,22 +78,22 @@ impl Opened {
         block: &[u8],
         offset: u64,
     ) -> io::Result<Option<String>> {
-        let own = self.file.status()?;
-        match disk.status(&self.path) {
-            // Who may not look into the folder cannot tell.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+        let size = match disk.presence(&self.path) {
+            // Who may not look into the folder cannot tell what is under the name.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => self.file.status()?.size,
             Err(error) => return Err(error),
             Ok(None) => return Ok(Some("it was moved or removed".to_owned())),
-            Ok(Some(there)) if (there.device, there.inode) != (own.device, own.inode) => {
+            Ok(Some(there)) if (there.device, there.inode) != self.identity => {
                 return Ok(Some("another file has taken its place".to_owned()));
             }
-            Ok(Some(_)) => {}
+            Ok(Some(there)) => there.size,
+        };
+        if size < bytes_min {
+            return Ok(Some(format!("it was cut short, to {size} bytes of {bytes_min}")));
         }
-        if own.size < bytes_min {
-            return Ok(Some(format!("it was cut short, to {} bytes of {bytes_min}", own.size)));
-        }
-        let mut found = vec![0; block.len()];
-        read_exact_at(&*self.file, &mut found, offset)?;
+        let mut window = [0; WINDOW_BYTES];
+        let found = window.get_mut(..block.len()).ok_or(io::ErrorKind::InvalidInput)?;
+        read_exact_at(&*self.file, found, offset)?;
         Ok((found != block).then(|| {
             let (found, expected) = (found.escape_ascii(), block.escape_ascii());
             format!("its header was changed: its count reads \"{found}\", and \"{expected}\" was written last")

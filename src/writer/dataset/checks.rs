@@ -28,7 +28,7 @@ impl LedgerFiles {
 
 /// Device and inode.
 fn identity(disk: &dyn Disk, path: &Path) -> io::Result<Option<(u64, u64)>> {
-    Ok(disk.status(path)?.map(|status| (status.device, status.inode)))
+    Ok(disk.presence(path)?.map(|there| (there.device, there.inode)))
 }
 
 impl DatasetWriter {
@@ -46,7 +46,8 @@ impl DatasetWriter {
     pub fn check_files(&self) -> Result<(), Fault> {
         let files = self.columns.iter().map(|column| &column.file).chain([&self.main]);
         for file in files {
-            let named = self.disk.status(file.path()).map_err(|error| Fault::io("looking for", file.path(), &error))?;
+            let named =
+                self.disk.presence(file.path()).map_err(|error| Fault::io("looking for", file.path(), &error))?;
             let Some(named) = named.filter(|named| named.inode == file.inode()) else {
                 return Err(Fault::Passing(format!(
                     "{} is not there any more, or is another file: it was moved, removed or replaced under the running \
