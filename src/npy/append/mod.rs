@@ -29,10 +29,12 @@
 
 mod element;
 mod error;
+mod fault;
 mod input;
 mod opened;
 mod options;
 mod shared;
+mod staged_array;
 mod transpose;
 
 use std::ops::Range;

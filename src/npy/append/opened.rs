@@ -70,12 +70,12 @@ impl Opened {
     }
 
     /// What somebody else has done to the file, as far as rows that are counted now would not be where they are looked for: it
-    /// has to be under its name, so long, and to say there what was written last (at most a count's window).
+    /// has to be under its name, so long, and to say there what was written last, or what is just being written.
     pub fn disturbance(
         &self,
         disk: &dyn Disk,
         bytes_min: u64,
-        block: &[u8],
+        counts: &[[u8; WINDOW_BYTES]; 2],
         offset: u64,
     ) -> io::Result<Option<String>> {
         let size = match disk.presence(&self.path) {
@@ -91,11 +91,11 @@ impl Opened {
         if size < bytes_min {
             return Ok(Some(format!("it was cut short, to {size} bytes of {bytes_min}")));
         }
-        let mut window = [0; WINDOW_BYTES];
-        let found = window.get_mut(..block.len()).ok_or(io::ErrorKind::InvalidInput)?;
-        read_exact_at(&*self.file, found, offset)?;
-        Ok((found != block).then(|| {
-            let (found, expected) = (found.escape_ascii(), block.escape_ascii());
+        let mut found = [0; WINDOW_BYTES];
+        read_exact_at(&*self.file, &mut found, offset)?;
+        let [last, next] = counts;
+        Ok((!is_either(&found, last, next)).then(|| {
+            let (found, expected) = (found.escape_ascii(), last.escape_ascii());
             format!("its header was changed: its count reads \"{found}\", and \"{expected}\" was written last")
         }))
     }
@@ -127,6 +127,12 @@ impl Opened {
     pub fn data_end(&self) -> u64 {
         self.header.data_start.saturating_add(self.header.data_bytes())
     }
+}
+
+/// Whether a block reads as one of two: of one that is being written, readers may see the halves one after the other.
+fn is_either(found: &[u8; WINDOW_BYTES], last: &[u8; WINDOW_BYTES], next: &[u8; WINDOW_BYTES]) -> bool {
+    let mut halves = found.chunks(8).zip(last.chunks(8).zip(next.chunks(8)));
+    halves.all(|(found, (last, next))| found == last || found == next)
 }
 
 fn open_locked(disk: &dyn Disk, path: &Path, waits: bool) -> Result<Box<dyn DiskFile>, AppendError> {

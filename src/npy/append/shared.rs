@@ -6,21 +6,30 @@
 //!
 //! The order is always: rows, sync, count, sync. A write or sync that fails is the last: see [`AppendError::Broken`]. Only a
 //! full disk is different, as long as no count was touched: the part that was written is cut off.
+//!
+//! Before rows are written, and before they are counted, it is looked at whether somebody else has changed the file. Between
+//! small writes that follow each other at once it is not, or looking would cost as much as they do.
 
 use std::io::{self, IoSlice};
 use std::ops::Range;
-use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::super::growth::WINDOW_BYTES;
 use super::super::widen;
 use super::super::window::CountBlock;
+use super::fault::Fault;
 use super::options::{AppendOptions, Durability, WriteBack};
+use super::staged_array::StagedArray;
 use super::{AppendError, Opened};
 use crate::storage::{Disk, MappedBlock, is_full, write_all_at, write_block_at};
 
 /// So many windows behind the one that is asked for, what was written is dropped: by then it is.
 const WINDOWS_AWAY: u64 = 4;
+/// A look at the file holds for so long,
+const LOOK_HOLDS: Duration = Duration::from_millis(1);
+/// and for so many bytes: to write these takes several times as long as to look.
+const LOOK_HOLDS_BYTES: u64 = 64 << 10;
 
 pub(super) struct Shared {
     pub disk: Arc<dyn Disk>,
@@ -49,40 +58,16 @@ pub(super) struct State {
     preparation: Option<Preparation>,
     /// Bytes behind the last row that were cut off by that.
     pub bytes_cut: u64,
-    is_committing: bool,
+    /// The count that a commit is about to publish, or has just published.
+    committing: Option<u64>,
+    /// When the file was last looked at before rows were written, and how many bytes have been since.
+    looked: Option<(Instant, u64)>,
     pub is_closing: bool,
     /// Whether the clock of the batch that waits is running.
     is_timed: bool,
     broken: Option<Fault>,
     /// Row bytes before which memory has been given up, and before which the device has been asked to write.
     write_back: Range<u64>,
-}
-
-/// After which nothing more is appended.
-enum Fault {
-    Failed {
-        operation: &'static str,
-        source: Arc<io::Error>,
-    },
-    /// So many rows were not counted, because somebody else has changed the file.
-    Disturbed {
-        problem: Arc<str>,
-        rows: u64,
-    },
-}
-
-impl Fault {
-    fn failed(operation: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |error| Self::Failed { operation, source: Arc::new(error) }
-    }
-
-    fn error(&self, path: &Path) -> AppendError {
-        let path = path.to_owned();
-        match self {
-            Self::Failed { operation, source } => AppendError::Broken { operation, path, source: source.clone() },
-            Self::Disturbed { problem, rows } => AppendError::Disturbed { path, problem: problem.clone(), rows: *rows },
-        }
-    }
 }
 
 /// What is done before the first row is written, and not at all if none is: who is refused leaves the file as it was.
@@ -126,7 +111,8 @@ impl Shared {
             wanted: rows,
             preparation: Some(preparation),
             bytes_cut: 0,
-            is_committing: false,
+            committing: None,
+            looked: None,
             is_closing: false,
             is_timed: false,
             broken: None,
@@ -203,10 +189,23 @@ impl Shared {
         let mut state = self.lock_between_arrays();
         let first = state.staged;
         state.held = Some(first);
-        StagedArray { shared: self, first, is_whole: false }
+        StagedArray::new(self, first)
     }
 
-    fn write(&self, state: &mut State, rows: &[u8]) -> Result<Range<u64>, AppendError> {
+    /// Ends an array. Its rows are taken back where it is not whole.
+    pub fn end_array(&self, first: u64, is_whole: bool) -> Range<u64> {
+        let mut state = self.lock();
+        state.held = None;
+        if !is_whole && state.broken.is_none() {
+            // What fails here is told to whoever appends or commits next.
+            let _ = self.unstage_to(&mut state, first);
+        }
+        self.changed.notify_all();
+        first..state.staged
+    }
+
+    /// Writes whole rows behind the staged ones, within an array or with the lock that says that there is none.
+    pub fn write(&self, state: &mut State, rows: &[u8]) -> Result<Range<u64>, AppendError> {
         self.check(state)?;
         let bytes = rows.len() as u64;
         // One row, the usual case, takes no division.
@@ -226,8 +225,8 @@ impl Shared {
         if count == 0 {
             return Ok(first..first);
         }
-        if self.options.durability != Durability::None && state.staged == state.published {
-            self.look_again(state, count).map_err(|fault| self.break_by(state, fault))?;
+        if self.options.durability != Durability::None {
+            self.look_again(state, last, bytes).map_err(|fault| self.break_by(state, fault))?;
         }
         if let Some(preparation) = state.preparation.take() {
             self.prepare(state, &preparation)?;
@@ -246,7 +245,7 @@ impl Shared {
     /// Takes back everything that was staged and is not being committed, when a commit that has begun is done.
     pub fn unstage(&self) -> Result<(), AppendError> {
         let mut state = self.lock_between_arrays();
-        while state.is_committing {
+        while state.committing.is_some() {
             state = self.wait(state);
         }
         self.check(&state)?;
@@ -282,16 +281,16 @@ impl Shared {
             if state.published >= rows {
                 return Ok(());
             }
-            if state.is_committing {
+            if state.committing.is_some() {
                 state = self.wait(state);
                 continue;
             }
-            state.is_committing = true;
             let (target, published) = (state.whole(), state.published);
+            state.committing = Some(target);
             drop(state);
             let result = self.sync_and_publish(published..target);
             state = self.lock();
-            state.is_committing = false;
+            state.committing = None;
             match result {
                 Ok(()) => state.published = target,
                 Err(fault) => drop(self.break_by(&mut state, fault)),
@@ -300,20 +299,37 @@ impl Shared {
         }
     }
 
-    /// Before the first row of a commit: nothing is written into what is another array by now, or behind a gap.
-    fn look_again(&self, state: &State, rows: u64) -> Result<(), Fault> {
-        let end = self.offset(state.published);
-        let Some(_) = state.preparation else { return self.look(end, &self.count(state.published)?, rows) };
-        let place = usize::try_from(self.block.offset()).unwrap_or(usize::MAX);
-        let block = self.opened.header_bytes.get(place..place.saturating_add(WINDOW_BYTES)).unwrap_or_default();
-        self.look(end, block, rows)
+    /// Before rows up to this one are written: nothing is written into what is another array by now, or behind a gap, which
+    /// would be counted as rows of zeros. So many bytes are about to be written.
+    fn look_again(&self, state: &mut State, end: u64, bytes: u64) -> Result<(), Fault> {
+        // The first row of a commit comes after a pause of any length.
+        if let Some((at, written)) = &mut state.looked
+            && state.staged != state.published
+            && *written < LOOK_HOLDS_BYTES
+            && at.elapsed() < LOOK_HOLDS
+        {
+            *written = written.saturating_add(bytes);
+            return Ok(());
+        }
+        let bytes_min = self.offset(state.staged);
+        if state.preparation.is_some() {
+            let place = usize::try_from(self.block.offset()).unwrap_or(usize::MAX);
+            let block = self.opened.header_bytes.get(place..).and_then(|rest| rest.first_chunk());
+            let block = block.copied().unwrap_or_default();
+            self.look(bytes_min, &[block, block], end)?;
+        } else {
+            let counts = [self.count(state.published)?, self.count(state.committing.unwrap_or(state.published))?];
+            self.look(bytes_min, &counts, end)?;
+        }
+        state.looked = Some((Instant::now(), bytes));
+        Ok(())
     }
 
-    /// Whether the file is still what it was left as: a sync costs so much more than to look. So many rows wait for it.
-    fn look(&self, bytes_min: u64, block: &[u8], rows: u64) -> Result<(), Fault> {
-        let disturbed = self.opened.disturbance(&*self.disk, bytes_min, block, self.block.offset());
+    /// Whether the file is still what it was left as: a sync costs so much more than to look. Its count is one of these two.
+    fn look(&self, bytes_min: u64, counts: &[[u8; WINDOW_BYTES]; 2], end: u64) -> Result<(), Fault> {
+        let disturbed = self.opened.disturbance(&*self.disk, bytes_min, counts, self.block.offset());
         match disturbed.map_err(Fault::failed("looking at"))? {
-            Some(problem) => Err(Fault::Disturbed { problem: problem.into(), rows }),
+            Some(problem) => Err(Fault::Disturbed { problem: problem.into(), end }),
             None => Ok(()),
         }
     }
@@ -322,8 +338,8 @@ impl Shared {
     fn sync_and_publish(&self, rows: Range<u64>) -> Result<(), Fault> {
         let file = &*self.opened.file;
         file.sync_data().map_err(Fault::failed("syncing"))?;
-        let waiting = rows.end.saturating_sub(rows.start);
-        self.look(self.offset(rows.end), &self.count(rows.start)?, waiting)?;
+        let count = self.count(rows.start)?;
+        self.look(self.offset(rows.end), &[count, count], rows.end)?;
         self.publish(rows.end)?;
         file.sync_data().map_err(Fault::failed("syncing"))
     }
@@ -407,7 +423,7 @@ impl Shared {
     }
 
     fn check(&self, state: &State) -> Result<(), AppendError> {
-        state.broken.as_ref().map_or(Ok(()), |fault| Err(fault.error(&self.opened.path)))
+        state.broken.as_ref().map_or(Ok(()), |fault| Err(fault.error(&self.opened.path, state.published)))
     }
 
     fn break_with(&self, state: &mut State, operation: &'static str, error: io::Error) -> AppendError {
@@ -415,7 +431,7 @@ impl Shared {
     }
 
     fn break_by(&self, state: &mut State, fault: Fault) -> AppendError {
-        let error = fault.error(&self.opened.path);
+        let error = fault.error(&self.opened.path, state.published);
         state.broken.get_or_insert(fault);
         error
     }
@@ -474,44 +490,5 @@ impl Shared {
     pub fn close(&self) {
         self.lock().is_closing = true;
         self.changed.notify_all();
-    }
-}
-
-/// An array whose rows are being staged. They are taken back if it is dropped before it is whole.
-pub(super) struct StagedArray<'a> {
-    shared: &'a Shared,
-    first: u64,
-    is_whole: bool,
-}
-
-impl StagedArray<'_> {
-    /// The next rows.
-    pub fn stage(&self, rows: &[u8]) -> Result<(), AppendError> {
-        self.shared.write(&mut self.shared.lock(), rows).map(drop)
-    }
-
-    /// It is whole. Which rows they are.
-    pub fn end(mut self) -> Range<u64> {
-        // From here on the next array may begin: dropping this one must not touch that.
-        self.is_whole = true;
-        let mut state = self.shared.lock();
-        state.held = None;
-        self.shared.changed.notify_all();
-        self.first..state.staged
-    }
-}
-
-impl Drop for StagedArray<'_> {
-    fn drop(&mut self) {
-        if self.is_whole {
-            return;
-        }
-        let mut state = self.shared.lock();
-        state.held = None;
-        if state.broken.is_none() {
-            // What fails here is told to whoever appends or commits next.
-            let _ = self.shared.unstage_to(&mut state, self.first);
-        }
-        self.shared.changed.notify_all();
     }
 }

@@ -471,3 +471,5 @@ fn an_array_that_was_cut_short_is_noticed_when_it_is_refreshed() {
     fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(130).unwrap();
     assert!(matches!(array.refresh(), Err(AppendError::CutShort { rows: 3, bytes: 16, .. })));
 }
+
+mod disturbed;

@@ -1,0 +1,40 @@
+//! What somebody else does to the files while rows are appended.
+
+use super::*;
+
+fn cut(path: &Path, bytes: u64) {
+    fs::OpenOptions::new().write(true).open(path).unwrap().set_len(bytes).unwrap();
+}
+
+/// The bug: within a commit nobody looked, and rows were counted that lay behind a gap, or in another array.
+#[test]
+fn a_batch_notices_in_its_middle_what_becomes_of_the_file() {
+    let disturbances: [(&str, &dyn Fn(&Path)); 3] = [
+        ("cut short, to 130 bytes", &|path| cut(path, 130)),
+        ("its header was changed", &|path| fs::write(path, of_numpy(12)).unwrap()),
+        ("moved or removed", &|path| fs::remove_file(path).unwrap()),
+    ];
+    for (words, disturb) in disturbances {
+        let (_folder, path) = in_folder(&of_numpy(3));
+        let appender = Appender::open(&path, batch(u64::MAX, None)).unwrap();
+        appender.append(&[7_u16; 6]).unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+        disturb(&path);
+        let left = fs::read(&path).ok();
+        let error = appender.append(&[8_u16; 3]).unwrap_err();
+        assert!(matches!(error, AppendError::Disturbed { rows: 3, .. }), "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+        assert_eq!((fs::read(&path).ok(), appender.close().is_err()), (left, true));
+    }
+}
+
+#[test]
+fn large_pieces_are_never_written_behind_a_gap() {
+    let (_folder, path) = in_folder(&of_numpy(3));
+    let appender = Appender::open(&path, batch(u64::MAX, None)).unwrap();
+    let piece = vec![7_u16; 3 << 15];
+    (0..3).for_each(|_| drop(appender.append(&piece).unwrap()));
+    cut(&path, 130);
+    let error = appender.append(&piece).unwrap_err();
+    assert!(matches!(error, AppendError::Disturbed { .. }), "{error}");
+}
