@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -16,6 +17,10 @@ use super::transpose::Transpose;
 const PIECE_BYTES: u64 = 1 << 20;
 /// An array in a stream that has to be turned from one order into the other is held in memory, up to this size.
 pub const IN_MEMORY_BYTES_MAX: u64 = 1 << 30;
+/// So much of a file that is turned is in memory at a time, or one row where that is more.
+const TURNED_BYTES: u64 = if cfg!(test) { 64 } else { 64 << 20 };
+/// Up to so many bytes are read and left out, rather than to read again behind them.
+const GAP_BYTES_MAX: u64 = if cfg!(test) { 8 } else { 4096 };
 /// How much of a header is read from a stream at first: magic, version and length.
 const PREFIX_BYTES: usize = 12;
 
@@ -186,8 +191,8 @@ impl<'a> ArrayInput<'a> {
         let total = self.header.data_bytes();
         let shape = self.header.shape.clone();
         let (source_fortran, itemsize) = (self.header.fortran_order, self.header.dtype.itemsize());
-        let transpose = |data: &[u8], take: &mut dyn FnMut(&mut [u8]) -> Result<(), AppendError>| {
-            let transpose = Transpose::new(&shape, source_fortran, fortran_order, itemsize);
+        let turn = |data: &[u8], shape: &[u64], take: &mut dyn FnMut(&mut [u8]) -> Result<(), AppendError>| {
+            let transpose = Transpose::new(shape, source_fortran, fortran_order, itemsize);
             let mut rows = Vec::new();
             for row in 0..transpose.rows() {
                 transpose.push_row(data, row, &mut rows);
@@ -198,16 +203,66 @@ impl<'a> ArrayInput<'a> {
             }
             Ok(())
         };
-        if let Data::File(file) = &self.data {
-            let end = self.header.data_start.saturating_add(total);
-            let map =
-                super::super::mapping::map(file, end).map_err(AppendError::disk("mapping", Path::new(&self.name)))?;
-            let start = usize::try_from(self.header.data_start).unwrap_or(usize::MAX);
-            return transpose(map.get(start..).unwrap_or_default(), take);
-        }
         let mut data = Vec::new();
-        self.read(&mut data, total, 0)?;
-        transpose(&data, take)
+        let Data::File(file) = &self.data else {
+            self.read(&mut data, total, 0)?;
+            return turn(&data, &shape, take);
+        };
+        // What counts rows here is what varies fastest there: a group of rows is a piece of each run of so many elements.
+        let mut group_shape = shape;
+        let growing = if fortran_order { group_shape.last_mut() } else { group_shape.first_mut() };
+        let Some((rows, row_bytes)) = growing.as_deref().and_then(|rows| Some((*rows, total.checked_div(*rows)?)))
+        else {
+            return Ok(());
+        };
+        let group = TURNED_BYTES.checked_div(row_bytes).unwrap_or(rows).clamp(1, rows);
+        let mut first = 0;
+        while first < rows {
+            let last = first.saturating_add(group).min(rows);
+            self.gather(file, &mut data, first..last, rows)?;
+            let growing = if fortran_order { group_shape.last_mut() } else { group_shape.first_mut() };
+            growing.into_iter().for_each(|length| *length = last - first);
+            turn(&data, &group_shape, take)?;
+            first = last;
+        }
+        Ok(())
+    }
+
+    /// Puts the same elements of each run of `run` elements into the buffer.
+    fn gather(&self, file: &File, buffer: &mut Vec<u8>, elements: Range<u64>, run: u64) -> Result<(), AppendError> {
+        let itemsize = self.header.dtype.itemsize() as u64;
+        let (piece, stride) = ((elements.end - elements.start) * itemsize, run * itemsize);
+        let runs = self.header.data_bytes() / stride;
+        let per_read = match stride - piece {
+            0 => runs,
+            gap if gap <= GAP_BYTES_MAX => (PIECE_BYTES / stride).clamp(1, runs),
+            _ => 1,
+        };
+        let length = usize::try_from(piece.saturating_mul(runs)).unwrap_or(usize::MAX);
+        fit(buffer, length).map_err(|error| self.failed(error, 0, false))?;
+        let mut between = Vec::new();
+        let (mut rest, mut done, mut end) = (buffer.as_mut_slice(), 0, 0);
+        while done < runs {
+            let count = per_read.min(runs - done);
+            let offset = done * stride + elements.start * itemsize;
+            let span = (count - 1) * stride + piece;
+            let (pieces, others) = rest.split_at_mut_checked((count * piece) as usize).unwrap_or_default();
+            let read = if count == 1 || stride == piece {
+                file.read_exact_at(pieces, self.header.data_start.saturating_add(offset))
+            } else {
+                fit(&mut between, span as usize)
+                    .and_then(|()| file.read_exact_at(&mut between, self.header.data_start.saturating_add(offset)))
+                    .map(|()| {
+                        let found = between.chunks(stride as usize);
+                        for (to, from) in pieces.chunks_mut(piece as usize).zip(found) {
+                            to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+                        }
+                    })
+            };
+            read.map_err(|error| self.failed(error, end, false))?;
+            (rest, done, end) = (others, done + count, offset + span);
+        }
+        Ok(())
     }
 
     /// Puts so many bytes of the array's data into the buffer, `offset` bytes behind its start. A stream knows only the next
@@ -226,15 +281,20 @@ impl<'a> ArrayInput<'a> {
                 })
             }
         };
-        result.map_err(|error| match error.kind() {
+        // A file that became shorter meanwhile is not measured again.
+        let found = if is_stream { offset.saturating_add(buffer.len() as u64) } else { offset };
+        result.map_err(|error| self.failed(error, found, is_stream))
+    }
+
+    /// Why the data could not be read, of which so many bytes were there.
+    fn failed(&self, error: io::Error, found: u64, is_exact: bool) -> AppendError {
+        match error.kind() {
             io::ErrorKind::UnexpectedEof => {
                 let (input, expected) = (self.name.clone(), self.header.data_bytes());
-                // A file that became shorter meanwhile is not measured again.
-                let found = if is_stream { offset.saturating_add(buffer.len() as u64) } else { offset };
-                AppendError::InputCutShort { input, found, is_exact: is_stream, expected }
+                AppendError::InputCutShort { input, found, is_exact, expected }
             }
             _ => AppendError::Disk { operation: "reading", path: self.name.clone().into(), source: error },
-        })
+        }
     }
 }
 

@@ -472,4 +472,40 @@ fn an_array_that_was_cut_short_is_noticed_when_it_is_refreshed() {
     assert!(matches!(array.refresh(), Err(AppendError::CutShort { rows: 3, bytes: 16, .. })));
 }
 
+/// Read in groups of rows, by pieces and with what lies between them: in tests these are small.
+#[test]
+fn arrays_of_any_shape_are_turned() {
+    for shape in [&[70_usize, 3][..], &[3, 70], &[1, 40], &[40, 1], &[5, 1, 4], &[7, 6, 5], &[2, 300], &[0, 3], &[4, 0]]
+    {
+        let elements: usize = shape.iter().product();
+        let rows = shape[0];
+        let places = (0..elements).map(|place| {
+            // The place of the element in C order, for each place in Fortran order.
+            let (mut rest, mut at, mut stride) = (place, 0, elements);
+            for length in shape {
+                stride /= length;
+                at += rest % length * stride;
+                rest /= length;
+            }
+            u16::try_from(at).unwrap()
+        });
+        let sides: Vec<String> = shape.iter().map(usize::to_string).collect();
+        let text = format!("{{'descr': '<u2', 'fortran_order': True, 'shape': ({}), }}", sides.join(", "));
+        let (_other, input) =
+            in_folder(&[wrap(Version::V1_0, &text), places.flat_map(u16::to_le_bytes).collect()].concat());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npy");
+        let Ok(appender) =
+            Appender::create(&path, &Dtype::parse("<u2").unwrap(), &shape[1..], AppendOptions::default())
+        else {
+            assert_eq!(shape, [4, 0]);
+            continue;
+        };
+        let appended = appender.append_array(&mut ArrayInput::open(&input).unwrap(), false).unwrap();
+        assert_eq!(appended, 0..rows as u64, "{shape:?}");
+        let found = values(&path);
+        assert!(found.iter().copied().eq(0..elements as u16), "{shape:?}: {found:?}");
+    }
+}
+
 mod disturbed;

@@ -38,3 +38,17 @@ fn large_pieces_are_never_written_behind_a_gap() {
     let error = appender.append(&piece).unwrap_err();
     assert!(matches!(error, AppendError::Disturbed { .. }), "{error}");
 }
+
+/// The bug: the process ended with SIGBUS, without a word.
+#[test]
+fn an_input_that_is_cut_while_it_is_turned_is_refused_with_words() {
+    let (_folder, path) = in_folder(&of_numpy(0));
+    let text = "{'descr': '<u2', 'fortran_order': True, 'shape': (10000, 3), }";
+    let (_other, input) = in_folder(&[wrap(Version::V1_0, text), vec![7; 60_000]].concat());
+    let appender = Appender::open(&path, AppendOptions::default()).unwrap();
+    let mut opened = ArrayInput::open(&input).unwrap();
+    cut(&input, 30_000);
+    let error = appender.append_array(&mut opened, false).unwrap_err();
+    assert!(matches!(error, AppendError::InputCutShort { expected: 60_000, .. }), "{error}");
+    assert_eq!((appender.staged_rows(), appender.close().unwrap()), (0, 0));
+}
