@@ -11,6 +11,7 @@
 //!   Callers never retry one.
 //! * One write within an aligned block of 16 bytes is seen by readers in two halves of eight bytes at worst, each whole.
 
+mod attributes;
 pub mod file_name;
 mod holder;
 pub mod last_words;
@@ -94,7 +95,7 @@ pub trait Disk: Send + Sync {
     }
     /// Creates a folder and those above it.
     fn create_folders(&self, folder: &Path) -> io::Result<()>;
-    /// Gives one file the owner and the permissions of another.
+    /// Gives one file the owner, the permissions and the extended attributes of another, access control lists among them.
     fn copy_owner_and_mode(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Gives one file the times of access and modification of another.
     fn copy_times(&self, from: &Path, to: &Path) -> io::Result<()>;

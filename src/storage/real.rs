@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FallocateFlags, FlockOperation, Mode, OFlags, RenameFlags, StatxFlags};
 use rustix::io::Errno;
 
-use super::{Access, Disk, DiskFile, FileStatus, MappedBlock, Presence, write_back};
+use super::{Access, Disk, DiskFile, FileStatus, MappedBlock, Presence, attributes, write_back};
 
 /// At most this many buffers in one `pwritev` (Linux `UIO_MAXIOV`).
 const GATHER_MAX: usize = 1024;
@@ -138,8 +138,10 @@ impl Disk for RealDisk {
         if (wanted.uid(), wanted.gid()) != (found.uid(), found.gid()) {
             std::os::unix::fs::chown(to, Some(wanted.uid()), Some(wanted.gid()))?;
         }
-        // After the owner, whose change takes the set-user bits away.
-        fs::set_permissions(to, wanted.permissions())
+        let copied = attributes::copy(from, to);
+        // After the owner, whose change takes the set-user bits away; and after the access control list, whose mask it is.
+        fs::set_permissions(to, wanted.permissions())?;
+        copied
     }
 
     fn copy_times(&self, from: &Path, to: &Path) -> io::Result<()> {

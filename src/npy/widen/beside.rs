@@ -8,7 +8,7 @@ use std::path::Path;
 use super::super::append::{AppendError, Opened};
 use super::super::header::MAGIC;
 use super::{beside, copy_piece, folder, open_own};
-use crate::storage::{Access, Disk, write_all_at};
+use crate::storage::{Access, Disk, is_full, write_all_at};
 
 const PIECE_BYTES: u64 = 1 << 20;
 
@@ -37,12 +37,12 @@ fn write(disk: &dyn Disk, opened: &Opened, header: &[u8], temporary: &Path) -> i
     if !file.try_lock()? {
         return Err(io::ErrorKind::WouldBlock.into());
     }
-    disk.copy_owner_and_mode(&opened.path, temporary).map_err(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied => io::Error::new(
+    disk.copy_owner_and_mode(&opened.path, temporary).map_err(|error| match is_full(&error) {
+        true => error,
+        false => io::Error::new(
             error.kind(),
-            format!("it cannot be given the owner of the file ({error}); --in-place needs no copy"),
+            format!("it cannot be given the owner and the rights of the file ({error}); --in-place needs no copy"),
         ),
-        _ => error,
     })?;
     write_all_at(&*file, &mut [IoSlice::new(header)], 0)?;
     let (mut from, mut to) = (opened.header.data_start, header.len() as u64);
