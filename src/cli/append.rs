@@ -1,8 +1,6 @@
 //! `npy-ingest append`: arrays from files and from standard input, to the end of any `.npy` file.
 
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +12,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::args::{AppendArguments, AppendDurability, RowShape};
 use super::failure::{Failure, warn};
 use super::signals::listen;
+use super::standard_input::{NAME as STDIN, StandardInput};
 use super::{array_file, print, print_json, text, told};
 use crate::npy::{
     AppendError, AppendOptions, Appender, ArrayInput, BatchLimits, Dtype, Durability, Header, Layout,
@@ -30,12 +29,11 @@ const WAIT_MAX: Duration = Duration::from_millis(250);
 const WAITING_BYTES_MAX: u64 = 64 << 20;
 /// How much is read from a pipe at a time.
 const READ_BYTES: usize = 1 << 20;
-const STDIN: &str = "standard input";
 
 pub fn run(arguments: &AppendArguments) -> Result<u8, Failure> {
     refuse_wrong_combinations(arguments)?;
     array_file::refuse_file_of_dataset(&arguments.file)?;
-    let mut stdin = stdin_file()?;
+    let mut stdin = StandardInput::open()?;
     refuse_file_as_its_own_input(arguments, &stdin)?;
     let mut opened = match std::fs::symlink_metadata(&arguments.file) {
         Ok(_) => Opened { appender: open(arguments)?, was_created: false, first: None },
@@ -93,12 +91,6 @@ struct Opened<'a> {
     first: Option<ArrayInput<'a>>,
 }
 
-/// Standard input without a buffer, so that several can read on where the last one stopped.
-fn stdin_file() -> Result<File, Failure> {
-    let file = io::stdin().as_fd().try_clone_to_owned().map(File::from);
-    file.map_err(|error| Failure::failed(format!("opening {STDIN}: {error}")))
-}
-
 fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
@@ -123,8 +115,9 @@ fn refuse_wrong_combinations(arguments: &AppendArguments) -> Result<(), Failure>
 }
 
 /// What is appended would be read again, without an end.
-fn refuse_file_as_its_own_input(arguments: &AppendArguments, stdin: &File) -> Result<(), Failure> {
+fn refuse_file_as_its_own_input(arguments: &AppendArguments, stdin: &StandardInput) -> Result<(), Failure> {
     let is_read = arguments.inputs.iter().any(|path| is_stdin(path));
+    let stdin = stdin.file();
     let is_regular = stdin.metadata().is_ok_and(|input| input.is_file());
     match is_read && is_regular && is_file_at(stdin, &arguments.file) {
         true => Err(Failure::wrong_config(format!("{STDIN} is {} itself", text::path(&arguments.file)))),
@@ -146,7 +139,7 @@ fn options(arguments: &AppendArguments) -> AppendOptions {
 }
 
 /// Makes an empty array of what the first input holds.
-fn create<'a>(arguments: &AppendArguments, stdin: &'a mut File) -> Result<Opened<'a>, Failure> {
+fn create<'a>(arguments: &AppendArguments, stdin: &'a mut StandardInput) -> Result<Opened<'a>, Failure> {
     let file = &arguments.file;
     // One that is not there before the array is made could be that array.
     for path in arguments.inputs.iter().filter(|path| !is_stdin(path) && !path.exists()) {
@@ -270,7 +263,7 @@ fn append_all<'a>(arguments: &AppendArguments, opened: &mut Opened<'a>) -> Resul
             }
             // Ends the borrow, so that what follows can be read.
             opened.first = None;
-            let mut stdin = stdin_file()?;
+            let mut stdin = StandardInput::open()?;
             while let Some(mut input) = ArrayInput::next_in(&mut stdin, STDIN)? {
                 appender.stage_array(&mut input, converts)?;
                 commit_each()?;
@@ -344,7 +337,7 @@ fn after_commit(appender: &Appender, failure: Failure) -> Failure {
 
 fn read_in_thread() -> Result<Receiver<io::Result<Vec<u8>>>, Failure> {
     let (sender, receiver) = bounded(4);
-    let mut stdin = stdin_file()?;
+    let mut stdin = StandardInput::open()?;
     let read = move || {
         loop {
             let mut piece = vec![0; READ_BYTES];

@@ -17,6 +17,7 @@ mod retry;
 mod serve;
 mod signals;
 mod sources;
+mod standard_input;
 mod status;
 mod systemd;
 mod text;

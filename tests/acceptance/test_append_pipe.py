@@ -109,3 +109,21 @@ def test_who_appends_notices_what_becomes_of_the_file(tmp_path, disturb, words):
     for name, content in left.items():
         assert (tmp_path / name).read_bytes() == content
     assert left.keys() == {file.name for file in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("words", [["--raw"], []], ids=["raw", "arrays"])
+def test_a_pipe_that_does_not_wait_is_waited_for(tmp_path, words):
+    """The bug: `Resource temporarily unavailable`. Whoever shares the pipe can have set it so."""
+    path = save(tmp_path / "a.npy", np.arange(1))
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    process = subprocess.Popen([PROGRAM, "append", path, "-", *words], stdin=reader, stderr=subprocess.PIPE)
+    os.close(reader)
+    content = np.arange(2).tobytes() if words else npy_bytes(np.arange(2))
+    for part in [content[:3], content[3:-5], content[-5:]]:
+        time.sleep(0.1)
+        assert process.poll() is None, process.stderr.read()
+        os.write(writer, part)
+    os.close(writer)
+    assert process.communicate(timeout=60)[1] == b"" and process.returncode == 0
+    assert np.load(path).tolist() == [0, 0, 1]
