@@ -29,16 +29,15 @@ const WAIT_MAX: Duration = Duration::from_millis(250);
 const WAITING_BYTES_MAX: u64 = 64 << 20;
 /// How much is read from a pipe at a time.
 const READ_BYTES: usize = 1 << 20;
+/// How often a file may be made and removed again by others before we give up.
+const ROUNDS_MAX: u32 = 100;
 
 pub fn run(arguments: &AppendArguments) -> Result<u8, Failure> {
     refuse_wrong_combinations(arguments)?;
     array_file::refuse_file_of_dataset(&arguments.file)?;
     let mut stdin = StandardInput::open()?;
     refuse_file_as_its_own_input(arguments, &stdin)?;
-    let mut opened = match std::fs::symlink_metadata(&arguments.file) {
-        Ok(_) => Opened { appender: open(arguments)?, was_created: false, first: None },
-        Err(_) => create(arguments, &mut stdin)?,
-    };
+    let mut opened = open_or_create(arguments, &mut stdin)?;
     let before = opened.appender.rows();
     let result = append_all(arguments, &mut opened);
     let Opened { appender, was_created, .. } = opened;
@@ -68,7 +67,32 @@ fn rows_were(count: u64, which: &str) -> String {
     text::number_of(count, &format!("row{which} was"), &format!("rows{which} were"))
 }
 
-fn open(arguments: &AppendArguments) -> Result<Appender, Failure> {
+/// Whoever made the file that was waited for removes it if that has failed: then it is ours to make.
+fn open_or_create<'a>(arguments: &AppendArguments, stdin: &'a mut StandardInput) -> Result<Opened<'a>, Failure> {
+    let (mut stdin, mut layout, mut first) = (Some(stdin), None, None);
+    for _ in 0..ROUNDS_MAX {
+        if std::fs::symlink_metadata(&arguments.file).is_ok() {
+            match open(arguments) {
+                Err(AppendError::Missing { .. }) => {}
+                appender => return Ok(Opened { appender: appender?, was_created: false, first }),
+            }
+        }
+        // What was read of standard input is read once.
+        if let Some(stdin) = stdin.take() {
+            let (found, read) = layout_of_new(arguments, stdin)?;
+            (layout, first) = (Some(found), read);
+        }
+        let Some(layout) = &layout else { break };
+        match create(arguments, layout) {
+            // Somebody else was faster.
+            Err(AppendError::Exists { .. }) => {}
+            appender => return Ok(Opened { appender: appender?, was_created: true, first }),
+        }
+    }
+    Err(AppendError::Missing { path: arguments.file.clone() }.into())
+}
+
+fn open(arguments: &AppendArguments) -> Result<Appender, AppendError> {
     let appender = Appender::open(&arguments.file, options(arguments))?;
     if appender.finished_move() {
         warn(&array_file::finished_move(&arguments.file));
@@ -138,19 +162,22 @@ fn options(arguments: &AppendArguments) -> AppendOptions {
     }
 }
 
-/// Makes an empty array of what the first input holds.
-fn create<'a>(arguments: &AppendArguments, stdin: &'a mut StandardInput) -> Result<Opened<'a>, Failure> {
+/// What a new array is to hold, by the first input; and that input, if it comes from standard input.
+fn layout_of_new<'a>(
+    arguments: &AppendArguments,
+    stdin: &'a mut StandardInput,
+) -> Result<(Layout, Option<ArrayInput<'a>>), Failure> {
     let file = &arguments.file;
     // One that is not there before the array is made could be that array.
     for path in arguments.inputs.iter().filter(|path| !is_stdin(path) && !path.exists()) {
         ArrayInput::open(path)?;
     }
     let first_file = arguments.inputs.first().filter(|path| !is_stdin(path));
-    let (layout, first) = match (arguments.raw, first_file) {
-        (true, _) => (raw_layout(arguments)?, None),
+    match (arguments.raw, first_file) {
+        (true, _) => Ok((raw_layout(arguments)?, None)),
         (false, Some(input)) => {
             let input = ArrayInput::open(input)?;
-            (layout_of(file, input.name(), input.header())?, None)
+            Ok((layout_of(file, input.name(), input.header())?, None))
         }
         (false, None) => {
             let input = ArrayInput::next_in(stdin, STDIN)?.ok_or_else(|| {
@@ -159,30 +186,28 @@ fn create<'a>(arguments: &AppendArguments, stdin: &'a mut StandardInput) -> Resu
                     text::path(file)
                 ))
             })?;
-            (layout_of(file, input.name(), input.header())?, Some(input))
-        }
-    };
-    let path = real_path_of_new(file)?;
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    match Appender::create_on(&disk, &path, &layout, options(arguments)) {
-        // Somebody else was faster.
-        Err(AppendError::Exists { .. }) => Ok(Opened { appender: open(arguments)?, was_created: false, first }),
-        created => {
-            let appender = created?;
-            // With the lock on it nobody else makes it now.
-            if let Some(folder) = path.parent() {
-                remove_unfinished(&*disk, folder, &[&path]);
-            }
-            if !layout.numpy_loads_by_default() {
-                let file = text::path(file);
-                warn(&format!(
-                    "{file}: its header is longer than the {NUMPY_HEADER_CHARACTERS_MAX} characters that a plain np.load reads: \
-                     it needs max_header_size"
-                ));
-            }
-            Ok(Opened { appender, was_created: true, first })
+            Ok((layout_of(file, input.name(), input.header())?, Some(input)))
         }
     }
+}
+
+/// Makes an empty array.
+fn create(arguments: &AppendArguments, layout: &Layout) -> Result<Appender, AppendError> {
+    let path = real_path_of_new(&arguments.file)?;
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let appender = Appender::create_on(&disk, &path, layout, options(arguments))?;
+    // With the lock on it nobody else makes it now.
+    if let Some(folder) = path.parent() {
+        remove_unfinished(&*disk, folder, &[&path]);
+    }
+    if !layout.numpy_loads_by_default() {
+        let file = text::path(&arguments.file);
+        warn(&format!(
+            "{file}: its header is longer than the {NUMPY_HEADER_CHARACTERS_MAX} characters that a plain np.load reads: it \
+             needs max_header_size"
+        ));
+    }
+    Ok(appender)
 }
 
 fn layout_of(file: &Path, name: &str, header: &Header) -> Result<Layout, Failure> {

@@ -111,6 +111,27 @@ def test_who_appends_notices_what_becomes_of_the_file(tmp_path, disturb, words):
     assert left.keys() == {file.name for file in tmp_path.iterdir()}
 
 
+def test_who_waits_for_a_file_that_its_maker_removes_makes_it(tmp_path):
+    """The bug: it ended with `does not exist`."""
+    path = tmp_path / "a.npy"
+    maker = subprocess.Popen([PROGRAM, "append", path, "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    maker.stdin.write(npy_bytes(np.arange(5))[:-8])
+    maker.stdin.flush()
+    end = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    waiting = subprocess.Popen([PROGRAM, "append", "--wait", path, "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    waiting.stdin.write(npy_bytes(np.arange(3)))
+    waiting.stdin.flush()
+    time.sleep(0.3)
+    assert waiting.poll() is None
+    maker.communicate(timeout=60)
+    assert maker.returncode == 1
+    assert waiting.communicate(timeout=60)[1] == b"" and waiting.returncode == 0
+    assert np.load(path).tolist() == [0, 1, 2]
+
+
 @pytest.mark.parametrize("words", [["--raw"], []], ids=["raw", "arrays"])
 def test_a_pipe_that_does_not_wait_is_waited_for(tmp_path, words):
     """The bug: `Resource temporarily unavailable`. Whoever shares the pipe can have set it so."""
