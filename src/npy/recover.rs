@@ -100,7 +100,12 @@ pub fn recover_on(disk: &dyn Disk, path: &Path, options: RecoverOptions) -> Resu
     let io_error = |operation| AppendError::disk(operation, path);
     // Whatever the count says at any instant is there: zeros before a larger count, a smaller count before the cut.
     if fills {
-        widen::fill(file, opened.file_bytes, opened.file_bytes + bytes_added).map_err(io_error("filling a row of"))?;
+        let (from, to) = (opened.file_bytes, opened.file_bytes + bytes_added);
+        if let Err(error) = file.reserve(from, bytes_added).and_then(|()| widen::fill(file, from, to)) {
+            // What was taken is free again. Zeros that cannot be cut off are what a later call finds.
+            let _ = file.set_len(from);
+            return Err(io_error("filling a row of")(error));
+        }
     }
     file.sync_data().map_err(io_error("syncing"))?;
     let end = start + rows * row_bytes;

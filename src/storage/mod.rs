@@ -110,9 +110,14 @@ pub trait DiskFile: Send + Sync {
     /// Writes a prefix of the parts, in order, and says how many bytes it took.
     fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
     fn set_len(&self, bytes: u64) -> io::Result<()>;
-    /// Takes room for the first bytes, in which there may be holes, as far as the filesystem can. The length stays.
-    fn reserve(&self, _bytes: u64) -> io::Result<()> {
+    /// Takes room for these bytes, in which there may be holes, as far as the filesystem can. The length stays. Where there is
+    /// not so much room, a part of it may have been taken.
+    fn reserve(&self, _offset: u64, _bytes: u64) -> io::Result<()> {
         Ok(())
+    }
+    /// Bytes that the file takes on its disk; `None` where that is not known.
+    fn allocated(&self) -> io::Result<Option<u64>> {
+        Ok(None)
     }
     /// Makes the contents and the length durable.
     fn sync_data(&self) -> io::Result<()>;

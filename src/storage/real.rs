@@ -179,12 +179,17 @@ impl DiskFile for RealFile {
         self.file.set_len(bytes)
     }
 
-    fn reserve(&self, bytes: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, bytes) {
+    fn reserve(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, offset, bytes) {
             // Some filesystems cannot.
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn allocated(&self) -> io::Result<Option<u64>> {
+        // In units of 512 bytes, whatever the filesystem's are (inode(7)).
+        Ok(Some(self.file.metadata()?.blocks().saturating_mul(512)))
     }
 
     fn sync_data(&self) -> io::Result<()> {

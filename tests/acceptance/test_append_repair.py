@@ -12,6 +12,7 @@ import pytest
 
 from harness import LONG, PROGRAM, mounted
 from test_append import run, said, same, save, VERSIONS
+from test_disk import small_filesystem
 
 
 def framed(text, version=(1, 0)):
@@ -486,10 +487,38 @@ def test_holes_are_kept_and_have_room(tmp_path):
             file.truncate(start + 50_000_000)
         before = path.stat()
         done = run("ensure-appendable", path, "--in-place", check=1)
-        assert "No space left" in said(done) and path.stat().st_size == before.st_size
+        assert "without --in-place" in said(done) and path.stat().st_size == before.st_size
         assert len(np.load(path, mmap_mode="r")) == 50_000_000 and os.listdir(disk) == ["a.npy"]
         run("ensure-appendable", path)
         assert path.stat().st_blocks < 100 and len(np.load(path, mmap_mode="r")) == 50_000_000
+
+
+@pytest.mark.parametrize("kind", ["ext4", "tmpfs"])
+def test_a_row_that_finds_no_room_for_its_zeros_takes_none(tmp_path, kind):
+    """The bug: the disk was full afterwards, of zeros."""
+    disk = tmp_path / "disk"
+    with small_filesystem(kind, tmp_path, disk, 16 << 20):
+        path = disk / "a.npy"
+        path.write_bytes(framed("{'descr': '|u1', 'fortran_order': False, 'shape': (2, 50000000), }".ljust(117)) + b"\7" * 100_000)
+        os.sync()
+        before, free = path.read_bytes(), os.statvfs(disk).f_bavail
+        assert "No space left" in said(run("recover", path, "--zero-fill", check=1))
+        # A block or two of ext4 may have come to say where the file's blocks are.
+        assert path.read_bytes() == before and os.statvfs(disk).f_bavail >= free - 8
+
+
+def test_holes_that_find_no_room_stay_holes(tmp_path):
+    """The bug: those that were filled before the disk was full stayed so."""
+    disk = tmp_path / "disk"
+    with small_filesystem("ext4", tmp_path, disk, 16 << 20):
+        path = disk / "a.npy"
+        path.write_bytes(framed("{'descr': '|u1', 'fortran_order': False, 'shape': (50000000,), }"))
+        os.truncate(path, path.stat().st_size + 50_000_000)
+        os.sync()
+        before = path.stat().st_blocks
+        done = run("ensure-appendable", path, "--in-place", check=1)
+        assert "without --in-place a copy is made, in which holes stay holes" in said(done)
+        assert path.stat().st_blocks == before and os.listdir(disk) == ["a.npy", "lost+found"]
 
 
 def test_a_full_disk_takes_nothing_away(tmp_path):

@@ -246,8 +246,7 @@ pub(super) fn move_rows(disk: &dyn Disk, opened: &Opened, new_header: &[u8]) -> 
         }
         journal.sync_data()?;
         disk.sync_folder(folder(&path))?;
-        // What is moved into a hole needs room as well.
-        if is_move { file.reserve(length + plan.shift()) } else { Ok(()) }
+        if is_move { reserve(disk, opened, length + plan.shift()) } else { Ok(()) }
     };
     if let Err(error) = prepare() {
         // Nothing has been moved. What cannot be undone now is undone by whoever opens the file next.
@@ -263,6 +262,30 @@ pub(super) fn move_rows(disk: &dyn Disk, opened: &Opened, new_header: &[u8]) -> 
     }
     let moved = run(file, &*journal, &plan, 0);
     moved.and_then(|()| remove(disk, &path)).map_err(|source| unfinished(&opened.path, source))
+}
+
+/// What is moved into a hole needs room as well. The holes that were filled before there was too little of it could not be
+/// told from the others, so that none is where there cannot be enough.
+fn reserve(disk: &dyn Disk, opened: &Opened, bytes: u64) -> io::Result<()> {
+    let (file, length) = (&*opened.file, opened.file_bytes);
+    let room = disk.room(folder(&opened.path)).ok().flatten();
+    if let (Some(allocated), Some((free, _))) = (file.allocated()?, room)
+        && allocated < length
+        && bytes - allocated > free
+    {
+        return Err(io::Error::new(
+            io::ErrorKind::StorageFull,
+            format!(
+                "its holes would be filled, which takes {} bytes, and {free} are free: without --in-place a copy is made, in \
+                 which holes stay holes",
+                bytes - allocated
+            ),
+        ));
+    }
+    file.reserve(0, bytes).inspect_err(|_| {
+        // What was taken behind the end is free again. Where it cannot be, the next attempt uses it.
+        let _ = file.status().and_then(|found| file.set_len(found.size));
+    })
 }
 
 /// Step 2.
