@@ -59,7 +59,8 @@ fn tail(inspection: &Inspection) -> String {
     match inspection.tail {
         Tail::Exact => "nothing: the file ends with its last row".to_owned(),
         Tail::Past { bytes } => {
-            format!("{} past the last row{}", text::number_of(bytes, "byte", "bytes"), whole(bytes))
+            let what = if inspection.is_followed_by_array { ": another array".to_owned() } else { whole(bytes) };
+            format!("{} past the last row{what}", text::number_of(bytes, "byte", "bytes"))
         }
         Tail::Missing { bytes } => {
             format!("{} MISSING{}: the file was cut short", text::number_of(bytes, "byte", "bytes"), whole(bytes))

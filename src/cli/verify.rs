@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::{DONE, FAILED, array_file, print, print_json, text};
 use crate::config::{ColumnKind, Config, Dataset, Paths};
 use crate::ledger::{Fate, LedgerView, Listed, no_ledger};
-use crate::npy::{Growth, Layout, Tail, inspect};
+use crate::npy::{AppendError, Growth, Layout, Tail, inspect};
 use crate::recovery::{
     FileFindings, Finding, RowCheck, check_file, check_newest, check_rows, is_there, other_settings, wrong_labels,
 };
@@ -70,6 +70,10 @@ pub fn run_file(file: &Path, json: bool) -> Result<u8, Failure> {
     let can_grow = !matches!(inspection.header.growth(), Growth::None(_));
     let (problem, note) = match inspection.tail {
         Tail::Exact => (None, None),
+        Tail::Past { .. } if inspection.is_followed_by_array => {
+            let offset = inspection.header.data_start.saturating_add(inspection.data_bytes_expected);
+            (Some(AppendError::SeveralArrays { path: file.to_owned(), offset }.to_string()), None)
+        }
         // Behind another program's count there may be rows of it, and `append` refuses them.
         Tail::Past { bytes } if can_grow && !matches!(inspection.growth, Growth::Window { .. }) => (
             Some(format!(

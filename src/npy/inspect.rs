@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::growth::{Growth, NoGrowth};
-use super::header::{self, Header, HeaderError};
+use super::header::{self, HEADER_BYTES_MAX, Header, HeaderError, MAGIC};
 use super::layout::Layout;
 use super::window::{CountBlock, digits};
 use crate::storage::{DiskFile, fill};
@@ -68,6 +68,8 @@ pub struct Inspection {
     /// or there is no axis to count along.
     pub rows_present: Option<u64>,
     pub tail: Tail,
+    /// Whether another array begins where the data ends, as `numpy.save` leaves it that is called twice with one open file.
+    pub is_followed_by_array: bool,
     /// Whether the file can grow in place. Its `Display` gives the reason.
     pub growth: Growth,
     /// The largest count that fits into the header; `None` where it cannot grow.
@@ -121,7 +123,10 @@ pub fn inspect_file(file: &File) -> Result<Inspection, InspectError> {
     let data_bytes_expected = header.data_bytes();
     let rows = header.rows();
     let (growth, rows_max_in_place) = growth_of(&header, &header_bytes);
+    let end = header.data_start.saturating_add(data_bytes_expected);
+    let read_behind = |buffer: &mut [u8], at: u64| file.read_at(buffer, end.saturating_add(at));
     Ok(Inspection {
+        is_followed_by_array: file_bytes > end && is_array(read_behind)?,
         file_bytes,
         data_bytes_expected,
         data_bytes_present,
@@ -138,6 +143,16 @@ pub fn inspect_file(file: &File) -> Result<Inspection, InspectError> {
         header,
         header_bytes,
     })
+}
+
+/// Whether what is read here begins with the whole header of an array.
+pub(super) fn is_array(mut read_at: impl FnMut(&mut [u8], u64) -> io::Result<usize>) -> Result<bool, InspectError> {
+    if read_start(MAGIC.len(), &mut read_at)? != MAGIC {
+        return Ok(false);
+    }
+    // A header may be so long, and its length field comes before.
+    let bytes_max = usize::try_from(HEADER_BYTES_MAX.saturating_add(64)).unwrap_or(usize::MAX);
+    Ok(Header::parse(&read_start(bytes_max, read_at)?).is_ok())
 }
 
 /// How the header takes a larger count, as an appender would have it, and the largest count.

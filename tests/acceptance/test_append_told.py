@@ -29,6 +29,20 @@ def test_what_append_refuses_is_no_sound_file(tmp_path):
     assert len(np.load(path)) == 8
 
 
+def test_another_array_behind_the_first_is_no_sound_file(tmp_path):
+    """The bug: `verify` said that `recover` counts it, and `recover` refused."""
+    path, other = save(tmp_path / "a.npy", np.arange(4)), save(tmp_path / "b.npy", np.arange(1))
+    for is_ours in [False, True]:
+        if is_ours:
+            save(path, np.arange(4))
+            run("append", path, other)
+        with open(path, "ab") as file:
+            np.save(file, np.arange(5))
+        done = run("verify", path, check=1)
+        assert b"NOT sound" in done.stdout and b"another array begins at byte" in done.stdout and b"truncate" in done.stdout
+        assert b"past the last row: another array" in run("inspect", path).stdout
+
+
 def test_rows_that_were_never_confirmed_are_told(tmp_path):
     """The bug: half of an input that a killed append had left was counted without a word."""
     path = save(tmp_path / "a.npy", np.arange(4))

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::growth::WINDOW_BYTES;
-use super::super::header::{HEADER_BYTES_MAX, Header, HeaderError, MAGIC};
-use super::super::inspect::{InspectError, read_header_on};
+use super::super::header::{Header, HeaderError};
+use super::super::inspect::{InspectError, is_array, read_header_on};
 use super::super::widen;
 use super::super::window::CountBlock;
 use super::AppendError;
@@ -106,20 +106,11 @@ impl Opened {
     /// [`AppendError::SeveralArrays`].
     pub fn refuse_another_array(&self) -> Result<(), AppendError> {
         let (path, offset) = (self.path.clone(), self.data_end());
-        let read = |bytes_max: u64| {
-            let present = self.file_bytes.saturating_sub(offset).min(bytes_max);
-            let mut bytes = vec![0; usize::try_from(present).unwrap_or(0)];
-            read_exact_at(&*self.file, &mut bytes, offset).map(|()| bytes)
-        };
-        let reading = || AppendError::disk("reading the end of", &self.path);
-        if read(MAGIC.len() as u64).map_err(reading())? != MAGIC {
-            return Ok(());
-        }
-        // A header may be so long, and its length field comes before.
-        let start = read(HEADER_BYTES_MAX.saturating_add(64)).map_err(reading())?;
-        match Header::parse(&start) {
-            Ok(_) => Err(AppendError::SeveralArrays { path, offset }),
-            Err(_) => Ok(()),
+        match is_array(|buffer, at| self.file.read_at(buffer, offset.saturating_add(at))) {
+            Ok(true) => Err(AppendError::SeveralArrays { path, offset }),
+            Ok(false) => Ok(()),
+            Err(InspectError::Read(source)) => Err(AppendError::Disk { operation: "reading the end of", path, source }),
+            Err(source) => Err(AppendError::Header { path, source }),
         }
     }
 
