@@ -66,6 +66,7 @@ pub(crate) use dtype::shape_literal;
 #[cfg(feature = "program")]
 pub(crate) use inspect::{is_file_at, open_regular};
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The file itself, where a path leads over symbolic links: what is put in its place must take its place.
@@ -81,6 +82,10 @@ fn real_path(path: &Path) -> Result<PathBuf, AppendError> {
 
 /// The same for a file that is not there yet.
 pub(crate) fn real_path_of_new(path: &Path) -> Result<PathBuf, AppendError> {
+    // The parts of a path do not tell of these.
+    if [b"/".as_slice(), b"/."].iter().any(|end| path.as_os_str().as_bytes().ends_with(end)) {
+        return Err(AppendError::NameOfFolder { path: path.to_owned() });
+    }
     let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
     let Some(name) = path.file_name() else { return Err(AppendError::NotAFile { path: path.to_owned() }) };
     Ok(real_path(folder)?.join(name))

@@ -43,6 +43,14 @@ def test_another_array_behind_the_first_is_no_sound_file(tmp_path):
         assert b"past the last row: another array" in run("inspect", path).stdout
 
 
+def test_the_name_of_a_folder_is_no_name_of_a_file(tmp_path):
+    """The bug: `append new/ b.npy` made a file called `new`."""
+    other = save(tmp_path / "b.npy", np.arange(1))
+    for name in ["new/", "new/.", "new//"]:
+        done = run("append", f"{tmp_path}/{name}", other, check=1)
+        assert "is the name of a folder" in said(done) and os.listdir(tmp_path) == ["b.npy"]
+
+
 def test_rows_that_were_never_confirmed_are_told(tmp_path):
     """The bug: half of an input that a killed append had left was counted without a word."""
     path = save(tmp_path / "a.npy", np.arange(4))

@@ -25,6 +25,8 @@ pub enum AppendError {
     Exists { path: PathBuf },
     #[error("{} is not a regular file", path.display())]
     NotAFile { path: PathBuf },
+    #[error("{} is the name of a folder: that of a new file does not end with a slash", path.display())]
+    NameOfFolder { path: PathBuf },
     #[error("{} is empty: not even a header is there; remove it, and it can be created anew", path.display())]
     Empty { path: PathBuf },
     #[error("{}", located(path, source))]
