@@ -83,6 +83,14 @@ pub fn run_file(file: &Path, json: bool) -> Result<u8, Failure> {
             )),
             None,
         ),
+        Tail::Past { bytes } if can_grow => {
+            let past = number_of(bytes);
+            let note = format!(
+                "{past} past the last row, which no append has published: the next `append` cuts them off, `npy-ingest recover` \
+                 counts them"
+            );
+            (None, Some(note))
+        }
         Tail::Past { bytes } => (None, Some(format!("{} past the last row", number_of(bytes)))),
         Tail::Missing { bytes } => {
             let cure = match can_grow {

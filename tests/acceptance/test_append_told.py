@@ -25,6 +25,7 @@ def test_what_append_refuses_is_no_sound_file(tmp_path):
     path.write_bytes(path.read_bytes() + bytes(16))
     done = run("verify", path)
     assert b"sound" in done.stdout and b"16 bytes past the last row" in done.stdout
+    assert b"`append` cuts them off, `npy-ingest recover` counts them" in done.stdout
     run("append", path, other)
     assert len(np.load(path)) == 8
 
