@@ -60,11 +60,14 @@ fn retry(moved: &Moved<'_>, dataset: &Dataset, names: &mut Names<'_>) -> Result<
     let (mut gone, mut all) = (0, true);
     // What was moved away is where it went, whatever has its name by now.
     let is_here = |entry: &Entry| entry.moved_to.is_none() && dataset.base.join(&entry.path).exists();
-    let (here, away): (Vec<Entry>, Vec<Entry>) = names.chosen(dataset, &view)?.into_iter().partition(is_here);
+    let (mut entries, mut away): (Vec<Entry>, Vec<Entry>) =
+        names.chosen(dataset, &view)?.into_iter().partition(is_here);
+    // A running service may have moved some of them away since they were read.
+    let moved_since = view.forget_rejected(&entries)?;
+    entries.retain(|entry| !moved_since.iter().any(|moved| moved.id == entry.id));
+    away.extend(moved_since);
     // One by one: each is forgotten while its file is back and not yet under its name, so that a running service neither
     // takes it for the rejected one, nor is there an instant at which nobody knows of it.
-    let mut entries = here;
-    view.forget_rejected(&entries)?;
     for entry in away {
         match bring_back(moved, dataset, &view, &entry) {
             Ok(true) => entries.push(entry),
@@ -153,14 +156,18 @@ fn as_shown(dataset: &Dataset, rejected: Vec<Entry>) -> HashMap<String, Vec<Entr
 fn bring_back(moved: &Moved<'_>, dataset: &Dataset, view: &LedgerView, entry: &Entry) -> Result<bool, String> {
     let home = dataset.base.join(&entry.path);
     let found = where_it_is(moved, dataset, entry);
+    let is_being_moved = || format!("{} is being moved at the moment: try again", text::path(&home));
     if let Ok(None) = &found
         && aside_names(&home).take(ASIDE_LOOKED_AT).any(|aside| aside.exists())
     {
-        return Err(format!("{} is being moved at the moment: try again", text::path(&home)));
+        return Err(is_being_moved());
     }
     let Some(moved_to) = found.map_err(|error| format!("looking for {}: {error}", text::path(&home)))? else {
-        let forgotten = view.forget_rejected(std::slice::from_ref(entry));
-        return forgotten.map(|()| false).map_err(|error| error.to_string());
+        return match view.forget_rejected(std::slice::from_ref(entry)) {
+            Ok(moved_since) if moved_since.is_empty() => Ok(false),
+            Ok(_) => Err(is_being_moved()),
+            Err(error) => Err(error.to_string()),
+        };
     };
     let failed = |error: &dyn std::fmt::Display| {
         let (home, moved_to) = (text::path(&home), text::path(&moved_to));
@@ -170,7 +177,7 @@ fn bring_back(moved: &Moved<'_>, dataset: &Dataset, view: &LedgerView, entry: &E
     // The way back is durable before the ledger forgets it, which may be on another disk.
     let is_durable = [&aside, &moved_to].iter().try_for_each(|path| RealDisk.sync_folder(folder_of(path)));
     let forgotten = match is_durable {
-        Ok(()) => view.forget_rejected(std::slice::from_ref(entry)).map_err(|error| error.to_string()),
+        Ok(()) => forget_in_hand(view, entry).map_err(|error| error.to_string()),
         Err(error) => Err(format!("syncing its folders: {error}")),
     };
     if let Err(error) = forgotten {
@@ -182,6 +189,12 @@ fn bring_back(moved: &Moved<'_>, dataset: &Dataset, view: &LedgerView, entry: &E
     // It tells of the last attempt; that it is gone already is no fault.
     drop(std::fs::remove_file(reason_path(&moved_to)));
     Ok(true)
+}
+
+/// Forgets a source whose file is in our hands. If it was noted meanwhile where the file was moved to, that is over.
+fn forget_in_hand(view: &LedgerView, entry: &Entry) -> Result<(), LedgerError> {
+    let noted_since = view.forget_rejected(std::slice::from_ref(entry))?;
+    view.forget_rejected(&noted_since).map(drop)
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -451,6 +451,28 @@ mod tests {
         assert_eq!(view.counts().unwrap(), Counts { committed: 1, rejected: 1 });
     }
 
+    /// The bug: `retry` read a rejected source, the service moved it away and noted that, and then no ledger had it.
+    #[test]
+    fn a_rejected_source_that_was_moved_since_it_was_read_stays_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.ledger.db");
+        let mut ledger = SqliteLedgers.create(&path, &schema(), true).unwrap();
+        let sources = [1, 2, 3].map(|id| entry(id, "a", Fate::Rejected { reason: "no".into() }));
+        let state = State { rows: 0, next_source_id: 4, clean_rows: 0, unsynced: false };
+        let none =
+            Transaction { state, sources: &[], found_again: &[], extended: &[], forgotten: &[], new_labels: &[] };
+        ledger.commit(&Transaction { sources: &sources, ..none }).unwrap();
+        let view = LedgerView::open(&path).unwrap().unwrap();
+        let read = view.rejected(None).unwrap();
+        ledger.note_moved(&[(2, "failed/a".into())]).unwrap();
+        ledger.forget(&[3]).unwrap();
+        let moved = Entry { moved_to: Some("failed/a".into()), ..sources[1].clone() };
+        assert_eq!(view.forget_rejected(&read).unwrap(), [moved.clone()]);
+        assert_eq!(view.rejected(None).unwrap(), [moved.clone()]);
+        assert_eq!(view.forget_rejected(&[moved]).unwrap(), []);
+        assert_eq!(view.rejected(None).unwrap(), []);
+    }
+
     #[test]
     fn new_settings_take_the_place_of_the_old_ones_and_logs_without_rows_are_forgotten() {
         let folder = tempfile::tempdir().unwrap();

@@ -16,6 +16,14 @@ pub fn forget(transaction: &Transaction<'_>, ids: &[u64]) -> rusqlite::Result<()
     Ok(())
 }
 
+/// A rejected source, if it is noted to be where this entry has it. `false`: it is not, or is not listed any more.
+pub fn forget_as_read(transaction: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<bool> {
+    transaction
+        .prepare_cached("DELETE FROM sources WHERE id = ?1 AND status = 'rejected' AND moved_to IS ?2")?
+        .execute(params![entry.id.cast_signed(), entry.moved_to.as_deref().map(path_value)])
+        .map(|deleted| deleted > 0)
+}
+
 pub fn insert(transaction: &Transaction<'_>, entries: &[Entry]) -> rusqlite::Result<()> {
     let mut insert = transaction.prepare_cached(
         "INSERT INTO sources (id, path, size, mtime_ns, inode, hash, status, reason, first_row, rows,

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use super::sqlite::{APPLICATION_ID, VERSION};
 use super::{Committed, Entry, Fate, LedgerError, LedgerSchema, State, opening, statements};
@@ -159,6 +159,13 @@ pub(super) fn rejected_at(connection: &Connection, path: &Path) -> rusqlite::Res
             Ok((row.get::<_, i64>(0)?.cast_unsigned(), moved_to))
         })?
         .collect()
+}
+
+fn rejected_with_id(connection: &Connection, id: u64) -> rusqlite::Result<Option<Entry>> {
+    connection
+        .prepare_cached(&format!("SELECT {FIELDS} FROM sources WHERE id = ?1 AND status = 'rejected'"))?
+        .query_row(params![id.cast_signed()], entry)
+        .optional()
 }
 
 /// See [`super::Ledger::replaced`].
@@ -471,19 +478,32 @@ impl LedgerView {
     }
 
     /// Forgets rejected sources, so that the next scan takes them again. What was taken of a log before is then all that was
-    /// seen of it: otherwise a file that nobody touched would not be looked at for what is behind.
-    pub fn forget_rejected(&self, entries: &[Entry]) -> Result<(), LedgerError> {
+    /// seen of it: otherwise a file that nobody touched would not be looked at for what is behind. Those that a running service
+    /// has moved away since they were read stay listed, and are returned as they are now.
+    pub fn forget_rejected(&self, entries: &[Entry]) -> Result<Vec<Entry>, LedgerError> {
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
         self.read("forgetting rejected sources", |connection| {
-            let ids: Vec<u64> = entries.iter().map(|entry| entry.id).collect();
-            let logs = entries.iter().filter_map(|entry| entry.part.as_ref()).map(|part| part.log);
-            connection.pragma_update(None, "query_only", false)?;
-            let forgotten = connection.unchecked_transaction().and_then(|transaction| {
-                statements::forget(&transaction, &ids)?;
+            let forget = || {
+                let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+                let mut moved = Vec::new();
+                for entry in entries {
+                    if !statements::forget_as_read(&transaction, entry)? {
+                        moved.extend(rejected_with_id(&transaction, entry.id)?);
+                    }
+                }
+                let is_moved = |entry: &Entry| moved.iter().any(|moved| moved.id == entry.id);
+                let forgotten = entries.iter().filter(|entry| !is_moved(entry));
+                let logs = forgotten.filter_map(|entry| entry.part.as_ref()).map(|part| part.log);
                 statements::go_back(&transaction, logs)?;
-                transaction.commit()
-            });
+                transaction.commit()?;
+                Ok(moved)
+            };
+            connection.pragma_update(None, "query_only", false)?;
+            let moved = forget();
             connection.pragma_update(None, "query_only", true)?;
-            forgotten
+            moved
         })
     }
 }
