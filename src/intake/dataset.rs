@@ -24,6 +24,8 @@ const NEW_FOLDERS_MAX: usize = 64;
 /// Where the kernel does not tell whether a file is being written, it must be quiet this much longer than `settle`.
 const UNCERTAIN_FACTOR: u32 = 10;
 const UNCERTAIN_MIN: Duration = Duration::from_secs(5);
+/// It is read each time, and other files may be on their way to another disk before it.
+const MAY_BE_GONE_WAIT_MIN: Duration = Duration::from_secs(1);
 /// A file that turned out not to be finished is left alone so long, if `settle` is less. The kernel tells that a file was
 /// closed before it stops counting the writer: who is quick finds one.
 const UNFINISHED_WAIT_MIN: Duration = Duration::from_millis(5);
@@ -375,6 +377,7 @@ impl DatasetIntake {
             }
             // Its close sends an event; without events it is asked again.
             NotFinished::BeingWritten | NotFinished::Linked(_) => settle,
+            NotFinished::MayBeGone => settle.max(MAY_BE_GONE_WAIT_MIN),
             NotFinished::MayBeWritten => (settle * UNCERTAIN_FACTOR).max(UNCERTAIN_MIN),
         };
         self.unfinished_since.get_or_insert(now);

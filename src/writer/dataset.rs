@@ -85,6 +85,9 @@ pub enum Finish {
     DecodeAgain,
     /// The log is not where it was thought to be: it has to be looked at again.
     LookAgain,
+    /// It may be a source that is on its way out, or a new one that has the inode of one that is gone: which of the two is
+    /// known once that way is over.
+    MayBeGone,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -266,6 +269,9 @@ impl DatasetWriter {
                     .is_some_and(|newest| newest.moved_to.is_none() && matches!(newest.fate, Fate::Rejected { .. }));
                 if !is_rejected && entry.path == path && entry.identity == source.identity {
                     return Ok(Finish::Known { id: entry.id });
+                }
+                if self.leaving.contains(&entry.id) && (entry.path != path || entry.identity != source.identity) {
+                    return Ok(Finish::MayBeGone);
                 }
                 let (id, old) = (entry.id, entry.path.clone());
                 self.batch.push_found_again(Entry { path, identity: source.identity, moved_to: None, ..*entry });

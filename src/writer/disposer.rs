@@ -1,6 +1,10 @@
 //! The thread that moves and deletes files of sources, so that the writer never waits for another disk, nor for folders of the
 //! user's. It has no pulse: another disk that does not answer keeps its own files waiting, and nothing else.
+//!
+//! What was done before a long copy is told before it: until the ledger has that a file is gone, a new one of its inode could
+//! be taken for it.
 
+use std::cell::RefCell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -72,25 +76,35 @@ impl Disposer {
 }
 
 fn run(disk: &dyn Disk, waiting: &Receiver<Leaving>, tell: &Sender<Results>, is_called_off: &AtomicBool) {
-    let go_on = || match is_called_off.load(Ordering::Relaxed) {
-        true => Err(io::ErrorKind::Interrupted.into()),
-        false => Ok(()),
+    let results = RefCell::new(Results::new());
+    let tell_all = || {
+        let mut results = results.take();
+        if !results.is_empty() {
+            sync_moves(disk, &mut results);
+            // A writer that has ended has no more to note.
+            drop(tell.send(results));
+        }
+    };
+    // Asked before each block of a copy.
+    let go_on = || {
+        tell_all();
+        match is_called_off.load(Ordering::Relaxed) {
+            true => Err(io::ErrorKind::Interrupted.into()),
+            false => Ok(()),
+        }
     };
     while let Ok(first) = waiting.recv() {
         let started = Instant::now();
-        let mut results = Results::new();
         let mut next = Some(first);
         while let Some(leaving) = next {
             // A mistake of ours costs its file, and not all that come behind it.
             let result = catch_unwind(AssertUnwindSafe(|| dispose(disk, &leaving, &go_on)));
             let result = result.unwrap_or_else(|_| Err(io::Error::other("a fault of the program, a panic")));
-            results.push((leaving, result));
-            let is_enough = results.len() >= AT_ONCE || started.elapsed() > AT_ONCE_TIME;
+            results.borrow_mut().push((leaving, result));
+            let is_enough = results.borrow().len() >= AT_ONCE || started.elapsed() > AT_ONCE_TIME;
             next = if is_enough { None } else { waiting.try_recv().ok() };
         }
-        sync_moves(disk, &mut results);
-        // A writer that has ended has no more to note.
-        drop(tell.send(results));
+        tell_all();
     }
 }
 
@@ -103,6 +117,7 @@ mod tests {
     use crate::writer::dispose::Disposed;
     use crate::writer::relocate::tests::{identity, names, two_disks};
     use std::fs;
+    use std::path::PathBuf;
 
     #[test]
     fn everything_that_was_handed_over_is_told_of_before_the_end() {
@@ -133,18 +148,40 @@ mod tests {
         assert_eq!((names(&drop_folder).len(), names(&done).len()), (0, AT_ONCE));
     }
 
+    /// Of the first disk of two.
+    fn leaving(root: &std::path::Path, name: &str, disposal: Disposal) -> Leaving {
+        let (root, place) = (root.to_owned(), Place { folder: 0, below: name.into() });
+        let identity = identity(&root.join(name));
+        Leaving { lane: 0, id: 1, root, place, identity, disposal, reason: None }
+    }
+
+    /// The bug: the ledger did not have yet that a file was gone while another one was copied, and the next file of its name
+    /// and inode was deleted for it.
+    #[test]
+    fn what_was_done_is_told_before_a_copy_begins() {
+        let (folder, disk, _path) = two_disks();
+        fs::write(folder.path().join("b.bin"), "b").unwrap();
+        let (jobs, waiting) = bounded(2);
+        jobs.send(leaving(folder.path(), "b.bin", Disposal::Delete)).unwrap();
+        jobs.send(leaving(folder.path(), "a.bin", Disposal::Move(disk.other.clone()))).unwrap();
+        drop(jobs);
+        let (tell, told) = unbounded();
+        run(&disk, &waiting, &tell, &AtomicBool::new(false));
+        let told: Vec<Vec<PathBuf>> = told
+            .try_iter()
+            .map(|results| results.into_iter().map(|(leaving, _)| leaving.place.below).collect())
+            .collect();
+        assert_eq!(told, [[PathBuf::from("b.bin")], [PathBuf::from("a.bin")]]);
+    }
+
     /// It would have left all files behind where they were, and the writer without rest.
     #[test]
     fn a_panic_costs_one_file() {
         let (folder, mut disk, path) = two_disks();
         disk.is_fatal = true;
         fs::write(folder.path().join("b.bin"), "b").unwrap();
-        let leaving = |name: &str, disposal| {
-            let (root, place) = (folder.path().to_owned(), Place { folder: 0, below: name.into() });
-            let identity = identity(&root.join(name));
-            Leaving { lane: 0, id: 1, root, place, identity, disposal, reason: None }
-        };
-        let all = vec![leaving("a.bin", Disposal::Move(disk.other.clone())), leaving("b.bin", Disposal::Delete)];
+        let to_other = Disposal::Move(disk.other.clone());
+        let all = vec![leaving(folder.path(), "a.bin", to_other), leaving(folder.path(), "b.bin", Disposal::Delete)];
         let (disposer, jobs) = Disposer::start(Arc::new(disk)).unwrap();
         assert!(jobs.hand_over(all).is_empty());
         drop(jobs);

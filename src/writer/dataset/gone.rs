@@ -93,15 +93,21 @@ mod tests {
     use crate::ledger::SqliteLedgers;
     use crate::source::Identity;
     use crate::storage::{Disk, RealDisk};
-    use crate::writer::dataset::{FinishedSource, SourceResult};
+    use crate::writer::dataset::{Finish, FinishedSource, SourceResult};
     use crate::{config, recovery};
     use std::fs;
     use std::sync::Arc;
 
     fn open(folder: &Path) -> DatasetWriter {
-        let text = "[[dataset]]\nname = 'd'\noutput = 'd.npy'\nshape = [2]\ndtype = 'u1'\n[dataset.watch]\n\
-                    folders = ['drop']\nrejected = 'move'\nrejected_to = 'failed'\n[dataset.npy]\n";
-        let options = Arc::new(config::parse(text, &folder.join("c.toml")).unwrap().datasets[0].clone());
+        open_with(folder, "rejected = 'move'\nrejected_to = 'failed'")
+    }
+
+    fn open_with(folder: &Path, watch: &str) -> DatasetWriter {
+        let text = format!(
+            "[[dataset]]\nname = 'd'\noutput = 'd.npy'\nshape = [2]\ndtype = 'u1'\n[dataset.watch]\n\
+             folders = ['drop']\n{watch}\n[dataset.npy]\n"
+        );
+        let options = Arc::new(config::parse(&text, &folder.join("c.toml")).unwrap().datasets[0].clone());
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         recovery::open(&disk, &SqliteLedgers, &options).unwrap()
     }
@@ -184,6 +190,30 @@ mod tests {
         writer.keep_known(&move_away(1), &moved_to).unwrap().unwrap();
         assert!(moved_to.exists());
         assert_eq!(writer.ledger.rejected_at(Path::new("drop/a")).unwrap(), [(2, Some(moved_to))]);
+    }
+
+    /// The bug: a source was deleted, and before the ledger had that, the next file of its inode and content was taken for it
+    /// and deleted without a row.
+    #[test]
+    fn a_file_of_the_inode_of_one_on_its_way_out_waits_until_that_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = open_with(folder.path(), "after = 'delete'");
+        let [place, other] = ["a", "b"].map(|name| Place { folder: 0, below: name.into() });
+        take(&mut writer, &place, 1, true);
+        writer.commit(drop).unwrap();
+        writer.leaving.insert(1);
+        let hash = blake3::hash(&[1]);
+        let finish = |writer: &mut DatasetWriter, place, mtime_ns| {
+            let identity = Identity { size: 1, mtime_ns, inode: 1 };
+            let result = SourceResult::Unchanged { hash };
+            writer.finish_source(&FinishedSource { place, identity, result }, drop).unwrap()
+        };
+        assert_eq!(finish(&mut writer, &place, 2), Finish::MayBeGone);
+        assert_eq!(finish(&mut writer, &other, 1), Finish::MayBeGone, "of another name, with the time of the first");
+        writer.note_moved([(1, PathBuf::new())]).unwrap();
+        writer.leaving.remove(&1);
+        assert_eq!(finish(&mut writer, &place, 2), Finish::DecodeAgain, "it is new");
+        assert_eq!(finish(&mut writer, &other, 1), Finish::DecodeAgain);
     }
 
     /// The bug: the ledger was locked when a move was to be noted, and the next file of the name had the rejection forgotten.

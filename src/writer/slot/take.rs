@@ -105,6 +105,7 @@ impl Slot {
             }
             Ok(Finish::DecodeAgain) => self.done(candidate, End::Again),
             Ok(Finish::LookAgain) => self.done(candidate, End::NotFinished(NotFinished::Changed)),
+            Ok(Finish::MayBeGone) => self.done(candidate, End::NotFinished(NotFinished::MayBeGone)),
             Err(fault) => {
                 self.fault(fault);
                 self.done(candidate, End::Again);
