@@ -3,19 +3,16 @@
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::error::Error;
-use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use super::args::{RetryOptions, chosen};
 use super::failure::{Failure, warn};
 use super::{DONE, FAILED, print, text};
-use crate::config::{Config, Dataset, Disposal, Paths};
+use crate::config::{Config, Dataset, Paths};
 use crate::ledger::{Entry, LedgerError, LedgerView};
 use crate::source::Identity;
-use crate::storage::file_name::beside;
 use crate::storage::{Disk, FileStatus, RealDisk, lock_holder};
-use crate::writer::{aside_names, move_aside, move_beside, reason_path};
+use crate::writer::{aside_names, find_moved, is_it, missing_folder, move_aside, move_beside, reason_path};
 
 /// Names under which a source that is being moved is looked for.
 const ASIDE_LOOKED_AT: usize = 8;
@@ -58,8 +55,7 @@ fn retry(moved: &Moved<'_>, dataset: &Dataset, names: &mut Names<'_>) -> Result<
     let paths = Paths::new(&dataset.output);
     let Some(view) = LedgerView::open(&paths.ledger)? else { return Ok((0, true)) };
     let (mut gone, mut all) = (0, true);
-    // What was moved away is where it went, whatever has its name by now.
-    let is_here = |entry: &Entry| entry.moved_to.is_none() && dataset.base.join(&entry.path).exists();
+    let is_here = |entry: &Entry| is_here(moved, dataset, entry);
     let (mut entries, mut away): (Vec<Entry>, Vec<Entry>) =
         names.chosen(dataset, &view)?.into_iter().partition(is_here);
     // A running service may have moved some of them away since they were read.
@@ -89,6 +85,14 @@ fn retry(moved: &Moved<'_>, dataset: &Dataset, names: &mut Names<'_>) -> Result<
         wake(dataset, &paths)?;
     }
     Ok((gone + entries.len(), all))
+}
+
+/// Whether a source is under its name, or a mended one. What was moved away is where it went, whatever has its name by now.
+fn is_here(moved: &Moved<'_>, dataset: &Dataset, entry: &Entry) -> bool {
+    let status = RealDisk.status(&dataset.base.join(&entry.path));
+    let Some(status) = status.ok().flatten().filter(|_| entry.moved_to.is_none()) else { return false };
+    // A crash may have come before it was noted where it went.
+    Identity::from(&status) == entry.identity || !matches!(where_it_is(moved, dataset, entry), Ok(Some(_)))
 }
 
 /// The sources that were named, and which of the names were found in some dataset.
@@ -202,25 +206,43 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 /// Where a rejected source went: as the ledger has it or, where a crash came before it was noted, under the names that it can
-/// have been given. Among those it is known by its inode or by its content.
+/// have been given. `None`: nowhere.
+///
+/// # Errors
+/// That cannot be told: a folder that it may be in is not there, or cannot be read.
 fn where_it_is(moved: &Moved<'_>, dataset: &Dataset, entry: &Entry) -> Result<Option<PathBuf>, Box<dyn Error>> {
-    if let Some(moved_to) = entry.moved_to.clone().filter(|path| path.exists())
-        && !moved.is_anothers(&moved_to, entry)?
-    {
-        return Ok(Some(moved_to));
-    }
-    let Disposal::Move(target) = &dataset.watch.rejected else { return Ok(None) };
-    let home = dataset.base.join(&entry.path);
-    let Some(below) = dataset.watch.folders.iter().find_map(|folder| home.strip_prefix(folder).ok()) else {
-        return Ok(None);
-    };
-    for path in beside(&target.join(below)) {
-        match RealDisk.status(&path)? {
-            Some(status) if status.is_regular && is_it(&path, &status, entry)? => return Ok(Some(path)),
-            _ => {}
+    if let Some(moved_to) = &entry.moved_to {
+        if RealDisk.status(moved_to)?.is_none() {
+            let missing = missing_folder(&RealDisk, dataset, moved_to)?;
+            let is_away = |folder| format!("it was moved to {}, and {}", text::path(moved_to), folder_is_away(folder));
+            missing.map_or(Ok(()), |folder| Err(is_away(folder)))?;
+        } else if !moved.is_anothers(moved_to, entry)? {
+            return Ok(Some(moved_to.clone()));
         }
+    } else if let Some(folder) = watched_folder(dataset, entry)
+        && RealDisk.status(folder)?.is_none()
+    {
+        return Err(folder_is_away(folder).into());
     }
-    Ok(None)
+    let is_other = |other: &Entry| (other.id, &other.path) != (entry.id, &entry.path);
+    let is_others = |path: &Path| {
+        let by_place = moved.by_place().ok();
+        by_place.and_then(|by_place| by_place.get(path)).is_some_and(|noted| noted.iter().any(is_other))
+    };
+    Ok(find_moved(&RealDisk, dataset, entry, &is_others)?)
+}
+
+fn folder_is_away(folder: &Path) -> String {
+    format!(
+        "the folder {} is not there: mount the disk that it is on or, if its files are gone for good, make it",
+        text::path(folder)
+    )
+}
+
+/// The watched folder that the source was found in, unless the config has other ones by now.
+fn watched_folder<'a>(dataset: &'a Dataset, entry: &Entry) -> Option<&'a Path> {
+    let home = dataset.base.join(&entry.path);
+    dataset.watch.folders.iter().find(|folder| home.starts_with(folder)).map(PathBuf::as_path)
 }
 
 /// The rejected sources of all datasets by where they were moved to, looked up once, and only if somebody has to know.
@@ -234,11 +256,11 @@ impl Moved<'_> {
     /// own was taken away then. What no ledger knows is the entry's own, mended where it lies.
     fn is_anothers(&self, path: &Path, entry: &Entry) -> Result<bool, Box<dyn Error>> {
         let status = FileStatus::from(&std::fs::metadata(path)?);
-        if is_it(path, &status, entry)? {
+        if is_it(&RealDisk, path, &status, entry)? {
             return Ok(false);
         }
         for other in self.by_place()?.get(path).into_iter().flatten() {
-            if is_it(path, &status, other)? {
+            if is_it(&RealDisk, path, &status, other)? {
                 return Ok(true);
             }
         }
@@ -260,19 +282,6 @@ impl Moved<'_> {
         }
         Ok(self.by_place.get_or_init(|| by_place))
     }
-}
-
-/// Whether the file has the entry's inode, or its content.
-fn is_it(path: &Path, status: &FileStatus, entry: &Entry) -> io::Result<bool> {
-    if Identity::from(status) == entry.identity {
-        return Ok(true);
-    }
-    if status.size != entry.identity.size {
-        return Ok(false);
-    }
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path)?)?;
-    Ok(Some(hasher.finalize()) == entry.hash)
 }
 
 /// Asks a running service to scan now.

@@ -345,11 +345,11 @@ impl Ledger for MemoryLedger {
         })
     }
 
-    fn replaced(&self) -> Result<Vec<u64>, LedgerError> {
+    fn replaced(&self) -> Result<Vec<Entry>, LedgerError> {
         let entries = &self.read()?.entries;
         let is_left = |entry: &Entry| matches!(entry.fate, Fate::Rejected { .. }) && entry.moved_to.is_none();
         let is_replaced = |old: &Entry| entries.iter().any(|new| new.path == old.path && new.id > old.id);
-        Ok(entries.iter().filter(|entry| is_left(entry) && is_replaced(entry)).map(|entry| entry.id).collect())
+        Ok(entries.iter().filter(|entry| is_left(entry) && is_replaced(entry)).map(|entry| (**entry).clone()).collect())
     }
 
     fn forget(&mut self, rejected: &[u64]) -> Result<(), LedgerError> {

@@ -198,7 +198,7 @@ pub trait Ledger: Send {
     /// Notes where disposed-of sources went; an empty path: deleted. Their inodes are free for others.
     fn note_moved(&mut self, moved: &[(u64, PathBuf)]) -> Result<(), LedgerError>;
     /// Rejected sources that were not moved away, with a newer source under their path.
-    fn replaced(&self) -> Result<Vec<u64>, LedgerError>;
+    fn replaced(&self) -> Result<Vec<Entry>, LedgerError>;
     /// Rejected sources that are to be listed no longer.
     fn forget(&mut self, rejected: &[u64]) -> Result<(), LedgerError>;
     /// Takes these settings in place of those that it has. There must be no rows. Logs that were taken in parts, though none

@@ -169,13 +169,13 @@ fn rejected_with_id(connection: &Connection, id: u64) -> rusqlite::Result<Option
 }
 
 /// See [`super::Ledger::replaced`].
-pub(super) fn replaced(connection: &Connection) -> rusqlite::Result<Vec<u64>> {
+pub(super) fn replaced(connection: &Connection) -> rusqlite::Result<Vec<Entry>> {
     connection
-        .prepare(
-            "SELECT id FROM sources AS old WHERE status = 'rejected' AND moved_to IS NULL
+        .prepare(&format!(
+            "SELECT {FIELDS} FROM sources AS old WHERE status = 'rejected' AND moved_to IS NULL
                     AND EXISTS (SELECT 1 FROM sources AS new WHERE new.path = old.path AND new.id > old.id)",
-        )?
-        .query_map([], |row| row.get(0).map(i64::cast_unsigned))?
+        ))?
+        .query_map([], entry)?
         .collect()
 }
 

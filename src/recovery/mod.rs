@@ -143,8 +143,8 @@ fn open_after(
         columns.push((kind, Checked::new(path, file, layout, state)?));
     }
     verify_rows(&*ledger, &main, &columns, state)?;
-    // The program was killed after another file under its name was committed, and before a rejected source was found to be
-    // gone, where it should have been moved from.
+    // The program was killed after another file under its name was committed, and before it was noted that a rejected source
+    // was moved away, or was not there to be moved.
     let replaced = match options.watch.rejected {
         Disposal::Keep => Vec::new(),
         Disposal::Delete | Disposal::Move(_) => ledger.replaced()?,
@@ -175,10 +175,8 @@ fn open_after(
         writer.restore_labels().map_err(io_error("writing", &path))?;
     }
     publish_all(&mut writer.main, &mut writer.columns, state)?;
-    if !replaced.is_empty()
-        && let Err(error) = writer.ledger.forget(&replaced)
-    {
-        tracing::warn!(dataset = options.name, "what is rejected no longer stays listed: {error}");
+    if let Err(fault) = writer.note_replaced(&replaced) {
+        tracing::warn!(dataset = options.name, "what is rejected no longer stays listed: {fault}");
     }
     if !durable {
         // The next start has to know it, whatever its config says.

@@ -385,13 +385,13 @@ impl DatasetWriter {
         let (rows, was) = (self.source_start, self.ledger.state());
         let clean_rows = self.clean.after(was.clean_rows, rows, self.main.layout().row_bytes());
         let state = State { rows, next_source_id: self.next_source_id, clean_rows, ..was };
-        let found_again = self.batch.found_again();
+        let (found_again, forgotten) = (self.batch.found_again(), self.forgotten()?);
         let transaction = Transaction {
             state,
             sources: &self.batch.entries,
             found_again: &found_again,
             extended: &self.batch.extended(),
-            forgotten: &self.forgotten()?,
+            forgotten: &forgotten,
             new_labels: &self.batch.new_labels,
         };
         self.ledger.commit(&transaction).map_err(|error| match &error {

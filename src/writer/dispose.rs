@@ -46,7 +46,8 @@ pub fn sync_moves(disk: &dyn Disk, results: &mut Results) {
         let Ok(Disposed::MovedTo(path)) = result else { continue };
         let folder = path.parent().unwrap_or(Path::new("."));
         if let Err(error) = synced.entry(folder.to_owned()).or_insert_with(|| sync_names(disk, folder)) {
-            *result = Err(io::Error::new(error.kind(), error.to_string()));
+            let text = format!("it is {} by now, and syncing that folder failed: {error}", path.display());
+            *result = Err(io::Error::new(error.kind(), text));
         }
     }
 }

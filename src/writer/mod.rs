@@ -15,6 +15,7 @@
 //! | `disposer` | the thread that does it |
 //! | `relocate` | moving and removing files, never another one than is meant |
 //! | `aside` | files that are set aside meanwhile |
+//! | `whereabouts` | where a rejected source is that was moved |
 //! | `slot` | one dataset's sources in their order, and what happens when a disk fails |
 //! | `thread` | [`Writer`]: all datasets, message by message |
 
@@ -32,6 +33,7 @@ mod parts;
 mod relocate;
 mod slot;
 mod thread;
+mod whereabouts;
 
 pub use aside::{aside_names, home_of, is_aside, put_back_if_free, put_back_if_left};
 pub use batch::{is_elsewhere, rules};
@@ -49,3 +51,4 @@ pub use slot::Opening;
 #[cfg(feature = "simulation")]
 pub use slot::Slot;
 pub use thread::{Opener, Writer};
+pub use whereabouts::{find_moved, is_it, missing_folder};

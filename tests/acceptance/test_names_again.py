@@ -85,6 +85,22 @@ def test_retry_says_what_is_gone(project):
     assert not project.rejected()
 
 
+@pytest.mark.parametrize("away", ["failed", "drop"])
+def test_retry_forgets_nothing_while_a_folder_is_away(project, away):
+    """The bug: the disk of `rejected_to` was not mounted, and no source that lay there was listed any more."""
+    project = project(watch='rejected = "move"\nrejected_to = "failed"' if away == "failed" else "", **CSV)
+    (project.drop / "sub").mkdir()
+    for name in ["a.csv", "sub/b.csv"]:
+        (project.drop / name).write_text("bad\n")
+    project.once(check=3)
+    (project.folder / away).rename(project.folder / "elsewhere")
+    done = project.command("retry", check=1)
+    assert done.stderr.count("is not there: mount the disk") == 2 and not done.stdout, done
+    assert len(project.rejected()) == 2
+    (project.folder / "elsewhere").rename(project.folder / away)
+    assert project.command("retry", check=0).stdout.count("is taken again") == 2
+
+
 def test_retry_while_rejected_sources_are_being_moved_loses_none(project):
     """The bug: `retry` forgot files that were on their way to `rejected_to`, where nobody knew of them then."""
     project = project(watch='rejected = "move"\nrejected_to = "failed"', **CSV)

@@ -9,6 +9,7 @@ use crate::source::Place;
 use crate::writer::dispose::{Leaving, reason_path};
 use crate::writer::fault::Fault;
 use crate::writer::relocate::move_beside;
+use crate::writer::whereabouts::{find_moved, missing_folder};
 
 impl DatasetWriter {
     /// Notes where disposed-of sources went; an empty path: deleted. What the ledger does not take is noted
@@ -65,23 +66,75 @@ impl DatasetWriter {
         Ok(())
     }
 
+    /// At a start: rejected sources under whose names other files were taken since, and of which it was not noted that they
+    /// were moved away. Those that were are noted now, the others forgotten.
+    pub(crate) fn note_replaced(&mut self, replaced: &[Entry]) -> Result<(), Fault> {
+        let (mut moved, mut gone) = (Vec::new(), Vec::new());
+        for entry in replaced {
+            match self.find_moved(entry)? {
+                Ok(Some(path)) => moved.push((entry.id, path)),
+                Ok(None) => gone.push(entry.id),
+                Err(error) => self.cannot_look_for(entry, &error),
+            }
+        }
+        self.note_moved(moved)?;
+        if !gone.is_empty() {
+            self.ledger.forget(&gone)?;
+        }
+        Ok(())
+    }
+
+    /// Where a rejected source lies of which that is not noted.
+    ///
+    /// # Errors
+    /// The ledger's; within, that it could not be looked for.
+    fn find_moved(&self, entry: &Entry) -> Result<io::Result<Option<PathBuf>>, Fault> {
+        let known = self.ledger.rejected_at(&entry.path)?;
+        let is_others = |path: &Path| known.iter().any(|(_, moved_to)| moved_to.as_deref() == Some(path));
+        Ok(find_moved(&*self.disk, &self.options, entry, &is_others))
+    }
+
+    fn cannot_look_for(&self, entry: &Entry, error: &io::Error) {
+        let source = self.options.base.join(&entry.path);
+        tracing::warn!(
+            dataset = self.options.name,
+            ?source,
+            "it stays listed as rejected, as it cannot be seen whether it was moved away: {error}"
+        );
+    }
+
     /// Rejected sources that had names of this batch, and are not there any more: another file has the name. What was moved
     /// away stays rejected for as long as it is where it went; a mended one, it may be, is back under its name.
-    pub(super) fn forgotten(&self) -> Result<Vec<u64>, Fault> {
+    pub(super) fn forgotten(&mut self) -> Result<Vec<u64>, Fault> {
         let mut forgotten = self.batch.replaced().to_vec();
+        let mut found = Vec::new();
         for path in self.batch.paths() {
             for (id, moved_to) in self.ledger.rejected_at(path)? {
                 let unnoted = self.unnoted.iter().find(|(unnoted, _)| *unnoted == id).map(|(_, path)| path.clone());
-                let is_gone = match moved_to.or(unnoted) {
-                    None => !self.leaving.contains(&id),
-                    Some(moved_to) => matches!(self.disk.status(&self.options.base.join(moved_to)), Ok(None)),
-                };
-                if is_gone {
-                    forgotten.push(id);
+                match moved_to.or(unnoted) {
+                    None if self.leaving.contains(&id) => {}
+                    None => {
+                        let Some(entry) = self.ledger.newest_at(path, id + 1)? else { continue };
+                        match self.find_moved(&entry)? {
+                            Ok(Some(place)) => found.push((id, place)),
+                            Ok(None) => forgotten.push(id),
+                            Err(error) => self.cannot_look_for(&entry, &error),
+                        }
+                    }
+                    Some(moved_to) if self.is_gone(&self.options.base.join(&moved_to)) => forgotten.push(id),
+                    Some(_) => {}
                 }
             }
         }
+        // Noted with the next.
+        self.unnoted.extend(found);
         Ok(forgotten)
+    }
+
+    /// Whether a source that was moved is there no more; on a disk that is away it may be still.
+    fn is_gone(&self, moved_to: &Path) -> bool {
+        matches!(self.disk.status(moved_to), Ok(None))
+            && matches!(missing_folder(&*self.disk, &self.options, moved_to), Ok(None))
     }
 }
 
@@ -156,6 +209,59 @@ mod tests {
         assert_eq!(listed(&writer), [2, 3], "of the last one no other file is known");
         drop(writer);
         assert_eq!(listed(&open(folder.path())), [3]);
+    }
+
+    /// The bug: a kill, or a folder that could not be synced, came between the move of a bad file and its note; a good one
+    /// under its name then had the bad one forgotten, which lay in `failed`.
+    #[test]
+    fn a_rejected_source_whose_move_was_not_noted_is_noted_when_its_name_is_used_again() {
+        for was_restarted in [false, true] {
+            let (folder, mut writer) = opened();
+            let place = Place { folder: 0, below: "a".into() };
+            let failed = folder.path().join("failed");
+            fs::create_dir(&failed).unwrap();
+            for (id, name) in (1..).zip(["a", "a.1"]) {
+                take(&mut writer, &place, 1, false);
+                writer.commit(drop).unwrap();
+                fs::write(failed.join(name), [1]).unwrap();
+                if id == 1 {
+                    writer.note_moved([(1, failed.join(name))]).unwrap();
+                }
+            }
+            if was_restarted {
+                writer.leaving.insert(2);
+            }
+            take(&mut writer, &place, 2, true);
+            writer.commit(drop).unwrap();
+            writer.try_to_note_moved([]);
+            if was_restarted {
+                drop(writer);
+                writer = open(folder.path());
+            }
+            let listed = writer.ledger.rejected_at(Path::new("drop/a")).unwrap();
+            assert_eq!(listed, [(1, Some(failed.join("a"))), (2, Some(failed.join("a.1")))], "{was_restarted}");
+        }
+    }
+
+    /// The bug: the disk of `rejected_to` was not mounted, and what lay there was forgotten by the next file of the name.
+    #[test]
+    fn what_was_moved_to_a_folder_that_is_away_stays_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let watch = "after = 'delete'\nrejected = 'move'\nrejected_to = 'failed'";
+        let mut writer = open_with(folder.path(), watch);
+        let place = Place { folder: 0, below: "a".into() };
+        take(&mut writer, &place, 1, false);
+        writer.commit(drop).unwrap();
+        let moved_to = folder.path().join("failed/a");
+        writer.note_moved([(1, moved_to.clone())]).unwrap();
+        let listed_after_next = |writer: &mut DatasetWriter, inode| {
+            take(writer, &place, inode, true);
+            writer.commit(drop).unwrap();
+            writer.ledger.rejected_at(Path::new("drop/a")).unwrap()
+        };
+        assert_eq!(listed_after_next(&mut writer, 2), [(1, Some(moved_to))]);
+        fs::create_dir(folder.path().join("failed")).unwrap();
+        assert_eq!(listed_after_next(&mut writer, 3), []);
     }
 
     /// The bug: `retry` forgot a source that was being moved away, and then it lay in `failed` without anybody's knowing.
