@@ -225,6 +225,15 @@ impl SqliteLedger {
         note().map_err(at(&self.path, operation))
     }
 
+    /// A transaction that is synced in any case, and with it all before.
+    fn synced<T>(&self, change: impl FnOnce() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        let was: i64 = self.connection.pragma_query_value(None, "synchronous", |row| row.get(0))?;
+        self.connection.pragma_update(None, "synchronous", "EXTRA")?;
+        let changed = change();
+        self.connection.pragma_update(None, "synchronous", was)?;
+        changed
+    }
+
     fn find(&self, lookup: Lookup<'_>) -> Result<Option<Entry>, LedgerError> {
         view::find(&self.connection, lookup).map_err(at(&self.path, "looking up a source"))
     }
@@ -334,23 +343,17 @@ impl Ledger for SqliteLedger {
     }
 
     fn mark_clean(&mut self, rows: u64) -> Result<(), LedgerError> {
-        self.connection
-            .execute("UPDATE dataset SET clean_rows = ?1, unsynced = 0", params![rows as i64])
-            .map_err(at(&self.path, "marking it clean"))?;
+        let mark = || self.connection.execute("UPDATE dataset SET clean_rows = ?1, unsynced = 0", params![rows as i64]);
+        // Whoever has the ledger open to read it keeps its log from being synced at the end.
+        let marked = if self.state.unsynced { self.synced(mark) } else { mark() };
+        marked.map_err(at(&self.path, "marking it clean"))?;
         (self.state.clean_rows, self.state.unsynced) = (rows, false);
         Ok(())
     }
 
     fn mark_unsynced(&mut self) -> Result<(), LedgerError> {
-        let mark = || -> rusqlite::Result<()> {
-            let was: i64 = self.connection.pragma_query_value(None, "synchronous", |row| row.get(0))?;
-            // This one transaction is synced.
-            self.connection.pragma_update(None, "synchronous", "EXTRA")?;
-            let marked = self.connection.execute("UPDATE dataset SET unsynced = 1", []);
-            self.connection.pragma_update(None, "synchronous", was)?;
-            marked.map(drop)
-        };
-        mark().map_err(at(&self.path, "marking it as not synced"))?;
+        let marked = self.synced(|| self.connection.execute("UPDATE dataset SET unsynced = 1", []));
+        marked.map_err(at(&self.path, "marking it as not synced"))?;
         self.state.unsynced = true;
         Ok(())
     }
@@ -452,28 +455,6 @@ mod tests {
         ledger.forget(&[1, 4]).unwrap();
         assert_eq!((replaced(&*ledger), ids(None)), (vec![], vec![3]));
         assert_eq!(view.counts().unwrap(), Counts { committed: 1, rejected: 1 });
-    }
-
-    /// The bug: `retry` read a rejected source, the service moved it away and noted that, and then no ledger had it.
-    #[test]
-    fn a_rejected_source_that_was_moved_since_it_was_read_stays_listed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.ledger.db");
-        let mut ledger = SqliteLedgers.create(&path, &schema(), true).unwrap();
-        let sources = [1, 2, 3].map(|id| entry(id, "a", Fate::Rejected { reason: "no".into() }));
-        let state = State { rows: 0, next_source_id: 4, clean_rows: 0, unsynced: false };
-        let none =
-            Transaction { state, sources: &[], found_again: &[], extended: &[], forgotten: &[], new_labels: &[] };
-        ledger.commit(&Transaction { sources: &sources, ..none }).unwrap();
-        let view = LedgerView::open(&path).unwrap().unwrap();
-        let read = view.rejected(None).unwrap();
-        ledger.note_moved(&[(2, "failed/a".into())]).unwrap();
-        ledger.forget(&[3]).unwrap();
-        let moved = Entry { moved_to: Some("failed/a".into()), ..sources[1].clone() };
-        assert_eq!(view.forget_rejected(&read).unwrap(), [moved.clone()]);
-        assert_eq!(view.rejected(None).unwrap(), [moved.clone()]);
-        assert_eq!(view.forget_rejected(&[moved]).unwrap(), []);
-        assert_eq!(view.rejected(None).unwrap(), []);
     }
 
     #[test]

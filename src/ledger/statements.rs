@@ -158,3 +158,41 @@ pub fn go_back(transaction: &Transaction<'_>, logs: impl Iterator<Item = u64>) -
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{LedgerSchema, LedgerView, Ledgers, SqliteLedgers, Transaction};
+    use crate::source::Identity;
+
+    /// The bug: `retry` read a rejected source, the service moved it away and noted that, and then no ledger had it.
+    #[test]
+    fn a_rejected_source_that_was_moved_since_it_was_read_stays_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.ledger.db");
+        let schema = LedgerSchema { settings: Vec::new(), columns: Vec::new() };
+        let mut ledger = SqliteLedgers.create(&path, &schema, true).unwrap();
+        let sources = [1, 2, 3].map(|id| Entry {
+            id,
+            path: "a".into(),
+            identity: Identity { size: 1, mtime_ns: 1, inode: id },
+            hash: None,
+            fate: Fate::Rejected { reason: "no".into() },
+            moved_to: None,
+            part: None,
+        });
+        let state = State { rows: 0, next_source_id: 4, clean_rows: 0, unsynced: false };
+        let none =
+            Transaction { state, sources: &[], found_again: &[], extended: &[], forgotten: &[], new_labels: &[] };
+        ledger.commit(&Transaction { sources: &sources, ..none }).unwrap();
+        let view = LedgerView::open(&path).unwrap().unwrap();
+        let read = view.rejected(None).unwrap();
+        ledger.note_moved(&[(2, "failed/a".into())]).unwrap();
+        ledger.forget(&[3]).unwrap();
+        let moved = Entry { moved_to: Some("failed/a".into()), ..sources[1].clone() };
+        assert_eq!(view.forget_rejected(&read).unwrap(), [moved.clone()]);
+        assert_eq!(view.rejected(None).unwrap(), [moved.clone()]);
+        assert_eq!(view.forget_rejected(&[moved]).unwrap(), []);
+        assert_eq!(view.rejected(None).unwrap(), []);
+    }
+}

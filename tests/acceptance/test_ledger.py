@@ -150,6 +150,23 @@ def test_an_orderly_stop_makes_up_for_what_was_not_synced(project, tmp_path):
     project.check_exactly_once(names)
 
 
+def test_an_orderly_stop_syncs_the_ledgers_log_though_somebody_reads_it(project, tmp_path):
+    """The bug: with `durability = "none"` a power cut after it rolled the ledger back, and the next start cut rows that were synced."""
+    needs("strace")
+    project = project(shape=(8, 8, 3), commit='durability = "none"')
+    make_pngs(project.drop, 1)
+    project.once()
+    make_pngs(project.drop, 2, first=1)
+    trace = tmp_path / "trace"
+    path = project.output.with_suffix(".ledger.db")
+    with contextlib.closing(sqlite3.connect(path)) as reader:
+        assert reader.execute("SELECT rows FROM dataset").fetchall() == [(1,)]
+        traced(project, "-y", "-o", trace, "-e", "trace=fsync,fdatasync,pwrite64,pwritev")
+        assert reader.execute("SELECT rows, unsynced FROM dataset").fetchall() == [(3, 0)]
+    of_log = [line for line in trace.read_text().splitlines() if f"<{path}-wal>" in line]
+    assert "sync(" in of_log[-1], of_log
+
+
 @pytest.mark.parametrize("suffix, folder", [(".npy", "b"), (".label.npy", "."), (".ledger.db", "b")])
 def test_a_file_of_another_dataset_with_as_many_rows_is_refused(project, suffix, folder):
     """The bug: after an orderly end it was taken, and with another ledger all sources came a second time."""
