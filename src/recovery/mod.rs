@@ -36,6 +36,8 @@ use crate::writer::{Column, DatasetWriter};
 /// A lock that somebody holds is asked for so often, and this long apart.
 const LOCK_ATTEMPTS: u32 = 10;
 const LOCK_WAIT: Duration = Duration::from_millis(50);
+/// Memory gives up whole pages only; no processor has larger ones.
+const PAGE_BYTES_MAX: u64 = 64 << 10;
 
 /// Why a dataset cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -142,6 +144,9 @@ fn open_after(
         let file = disk.open(&path, Access::ReadWrite).map_err(io_error("opening", &path))?;
         columns.push((kind, Checked::new(path, file, layout, state)?));
     }
+    if state.unsynced {
+        columns.iter().map(|(_, column)| column).chain([&main]).try_for_each(|file| file.read_anew(state))?;
+    }
     verify_rows(&*ledger, &main, &columns, state)?;
     // The program was killed after another file under its name was committed, and before it was noted that a rejected source
     // was moved away, or was not there to be moved.
@@ -236,6 +241,17 @@ impl Checked {
 
     fn row_check(&self) -> RowCheck<'_> {
         RowCheck { file: &*self.file, layout: &self.layout, path: &self.path }
+    }
+
+    /// Has what is to be verified read from the disk: if a sync failed, memory may have what the disk has not.
+    fn read_anew(&self, state: State) -> Result<(), OpenError> {
+        let at = self.layout.data_start() + state.clean_rows.saturating_mul(self.layout.row_bytes());
+        let from = at - at % PAGE_BYTES_MAX;
+        let end = self.file.status().map_err(io_error("reading", &self.path))?.size;
+        match end.checked_sub(from) {
+            None | Some(0) => Ok(()),
+            Some(bytes) => self.file.drop_behind(from, bytes).map_err(sync_error(&self.path)),
+        }
     }
 
     /// Cuts it to its committed rows and makes them durable; a damaged header is rebuilt.

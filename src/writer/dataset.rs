@@ -449,6 +449,11 @@ impl DatasetWriter {
         Ok(())
     }
 
+    /// Whether rows were committed without syncs that nothing has made up for.
+    pub fn is_unsynced(&self) -> bool {
+        self.ledger.state().unsynced
+    }
+
     /// Ends the work, after [`Self::check_files`]: cuts what lies past the last committed row, and makes the publication as
     /// durable as the commit.
     pub fn finish(&mut self) -> Result<(), Fault> {

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import PROGRAM, Project, make_pngs, mount, privileged, write_png
+from harness import PROGRAM, Project, make_pngs, mount, needs, privileged, write_png
 
 CONFIG = """
 [[dataset]]
@@ -210,6 +210,26 @@ def test_a_service_whose_only_dataset_stopped_ends_with_1_and_says_why(project):
     assert "Input/output error" in project.log() and str(project.output) in project.log()
     project.once()
     assert project.count() == 3
+
+
+def test_a_service_that_syncs_at_its_end_alone_and_fails_ends_with_1(project):
+    """The bug: with `durability = "none"` a warning said that the next start makes up for it, and the exit code was 0."""
+    needs("strace")
+    project = project(shape=(8, 8, 3), commit='durability = "none"')
+    make_pngs(project.drop, 1)
+    with contextlib.ExitStack() as faults:
+        with project.service(check=1) as service:
+            project.wait_for_rows(1)
+            faults.enter_context(failing(service, "fdatasync:error=EIO", path=project.output))
+    assert "what the disk has of them is not known" in project.log(), project.log()
+    assert project.ledger("SELECT unsynced FROM dataset") == [(1,)]
+    # The next start asks the disk, not memory.
+    trace = project.folder / "trace"
+    subprocess.run(["strace", "-f", "-qqq", "-o", trace, "-P", project.output, "-e", "trace=fadvise64,pread64",
+                    PROGRAM, "--config", project.config, "--once"], check=True, capture_output=True)
+    calls = [line.split("(")[0].split()[-1] for line in trace.read_text().splitlines() if "DONTNEED" in line or f", {8 * 8 * 3}, " in line]
+    assert calls[:2] == ["fadvise64", "pread64"], trace.read_text()
+    assert project.ledger("SELECT unsynced FROM dataset") == [(0,)]
 
 
 def test_once_ends_with_1_on_an_error_and_the_next_run_takes_the_rest(project):

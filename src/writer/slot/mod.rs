@@ -285,11 +285,19 @@ impl Slot {
                 tracing::warn!(dataset, "{reason}");
                 self.lane.tally.fail(&reason);
             }
-            looked => {
-                if let Err(fault) = looked.and_then(|()| writer.finish()) {
-                    tracing::warn!(dataset, "{fault}; the next start makes up for it");
+            looked => match looked.and_then(|()| writer.finish()) {
+                Ok(()) => {}
+                // Nothing was synced before, and a sync that failed is not repeated.
+                Err(Fault::Lasting(reason)) if writer.is_unsynced() => {
+                    let reason = format!(
+                        "{reason}; with `durability = \"none\"` that was the sync of all rows of this run: what the disk has of \
+                         them is not known. Restart on a sound disk, which checks them as it has them, or restore a backup"
+                    );
+                    tracing::error!(dataset, "{reason}");
+                    self.lane.tally.fail(&reason);
                 }
-            }
+                Err(fault) => tracing::warn!(dataset, "{fault}; the next start makes up for it"),
+            },
         }
         if writer.is_behind() {
             self.lane.tally.fail("committed rows are not published yet; the next start publishes them");
