@@ -1,5 +1,6 @@
 //! The thread that moves and deletes files of sources, so that the writer never waits for another disk, nor for folders of the
-//! user's. It has no pulse: another disk that does not answer keeps its own files waiting, and nothing else.
+//! user's. It has no pulse: another disk that does not answer keeps waiting what is to be moved and deleted, of all datasets, and
+//! nothing else.
 //!
 //! What was done before a long copy is told before it: until the ledger has that a file is gone, a new one of its inode could
 //! be taken for it.
