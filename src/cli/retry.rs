@@ -9,10 +9,14 @@ use super::args::{RetryOptions, chosen};
 use super::failure::{Failure, warn};
 use super::{DONE, FAILED, print, text};
 use crate::config::{Config, Dataset, Paths};
+use crate::intake::is_wanted;
 use crate::ledger::{Entry, LedgerError, LedgerView};
 use crate::source::Identity;
+use crate::storage::file_name::beside;
 use crate::storage::{Disk, FileStatus, RealDisk, lock_holder};
-use crate::writer::{aside_names, find_moved, is_it, missing_folder, move_aside, move_beside, reason_path};
+use crate::writer::{
+    aside_names, find_moved, is_it, missing_folder, move_aside, move_beside, reason_path,
+};
 
 /// Names under which a source that is being moved is looked for.
 const ASIDE_LOOKED_AT: usize = 8;
@@ -177,6 +181,9 @@ fn bring_back(moved: &Moved<'_>, dataset: &Dataset, view: &LedgerView, entry: &E
         let (home, moved_to) = (text::path(&home), text::path(&moved_to));
         format!("{home} could not be brought back from {moved_to}: {error}; it is rejected as before")
     };
+    if let Some(root) = watched_folder(dataset, entry) {
+        refuse_unwanted_name(dataset, root, &home).map_err(|text| failed(&text))?;
+    }
     let aside = move_aside(&RealDisk, &moved_to, &home).map_err(|error| failed(&error))?;
     // The way back is durable before the ledger forgets it, which may be on another disk.
     let is_durable = [&aside, &moved_to].iter().try_for_each(|path| RealDisk.sync_folder(folder_of(path)));
@@ -193,6 +200,18 @@ fn bring_back(moved: &Moved<'_>, dataset: &Dataset, view: &LedgerView, entry: &E
     // It tells of the last attempt; that it is gone already is no fault.
     drop(std::fs::remove_file(reason_path(&moved_to)));
     Ok(true)
+}
+
+/// Refuses to bring back a source that would get another name, as a file has its own, where a scan would not take that name.
+fn refuse_unwanted_name(dataset: &Dataset, root: &Path, home: &Path) -> Result<(), String> {
+    let Some(name) = beside(home).find(|name| !matches!(RealDisk.status(name), Ok(Some(_)))) else { return Ok(()) };
+    if name == home || name.strip_prefix(root).is_ok_and(|below| is_wanted(&dataset.watch, below)) {
+        return Ok(());
+    }
+    Err(format!(
+        "another file has its name, and {}, which it would get, is none that `include` and `exclude` let be taken: move the          other file away, and try again",
+        text::path(&name)
+    ))
 }
 
 /// Forgets a source whose file is in our hands. If it was noted meanwhile where the file was moved to, that is over.

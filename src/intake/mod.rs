@@ -19,6 +19,7 @@ mod tracker;
 mod watch;
 
 pub use folders::refuse_same_folders;
+pub use scan::is_wanted;
 pub use survey::{Survey, survey};
 
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 """Names that are used again: by a file beside the one that was renamed, by the next bad delivery, by a mended file."""
 
 import os
+import shutil
 import time
 
 import pytest
@@ -99,6 +100,23 @@ def test_retry_forgets_nothing_while_a_folder_is_away(project, away):
     assert len(project.rejected()) == 2
     (project.folder / "elsewhere").rename(project.folder / away)
     assert project.command("retry", check=0).stdout.count("is taken again") == 2
+
+
+def test_retry_gives_no_source_a_name_that_is_not_taken(project):
+    """The bug: it came back as latest.1.csv, which `include` does not take, and nobody knew of it any more."""
+    watch = 'include = ["**/latest.csv"]\nrejected = "move"\nrejected_to = "failed"'
+    project = project(watch=watch, **CSV)
+    (project.drop / "latest.csv").write_text("bad\n")
+    project.once(check=3)
+    (project.drop / "latest.csv").write_text("1\n")
+    done = project.command("retry", check=1)
+    assert "drop/latest.1.csv, which it would get, is none that `include`" in done.stderr, done.stderr
+    assert os.listdir(project.drop) == ["latest.csv"] and list(project.rejected()) == ["latest.csv"]
+    project.once(check=3)
+    (project.drop / "latest.csv").unlink()
+    (project.folder / "failed/latest.csv").write_text("2\n")
+    project.command("retry", check=0)
+    assert os.listdir(project.drop) == ["latest.csv"] and not project.rejected()
 
 
 def test_retry_while_rejected_sources_are_being_moved_loses_none(project):
