@@ -15,7 +15,7 @@ use crate::source::Identity;
 use crate::storage::file_name::beside;
 use crate::storage::{Disk, FileStatus, RealDisk, lock_holder};
 use crate::writer::{
-    aside_names, find_moved, is_it, missing_folder, move_aside, move_beside, reason_path,
+    aside_names, find_moved, is_it, make_folders, missing_folder, move_aside, move_beside, reason_path,
 };
 
 /// Names under which a source that is being moved is looked for.
@@ -183,6 +183,12 @@ fn bring_back(moved: &Moved<'_>, dataset: &Dataset, view: &LedgerView, entry: &E
     };
     if let Some(root) = watched_folder(dataset, entry) {
         refuse_unwanted_name(dataset, root, &home).map_err(|text| failed(&text))?;
+        // Those below the watched folder may have been removed since.
+        match RealDisk.status(root) {
+            Ok(Some(_)) => make_folders(&RealDisk, folder_of(&home)).map_err(|error| failed(&error))?,
+            Ok(None) => return Err(failed(&folder_is_away(root))),
+            Err(error) => return Err(failed(&error)),
+        }
     }
     let aside = move_aside(&RealDisk, &moved_to, &home).map_err(|error| failed(&error))?;
     // The way back is durable before the ledger forgets it, which may be on another disk.

@@ -82,7 +82,7 @@ pub fn dispose(disk: &dyn Disk, leaving: &Leaving, go_on: GoOn<'_>) -> io::Resul
 }
 
 /// Makes a folder and those above it, durably: a file in a folder whose own name is lost is lost with it.
-fn make_folders(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
+pub fn make_folders(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
     let mut made = Vec::new();
     for folder in folder.ancestors() {
         if disk.status(folder)?.is_some() {

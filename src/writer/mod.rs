@@ -39,9 +39,9 @@ pub use aside::{aside_names, home_of, is_aside, put_back_if_free, put_back_if_le
 pub use batch::{is_elsewhere, rules};
 pub use column::Column;
 pub use dataset::{DatasetWriter, Finish, FinishedSource, SourceResult, StagedAs, check_room};
-pub use dispose::reason_path;
 #[cfg(feature = "simulation")]
 pub use dispose::{Disposed, Leaving, dispose};
+pub use dispose::{make_folders, reason_path};
 pub use disposer::Disposer;
 pub use fault::Fault;
 pub use labels::{Labels, Written};

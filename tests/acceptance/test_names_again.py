@@ -102,6 +102,19 @@ def test_retry_forgets_nothing_while_a_folder_is_away(project, away):
     assert project.command("retry", check=0).stdout.count("is taken again") == 2
 
 
+def test_retry_brings_back_into_a_folder_that_was_removed(project):
+    """The bug: it failed for as long as nobody made the folder."""
+    project = project(watch='rejected = "move"\nrejected_to = "failed"', **CSV)
+    (project.drop / "today/sub").mkdir(parents=True)
+    (project.drop / "today/sub/a.csv").write_text("bad\n")
+    project.once(check=3)
+    shutil.rmtree(project.drop / "today")
+    (project.folder / "failed/today/sub/a.csv").write_text("5\n")
+    project.command("retry", check=0)
+    project.once()
+    assert values(project) == [5] and not project.rejected()
+
+
 def test_retry_gives_no_source_a_name_that_is_not_taken(project):
     """The bug: it came back as latest.1.csv, which `include` does not take, and nobody knew of it any more."""
     watch = 'include = ["**/latest.csv"]\nrejected = "move"\nrejected_to = "failed"'
