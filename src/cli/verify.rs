@@ -12,7 +12,7 @@ use crate::npy::{AppendError, Growth, Layout, Tail, inspect};
 use crate::recovery::{
     FileFindings, Finding, RowCheck, check_file, check_newest, check_rows, is_there, other_settings, wrong_labels,
 };
-use crate::storage::{Access, Disk, DiskFile, RealDisk};
+use crate::storage::{Access, Disk, DiskFile, RealDisk, lock_holder};
 
 /// What was found in one dataset.
 struct Verdict {
@@ -122,6 +122,9 @@ fn verify(options: &Dataset, deep: bool) -> Result<Verdict, Failure> {
     let mut verdict = Verdict::new(options);
     let Some(view) = LedgerView::open(&paths.ledger)? else {
         match paths.main.exists() {
+            true if lock_holder(&paths.main).is_some() => {
+                verdict.notes.push("it is being made at the moment: its ledger holds nothing yet".to_owned());
+            }
             true => {
                 verdict.problems.push(format!("{}: {}", text::path(&paths.main), no_ledger(&paths.ledger)));
             }
@@ -143,9 +146,17 @@ fn verify(options: &Dataset, deep: bool) -> Result<Verdict, Failure> {
     let main = (paths.main.clone(), options.row.dtype.clone(), options.row.shape.clone());
     for (path, dtype, shape) in [main].into_iter().chain(columns) {
         let layout = Layout::new(&dtype, &shape).map_err(|error| Failure::failed(error.to_string()))?;
-        if let Err(error) = is_there(&RealDisk, &path) {
-            verdict.problems.push(error.to_string());
-            continue;
+        match is_there(&RealDisk, &path) {
+            // A crash came upon its creation, or it goes on.
+            Ok(false) if rows == 0 => {
+                verdict.notes.push(format!("{} is not there yet: the next start makes it", text::path(&path)));
+                continue;
+            }
+            Ok(_) => {}
+            Err(error) => {
+                verdict.problems.push(error.to_string());
+                continue;
+            }
         }
         match RealDisk.open(&path, Access::Read) {
             Ok(file) => files.push((path, layout, file)),

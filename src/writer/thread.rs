@@ -153,10 +153,37 @@ impl Writer {
                 }
                 Opening::NotYet(reason) => {
                     tracing::debug!(dataset = slot.lane().options.name, "not opened yet: {reason}");
+                    slot.lane().tally.pause(Some(reason));
                 }
                 Opening::Never(reason) => slot.stop(&reason),
             }
         }
         self.reopen_at = now + REOPEN;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::storage::RealDisk;
+    use crossbeam_channel::unbounded;
+
+    /// The bug: `status` showed why the first attempt had failed for as long as the dataset could not be opened.
+    #[test]
+    fn why_a_dataset_is_not_opened_yet_is_shown_as_the_last_attempt_found_it() {
+        let text = "[[dataset]]\nname = 'd'\noutput = 'd.npy'\nshape = [2]\ndtype = 'u1'\n[dataset.watch]\n\
+                    folders = ['drop']\n[dataset.npy]\n";
+        let config = config::parse(text, std::path::Path::new("/c.toml")).unwrap();
+        let lane = Arc::new(Lane::new(0, Arc::new(config.datasets[0].clone()), 2, 1000));
+        let (_to_writer, messages) = unbounded();
+        let (to_intake, _told) = unbounded();
+        let opener: Opener = Box::new(|_| Opening::NotYet("the disk is full".into()));
+        let first = vec![(lane.clone(), Opening::NotYet("no folder".into()))];
+        let disposer = Disposer::start(Arc::new(RealDisk)).unwrap();
+        let mut writer = Writer::new(first, messages, &to_intake, opener, disposer, false);
+        assert_eq!(lane.tally.paused().as_deref(), Some("no folder"));
+        writer.reopen(Instant::now());
+        assert_eq!(lane.tally.paused().as_deref(), Some("the disk is full"));
     }
 }

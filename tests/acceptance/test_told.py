@@ -1,5 +1,6 @@
 """`check` and `status` tell what a start finds."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -21,6 +22,20 @@ def refused(project, *words, run=None):
     error = project.once(check=1).stderr
     assert all(word in error for word in (words if run is None else [run])), error
     return done.stdout, told
+
+
+def test_verify_finds_nothing_wrong_with_a_creation_that_goes_on_or_was_cut_short(project):
+    """The bugs: columns that were not made yet were problems, and so was the ledger of a service that just starts."""
+    project = project(shape=[1], dtype="i4", decoder="[dataset.csv]\nheader = false")
+    project.once()
+    project.output.with_suffix(".index.npy").unlink()
+    done = project.command("verify", check=0)
+    assert "sound, 0 rows" in done.stdout and "frames.index.npy is not there yet" in done.stdout, done.stdout
+    project.output.with_suffix(".ledger.db").write_bytes(b"")
+    assert "holds nothing: it was cut off" in project.command("verify", check=1).stdout
+    with open(project.output) as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert "it is being made at the moment" in project.command("verify", check=0).stdout
 
 
 def test_an_output_whose_folders_are_missing(project):

@@ -50,7 +50,13 @@ impl DatasetWriter {
             return self.note_moved([(again.id, moved_to.to_owned())]).map(Ok);
         }
         let home = leaving.root.join(&leaving.place.below);
-        let back = move_beside(&*self.disk, moved_to, &home);
+        let back = match move_beside(&*self.disk, moved_to, &home) {
+            // `retry` has brought it back already.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && matches!(self.disk.status(moved_to), Ok(None)) => {
+                return Ok(Ok(()));
+            }
+            back => back,
+        };
         // No power cut leaves it where it was without its reason.
         let is_durable = back.and_then(|back| self.disk.sync_folder(back.parent().unwrap_or(&leaving.root)));
         Ok(is_durable.and_then(|()| self.disk.remove_file(&reason_path(moved_to))))
@@ -290,6 +296,9 @@ mod tests {
         writer.ledger.forget(&[1]).unwrap();
         writer.keep_known(&leaving, &moved_to).unwrap().unwrap();
         assert_eq!((root.join("a").exists(), fs::read_dir(&failed).unwrap().count()), (true, 0));
+        // The bug: that no ledger had it was told of one that `retry` had brought back.
+        writer.keep_known(&leaving, &moved_to).unwrap().unwrap();
+        assert!(root.join("a").exists());
 
         take(&mut writer, &place, 1, false);
         writer.commit(drop).unwrap();
