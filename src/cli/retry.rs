@@ -215,7 +215,8 @@ fn refuse_unwanted_name(dataset: &Dataset, root: &Path, home: &Path) -> Result<(
         return Ok(());
     }
     Err(format!(
-        "another file has its name, and {}, which it would get, is none that `include` and `exclude` let be taken: move the          other file away, and try again",
+        "another file has its name, and {}, which it would get, is none that `include` and `exclude` let be taken: move the \
+         other file away, and try again",
         text::path(&name)
     ))
 }
@@ -244,10 +245,12 @@ fn where_it_is(moved: &Moved<'_>, dataset: &Dataset, entry: &Entry) -> Result<Op
         } else if !moved.is_anothers(moved_to, entry)? {
             return Ok(Some(moved_to.clone()));
         }
-    } else if let Some(folder) = watched_folder(dataset, entry)
-        && RealDisk.status(folder)?.is_none()
-    {
-        return Err(folder_is_away(folder).into());
+    } else if let Some(folder) = watched_folder(dataset, entry) {
+        // That it is not under its name has to be seen.
+        RealDisk.status(&dataset.base.join(&entry.path))?;
+        if RealDisk.status(folder)?.is_none() {
+            return Err(folder_is_away(folder).into());
+        }
     }
     let is_other = |other: &Entry| (other.id, &other.path) != (entry.id, &entry.path);
     let is_others = |path: &Path| {

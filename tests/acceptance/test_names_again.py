@@ -2,11 +2,12 @@
 
 import os
 import shutil
+import subprocess
 import time
 
 import pytest
 
-from harness import wait_for
+from harness import PROGRAM, needs, wait_for
 
 CSV = dict(shape=[1], dtype="i4", decoder="[dataset.csv]\nheader = false")
 
@@ -130,6 +131,25 @@ def test_retry_gives_no_source_a_name_that_is_not_taken(project):
     (project.folder / "failed/latest.csv").write_text("2\n")
     project.command("retry", check=0)
     assert os.listdir(project.drop) == ["latest.csv"] and not project.rejected()
+
+
+def test_retry_brings_back_what_was_moved_away_while_it_looked(project):
+    """The bug: it forgot the source, which lay in `rejected_to` by then, and no ledger had it any more."""
+    needs("strace")
+    project = project(watch='rejected = "keep"', **CSV)
+    (project.drop / "a.csv").write_text("bad\n")
+    project.once(check=3)
+    text = project.config.read_text()
+    project.config.write_text(text.replace('rejected = "keep"', 'rejected = "move"\nrejected_to = "failed"'))
+    slow = ["strace", "-f", "-qqq", "-o", "/dev/null", "-P", project.drop / "a.csv", "-e", "trace=statx",
+            "-e", "inject=statx:delay_exit=4000000:when=1"]
+    retry = subprocess.Popen([*slow, PROGRAM, "--config", project.config, "retry"], stdout=subprocess.PIPE, text=True)
+    time.sleep(1)
+    project.once(check=3)
+    assert os.listdir(project.drop) == [] and retry.poll() is None
+    told, _ = retry.communicate(timeout=60)
+    assert retry.returncode == 0 and "drop/a.csv  is taken again" in told, told
+    assert os.listdir(project.drop) == ["a.csv"] and not project.rejected()
 
 
 def test_retry_while_rejected_sources_are_being_moved_loses_none(project):

@@ -291,7 +291,7 @@ impl Slot {
                 Err(Fault::Lasting(reason)) if writer.is_unsynced() => {
                     let reason = format!(
                         "{reason}; with `durability = \"none\"` that was the sync of all rows of this run: what the disk has of \
-                         them is not known. Restart on a sound disk, which checks them as it has them, or restore a backup"
+                         them is not known. The next start reads them from there, and refuses what is not as it was committed"
                     );
                     tracing::error!(dataset, "{reason}");
                     self.lane.tally.fail(&reason);
