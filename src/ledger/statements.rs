@@ -190,8 +190,8 @@ mod tests {
         ledger.note_moved(&[(2, "failed/a".into())]).unwrap();
         ledger.forget(&[3]).unwrap();
         let moved = Entry { moved_to: Some("failed/a".into()), ..sources[1].clone() };
-        assert_eq!(view.forget_rejected(&read).unwrap(), [moved.clone()]);
-        assert_eq!(view.rejected(None).unwrap(), [moved.clone()]);
+        assert_eq!(view.forget_rejected(&read).unwrap(), std::slice::from_ref(&moved));
+        assert_eq!(view.rejected(None).unwrap(), std::slice::from_ref(&moved));
         assert_eq!(view.forget_rejected(&[moved]).unwrap(), []);
         assert_eq!(view.rejected(None).unwrap(), []);
     }
