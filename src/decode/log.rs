@@ -12,6 +12,8 @@
 //!   header.
 //! - A new file that holds all that was taken of a log which is not in its place any more is that log: a copy that was made
 //!   before the log was cut short, or a newer version of it. Its parts are compared by their hashes.
+//! - Of a copy that has less, as the log grew between the copy and the cut, only what it has beyond is taken: it was seen to be
+//!   the beginning of the log before, or holds its first bytes or whole parts.
 //! - A new file that is so far the beginning of another log, byte by byte, may be a copy that is being made: it waits for its
 //!   end. Whether a copy is taken is for `duplicates`; one that is left out stays a copy if it gets records of its own while it
 //!   waits. Of two new files of which one is the beginning of the other, that one
@@ -270,22 +272,24 @@ fn start(
             return Ok(Start::At { state: old.clone(), begin, note: Some(note), is_elsewhere: false });
         }
     }
-    let copies = follow.skips_copies.then_some(copies);
+    let inode = file.metadata()?.ino();
     for original in follow.originals.iter() {
         let part = &original.state.part;
         let is_copy_up_to = |end| end > part.head_at || part.is_empty();
         let note = || format!("a copy of {}, which is source {}", original.path.display(), part.log);
-        match whose(file, size, original, path, copies)? {
+        match whose(file, inode, size, original, path, copies, follow.skips_copies)? {
             Whose::Another => {}
             Whose::The => {
                 let state = original.state.clone();
                 return Ok(Start::At { state, begin: part.end, note: None, is_elsewhere: true });
             }
-            Whose::CopyOfIt if is_open() => return Ok(wait()),
+            // The log may be about to be cut, and grow before that.
+            Whose::CopyOfIt if is_open() => {
+                copies.keep(file, inode, part.log, size, false)?;
+                return Ok(wait());
+            }
             Whose::CopyOfIt if age(file)? < COPY_AGE => {
-                if let Some(copies) = copies {
-                    copies.keep(file.metadata()?.ino(), part.log, size);
-                }
+                copies.keep(file, inode, part.log, size, true)?;
                 return Ok(wait());
             }
             Whose::CopyOfIt if follow.skips_copies => {

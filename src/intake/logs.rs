@@ -258,8 +258,8 @@ impl DatasetIntake {
                     for copy in copies(look, &lane.path_of(place), &old, &known)? {
                         let Some(copied) = self.place_of(&copy.0) else { continue };
                         let path = lane.path_of(place);
-                        let original =
-                            Original { parts: look.parts(&old)?, state: old.clone(), first_path: path.clone(), path };
+                        let (parts, inode) = (look.parts(&old)?, Some(status.inode));
+                        let original = Original { parts, state: old.clone(), first_path: path.clone(), path, inode };
                         let originals = Arc::new(vec![original]);
                         let follow = Follow { originals, only_continues: true, ..Follow::default() };
                         seen.push(Seen { place: copied, status: copy.1, follow, rank: 1 });

@@ -145,10 +145,14 @@ impl Look {
         let here: HashMap<u64, &Place> = found.iter().map(|(place, status)| (status.inode, place)).collect();
         let mut originals = Vec::new();
         for Log { entry, state, first_path } in self.newest_logs()? {
-            let found = here.get(&entry.identity.inode).map(|place| self.options.source_path(place));
+            let found = here.get(&entry.identity.inode);
+            // Another log may have it by now.
+            let newest = found.map(|_| self.view.newest_part_of_inode(entry.identity.inode)).transpose()?.flatten();
+            let inode = newest.filter(|newest| newest.id == entry.id).map(|newest| newest.identity.inode);
+            let found = found.map(|place| self.options.source_path(place));
             let path = found.unwrap_or_else(|| self.options.base.join(&entry.path));
             let first_path = self.options.base.join(first_path);
-            originals.push(Original { parts: self.parts(&state)?, state, path, first_path });
+            originals.push(Original { parts: self.parts(&state)?, state, path, first_path, inode });
         }
         Ok(originals)
     }

@@ -141,6 +141,8 @@ pub struct Original {
     /// Where it was when it was taken last, and where at first. Absolute.
     pub path: PathBuf,
     pub first_path: PathBuf,
+    /// Of its file, if the scan has found that, whatever it holds by now.
+    pub inode: Option<u64>,
     /// Its newest parts, and the hashes of their bytes.
     pub parts: Vec<(Range<u64>, Hash)>,
 }

@@ -296,3 +296,67 @@ def test_a_log_that_is_put_back_says_why_it_gives_no_rows(plain):
     append(log, lines(10, 2))
     plain.once()
     assert rows(plain) == [*range(12)]
+
+
+@pytest.mark.parametrize("duplicates", ["append", "skip"])
+@pytest.mark.parametrize("is_closed_before", [False, True])
+def test_rows_that_are_taken_between_a_copy_and_the_cut_are_not_taken_twice(project, duplicates, is_closed_before):
+    """The bug: the copy had less than what had been taken of the log, and counted as another one. All of it came twice."""
+    project = project(shape=[1], dtype="<i4", decoder=PLAIN, watch=f'{ALL}\nrescan = "1s"\nduplicates = "{duplicates}"')
+    log, copy = project.drop / "a.log", project.drop / "a.log.1"
+    with project.service():
+        append(log, lines(0, 100))
+        project.wait_for_rows(100)
+        with open(copy, "wb", buffering=0) as writer:
+            writer.write(log.read_bytes())
+            # As logrotate does, which has the copy written out before it cuts the log.
+            time.sleep(0.3)
+            append(log, lines(100, 10))
+            project.wait_for_rows(110)
+            if is_closed_before:
+                writer.close()
+            os.truncate(log, 0)
+            # What the copy has beyond is its own.
+            append(copy, lines(115, 1))
+        append(log, lines(110, 5))
+        project.wait_for_rows(116)
+        time.sleep(1.5)
+    project.once()
+    assert sorted(rows(project)) == [*range(116)]
+    reason, = project.ledger("SELECT reason FROM sources WHERE path LIKE '%.1' AND reason IS NOT NULL")
+    assert reason[0].startswith(f"its first 290 bytes are left out: a copy of {log}, which is source 1")
+
+
+@pytest.mark.parametrize("count", [10, 300])
+def test_a_copy_that_an_earlier_run_has_seen_less_of_than_of_the_log_is_left_out(plain, count):
+    """The bug: as above, with a restart in between."""
+    log, copy = plain.drop / "a.log", plain.drop / "a.log.1"
+    log.write_bytes(lines(0, count))
+    plain.once()
+    with open(copy, "wb", buffering=0) as writer:
+        writer.write(log.read_bytes())
+        append(log, lines(count, 3))
+        plain.once()
+        os.truncate(log, 0)
+    append(log, lines(count + 3, 2))
+    plain.once()
+    plain.once()
+    assert rows(plain) == [*range(count + 5)]
+
+
+def test_a_log_that_begins_as_one_did_that_was_cut_is_no_copy(plain):
+    """Both programs write the same first line, and nobody has seen the one to be the beginning of the other."""
+    log, other = plain.drop / "a.log", plain.drop / "b.log"
+    log.write_bytes(lines(0, 10))
+    with plain.service():
+        plain.wait_for_rows(10)
+        with open(other, "wb", buffering=0) as writer:
+            writer.write(lines(0, 1))
+            time.sleep(0.3)
+            writer.write(lines(20, 1))
+            plain.wait_for_rows(12)
+            os.truncate(log, 0)
+            append(log, lines(30, 1))
+            writer.write(lines(21, 1))
+            plain.wait_for_rows(14)
+    assert sorted(rows(plain)) == [0, *range(10), 20, 21, 30]
