@@ -238,12 +238,10 @@ impl DatasetIntake {
         let lane = self.lane.clone();
         let skips_copies = lane.options.watch.duplicates == Duplicates::Skip;
         let known: HashSet<u64> = files.iter().map(|(_, status)| status.inode).collect();
-        let mut originals: Option<Arc<Vec<Original>>> = None;
         let mut seen = Vec::new();
+        // Files that are no log that goes on; with what they were.
+        let mut others = Vec::new();
         for (place, status) in files {
-            // A name that is no source's is that of a log which was renamed, or by now of anything else.
-            let only_continues = !is_wanted(&lane.options.watch, &place.below) && !self.is_log(place, status.inode);
-            let mut file = |follow, rank| seen.push(Seen { place: place.clone(), status: *status, follow, rank });
             match look.log(place, status)? {
                 LogLook::Nothing => Tally::add(&lane.tally.known, 1),
                 // Seen here, before anything is dispatched: a copy that got the inode of an older log comes in its order.
@@ -251,47 +249,66 @@ impl DatasetIntake {
                     if !self.logs.replaced.contains(&status.inode) && is_still(&lane.path_of(place), &state) =>
                 {
                     self.logs.cut.remove(&status.inode);
-                    file(Follow { known: Some(state), is_moved, ..Follow::default() }, 0);
+                    let follow = Follow { known: Some(state), is_moved, ..Follow::default() };
+                    seen.push(Seen { place: place.clone(), status: *status, follow, rank: 0 });
                 }
-                LogLook::Grown { state: old, .. } | LogLook::Replaced(old) => {
+                LogLook::Grown { state, .. } | LogLook::Replaced(state) => others.push((place, status, Some(state))),
+                LogLook::New => {
+                    Tally::add(&lane.tally.found, 1);
+                    others.push((place, status, None));
+                }
+            }
+        }
+        if others.is_empty() {
+            return Ok(seen);
+        }
+        // What an inode was, and what had a name before, whose copy or next version may be among the new files.
+        let mut changed = HashSet::new();
+        let mut at_path = HashMap::new();
+        for (place, status, old) in &others {
+            match old {
+                Some(old) => {
+                    changed.insert(old.part.log);
+                }
+                None => {
+                    if let Some(entry) = look.log_at_path(place)? {
+                        changed.insert(entry.source_id());
+                        at_path.insert(*place, entry.identity.inode);
+                    }
+                }
+            }
+        }
+        let originals = Arc::new(look.originals(files.iter(), changed.into_iter())?);
+        for (place, status, old) in others {
+            let path = lane.path_of(place);
+            // A name that is no source's is that of a log which was renamed, or by now of anything else.
+            let only_continues = !is_wanted(&lane.options.watch, &place.below) && !self.is_log(place, status.inode);
+            let originals = originals.clone();
+            let follow = Follow { originals, only_continues, skips_copies, ..Follow::default() };
+            let (follow, rank) = match old {
+                Some(old) => {
                     let cut_at = self.cut_at(&old, status);
-                    for copy in copies(look, &lane.path_of(place), &old, &known)? {
+                    for copy in copies(look, &path, &old, &known)? {
                         let Some(copied) = self.place_of(&copy.0) else { continue };
-                        let path = lane.path_of(place);
-                        let (parts, inode) = (look.parts(&old)?, Some(status.inode));
-                        let original = Original { parts, state: old.clone(), first_path: path.clone(), path, inode };
+                        let (parts, path) = (look.parts(&old)?, path.clone());
+                        let (first_path, inode) = (path.clone(), Some(status.inode));
+                        let original = Original { parts, state: old.clone(), first_path, path, inode };
                         let originals = Arc::new(vec![original]);
                         let follow = Follow { originals, only_continues: true, ..Follow::default() };
                         seen.push(Seen { place: copied, status: copy.1, follow, rank: 1 });
                     }
-                    // Its inode may have been another log's, and the file be a copy.
-                    let originals = known_logs(&mut originals, look, files)?;
+                    // It may be a copy of another log.
                     let before = self.heir(look, files, &old)?;
-                    let replaces = Some(old);
-                    let follow = Follow {
-                        replaces,
-                        cut_at,
-                        originals,
-                        before,
-                        only_continues,
-                        skips_copies,
-                        ..Follow::default()
-                    };
-                    seen.push(Seen { place: place.clone(), status: *status, follow, rank: 3 });
+                    (Follow { replaces: Some(old), cut_at, before, ..follow }, 3)
                 }
-                LogLook::New => {
-                    Tally::add(&lane.tally.found, 1);
-                    let mut before = None;
-                    if let Some(entry) = look.log_at_path(place)?
-                        && entry.identity.inode != status.inode
-                    {
-                        let old = files.iter().find(|(_, status)| status.inode == entry.identity.inode);
-                        before = old.map(|(place, _)| lane.path_of(place));
-                    }
-                    let originals = known_logs(&mut originals, look, files)?;
-                    file(Follow { originals, before, only_continues, skips_copies, ..Follow::default() }, 2);
+                None => {
+                    let inode = at_path.get(place).filter(|inode| **inode != status.inode);
+                    let old = inode.and_then(|inode| files.iter().find(|(_, status)| status.inode == *inode));
+                    let before = old.map(|(place, _)| lane.path_of(place));
+                    (Follow { before, ..follow }, 2)
                 }
-            }
+            };
+            seen.push(Seen { place: place.clone(), status: *status, follow, rank });
         }
         self.introduce(&mut seen);
         Ok(seen)
@@ -329,18 +346,6 @@ impl DatasetIntake {
 /// Whether the file is the log that was taken. What cannot be read is looked at when it is taken.
 pub(super) fn is_still(path: &std::path::Path, state: &LogState) -> bool {
     open_without_waiting(path).and_then(|file| state.part.is_of(&file)).unwrap_or(true)
-}
-
-/// What a new file may be a copy of, read once in a scan.
-fn known_logs(
-    read: &mut Option<Arc<Vec<Original>>>,
-    look: &Look,
-    files: &[(Place, FileStatus)],
-) -> Result<Arc<Vec<Original>>, LedgerError> {
-    Ok(match read {
-        Some(originals) => originals.clone(),
-        None => read.insert(Arc::new(look.originals(files)?)).clone(),
-    })
 }
 
 /// Files beside a log that may be its copy, and are no sources by their names: the newest ones first.

@@ -1,7 +1,7 @@
 //! The cheap look at a file: does the ledger have it?
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -70,8 +70,16 @@ pub struct Log {
     pub first_path: PathBuf,
 }
 
+impl Log {
+    fn of((entry, first_path): (Entry, PathBuf)) -> Option<Self> {
+        Some(Self { state: entry.log_state()?, entry, first_path })
+    }
+}
+
 /// So many logs are looked at to find out whether a file is a copy.
 const ORIGINALS_MAX: usize = 64;
+/// And so many besides that a scan has found to be changed or replaced.
+const CHANGED_MAX: usize = 1024;
 /// So many parts of a log are compared.
 const PARTS_MAX: usize = 64;
 
@@ -134,17 +142,25 @@ impl Look {
 
     /// The logs that were begun last.
     pub fn newest_logs(&self) -> Result<Vec<Log>, LedgerError> {
-        let newest = self.view.newest_logs(ORIGINALS_MAX)?;
-        let log = |(entry, first_path): (Entry, PathBuf)| Some(Log { state: entry.log_state()?, entry, first_path });
-        Ok(newest.into_iter().filter_map(log).collect())
+        Ok(self.view.newest_logs(ORIGINALS_MAX)?.into_iter().filter_map(Log::of).collect())
     }
 
-    /// These, as what a new file may be a copy of. `found`: where the scan has found files with these inodes, as a log may
-    /// have been renamed since.
-    pub fn originals(&self, found: &[(Place, FileStatus)]) -> Result<Vec<Original>, LedgerError> {
-        let here: HashMap<u64, &Place> = found.iter().map(|(place, status)| (status.inode, place)).collect();
+    /// These, and the logs that the scan has found to be `changed`, by their ids, as what a new file may be a copy of.
+    /// `found`: where it has found files with these inodes, as a log may have been renamed since.
+    pub fn originals<'a>(
+        &self,
+        found: impl Iterator<Item = &'a (Place, FileStatus)>,
+        changed: impl Iterator<Item = u64>,
+    ) -> Result<Vec<Original>, LedgerError> {
+        let here: HashMap<u64, &Place> = found.map(|(place, status)| (status.inode, place)).collect();
+        let mut logs = self.newest_logs()?;
+        let newest: HashSet<u64> = logs.iter().map(|log| log.state.part.log).collect();
+        let older: BTreeSet<u64> = changed.filter(|log| !newest.contains(log)).collect();
+        for log in older.into_iter().rev().take(CHANGED_MAX) {
+            logs.extend(self.view.log(log)?.and_then(Log::of));
+        }
         let mut originals = Vec::new();
-        for Log { entry, state, first_path } in self.newest_logs()? {
+        for Log { entry, state, first_path } in logs {
             let found = here.get(&entry.identity.inode);
             // Another log may have it by now.
             let newest = found.map(|_| self.view.newest_part_of_inode(entry.identity.inode)).transpose()?.flatten();

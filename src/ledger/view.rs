@@ -126,6 +126,16 @@ pub(super) fn find(connection: &Connection, lookup: Lookup<'_>) -> rusqlite::Res
     }
 }
 
+/// A part of a log, with the path that the log had at first.
+fn with_first_path(connection: &Connection, part: Entry) -> rusqlite::Result<(Entry, PathBuf)> {
+    let path = connection
+        .prepare_cached("SELECT path FROM sources WHERE id = ?1")?
+        .query_row(params![part.source_id().cast_signed()], |row| row.get::<_, StoredPath>(0))
+        .optional()?;
+    let path = path.map_or_else(|| part.path.clone(), |path| path.0);
+    Ok((part, path))
+}
+
 /// The newest entries with this identity, the newest first.
 pub(super) fn with_identity(connection: &Connection, identity: Identity) -> rusqlite::Result<Vec<Entry>> {
     connection
@@ -304,10 +314,17 @@ impl LedgerView {
         self.read("looking up a log", |connection| find(connection, Lookup::PartOfInode(inode)))
     }
 
+    /// The newest part of this log, with the path that the log had at first.
+    pub fn log(&self, log: u64) -> Result<Option<(Entry, PathBuf)>, LedgerError> {
+        self.read("looking up a log", |connection| {
+            let newest = find(connection, Lookup::Part(log))?;
+            newest.map(|newest| with_first_path(connection, newest)).transpose()
+        })
+    }
+
     /// The newest parts of the logs that were begun last, at most `limit`, each with the path that the log had at first.
     pub fn newest_logs(&self, limit: usize) -> Result<Vec<(Entry, PathBuf)>, LedgerError> {
         self.read("looking up logs", |connection| {
-            let mut first = connection.prepare_cached("SELECT path FROM sources WHERE id = ?1")?;
             let newest = connection
                 .prepare_cached(&format!(
                     "SELECT {FIELDS} FROM sources WHERE id IN
@@ -315,15 +332,7 @@ impl LedgerView {
                 ))?
                 .query_map(params![limit as i64], entry)?
                 .collect::<rusqlite::Result<Vec<_>>>()?;
-            newest
-                .into_iter()
-                .map(|newest| {
-                    let id = newest.source_id().cast_signed();
-                    let path = first.query_row(params![id], |row| row.get::<_, StoredPath>(0)).optional()?;
-                    let path = path.map_or_else(|| newest.path.clone(), |path| path.0);
-                    Ok((newest, path))
-                })
-                .collect()
+            newest.into_iter().map(|newest| with_first_path(connection, newest)).collect()
         })
     }
 

@@ -360,3 +360,23 @@ def test_a_log_that_begins_as_one_did_that_was_cut_is_no_copy(plain):
             writer.write(lines(21, 1))
             plain.wait_for_rows(14)
     assert sorted(rows(plain)) == [0, *range(10), 20, 21, 30]
+
+
+@pytest.mark.parametrize("by", ["copy", "replacement"])
+def test_more_logs_than_are_held_against_a_new_file_are_known_when_they_change_at_once(plain, by):
+    """The bug: those that were not among the 64 that were begun last came twice."""
+    for number in range(70):
+        (plain.drop / f"{number}.log").write_bytes(lines(number * 1000, 10))
+    plain.once()
+    for number in range(70):
+        log, spare = plain.drop / f"{number}.log", plain.folder / "spare"
+        if by == "copy":
+            shutil.copyfile(log, spare)
+            os.rename(spare, plain.drop / f"{number}.log.1")
+            os.truncate(log, 0)
+            append(log, lines(number * 1000 + 10, 2))
+        else:
+            spare.write_bytes(lines(number * 1000, 12))
+            os.replace(spare, log)
+    plain.once()
+    assert sorted(rows(plain)) == [number * 1000 + n for number in range(70) for n in range(12)]
