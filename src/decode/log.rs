@@ -248,7 +248,7 @@ fn start(
             }
         });
     }
-    if let Some(old) = &follow.replaces {
+    if let Some(old) = follow.was() {
         let part = &old.part;
         if size >= part.end && part.is_of(file)? {
             return Ok(Start::At { state: old.clone(), begin: part.end, note: None, is_elsewhere: false });
@@ -313,7 +313,7 @@ fn start(
     }
     let mut note = None;
     let is_gone = |old: &&LogState| !old.part.is_empty() && follow.before.is_none();
-    if let Some(LogState { part, .. }) = follow.replaces.as_ref().filter(is_gone) {
+    if let Some(LogState { part, .. }) = follow.was().filter(is_gone) {
         note = Some(format!(
             "the file was written anew when {} bytes of it had been taken as source {}: what was written behind these and \
              before is known only if a copy of it lies in the watched folder",
@@ -352,7 +352,7 @@ fn beginning(
 ) -> io::Result<(Option<u64>, Option<String>)> {
     let originals = || follow.originals.iter().filter(|original| original.first_path == path || original.path == path);
     let before = originals().max_by_key(|original| original.state.part.log);
-    let Some(state) = before.map(|original| &original.state).or(follow.replaces.as_ref()) else {
+    let Some(state) = before.map(|original| &original.state).or(follow.was()) else {
         return Ok((None, None));
     };
     if !decoder.header_reads_as_row(file)? {
@@ -399,6 +399,23 @@ fn has_header_of(file: &File, path: &Path, old: &Original, decoder: &dyn LogDeco
     }
     let Ok(other) = open_without_waiting(&old.path) else { return Ok(false) };
     Ok(part.is_of(&other)? && decoder.have_same_header(file, &other)?)
+}
+
+/// What is to be told of a log that begins with zeros where the one before it had something else.
+fn zeros(file: &File, path: &Path, follow: &Follow) -> io::Result<Option<String>> {
+    let before = logs_before(follow, path).max_by_key(|original| original.state.part.log);
+    let Some(LogState { part, .. }) = before.map(|original| &original.state).or(follow.was()) else { return Ok(None) };
+    let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+    let found = bytes_at(file, part.head_at..part.head_at + ZEROS as u64)?;
+    let was = part.taken_head().get(..ZEROS).unwrap_or_default();
+    let note = "it begins with zeros, as the log before it did not: a program that does not open its log for appending \
+                (O_APPEND) goes on where it was when the log is cut, and zeros lie before that; they are read as what they are";
+    Ok((found.len() == ZEROS && is_zero(&found) && !is_zero(was)).then(|| note.to_owned()))
+}
+
+/// Logs that had the file's name before.
+fn logs_before<'a>(follow: &'a Follow, path: &'a Path) -> impl Iterator<Item = &'a Original> {
+    follow.originals.iter().filter(move |original| original.first_path == path || original.path == path)
 }
 
 /// Whether the file's first bytes, before `end`, are those of the part, as far as these are known.

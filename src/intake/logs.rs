@@ -263,12 +263,15 @@ impl DatasetIntake {
             return Ok(seen);
         }
         // What an inode was, and what had a name before, whose copy or next version may be among the new files.
-        let mut changed = HashSet::new();
+        let (mut changed, mut used_again) = (HashSet::new(), HashSet::new());
         let mut at_path = HashMap::new();
         for (place, status, old) in &others {
             match old {
                 Some(old) => {
                     changed.insert(old.part.log);
+                    if self.is_another(look, place, status.inode)? {
+                        used_again.insert(status.inode);
+                    }
                 }
                 None => {
                     if let Some(entry) = look.log_at_path(place)? {
@@ -278,7 +281,8 @@ impl DatasetIntake {
                 }
             }
         }
-        let originals = Arc::new(look.originals(files.iter(), changed.into_iter())?);
+        let here = files.iter().filter(|(_, status)| !used_again.contains(&status.inode));
+        let originals = Arc::new(look.originals(here, changed.into_iter())?);
         for (place, status, old) in others {
             let path = lane.path_of(place);
             // A name that is no source's is that of a log which was renamed, or by now of anything else.
@@ -287,7 +291,8 @@ impl DatasetIntake {
             let follow = Follow { originals, only_continues, skips_copies, ..Follow::default() };
             let (follow, rank) = match old {
                 Some(old) => {
-                    let cut_at = self.cut_at(&old, status);
+                    let has_only_inode = used_again.contains(&status.inode);
+                    let cut_at = if has_only_inode { None } else { self.cut_at(&old, status) };
                     for copy in copies(look, &path, &old, &known)? {
                         let Some(copied) = self.place_of(&copy.0) else { continue };
                         let (parts, path) = (look.parts(&old)?, path.clone());
@@ -299,7 +304,7 @@ impl DatasetIntake {
                     }
                     // It may be a copy of another log.
                     let before = self.heir(look, files, &old)?;
-                    (Follow { replaces: Some(old), cut_at, before, ..follow }, 3)
+                    (Follow { replaces: Some(old), has_only_inode, cut_at, before, ..follow }, 3)
                 }
                 None => {
                     let inode = at_path.get(place).filter(|inode| **inode != status.inode);
@@ -312,6 +317,18 @@ impl DatasetIntake {
         }
         self.introduce(&mut seen);
         Ok(seen)
+    }
+
+    /// Whether a file only has the inode of the log of which something was taken.
+    fn is_another(&mut self, look: &Look, place: &Place, inode: u64) -> Result<bool, LedgerError> {
+        let Ok(metadata) = fs::symlink_metadata(self.lane.path_of(place)) else { return Ok(false) };
+        let is_another =
+            FileStatus::from(&metadata).inode == inode && look.is_another(inode, metadata.created().ok())?;
+        if is_another {
+            // What was seen may have been the other one.
+            self.logs.sightings.note(Sighting::looked_at(place, &metadata));
+        }
+        Ok(is_another)
     }
 
     /// The new file in which a log goes on whose own is another by now.

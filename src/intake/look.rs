@@ -6,6 +6,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::{Dataset, Paths};
 use crate::ledger::{Entry, Fate, FirstLook, Known, LedgerError, LedgerView, Rules, Snapshot, first_look};
@@ -138,6 +139,14 @@ impl Look {
     /// Whether a log's newest part was read from this file as it is. Its inode alone may have been another's.
     pub fn knows(&self, identity: Identity) -> Result<bool, LedgerError> {
         Ok(self.view.newest_part_of_inode(identity.inode)?.is_some_and(|entry| entry.identity == identity))
+    }
+
+    /// Whether a file that has this inode is surely another one than that of which something was taken: it was made later.
+    pub fn is_another(&self, inode: u64, born: Option<SystemTime>) -> Result<bool, LedgerError> {
+        let Some(born) = born.and_then(|born| born.duration_since(UNIX_EPOCH).ok()) else { return Ok(false) };
+        let Some(entry) = self.view.newest_part_of_inode(inode)? else { return Ok(false) };
+        let committed_ms = self.view.committed_ms(entry.id)?;
+        Ok(committed_ms.is_some_and(|at| born.as_millis().cast_signed() > i128::from(at)))
     }
 
     /// The logs that were begun last.

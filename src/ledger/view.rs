@@ -314,6 +314,19 @@ impl LedgerView {
         self.read("looking up a log", |connection| find(connection, Lookup::PartOfInode(inode)))
     }
 
+    /// When the transaction was that wrote this entry last: milliseconds since 1970.
+    pub fn committed_ms(&self, id: u64) -> Result<Option<i64>, LedgerError> {
+        self.read("looking up the time of a source", |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT CAST(round(unixepoch(committed_at, 'subsec') * 1000) AS INTEGER) FROM sources WHERE id = ?1",
+                )?
+                .query_row(params![id.cast_signed()], |row| row.get(0))
+                .optional()
+                .map(Option::flatten)
+        })
+    }
+
     /// The newest part of this log, with the path that the log had at first.
     pub fn log(&self, log: u64) -> Result<Option<(Entry, PathBuf)>, LedgerError> {
         self.read("looking up a log", |connection| {

@@ -120,6 +120,8 @@ pub struct Follow {
     pub is_moved: bool,
     /// It was this log, and has been cut short or written anew.
     pub replaces: Option<LogState>,
+    /// It is another file, which only has the inode that `replaces` had.
+    pub has_only_inode: bool,
     /// The smallest size that it was seen to have since, if that is smaller than what was taken.
     pub cut_at: Option<u64>,
     /// Logs that it may be a copy of.
@@ -132,6 +134,13 @@ pub struct Follow {
     pub only_continues: bool,
     /// What is copied is left out: `duplicates = "skip"`.
     pub skips_copies: bool,
+}
+
+impl Follow {
+    /// The log that this file was.
+    pub fn was(&self) -> Option<&LogState> {
+        self.replaces.as_ref().filter(|_| !self.has_only_inode)
+    }
 }
 
 /// A log that a new file may be a copy of.

@@ -127,3 +127,37 @@ def test_a_file_that_got_the_inode_of_a_log_is_none(project):
         time.sleep(1.5)
     assert rows(logs) == [1]
     assert "nothing of its 2 bytes was taken" in logs.log()
+
+
+def test_a_log_with_the_inode_of_one_that_began_alike_is_taken_while_it_is_open(logs):
+    """The bug: it was taken for the older log, cut: it waited until it was closed, and lost its first record."""
+    log, old = logs.drop / "a.log", logs.drop / "a.log.1"
+    with logs.service():
+        log.write_bytes(b"0\n" + lines(100, 5))
+        logs.wait_for_rows(6)
+        inode = log.stat().st_ino
+        log.rename(old)
+        log.write_bytes(lines(200, 3))
+        logs.wait_for_rows(9)
+        old.unlink()
+        log.rename(old)
+        with_inode(log, inode, lambda made: made.write_bytes(b""))
+        with open(log, "ab", buffering=0) as writer:
+            writer.write(b"0\n")
+            logs.wait_for_rows(10, timeout=10)
+            writer.write(lines(300, 2))
+            logs.wait_for_rows(12, timeout=10)
+    assert rows(logs) == [0, *range(100, 105), 200, 201, 202, 0, 300, 301]
+    assert logs.ledger("SELECT count(DISTINCT log), max(reason) FROM sources") == [(3, None)]
+
+
+def test_a_log_with_the_inode_of_another_is_known_after_a_restart(logs):
+    log = logs.drop / "a.log"
+    log.write_bytes(b"0\n" + lines(100, 5))
+    logs.once()
+    inode = log.stat().st_ino
+    log.unlink()
+    with_inode(log, inode, lambda made: made.write_bytes(b"0\n1\n"))
+    logs.once()
+    assert rows(logs) == [0, *range(100, 105), 0, 1]
+    assert logs.ledger("SELECT count(DISTINCT log), max(reason) FROM sources") == [(2, None)]
