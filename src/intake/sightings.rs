@@ -89,7 +89,7 @@ fn born(path: &Path, inode: u64) -> Option<SystemTime> {
 /// A log that is nowhere in its folder.
 pub struct Missing {
     sighting: Sighting,
-    /// What was taken of it.
+    /// What was taken of it, and not of another log that had its inode before.
     state: Option<LogState>,
 }
 
@@ -129,7 +129,11 @@ impl DatasetIntake {
         let mut folders: HashMap<PathBuf, HashMap<u64, PathBuf>> = HashMap::new();
         let mut missing = Vec::new();
         for sighting in not_met {
-            let state = look.log_of_inode(sighting.status.inode)?;
+            // What was taken may have been of another file, which had the inode before.
+            let state = match look.is_another(sighting.status.inode, sighting.born)? {
+                true => None,
+                false => look.log_of_inode(sighting.status.inode)?,
+            };
             let home = self.lane.path_of(&sighting.place);
             let folder = home.parent().unwrap_or(Path::new("/"));
             let beside = folders.entry(folder.to_owned()).or_insert_with(|| by_inode(folder));
@@ -180,7 +184,7 @@ impl DatasetIntake {
                      were more is not known",
                     state.part.end
                 ),
-                None if *by == Witness::Look && status.size > 0 && look.log(place, status)? == LogLook::New => {
+                None if *by == Witness::Look && status.size > 0 && look.log(place, status)? != LogLook::Nothing => {
                     tracing::warn!(
                         dataset,
                         source = &*path.to_string_lossy(),

@@ -161,3 +161,24 @@ def test_a_log_with_the_inode_of_another_is_known_after_a_restart(logs):
     logs.once()
     assert rows(logs) == [0, *range(100, 105), 0, 1]
     assert logs.ledger("SELECT count(DISTINCT log), max(reason) FROM sources") == [(2, None)]
+
+
+def test_a_log_with_the_inode_of_another_is_taken_though_it_is_renamed_before_that(logs):
+    """The bug: it was held against what was taken of the other one, and counted as gone with that."""
+    log, old = logs.drop / "a.log", logs.drop / "a.log.1"
+    with logs.service():
+        log.write_bytes(lines(0, 5))
+        logs.wait_for_rows(5)
+        inode = log.stat().st_ino
+        log.rename(old)
+        log.write_bytes(lines(5, 5))
+        logs.wait_for_rows(10)
+        old.unlink()
+        log.rename(old)
+        with_inode(log, inode, lambda made: made.write_bytes(b"1"))
+        time.sleep(1.5)
+        append(log, b"0\n11\n12\n")
+        log.rename(logs.drop / "a.log.2")
+        log.write_bytes(b"13\n")
+        logs.wait_for_rows(14, timeout=10)
+    assert rows(logs) == [*range(14)]
