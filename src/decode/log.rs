@@ -4,7 +4,7 @@
 //! - A file is known by its inode, its first bytes and the bytes before the place up to which it was taken. Only what lies
 //!   behind that place is new.
 //! - A file that lost some of its end and begins as before goes on where it was cut, once nobody writes to it. One that
-//!   begins otherwise, or is another one where it was taken, is a new log, which the ledger says beside it. The place of a cut
+//!   begins otherwise, has no record as before, or is another one where it was taken, is a new log, which the ledger says beside it. The place of a cut
 //!   is the smallest size that was seen; what may have been before that is told.
 //! - A log that was rejected goes on when what was rejected is another.
 //! - A compressed file is left out, also under another name later.
@@ -46,6 +46,8 @@ use crate::storage::lease::{Writers, writers};
 use crate::storage::open_without_waiting;
 
 const BLOCK_BYTES: usize = 256 << 10;
+/// In so many bytes a log that was cut is searched for a record, each time that it is looked at while it waits.
+const BEGINNING_BYTES_MAX: u64 = 4 << 10;
 /// A whole copy of a log that is still in its place is one to keep only after this time: the log may be about to be cut.
 const COPY_AGE: Duration = Duration::from_secs(1);
 
@@ -258,18 +260,26 @@ fn start(
         }
         let cut_at = follow.cut_at.unwrap_or(u64::MAX).min(size);
         if cut_at < part.end && begins_alike(file, cut_at, part)? {
-            if is_open() {
-                return Ok(wait());
+            let wait = || Ok(Start::Outcome(Outcome::NotFinished(NotFinished::Cut)));
+            // Not gone through each time that it is looked at.
+            if cut_at > part.head_at + BEGINNING_BYTES_MAX && is_open() {
+                return wait();
             }
             let begin = decoder.boundary(file, known_place(follow, part, cut_at), cut_at)?;
-            let note = format!(
-                "the file was cut to {cut_at} bytes when {} of it had been taken; or to fewer, or written anew with the \
-                 same beginning, and written to before this was seen: that cannot be told apart. It goes on behind its \
-                 last whole record within these {cut_at} bytes; the rows of what was cut off stay, and what was written \
-                 within these bytes since is not taken",
-                part.end
-            );
-            return Ok(Start::At { state: old.clone(), begin, note: Some(note), is_elsewhere: false });
+            // Where no record is left, it is a new log.
+            if begin > part.head_at && is_open() {
+                return wait();
+            }
+            if begin > part.head_at {
+                let note = format!(
+                    "the file was cut to {cut_at} bytes when {} of it had been taken; or to fewer, or written anew with \
+                     the same beginning, and written to before this was seen: that cannot be told apart. It goes on \
+                     behind its last whole record within these {cut_at} bytes; the rows of what was cut off stay, and \
+                     what was written within these bytes since is not taken",
+                    part.end
+                );
+                return Ok(Start::At { state: old.clone(), begin, note: Some(note), is_elsewhere: false });
+            }
         }
     }
     let inode = file.metadata()?.ino();

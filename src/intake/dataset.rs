@@ -375,6 +375,10 @@ impl DatasetIntake {
                 self.log_is_linked(&place);
                 self.watch().rescan
             }
+            NotFinished::Cut => {
+                self.log_is_cut(&place);
+                settle
+            }
             // Its close sends an event; without events it is asked again.
             NotFinished::BeingWritten | NotFinished::Linked(_) => settle,
             NotFinished::MayBeGone => settle.max(MAY_BE_GONE_WAIT_MIN),

@@ -55,6 +55,8 @@ pub struct Logs {
     pub(super) sightings: Sightings,
     /// Logs of which was told, since the last scan, that they have further names.
     linked: BTreeSet<Place>,
+    /// Logs of which was told that they were cut and wait, by inode.
+    waiting: HashSet<u64>,
     /// The ledger was asked for logs that an earlier run followed.
     pub(super) were_read: bool,
 }
@@ -146,6 +148,20 @@ impl DatasetIntake {
         self.scan_again(now);
     }
 
+    /// Nothing is taken from a log that was cut while somebody writes to it.
+    pub(super) fn log_is_cut(&mut self, place: &Place) {
+        let path = self.lane.path_of(place);
+        let Ok(metadata) = fs::symlink_metadata(&path) else { return };
+        if self.logs.waiting.insert(FileStatus::from(&metadata).inode) {
+            tracing::warn!(
+                dataset = self.lane.options.name,
+                source = &*path.to_string_lossy(),
+                "it was cut, or written anew with the same beginning, and is open for writing: what is new in it waits until \
+                 it is closed"
+            );
+        }
+    }
+
     /// Nothing is taken from a log while it has further names, which the config refuses.
     pub(super) fn log_is_linked(&mut self, place: &Place) {
         if self.logs.linked.insert(place.clone()) {
@@ -193,6 +209,7 @@ impl DatasetIntake {
         let mut seen = self.look_at_all(look, &files)?;
         let shorter = seen.iter().filter(|seen| seen.follow.replaces.is_some()).map(|seen| seen.status.inode).collect();
         let was_seen_before = self.logs.shorter.is_superset(&shorter);
+        self.logs.waiting.retain(|inode| shorter.contains(inode));
         self.logs.shorter = shorter;
         if !was_seen_before {
             // The walk may have come between a copy and its name: once more, when whoever rotates has had the time.

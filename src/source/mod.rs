@@ -98,6 +98,8 @@ pub enum NotFinished {
     MayBeWritten,
     /// It may be a source that is being moved or deleted: what it is shows once that is done.
     MayBeGone,
+    /// A log that is followed was cut, and somebody has it open for writing.
+    Cut,
     /// A log that is followed was written anew: what went before has to be taken first.
     Replaced,
     /// It has so many names (hard links), of which an upload may be about to remove one, and the config refuses more than one.

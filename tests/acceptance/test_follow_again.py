@@ -361,3 +361,35 @@ def test_a_part_that_meets_a_full_disk_has_the_checksum_of_its_rows(project):
             project.wait_for_rows(100_000)
         project.once()
         assert np.array_equal(project.rows()["x"], np.arange(100_000)) and project.json("verify", "--deep")["ok"]
+
+
+def test_a_log_that_is_written_anew_with_the_comments_of_before_does_not_wait(project):
+    """The bug: they were taken for what is left of a log that was cut, which waits until nobody has it open."""
+    project = project(shape=[1], dtype="<i4", decoder=PLAIN + '\ncomment = "#"', watch=ALL)
+    log, comments = project.drop / "a.log", b"# device 7\n"
+    with project.service():
+        log.write_bytes(comments + lines(0, 3))
+        project.wait_for_rows(3)
+        with open(log, "wb", buffering=0) as writer:
+            writer.write(comments)
+            time.sleep(0.5)
+            for number in range(3, 6):
+                writer.write(lines(number, 1))
+                project.wait_for_rows(number + 1, timeout=10)
+    assert rows(project) == [*range(6)]
+
+
+def test_a_log_that_waits_as_it_was_cut_and_is_open_is_told_once(project):
+    """The bug: nothing was taken while its writer had it open, without a word."""
+    project = project(shape=[1], dtype="<i4", decoder=PLAIN, watch=ALL + '\nrescan = "1s"')
+    log = project.drop / "a.log"
+    with project.service():
+        log.write_bytes(lines(0, 5))
+        project.wait_for_rows(5)
+        with open(log, "wb", buffering=0) as writer:
+            for number in [0, 100, 101, 102, 103]:
+                writer.write(lines(number, 1))
+                time.sleep(0.6)
+        project.wait_for_rows(9)
+    assert rows(project) == [*range(5), *range(100, 104)]
+    assert project.log().count("and is open for writing: what is new in it waits") == 1

@@ -51,8 +51,9 @@ impl LogDecoder for CsvDecoder {
     }
 
     fn boundary(&self, file: &File, first: u64, at: u64) -> io::Result<u64> {
-        if self.options.quote.is_some() {
-            // A line end may stand in quotes, which shows only from the front.
+        // A line end may stand in quotes, which shows only from the front; and so do comments, which are no records.
+        let is_near = at.saturating_sub(first) <= LINE_BYTES_MAX as u64;
+        if self.options.quote.is_some() || self.options.comment.is_some() && is_near {
             return self.last_end(file, first, at);
         }
         let from = at.saturating_sub(LINE_BYTES_MAX as u64).max(first);
@@ -165,5 +166,16 @@ mod tests {
         }
         assert!(quoted.boundary(&file, 0, 1000).is_err(), "the file is shorter");
         assert_eq!(decoder(None).boundary(&file, 0, 9).unwrap(), 6);
+    }
+
+    #[test]
+    fn comments_are_no_records_before_a_boundary() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"# v\n1,2\n# w\n").unwrap();
+        for quote in [None, Some(b'"')] {
+            for (at, expected) in [(4, 0), (7, 0), (8, 8), (12, 8)] {
+                assert_eq!(decoder(quote).boundary(&file, 0, at).unwrap(), expected, "{at}");
+            }
+        }
     }
 }
