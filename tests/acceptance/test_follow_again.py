@@ -393,3 +393,16 @@ def test_a_log_that_waits_as_it_was_cut_and_is_open_is_told_once(project):
         project.wait_for_rows(9)
     assert rows(project) == [*range(5), *range(100, 104)]
     assert project.log().count("and is open for writing: what is new in it waits") == 1
+
+
+def test_a_log_whose_lines_end_in_cr_goes_on_without_its_header(project):
+    """The bug: its first line was looked for by LF only, so that its first row was passed over as a header."""
+    project = project(shape=[1], dtype="<i4", decoder=HEADER + "\ncolumns = [0]", watch=ALL)
+    log = project.drop / "a.log"
+    log.write_bytes(b"v\r0\r1\r")
+    project.once()
+    shutil.copy(log, project.drop / "a.log.1")
+    os.truncate(log, 0)
+    append(log, b"2\r3\r")
+    project.once()
+    assert rows(project) == [0, 1, 2, 3]

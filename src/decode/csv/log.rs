@@ -92,7 +92,7 @@ impl CsvDecoder {
     /// The complete lines at the file's beginning.
     fn first_lines(&self, file: &File) -> io::Result<Lines<'static, 'static>> {
         let mut buffer = bytes_at(file, 0..BUFFER_BYTES as u64)?;
-        let complete = buffer.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let complete = buffer.iter().rposition(|byte| matches!(byte, b'\n' | b'\r')).map_or(0, |end| end + 1);
         buffer.truncate(complete);
         let block = Block { held: 0..complete, buffer, begin: 0, ends_before: 0 };
         Ok(Lines::of_block(block, &self.options))
