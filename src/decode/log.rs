@@ -105,7 +105,7 @@ pub(super) fn follow<'a>(
     rows.has_other_checksum();
     let decoded = decoder.follow(&mut reader, begin, about, &mut rows);
     lane.tally.spend(Stage::Decode, started.elapsed());
-    let Taken { first, end, stopped } = match decoded {
+    let Taken { first, end, rest, stopped } = match decoded {
         Ok(taken) => taken,
         Err(error) => {
             rows.discard();
@@ -137,7 +137,7 @@ pub(super) fn follow<'a>(
         rows.discard();
         return Ok(Outcome::NotFinished(NotFinished::BeingWritten));
     }
-    let waiting = source.size().saturating_sub(end);
+    let waiting = source.size().saturating_sub(rest);
     let has_name = |original: &Original| original.path == about.path && Some(&original.state) == state.as_ref();
     let is_renamed = follow.is_moved || is_elsewhere && !follow.originals.iter().any(has_name);
     let left = (is_renamed && waiting > 0 && stopped.is_none()).then(|| {

@@ -158,6 +158,8 @@ pub struct Taken {
     pub first: u64,
     /// Behind the last record that was taken or left out.
     pub end: u64,
+    /// Where a record begins that is not complete; or where the log ends, or `end`, if nothing but comments lies between.
+    pub rest: u64,
     /// Why nothing behind that is taken.
     pub stopped: Option<Rejection>,
 }
@@ -170,7 +172,7 @@ impl Taken {
             Some(DecodeError::Rejected(rejection)) => Some(rejection),
             Some(error) => return Err(error),
         };
-        Ok(Self { first, end, stopped })
+        Ok(Self { first, end, rest: end, stopped })
     }
 }
 

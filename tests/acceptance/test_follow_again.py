@@ -406,3 +406,31 @@ def test_a_log_whose_lines_end_in_cr_goes_on_without_its_header(project):
     append(log, b"2\r3\r")
     project.once()
     assert rows(project) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("data", [b"1\r\n2\r\n", b"1\n2\n# closed\n", b"1\n2\n\n\n"])
+def test_what_is_no_record_does_not_wait_for_the_rest_of_one(project, data):
+    """The bug: each rotation told of 1 byte behind the last record, which was the LF behind the CR."""
+    project = project(shape=[1], dtype="<i4", decoder=PLAIN + '\ncomment = "#"', watch=ALL)
+    log = project.drop / "a.log"
+    log.write_bytes(data)
+    project.once()
+    os.rename(log, project.drop / "a.log.1")
+    log.write_bytes(b"3\r\n")
+    project.once()
+    append(log, b"4\r\n")
+    project.once()
+    assert rows(project) == [1, 2, 3, 4]
+    assert reasons(project) == []
+
+
+def test_a_comment_that_is_not_complete_goes_on(project):
+    project = project(shape=[1], dtype="<i4", decoder=PLAIN + '\ncomment = "#"', watch=ALL)
+    log = project.drop / "a.log"
+    log.write_bytes(b"1\n#")
+    project.once()
+    append(log, b"7\n2\n# 8")
+    project.once()
+    append(log, b"9\n3\n")
+    project.once()
+    assert rows(project) == [1, 2, 3]

@@ -339,6 +339,11 @@ impl<'a, 'b> Lines<'a, 'b> {
         self.position - (self.held - self.at) as u64
     }
 
+    /// Where what is not complete begins, at the end, or where the source ends: bytes from the source's start.
+    pub(super) fn unfinished_at(&self) -> u64 {
+        self.line_start
+    }
+
     /// Whether there was one.
     #[cfg(test)]
     pub(super) fn has_lines(&self) -> bool {
@@ -377,8 +382,16 @@ impl<'a, 'b> Lines<'a, 'b> {
                 self.at += MARK.len();
                 continue;
             }
-            let Some(first) = held.first() else { return Ok(false) };
-            if is_in_comment || Some(*first) == self.comment {
+            let Some(first) = held.first().copied() else {
+                if !is_in_comment {
+                    self.line_start = self.end();
+                }
+                return Ok(false);
+            };
+            if !is_in_comment && Some(first) == self.comment {
+                self.line_start = self.end();
+            }
+            if is_in_comment || Some(first) == self.comment {
                 let end = memchr2(b'\n', b'\r', held);
                 is_in_comment = end.is_none();
                 self.at += end.unwrap_or(held.len());

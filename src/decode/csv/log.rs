@@ -31,7 +31,7 @@ impl LogDecoder for CsvDecoder {
         let (places, mut width) = match self.places(&mut lines) {
             Ok(Some(found)) => found,
             // The line with the names is not complete.
-            Ok(None) => return Ok(Taken { first: 0, end: begin.unwrap_or(0), stopped: None }),
+            Ok(None) => return Taken::stopped_at(0, begin.unwrap_or(0), None),
             Err(error) => return Taken::stopped_at(0, begin.unwrap_or(0), Some(error)),
         };
         let header_end = lines.end();
@@ -46,8 +46,12 @@ impl LogDecoder for CsvDecoder {
             lines = Lines::new(reader, &self.options, true);
         }
         lines.are_numbered = false;
+        let from = lines.end();
         let (end, bad) = self.take_lines(&mut lines, places, width, sink)?;
-        Taken::stopped_at(first, end, bad)
+        let rest = lines.unfinished_at().max(end);
+        // A part does not end between CR and LF.
+        let end = if bad.is_none() && end > from && rest == end + 1 { rest } else { end };
+        Ok(Taken { rest, ..Taken::stopped_at(first, end, bad)? })
     }
 
     fn boundary(&self, file: &File, first: u64, at: u64) -> io::Result<u64> {

@@ -290,12 +290,12 @@ impl LogDecoder for RecordsDecoder {
         let first = self.options.skip;
         let begin = begin.unwrap_or(first);
         if reader.size() <= begin {
-            return Ok(Taken { first, end: begin, stopped: None });
+            return Taken::stopped_at(first, begin, None);
         }
         reader.go_to(begin);
         if self.is_plain() && self.plan.is_identity() {
             self.move_records(reader, sink)?;
-            return Ok(Taken { first, end: reader.position(), stopped: None });
+            return Taken::stopped_at(first, reader.position(), None);
         }
         let (end, bad) = if self.is_plain() {
             self.convert_plain(reader, sink)?
