@@ -177,6 +177,12 @@ impl DatasetIntake {
             match state {
                 Some(state) if goes_on_in(&path, &state) => {}
                 Some(_) if *by == Witness::Ledger && fs::symlink_metadata(&path).is_err() => earlier += 1,
+                Some(state) if status.size == state.part.end => tracing::info!(
+                    dataset,
+                    source = &*path.to_string_lossy(),
+                    "the log is gone, and not in its folder under another name: all that was seen of it was taken, {} bytes",
+                    state.part.end
+                ),
                 Some(state) => tracing::warn!(
                     dataset,
                     source = &*path.to_string_lossy(),

@@ -182,3 +182,16 @@ def test_a_log_with_the_inode_of_another_is_taken_though_it_is_renamed_before_th
         log.write_bytes(b"13\n")
         logs.wait_for_rows(14, timeout=10)
     assert rows(logs) == [*range(14)]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_log_that_was_read_to_its_end_and_removed_is_no_warning(logs, end):
+    log = logs.drop / "a.log"
+    with logs.service():
+        log.write_bytes(end.join([b"1", b"2", b""]))
+        logs.wait_for_rows(2)
+        time.sleep(1.5)
+        log.unlink()
+        wait_for(lambda: "the log is gone" in logs.log(), project=logs)
+    told, = [line for line in logs.log().splitlines() if "the log is gone" in line]
+    assert " INFO " in told and "all that was seen of it was taken" in told
