@@ -48,6 +48,8 @@ use crate::storage::open_without_waiting;
 const BLOCK_BYTES: usize = 256 << 10;
 /// In so many bytes a log that was cut is searched for a record, each time that it is looked at while it waits.
 const BEGINNING_BYTES_MAX: u64 = 4 << 10;
+/// So many zeros at a log's beginning are told.
+const ZEROS: usize = 16;
 /// A whole copy of a log that is still in its place is one to keep only after this time: the log may be about to be cut.
 const COPY_AGE: Duration = Duration::from_secs(1);
 
@@ -337,7 +339,8 @@ fn start(
         }
     }
     let (begin, word) = beginning(file, path, follow, decoder)?;
-    Ok(Start::New { begin, note: join([note, word]), is_copy: false })
+    let note = join([note, zeros(file, path, follow)?, word]);
+    Ok(Start::New { begin, note, is_copy: false })
 }
 
 /// The last place before `at` that is known to be one where a record of this log begins.
@@ -360,7 +363,7 @@ fn beginning(
     follow: &Follow,
     decoder: &dyn LogDecoder,
 ) -> io::Result<(Option<u64>, Option<String>)> {
-    let originals = || follow.originals.iter().filter(|original| original.first_path == path || original.path == path);
+    let originals = || logs_before(follow, path);
     let before = originals().max_by_key(|original| original.state.part.log);
     let Some(state) = before.map(|original| &original.state).or(follow.was()) else {
         return Ok((None, None));

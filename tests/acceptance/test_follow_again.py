@@ -434,3 +434,19 @@ def test_a_comment_that_is_not_complete_goes_on(project):
     append(log, b"9\n3\n")
     project.once()
     assert rows(project) == [1, 2, 3]
+
+
+def test_a_log_that_begins_with_zeros_after_it_was_cut_says_why(project):
+    """Its writer does not append: it goes on where it was, and what is before that is a hole."""
+    project = project(shape=[1], dtype="<i8", decoder="[dataset.records]\nfollow = true", watch=ALL)
+    log = project.drop / "a.log"
+    with project.service(), open(log, "wb", buffering=0) as writer:
+        writer.write(np.arange(1, 51, dtype="<i8").tobytes())
+        project.wait_for_rows(50)
+        shutil.copy(log, project.drop / "a.log.1")
+        os.truncate(log, 0)
+        writer.write(np.array([51], dtype="<i8").tobytes())
+        project.wait_for_rows(101)
+    assert rows(project) == [*range(1, 51), *([0] * 50), 51]
+    reason, = [reason for reason in reasons(project) if "zeros" in reason]
+    assert "does not open it for appending (O_APPEND)" in reason
