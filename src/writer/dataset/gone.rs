@@ -77,7 +77,7 @@ impl DatasetWriter {
     pub(crate) fn note_replaced(&mut self, replaced: &[Entry]) -> Result<(), Fault> {
         let (mut moved, mut gone) = (Vec::new(), Vec::new());
         for entry in replaced {
-            match self.find_moved(entry)? {
+            match self.find_moved(entry, &moved)? {
                 Ok(Some(path)) => moved.push((entry.id, path)),
                 Ok(None) => gone.push(entry.id),
                 Err(error) => self.cannot_look_for(entry, &error),
@@ -90,13 +90,16 @@ impl DatasetWriter {
         Ok(())
     }
 
-    /// Where a rejected source lies of which that is not noted.
+    /// Where a rejected source lies of which that is not noted. `found`: where others were found to lie.
     ///
     /// # Errors
     /// The ledger's; within, that it could not be looked for.
-    fn find_moved(&self, entry: &Entry) -> Result<io::Result<Option<PathBuf>>, Fault> {
-        let known = self.ledger.rejected_at(&entry.path)?;
-        let is_others = |path: &Path| known.iter().any(|(_, moved_to)| moved_to.as_deref() == Some(path));
+    fn find_moved(&self, entry: &Entry, found: &[(u64, PathBuf)]) -> Result<io::Result<Option<PathBuf>>, Fault> {
+        let noted = self.ledger.rejected_at(&entry.path)?;
+        let is_others = |path: &Path| {
+            let mut found = found.iter().chain(&self.unnoted);
+            noted.iter().any(|(_, moved_to)| moved_to.as_deref() == Some(path)) || found.any(|(_, place)| place == path)
+        };
         Ok(find_moved(&*self.disk, &self.options, entry, &is_others))
     }
 
@@ -121,7 +124,7 @@ impl DatasetWriter {
                     None if self.leaving.contains(&id) => {}
                     None => {
                         let Some(entry) = self.ledger.newest_at(path, id + 1)? else { continue };
-                        match self.find_moved(&entry)? {
+                        match self.find_moved(&entry, &found)? {
                             Ok(Some(place)) => found.push((id, place)),
                             Ok(None) => forgotten.push(id),
                             Err(error) => self.cannot_look_for(&entry, &error),
@@ -226,16 +229,15 @@ mod tests {
             let place = Place { folder: 0, below: "a".into() };
             let failed = folder.path().join("failed");
             fs::create_dir(&failed).unwrap();
-            for (id, name) in (1..).zip(["a", "a.1"]) {
+            for (id, name) in (1..).zip(["a", "a.1", "a.2"]) {
                 take(&mut writer, &place, 1, false);
                 writer.commit(drop).unwrap();
                 fs::write(failed.join(name), [1]).unwrap();
-                if id == 1 {
-                    writer.note_moved([(1, failed.join(name))]).unwrap();
-                }
+                writer.leaving.insert(id);
             }
-            if was_restarted {
-                writer.leaving.insert(2);
+            writer.note_moved([(1, failed.join("a"))]).unwrap();
+            if !was_restarted {
+                writer.leaving.clear();
             }
             take(&mut writer, &place, 2, true);
             writer.commit(drop).unwrap();
@@ -245,7 +247,8 @@ mod tests {
                 writer = open(folder.path());
             }
             let listed = writer.ledger.rejected_at(Path::new("drop/a")).unwrap();
-            assert_eq!(listed, [(1, Some(failed.join("a"))), (2, Some(failed.join("a.1")))], "{was_restarted}");
+            let expected = (1..).zip(["a", "a.1", "a.2"].map(|name| Some(failed.join(name)))).collect::<Vec<_>>();
+            assert_eq!(listed, expected, "{was_restarted}");
         }
     }
 
