@@ -363,6 +363,21 @@ def test_a_header_that_claims_more_than_memory(tmp_path):
     assert "ends before its data does" in said(done) and not output.exists()
 
 
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_long_row_is_not_held_in_memory(tmp_path, is_stream):
+    """The bug: memory grew with the row."""
+    text = "{'descr': '<u2', 'fortran_order': False, 'shape': (1, 100000000), }"
+    path = tmp_path / "a.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.ljust(117).encode() + b"\n")
+    os.truncate(path, 128 + 200_000_000)
+    with open(path, "rb") as file:
+        words = [PROGRAM, "append", tmp_path / "b.npy", "-" if is_stream else path, "--durability", "none"]
+        process = subprocess.Popen(list(map(str, words)), stdin=file)
+        _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0 and usage.ru_maxrss < 100_000, usage.ru_maxrss
+    assert np.load(tmp_path / "b.npy", mmap_mode="r").shape == (1, 100_000_000)
+
+
 @pytest.mark.parametrize("name", ["n" * 251 + ".npy", b"\xff\xfe.npy"])
 def test_names_of_any_bytes_and_length(tmp_path, name):
     folder = os.fsencode(tmp_path)

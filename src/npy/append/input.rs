@@ -153,7 +153,8 @@ impl<'a> ArrayInput<'a> {
         self.header.fortran_order != fortran_order && self.header.shape.len() > 1
     }
 
-    /// Hands on all rows, piece by piece, as a file of this dtype and order has them. [`Self::check`] has passed.
+    /// Hands on all rows, piece by piece, as a file of this dtype and order has them: several rows at a time, or a part of a
+    /// long one. [`Self::check`] has passed.
     pub(super) fn for_each_rows(
         &mut self,
         dtype: &Dtype,
@@ -171,7 +172,9 @@ impl<'a> ArrayInput<'a> {
             return self.for_each_transposed(fortran_order, &mut take);
         }
         let (total, row_bytes) = (self.header.data_bytes(), self.header.row_bytes().max(1));
-        let piece = (PIECE_BYTES / row_bytes).max(1).saturating_mul(row_bytes).min(total);
+        // An element is not torn: its bytes may be turned.
+        let unit = if row_bytes > PIECE_BYTES { (self.header.dtype.itemsize() as u64).max(1) } else { row_bytes };
+        let piece = (PIECE_BYTES / unit).max(1).saturating_mul(unit).min(total);
         let mut rows = Vec::new();
         let mut done = 0;
         while done < total {

@@ -49,6 +49,8 @@ pub(super) struct Shared {
 pub(super) struct State {
     /// Rows in the file, published or not.
     pub staged: u64,
+    /// Bytes behind them of a row that is written in parts.
+    part: u64,
     pub published: u64,
     /// While an array is appended piece by piece: where its rows begin. Commits end before them.
     held: Option<u64>,
@@ -106,6 +108,7 @@ impl Shared {
         let by_size = i64::MAX.unsigned_abs().saturating_sub(data_start).checked_div(row_bytes).unwrap_or(0);
         let state = State {
             staged: rows,
+            part: 0,
             published: rows,
             held: None,
             wanted: rows,
@@ -204,37 +207,46 @@ impl Shared {
         first..state.staged
     }
 
-    /// Writes whole rows behind the staged ones, within an array or with the lock that says that there is none.
-    pub fn write(&self, state: &mut State, rows: &[u8]) -> Result<Range<u64>, AppendError> {
+    /// Writes whole rows behind the staged ones.
+    fn write(&self, state: &mut State, rows: &[u8]) -> Result<Range<u64>, AppendError> {
         self.check(state)?;
         let bytes = rows.len() as u64;
         // One row, the usual case, takes no division.
-        let count = if bytes == self.row_bytes { 1 } else { bytes / self.row_bytes };
-        if count * self.row_bytes != bytes {
+        if bytes != self.row_bytes && !bytes.is_multiple_of(self.row_bytes) {
             return Err(AppendError::PartialRow {
                 path: self.opened.path.clone(),
                 found: bytes,
                 row_bytes: self.row_bytes,
             });
         }
+        self.write_part(state, rows)
+    }
+
+    /// Writes the next bytes of an array, or whole rows where there is none. Which rows became whole.
+    pub fn write_part(&self, state: &mut State, bytes: &[u8]) -> Result<Range<u64>, AppendError> {
+        self.check(state)?;
+        let present = state.part.saturating_add(bytes.len() as u64);
+        let count = if present == self.row_bytes { 1 } else { present / self.row_bytes };
+        let part = present.saturating_sub(count.saturating_mul(self.row_bytes));
         let first = state.staged;
         let last = first.saturating_add(count);
-        if last > self.rows_max {
-            return Err(AppendError::TooManyRows { path: self.opened.path.clone(), rows: last, max: self.rows_max });
+        let needed = last.saturating_add(u64::from(part > 0));
+        if needed > self.rows_max {
+            return Err(AppendError::TooManyRows { path: self.opened.path.clone(), rows: needed, max: self.rows_max });
         }
-        if count == 0 {
+        if bytes.is_empty() {
             return Ok(first..first);
         }
         if self.options.durability != Durability::None {
-            self.look_again(state, last, bytes).map_err(|fault| self.break_by(state, fault))?;
+            self.look_again(state, needed, bytes.len() as u64).map_err(|fault| self.break_by(state, fault))?;
         }
         if let Some(preparation) = state.preparation.take() {
             self.prepare(state, &preparation)?;
         }
-        if let Err(error) = write_all_at(&*self.opened.file, &mut [IoSlice::new(rows)], self.offset(first)) {
+        if let Err(error) = write_all_at(&*self.opened.file, &mut [IoSlice::new(bytes)], self.end(state)) {
             return Err(self.take_back(state, first, error));
         }
-        state.staged = last;
+        (state.staged, state.part) = (last, part);
         if let Some(options) = self.options.write_back {
             let written = self.write_back(state, options);
             written.map_err(|error| self.break_with(state, "writing rows to", error))?;
@@ -255,7 +267,7 @@ impl Shared {
 
     /// Takes back what was staged from this row on.
     fn unstage_to(&self, state: &mut State, rows: u64) -> Result<(), AppendError> {
-        if state.staged == rows {
+        if state.staged == rows && state.part == 0 {
             return Ok(());
         }
         state.staged = rows;
@@ -311,7 +323,7 @@ impl Shared {
             *written = written.saturating_add(bytes);
             return Ok(());
         }
-        let bytes_min = self.offset(state.staged);
+        let bytes_min = self.end(state);
         if state.preparation.is_some() {
             let place = usize::try_from(self.block.offset()).unwrap_or(usize::MAX);
             let block = self.opened.header_bytes.get(place..).and_then(|rest| rest.first_chunk());
@@ -417,6 +429,7 @@ impl Shared {
 
     /// Ends the file behind the staged rows.
     fn cut(&self, state: &mut State) -> Result<(), AppendError> {
+        state.part = 0;
         let cut = self.opened.file.set_len(self.offset(state.staged));
         state.write_back = 0..0;
         cut.map_err(|error| self.break_with(state, "cutting", error))
@@ -441,9 +454,14 @@ impl Shared {
         self.data_start.saturating_add(row.saturating_mul(self.row_bytes))
     }
 
+    /// Where the next bytes come.
+    fn end(&self, state: &State) -> u64 {
+        self.offset(state.staged).saturating_add(state.part)
+    }
+
     /// Nothing is awaited but what is to be dropped, and that late: whoever waits for a fast device does not fill memory.
     fn write_back(&self, state: &mut State, options: WriteBack) -> io::Result<()> {
-        let end = self.offset(state.staged);
+        let end = self.end(state);
         let Range { start: finished, end: started } = state.write_back.clone();
         if end.saturating_sub(started) < options.window_bytes {
             return Ok(());

@@ -18,9 +18,9 @@ impl<'a> StagedArray<'a> {
         Self { shared, first, is_whole: false }
     }
 
-    /// The next rows.
-    pub fn stage(&self, rows: &[u8]) -> Result<(), AppendError> {
-        self.shared.write(&mut self.shared.lock(), rows).map(drop)
+    /// The next bytes of its rows.
+    pub fn stage(&self, bytes: &[u8]) -> Result<(), AppendError> {
+        self.shared.write_part(&mut self.shared.lock(), bytes).map(drop)
     }
 
     /// It is whole. Which rows they are.

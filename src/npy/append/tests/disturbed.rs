@@ -52,3 +52,31 @@ fn an_input_that_is_cut_while_it_is_turned_is_refused_with_words() {
     assert!(matches!(error, AppendError::InputCutShort { expected: 60_000, .. }), "{error}");
     assert_eq!((appender.staged_rows(), appender.close().unwrap()), (0, 0));
 }
+
+/// Rows of two pieces, read in parts: none of a row that does not end is left.
+#[test]
+fn long_rows_are_staged_in_parts_and_taken_back_as_a_whole() {
+    const LENGTH: usize = 600_000;
+    let array = |rows: usize, order: &str| {
+        let text = format!("{{'descr': '{order}u2', 'fortran_order': False, 'shape': ({rows}, {LENGTH}), }}");
+        let number = |at: usize| {
+            let value = at as u16;
+            if order == ">" { value.to_be_bytes() } else { value.to_le_bytes() }
+        };
+        [wrap(Version::V1_0, &text), (0..rows * LENGTH).flat_map(number).collect()].concat()
+    };
+    let (_folder, path) = in_folder(&array(1, "<"));
+    let before = fs::read(&path).unwrap().len();
+    let appender = Appender::open(&path, batch(u64::MAX, None)).unwrap();
+    let whole = array(2, ">");
+    let mut short = &whole[..whole.len() - 1000];
+    let mut input = ArrayInput::next_in(&mut short, "a pipe").unwrap().unwrap();
+    assert!(appender.append_array(&mut input, true).is_err());
+    assert_eq!((appender.staged_rows(), fs::metadata(&path).unwrap().len()), (1, before as u64));
+    let (_other, input) = in_folder(&whole);
+    assert_eq!(appender.append_array(&mut ArrayInput::open(&input).unwrap(), true).unwrap(), 1..3);
+    assert_eq!(appender.close().unwrap(), 3);
+    let found = values(&path);
+    assert_eq!(found.len(), 3 * LENGTH);
+    assert!(found[LENGTH..].iter().enumerate().all(|(at, value)| *value == at as u16));
+}
