@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// What is said of it, and how it is done.
+type Disturbance<'a> = (&'a str, &'a dyn Fn(&Path));
+
 fn cut(path: &Path, bytes: u64) {
     fs::OpenOptions::new().write(true).open(path).unwrap().set_len(bytes).unwrap();
 }
@@ -9,7 +12,7 @@ fn cut(path: &Path, bytes: u64) {
 /// The bug: within a commit nobody looked, and rows were counted that lay behind a gap, or in another array.
 #[test]
 fn a_batch_notices_in_its_middle_what_becomes_of_the_file() {
-    let disturbances: [(&str, &dyn Fn(&Path)); 3] = [
+    let disturbances: [Disturbance<'_>; 3] = [
         ("cut short, to 130 bytes", &|path| cut(path, 130)),
         ("its header was changed", &|path| fs::write(path, of_numpy(12)).unwrap()),
         ("moved or removed", &|path| fs::remove_file(path).unwrap()),
@@ -33,7 +36,9 @@ fn large_pieces_are_never_written_behind_a_gap() {
     let (_folder, path) = in_folder(&of_numpy(3));
     let appender = Appender::open(&path, batch(u64::MAX, None)).unwrap();
     let piece = vec![7_u16; 3 << 15];
-    (0..3).for_each(|_| drop(appender.append(&piece).unwrap()));
+    for _ in 0..3 {
+        appender.append(&piece).unwrap();
+    }
     cut(&path, 130);
     let error = appender.append(&piece).unwrap_err();
     assert!(matches!(error, AppendError::Disturbed { .. }), "{error}");
