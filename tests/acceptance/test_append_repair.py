@@ -479,7 +479,7 @@ def test_a_header_across_sectors_that_was_cut_off(tmp_path):
 def test_holes_are_kept_and_have_room(tmp_path):
     """A sparse file, copied and moved, on a disk that could not hold all of it."""
     disk = tmp_path / "disk"
-    with mounted(disk, "size=8m"):
+    with mounted(disk, "size=16m"):
         path = disk / "a.npy"
         path.write_bytes(framed("{'descr': '|u1', 'fortran_order': False, 'shape': (50000000,), }"))
         start = path.stat().st_size
