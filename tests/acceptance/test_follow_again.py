@@ -449,4 +449,4 @@ def test_a_log_that_begins_with_zeros_after_it_was_cut_says_why(project):
         project.wait_for_rows(101)
     assert rows(project) == [*range(1, 51), *([0] * 50), 51]
     reason, = [reason for reason in reasons(project) if "zeros" in reason]
-    assert "does not open it for appending (O_APPEND)" in reason
+    assert "does not open its log for appending (O_APPEND)" in reason

@@ -107,7 +107,7 @@ pub fn check_parts(lines: &'static str, bytes: &[u8]) {
         for end in looks {
             let before = rows.bytes.len();
             let taken = follow(&**decoder, &bytes[..*end], state, about, &mut rows);
-            let Ok(Taken { first, end, stopped }) = taken else { panic!("{taken:?}") };
+            let Ok(Taken { first, end, stopped, .. }) = taken else { panic!("{taken:?}") };
             let is_new = rows.bytes.len() > before || stopped.is_some();
             if is_new || state.is_some_and(|begin| end > begin) || (state.is_none() && end > first) {
                 state = Some(end);

@@ -46,11 +46,8 @@ impl LogDecoder for CsvDecoder {
             lines = Lines::new(reader, &self.options, true);
         }
         lines.are_numbered = false;
-        let from = lines.end();
         let (end, bad) = self.take_lines(&mut lines, places, width, sink)?;
         let rest = lines.unfinished_at().max(end);
-        // A part does not end between CR and LF.
-        let end = if bad.is_none() && end > from && rest == end + 1 { rest } else { end };
         Ok(Taken { rest, ..Taken::stopped_at(first, end, bad)? })
     }
 
