@@ -8,6 +8,7 @@ mod decide;
 #[cfg(feature = "simulation")]
 pub mod memory;
 mod opening;
+mod queries;
 mod schema;
 mod settle;
 mod sqlite;

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::LedgerError;
+use super::queries::{check_version, is_unborn};
 use super::sqlite::{BUSY_TIMEOUT, keep_plans};
-use super::view::{check_version, is_unborn};
 use crate::storage::{Disk, RealDisk, check_writable};
 
 /// SQLite takes this much for a `-shm`. One that is shorter was never used, and a disk with less room counts as full here.

@@ -11,8 +11,8 @@ use rusqlite::ffi::SQLITE_IOERR_SHMMAP;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
 use super::opening::is_there;
+use super::queries::{self, Lookup};
 use super::settle::{settle, sync_folder};
-use super::view::{self, Lookup};
 use super::{CommitError, Entry, Ledger, LedgerError, LedgerSchema, Ledgers, State, Transaction, statements};
 use crate::source::{Hash, Identity};
 
@@ -86,7 +86,7 @@ impl Ledgers for SqliteLedgers {
             return Ok(None);
         }
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, durable)?;
-        if view::is_unborn(&connection).map_err(at(path, "reading it"))? {
+        if queries::is_unborn(&connection).map_err(at(path, "reading it"))? {
             return Ok(None);
         }
         let ledger = SqliteLedger::load(path, connection)?;
@@ -163,11 +163,11 @@ fn connect(path: &Path, flags: OpenFlags, durable: bool) -> Result<Connection, L
 /// used shows by the first statement.
 fn begin_log(connection: &Connection) -> rusqlite::Result<bool> {
     let was: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
-    if was == "delete" && !view::is_unborn(connection)? {
+    if was == "delete" && !queries::is_unborn(connection)? {
         return Ok(false);
     }
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-    view::is_unborn(connection).map(|_| true)
+    queries::is_unborn(connection).map(|_| true)
 }
 
 /// From the log to the rollback journal. Whoever has the ledger for himself from the start needs no shared memory for it.
@@ -180,7 +180,7 @@ fn leave_log(connection: &Connection) -> rusqlite::Result<()> {
         }
     }
     // Gives the lock back.
-    view::is_unborn(connection).map(drop)
+    queries::is_unborn(connection).map(drop)
 }
 
 /// One plan for a statement, whatever is looked for. Else SQLite prepares each statement anew for every value, which takes
@@ -204,10 +204,10 @@ struct SqliteLedger {
 
 impl SqliteLedger {
     fn load(path: &Path, connection: Connection) -> Result<Self, LedgerError> {
-        view::check_version(path, &connection)?;
-        let schema = view::schema(&connection).map_err(at(path, "reading its settings"))?;
-        let state = view::state(&connection).map_err(at(path, "reading its state"))?;
-        let labels = view::labels(&connection).map_err(at(path, "reading its labels"))?;
+        queries::check_version(path, &connection)?;
+        let schema = queries::schema(&connection).map_err(at(path, "reading its settings"))?;
+        let state = queries::state(&connection).map_err(at(path, "reading its state"))?;
+        let labels = queries::labels(&connection).map_err(at(path, "reading its labels"))?;
         Ok(Self { path: path.into(), connection, schema, state, labels, hash_indexed: std::cell::Cell::new(false) })
     }
 
@@ -235,7 +235,7 @@ impl SqliteLedger {
     }
 
     fn find(&self, lookup: Lookup<'_>) -> Result<Option<Entry>, LedgerError> {
-        view::find(&self.connection, lookup).map_err(at(&self.path, "looking up a source"))
+        queries::find(&self.connection, lookup).map_err(at(&self.path, "looking up a source"))
     }
 
     /// Tells a transaction that certainly did not happen from one that may have.
@@ -271,7 +271,7 @@ impl Ledger for SqliteLedger {
     }
 
     fn with_identity(&self, identity: Identity) -> Result<Vec<Entry>, LedgerError> {
-        view::with_identity(&self.connection, identity).map_err(at(&self.path, "looking up a source"))
+        queries::with_identity(&self.connection, identity).map_err(at(&self.path, "looking up a source"))
     }
 
     fn with_hash(&self, hash: &Hash) -> Result<Option<Entry>, LedgerError> {
@@ -294,11 +294,11 @@ impl Ledger for SqliteLedger {
     }
 
     fn rejected_at(&self, path: &Path) -> Result<Vec<(u64, Option<PathBuf>)>, LedgerError> {
-        view::rejected_at(&self.connection, path).map_err(at(&self.path, "looking up rejected sources"))
+        queries::rejected_at(&self.connection, path).map_err(at(&self.path, "looking up rejected sources"))
     }
 
     fn committed_from(&self, row: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
-        view::committed_from(&self.connection, row, limit).map_err(at(&self.path, "reading the committed sources"))
+        queries::committed_from(&self.connection, row, limit).map_err(at(&self.path, "reading the committed sources"))
     }
 
     fn commit(&mut self, new: &Transaction<'_>) -> Result<(), CommitError> {
@@ -322,7 +322,7 @@ impl Ledger for SqliteLedger {
     }
 
     fn replaced(&self) -> Result<Vec<Entry>, LedgerError> {
-        view::replaced(&self.connection).map_err(at(&self.path, "looking for rejected sources that are gone"))
+        queries::replaced(&self.connection).map_err(at(&self.path, "looking for rejected sources that are gone"))
     }
 
     fn forget(&mut self, rejected: &[u64]) -> Result<(), LedgerError> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use rusqlite::{Transaction, params};
 
-use super::view::path_value;
+use super::queries::path_value;
 use super::{Committed, Entry, Fate, FoundAgain, State};
 
 /// Rejected sources.
