@@ -19,6 +19,10 @@ const PIECE_BYTES: u64 = 1 << 20;
 pub const IN_MEMORY_BYTES_MAX: u64 = 1 << 30;
 /// So much of a file that is turned is in memory at a time, or one row where that is more.
 const TURNED_BYTES: u64 = if cfg!(test) { 64 } else { 64 << 20 };
+/// It is less, and stays in the processor's caches,
+const CACHED_BYTES: u64 = if cfg!(test) { 32 } else { 4 << 20 };
+/// where that leaves so much for one read. No power of two, or the elements of a row would come into the same lines of a cache.
+const READ_BYTES: u64 = if cfg!(test) { 4 } else { (16 << 10) + 64 };
 /// Up to so many bytes are read and left out, rather than to read again behind them.
 const GAP_BYTES_MAX: u64 = if cfg!(test) { 8 } else { 4096 };
 /// How much of a header is read from a stream at first: magic, version and length.
@@ -218,7 +222,9 @@ impl<'a> ArrayInput<'a> {
         else {
             return Ok(());
         };
-        let group = TURNED_BYTES.checked_div(row_bytes).unwrap_or(rows).clamp(1, rows);
+        let rows_in = |bytes: u64| bytes.checked_div(row_bytes).unwrap_or(rows);
+        let read = READ_BYTES / (itemsize as u64).max(1);
+        let group = rows_in(TURNED_BYTES).min(rows_in(CACHED_BYTES).max(read)).clamp(1, rows);
         let mut first = 0;
         while first < rows {
             let last = first.saturating_add(group).min(rows);
