@@ -34,7 +34,11 @@ const ENCODINGS: [(&str, &str, &[u8]); 3] = [
 
 fn format(first: &[u8]) -> Option<&'static Format> {
     let found = FORMATS.iter().find(|format| first.starts_with(format.magic))?;
-    let is_bzip2 = || BZIP2_BLOCKS.iter().any(|block| first.get(4..).is_some_and(|behind| behind.starts_with(block)));
+    // Without the digit there could be a line's end, and of a log that is being written a line is read before more is there.
+    let is_bzip2 = || match first.get(3..).and_then(<[u8]>::split_first) {
+        Some((b'1'..=b'9', behind)) => BZIP2_BLOCKS.iter().any(|block| behind.starts_with(block)),
+        _ => false,
+    };
     (found.name != "bzip2" || is_bzip2()).then_some(found)
 }
 
@@ -88,7 +92,7 @@ mod tests {
         assert!(not_text(b"\xff\xfea\0,\0").unwrap().contains("UTF-16LE"));
         assert!(not_text(b"\0\0\xfe\xff\0\0\0a").unwrap().contains("UTF-32BE"));
         assert_eq!(not_text(b"\xff\xfe"), not_text(b"\xff\xfe\0\0a\0\0\0"));
-        for text in [&b""[..], b"BZh9,1", b"a,b", b"\xef\xbb\xbfa,b", b"\xffa"] {
+        for text in [&b""[..], b"BZh9,1", b"BZh\r\x17rE8P\x90", b"a,b", b"\xef\xbb\xbfa,b", b"\xffa"] {
             assert_eq!(not_text(text), None);
         }
     }
