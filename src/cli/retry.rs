@@ -269,8 +269,7 @@ fn folder_is_away(folder: &Path) -> String {
 
 /// The watched folder that the source was found in, unless the config has other ones by now.
 fn watched_folder<'a>(dataset: &'a Dataset, entry: &Entry) -> Option<&'a Path> {
-    let home = dataset.base.join(&entry.path);
-    dataset.watch.folders.iter().find(|folder| home.starts_with(folder)).map(PathBuf::as_path)
+    dataset.place_of(&dataset.base.join(&entry.path)).map(|place| dataset.root(place.folder))
 }
 
 /// The rejected sources of all datasets by where they were moved to, looked up once, and only if somebody has to know.

@@ -113,12 +113,17 @@ impl Dataset {
         self.watch.folder_names.get(place.folder).map_or(Path::new(""), PathBuf::as_path).join(&place.below)
     }
 
-    /// The ledger's path for an absolute one, if it lies in a watched folder.
-    pub fn ledger_path_of(&self, path: &Path) -> Option<PathBuf> {
+    /// The place of an absolute path, if it lies in a watched folder.
+    pub fn place_of(&self, path: &Path) -> Option<Place> {
         self.watch.folders.iter().enumerate().find_map(|(folder, root)| {
             let below = path.strip_prefix(root).ok()?.to_owned();
-            Some(self.ledger_path(&Place { folder, below }))
+            Some(Place { folder, below })
         })
+    }
+
+    /// The ledger's path for an absolute one, if it lies in a watched folder.
+    pub fn ledger_path_of(&self, path: &Path) -> Option<PathBuf> {
+        self.place_of(path).map(|place| self.ledger_path(&place))
     }
 }
 

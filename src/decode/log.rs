@@ -363,8 +363,7 @@ fn beginning(
     follow: &Follow,
     decoder: &dyn LogDecoder,
 ) -> io::Result<(Option<u64>, Option<String>)> {
-    let originals = || logs_before(follow, path);
-    let before = originals().max_by_key(|original| original.state.part.log);
+    let before = log_before(follow, path);
     let Some(state) = before.map(|original| &original.state).or(follow.was()) else {
         return Ok((None, None));
     };
@@ -377,8 +376,9 @@ fn beginning(
     let has_none = match other {
         // Its program may have been started again, and have written the header that an older one has.
         _ if part.head_at == 0 && !part.is_empty() => {
-            let has_header =
-                originals().map(|old| has_header_of(file, path, old, decoder)).find(|has| !matches!(has, Ok(false)));
+            let has_header = logs_before(follow, path)
+                .map(|old| has_header_of(file, path, old, decoder))
+                .find(|has| !matches!(has, Ok(false)));
             Some(!has_header.unwrap_or(Ok(false))?)
         }
         Some(other) if part.is_of(&other)? => {
@@ -416,14 +416,20 @@ fn has_header_of(file: &File, path: &Path, old: &Original, decoder: &dyn LogDeco
 
 /// What is to be told of a log that begins with zeros where the one before it had something else.
 fn zeros(file: &File, path: &Path, follow: &Follow) -> io::Result<Option<String>> {
-    let before = logs_before(follow, path).max_by_key(|original| original.state.part.log);
-    let Some(LogState { part, .. }) = before.map(|original| &original.state).or(follow.was()) else { return Ok(None) };
+    let Some(LogState { part, .. }) = log_before(follow, path).map(|original| &original.state).or(follow.was()) else {
+        return Ok(None);
+    };
     let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
     let found = bytes_at(file, part.head_at..part.head_at + ZEROS as u64)?;
     let was = part.taken_head().get(..ZEROS).unwrap_or_default();
     let note = "it begins with zeros, as the log before it did not: a program that does not open its log for appending \
                 (O_APPEND) goes on where it was when the log is cut, and zeros lie before that; they are read as what they are";
     Ok((found.len() == ZEROS && is_zero(&found) && !is_zero(was)).then(|| note.to_owned()))
+}
+
+/// The newest of [`logs_before`].
+fn log_before<'a>(follow: &'a Follow, path: &'a Path) -> Option<&'a Original> {
+    logs_before(follow, path).max_by_key(|original| original.state.part.log)
 }
 
 /// Logs that had the file's name before.

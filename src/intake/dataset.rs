@@ -174,10 +174,7 @@ impl DatasetIntake {
 
     /// Whether the path lies below one of the folders, and where.
     pub(super) fn place_of(&self, path: &Path) -> Option<Place> {
-        self.folders.iter().enumerate().find_map(|(folder, candidate)| {
-            let below = path.strip_prefix(&candidate.root).ok()?;
-            Some(Place { folder, below: below.to_owned() })
-        })
+        self.lane.options.place_of(path)
     }
 
     /// Does what is due: scans, new folders, files whose quiet time is over.

@@ -43,12 +43,9 @@ pub fn find_moved(
     is_others: &dyn Fn(&Path) -> bool,
 ) -> io::Result<Option<PathBuf>> {
     let Disposal::Move(target) = &options.watch.rejected else { return Ok(None) };
-    let home = options.base.join(&entry.path);
-    let Some(below) = options.watch.folders.iter().find_map(|folder| home.strip_prefix(folder).ok()) else {
-        return Ok(None);
-    };
+    let Some(place) = options.place_of(&options.base.join(&entry.path)) else { return Ok(None) };
     let mut free = 0;
-    for path in beside(&target.join(below)) {
+    for path in beside(&target.join(&place.below)) {
         match disk.status(&path)? {
             None if free == FREE_NAMES_MAX => break,
             None => free += 1,

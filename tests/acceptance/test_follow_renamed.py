@@ -129,18 +129,25 @@ def test_a_file_that_got_the_inode_of_a_log_is_none(project):
     assert "nothing of its 2 bytes was taken" in logs.log()
 
 
+def rotated_twice(logs, log, first, second):
+    """Two logs are taken, the first is removed and the second one renamed. The inode of the first, which is free."""
+    old = log.with_name("a.log.1")
+    log.write_bytes(first)
+    logs.wait_for_rows(first.count(b"\n"))
+    inode = log.stat().st_ino
+    log.rename(old)
+    log.write_bytes(second)
+    logs.wait_for_rows((first + second).count(b"\n"))
+    old.unlink()
+    log.rename(old)
+    return inode
+
+
 def test_a_log_with_the_inode_of_one_that_began_alike_is_taken_while_it_is_open(logs):
     """The bug: it was taken for the older log, cut: it waited until it was closed, and lost its first record."""
-    log, old = logs.drop / "a.log", logs.drop / "a.log.1"
+    log = logs.drop / "a.log"
     with logs.service():
-        log.write_bytes(b"0\n" + lines(100, 5))
-        logs.wait_for_rows(6)
-        inode = log.stat().st_ino
-        log.rename(old)
-        log.write_bytes(lines(200, 3))
-        logs.wait_for_rows(9)
-        old.unlink()
-        log.rename(old)
+        inode = rotated_twice(logs, log, b"0\n" + lines(100, 5), lines(200, 3))
         with_inode(log, inode, lambda made: made.write_bytes(b""))
         with open(log, "ab", buffering=0) as writer:
             writer.write(b"0\n")
@@ -165,16 +172,9 @@ def test_a_log_with_the_inode_of_another_is_known_after_a_restart(logs):
 
 def test_a_log_with_the_inode_of_another_is_taken_though_it_is_renamed_before_that(logs):
     """The bug: it was held against what was taken of the other one, and counted as gone with that."""
-    log, old = logs.drop / "a.log", logs.drop / "a.log.1"
+    log = logs.drop / "a.log"
     with logs.service():
-        log.write_bytes(lines(0, 5))
-        logs.wait_for_rows(5)
-        inode = log.stat().st_ino
-        log.rename(old)
-        log.write_bytes(lines(5, 5))
-        logs.wait_for_rows(10)
-        old.unlink()
-        log.rename(old)
+        inode = rotated_twice(logs, log, lines(0, 5), lines(5, 5))
         with_inode(log, inode, lambda made: made.write_bytes(b"1"))
         time.sleep(1.5)
         append(log, b"0\n11\n12\n")
