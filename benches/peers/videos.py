@@ -8,7 +8,7 @@ when it says "ready". Then each line of its input is a job, as JSON, and is answ
 | `videos` | paths: a single one is decoded in as many threads as there are cores, several in as many processes |
 | `rows` | of each video |
 | `out` | the array, a .npy file that is there already, with room for all; it is synced in the end |
-| `way` | `all`; `all and keep`: all are decoded, and those at `times` are kept; `by time`: by what the library has for it |
+| `way` | `all`; `all, smoothing`, of OpenCV; `all and keep`: all are decoded, and those at `times` are kept; `by time`: by what the library has for it |
 | `times` | seconds; of one video |
 """
 
@@ -58,12 +58,13 @@ def pyav(video, rows, threads, way, times):
 def opencv(video, rows, threads, way, times):
     capture = cv2.VideoCapture(video, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
     rate = capture.get(cv2.CAP_PROP_FPS)
+    interpolation = cv2.INTER_AREA if way == "all, smoothing" else cv2.INTER_LINEAR
 
     def put(number, frame):
-        small = cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+        small = cv2.resize(frame, (SIDE, SIDE), interpolation=interpolation)
         cv2.cvtColor(small, cv2.COLOR_BGR2RGB, dst=rows[number])
 
-    if way == "all":
+    if way in ("all", "all, smoothing"):
         number = 0
         while (read := capture.read())[0]:
             put(number, read[1])
@@ -134,7 +135,7 @@ if __name__ == "__main__":
             if len(videos) == 1:
                 one(library, videos[0], job["out"], 0, count, CORES, job["way"], job["times"])
             else:
-                for done in [pool.submit(one, library, video, job["out"], number * count, count, 1, "all", None)
+                for done in [pool.submit(one, library, video, job["out"], number * count, count, 1, job["way"], None)
                              for number, video in enumerate(videos)]:
                     done.result()
             with open(job["out"], "r+b") as out:
