@@ -1,9 +1,10 @@
 //! A ledger in memory, for the crash explorer.
 //!
 //! What SQLite promises is taken for granted here: a transaction is atomic, and durable when it returns. Until then the page
-//! cache may have it alone, which a kill leaves and a power cut takes away ([`Held`]). Everything else is as in the real one,
-//! and a [`Witness`] can make each step fail, or fail although it was done. The ledgers of a run live in
-//! a [`Store`], a value that is cheap to copy, so that a crash at any instant can be played.
+//! cache may have it alone, which a kill leaves and a power cut takes away ([`Held`]); in a ledger that is opened without syncs,
+//! until the next one that is synced all the same. Everything else is as in the real one, and a [`Witness`] can make each step
+//! fail, or fail although it was done. The ledgers of a run live in a [`Store`], a value that is cheap to copy, so that a crash
+//! at any instant can be played.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,6 +30,8 @@ pub enum Step {
     Commit,
     /// A note that is not needed for correctness.
     Note,
+    /// The note that rows are not going to be synced.
+    Mark,
 }
 
 /// How it is to end.
@@ -37,6 +40,8 @@ pub enum Ending {
     Done,
     /// Nothing was done, and nobody is told.
     LeftOut,
+    /// Only the page cache has it, and nobody is told.
+    NotSynced,
     /// Nothing was done, and the cause may pass: no room.
     Full,
     /// An I/O error before anything was done.
@@ -154,28 +159,31 @@ impl MemoryLedgers {
         let count = match ending {
             Ending::Done => actions.len(),
             Ending::LeftOut | Ending::Full | Ending::FailedBefore => 0,
-            // Whether it became durable is what nobody knows.
-            Ending::FailedAfter => 1,
+            // Of a failure nobody knows whether it became durable.
+            Ending::NotSynced | Ending::FailedAfter => 1,
         };
         for (step, act) in actions.iter().take(count) {
             act();
             self.witness.after(*step, path);
         }
         match ending {
-            Ending::Done | Ending::LeftOut => Ok(()),
+            Ending::Done | Ending::LeftOut | Ending::NotSynced => Ok(()),
             _ => Err(ending),
         }
     }
 
-    /// Puts a transaction's tables there: the page cache has them, and then the disk.
-    fn write(&self, step: Step, path: &Path, tables: &Tables) -> Result<(), Ending> {
+    /// Puts a transaction's tables there: the page cache has them, and then, where it `syncs`, the disk.
+    fn write(&self, step: Step, path: &Path, tables: &Tables, syncs: bool) -> Result<(), Ending> {
         let durable = self.get(path).and_then(|tables| match &tables.held {
             Held::Durable => Some(tables),
             Held::Cached(before) => before.clone(),
         });
         let cache = || self.put(path, tables.clone(), Held::Cached(durable.clone()));
         let sync = || self.put(path, tables.clone(), Held::Durable);
-        self.step(step, path, &[(Step::Write, &cache), (step, &sync)])
+        match syncs {
+            true => self.step(step, path, &[(Step::Write, &cache), (step, &sync)]),
+            false => self.step(step, path, &[(step, &cache)]),
+        }
     }
 }
 
@@ -203,10 +211,10 @@ impl Ledgers for MemoryLedgers {
             let settle = || self.put(path, tables.clone(), Held::Durable);
             self.step(Step::Settle, path, &[(Step::Settle, &settle)]).map_err(error(path, "settling it"))?;
         }
-        Ok(Some(Box::new(MemoryLedger { path: path.to_owned(), ledgers: self.clone(), tables })))
+        Ok(Some(Box::new(MemoryLedger { path: path.to_owned(), ledgers: self.clone(), tables, durable })))
     }
 
-    fn create(&self, path: &Path, schema: &LedgerSchema, _durable: bool) -> Result<Box<dyn Ledger>, LedgerError> {
+    fn create(&self, path: &Path, schema: &LedgerSchema, durable: bool) -> Result<Box<dyn Ledger>, LedgerError> {
         let tables = Tables {
             schema: Arc::new(schema.clone()),
             state: State { rows: 0, next_source_id: 1, clean_rows: 0, unsynced: false },
@@ -215,8 +223,8 @@ impl Ledgers for MemoryLedgers {
             revision: 1,
             held: Held::Durable,
         };
-        self.write(Step::Create, path, &tables).map_err(error(path, "creating it"))?;
-        Ok(Box::new(MemoryLedger { path: path.to_owned(), ledgers: self.clone(), tables }))
+        self.write(Step::Create, path, &tables, durable).map_err(error(path, "creating it"))?;
+        Ok(Box::new(MemoryLedger { path: path.to_owned(), ledgers: self.clone(), tables, durable }))
     }
 }
 
@@ -225,6 +233,8 @@ struct MemoryLedger {
     ledgers: MemoryLedgers,
     /// As the last successful transaction left them.
     tables: Tables,
+    /// Whether transactions are synced.
+    durable: bool,
 }
 
 impl MemoryLedger {
@@ -234,10 +244,14 @@ impl MemoryLedger {
     }
 
     fn note(&mut self, change: impl FnOnce(&mut Tables)) -> Result<(), LedgerError> {
+        self.change(Step::Note, self.durable, change)
+    }
+
+    fn change(&mut self, step: Step, syncs: bool, change: impl FnOnce(&mut Tables)) -> Result<(), LedgerError> {
         let mut tables = self.tables.clone();
         change(&mut tables);
         tables.revision += 1;
-        self.ledgers.write(Step::Note, &self.path, &tables).map_err(error(&self.path, "writing it"))?;
+        self.ledgers.write(step, &self.path, &tables, syncs).map_err(error(&self.path, "writing it"))?;
         self.tables = tables;
         Ok(())
     }
@@ -327,7 +341,7 @@ impl Ledger for MemoryLedger {
         tables.revision += 1;
 
         let path = self.path.clone();
-        self.ledgers.write(Step::Commit, &path, &tables).map_err(|ending| match ending {
+        self.ledgers.write(Step::Commit, &path, &tables, self.durable).map_err(|ending| match ending {
             Ending::Full => CommitError::NotCommitted { path: path.clone(), reason: "no room".to_owned() },
             _ => CommitError::Unknown { path: path.clone(), reason: "an I/O error".to_owned() },
         })?;
@@ -357,20 +371,18 @@ impl Ledger for MemoryLedger {
     }
 
     fn take_settings(&mut self, settings: &[(String, String)]) -> Result<(), LedgerError> {
-        let mut tables = self.tables.clone();
-        Arc::make_mut(&mut tables.schema).settings = settings.to_vec();
-        Arc::make_mut(&mut tables.entries).retain(|entry| entry.part.is_none());
-        tables.revision += 1;
-        self.ledgers.write(Step::Commit, &self.path, &tables).map_err(error(&self.path, "writing it"))?;
-        self.tables = tables;
-        Ok(())
+        self.change(Step::Commit, self.durable, |tables| {
+            Arc::make_mut(&mut tables.schema).settings = settings.to_vec();
+            Arc::make_mut(&mut tables.entries).retain(|entry| entry.part.is_none());
+        })
     }
 
     fn mark_clean(&mut self, rows: u64) -> Result<(), LedgerError> {
-        self.note(|tables| (tables.state.clean_rows, tables.state.unsynced) = (rows, false))
+        let syncs = self.durable || self.tables.state.unsynced;
+        self.change(Step::Note, syncs, |tables| (tables.state.clean_rows, tables.state.unsynced) = (rows, false))
     }
 
-    fn mark_unsynced(&mut self) -> Result<(), LedgerError> {
-        self.note(|tables| tables.state.unsynced = true)
+    fn mark_unsynced(&mut self, rows: u64) -> Result<(), LedgerError> {
+        self.change(Step::Mark, true, |tables| (tables.state.clean_rows, tables.state.unsynced) = (rows, true))
     }
 }

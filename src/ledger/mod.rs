@@ -207,8 +207,9 @@ pub trait Ledger: Send {
     fn take_settings(&mut self, settings: &[(String, String)]) -> Result<(), LedgerError>;
     /// Notes that all rows below `rows` are verified and synced. Not needed for correctness.
     fn mark_clean(&mut self, rows: u64) -> Result<(), LedgerError>;
-    /// Notes that rows are going to be committed without syncs. Durable on return.
-    fn mark_unsynced(&mut self) -> Result<(), LedgerError>;
+    /// Notes that rows from `rows` on may be committed without syncs, while those below are verified and synced. Durable on return,
+    /// with all that was committed before.
+    fn mark_unsynced(&mut self, rows: u64) -> Result<(), LedgerError>;
 }
 
 /// Where ledgers come from.

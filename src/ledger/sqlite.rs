@@ -351,10 +351,10 @@ impl Ledger for SqliteLedger {
         Ok(())
     }
 
-    fn mark_unsynced(&mut self) -> Result<(), LedgerError> {
-        let marked = self.synced(|| self.connection.execute("UPDATE dataset SET unsynced = 1", []));
-        marked.map_err(at(&self.path, "marking it as not synced"))?;
-        self.state.unsynced = true;
+    fn mark_unsynced(&mut self, rows: u64) -> Result<(), LedgerError> {
+        let mark = || self.connection.execute("UPDATE dataset SET clean_rows = ?1, unsynced = 1", params![rows as i64]);
+        self.synced(mark).map_err(at(&self.path, "marking it as not synced"))?;
+        (self.state.clean_rows, self.state.unsynced) = (rows, true);
         Ok(())
     }
 }

@@ -171,6 +171,11 @@ fn open_after(
     // The names, too: a crash may have come between a creation's rename and its sync of the folder.
     disk.sync_folder(paths.folder()).map_err(sync_error(paths.folder()))?;
 
+    if !durable {
+        // The next start has to know it, whatever its config says. Before anything is shown to readers: with it becomes durable
+        // what the last process may have left of the ledger in memory alone.
+        ledger.mark_unsynced(state.rows)?;
+    }
     let ledger_path = paths.ledger.clone();
     let writer = DatasetWriter::new(options.clone(), disk.clone(), ledger, paths, main, columns);
     let mut writer = writer.map_err(io_error("looking at", &ledger_path))?;
@@ -183,10 +188,8 @@ fn open_after(
     if let Err(fault) = writer.note_replaced(&replaced) {
         tracing::warn!(dataset = options.name, "what is rejected no longer stays listed: {fault}");
     }
-    if !durable {
-        // The next start has to know it, whatever its config says.
-        writer.ledger.mark_unsynced()?;
-    } else if let Err(fault) = writer.mark_clean() {
+    let marked = if durable { writer.mark_clean() } else { Ok(()) };
+    if let Err(fault) = marked {
         // A mark that cannot be written (no room) only means that the next start checks the same rows again.
         tracing::warn!(dataset = options.name, "the clean mark could not be noted: {fault}");
     }
@@ -324,7 +327,7 @@ fn publish_all(main: &mut GrowingFile, columns: &mut [Column], state: State) -> 
     let files = crate::storage::simulated::swap::recovery_order(files.collect());
     for file in files {
         let path = file.path().to_owned();
-        if file.published_rows() != state.rows || state.clean_rows != state.rows {
+        if file.published_rows() != state.rows || state.clean_rows != state.rows || state.unsynced {
             file.publish_again(state.rows).map_err(io_error("publishing", &path))?;
             file.sync().map_err(sync_error(&path))?;
         }

@@ -161,7 +161,7 @@ impl DatasetWriter {
             unnoted: Vec::new(),
             leaving: BTreeSet::new(),
             labels: Labels::default(),
-            clean: CleanMark::default(),
+            clean: CleanMark::new(state.rows),
         };
         if writer.options.commit.durability != Durability::None {
             let files = writer.columns.iter_mut().map(|column| &mut column.file).chain([&mut writer.main]);
@@ -462,7 +462,12 @@ impl DatasetWriter {
             file.trim().map_err(|error| Fault::io("cutting", file.path(), &error))?;
         }
         // Whatever the durability was: the next start can build upon it.
-        sync(self.columns.iter().map(|column| &column.file).chain([&self.main]))?;
+        if let Err(fault) = sync(self.columns.iter().map(|column| &column.file).chain([&self.main])) {
+            // Where nothing was synced before, the next start is to read all of it from the disk.
+            let marked = if self.is_unsynced() { self.ledger.mark_unsynced(self.clean.at_start) } else { Ok(()) };
+            marked.map_err(|error| Fault::Lasting(format!("{fault}, and {error}")))?;
+            return Err(fault);
+        }
         self.try_to_note_moved([]);
         self.mark_clean()
     }

@@ -232,6 +232,22 @@ def test_a_service_that_syncs_at_its_end_alone_and_fails_ends_with_1(project):
     assert project.ledger("SELECT unsynced FROM dataset") == [(0,)]
 
 
+def test_after_a_last_sync_that_failed_all_rows_of_the_run_are_read_from_the_disk(project):
+    """The bug: with `durability = "none"` only the newest 256 MiB were, as if a disk had confirmed those before."""
+    needs("strace")
+    project = project(shape=(4096, 8192, 3), commit='durability = "none"\nmax_rows = 1')
+    make_pngs(project.drop, 1)
+    project.once()
+    make_pngs(project.drop, 4, first=1)
+    with contextlib.ExitStack() as faults:
+        with project.service(check=1) as service:
+            project.wait_for_rows(5)
+            faults.enter_context(failing(service, "fdatasync:error=EIO", path=project.output))
+    assert project.ledger("SELECT clean_rows, unsynced FROM dataset") == [(1, 1)]
+    project.once()
+    assert project.ledger("SELECT clean_rows, unsynced FROM dataset") == [(5, 0)]
+
+
 def test_once_ends_with_1_on_an_error_and_the_next_run_takes_the_rest(project):
     project = project()
     names = make_pngs(project.drop, 5)

@@ -14,7 +14,7 @@ use crate::mutations::Mutation;
 use crate::schedule::{Crash, Limits, Schedule, crashes};
 use crate::service::{self, Account};
 use crate::workload::Workload;
-use crate::world::{Fault, Plan, Snapshot, World, store_after, tables};
+use crate::world::{Fault, Plan, Snapshot, World, store_after, survives_power_cuts, tables};
 
 /// What a run adds up.
 #[derive(Default)]
@@ -181,13 +181,21 @@ impl<'a> Explorer<'a> {
     /// All crashes of one instant.
     pub fn instant(&self, number: usize, snapshot: &Snapshot, shown: Shown) -> Result<(), Found> {
         let seed = self.seed.wrapping_mul(0x1_0000_01b3).wrapping_add(number as u64);
-        for crash in crashes(&snapshot.image, self.workload().tearing, self.outer, seed) {
+        for crash in self.crashes(snapshot, self.outer, seed) {
             self.crash(number, snapshot, &crash, shown, None)?;
             if self.states() >= self.states_max {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// The crashes of one instant that have to be survived.
+    fn crashes(&self, snapshot: &Snapshot, limits: Limits, seed: u64) -> Vec<Crash> {
+        match survives_power_cuts(&snapshot.store) {
+            true => crashes(&snapshot.image, self.workload().tearing, limits, seed),
+            false => vec![Crash::Kill],
+        }
     }
 
     /// One crash at one instant. `only`: the one crash inside the recovery that is to be played.
@@ -221,7 +229,7 @@ impl<'a> Explorer<'a> {
             let seed = self.seed.wrapping_add((number * 1000 + inner_number) as u64);
             let crashes = match only {
                 Some((_, crash)) => vec![crash.clone()],
-                None => crashes(&instant.image, self.workload().tearing, self.inner, seed),
+                None => self.crashes(instant, self.inner, seed),
             };
             for crash in crashes {
                 self.crash_inside(&path[0], inner_number, instant, &crash, shown)?;

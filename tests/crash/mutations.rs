@@ -159,6 +159,14 @@ pub static MUTATIONS: &[Mutation] = &[
         ..NONE
     },
     Mutation {
+        name: "the mark of rows that are not going to be synced is not synced itself",
+        treatment: |seen| match seen.operation == Operation::LedgerMark {
+            true => Treatment::LosesSync,
+            false => Treatment::Honest,
+        },
+        ..NONE
+    },
+    Mutation {
         name: "the header of a new file is not synced",
         treatment: |seen| left_out(seen.syncs() && has_end(seen.path, ".tmp") && !has_end(seen.path, ".json.tmp")),
         ..NONE

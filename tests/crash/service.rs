@@ -127,8 +127,7 @@ pub fn put_rows(workload: &Workload, image: &mut Image, store: &mut Store) {
 pub fn recover(world: &World, workload: &Workload) -> Result<DatasetWriter, String> {
     world.control.is_recovering.store(true, Ordering::Relaxed);
     let disk: Arc<dyn Disk> = Arc::new(world.disk.clone());
-    let options = workload.options_in(world.control.stage.load(Ordering::Relaxed));
-    let opened = recovery::open(&disk, &world.ledgers, options);
+    let opened = recovery::open(&disk, &world.ledgers, world.options(workload));
     world.control.is_recovering.store(false, Ordering::Relaxed);
     opened.map_err(|error| error.to_string())
 }
@@ -179,7 +178,7 @@ fn serve(world: &World, case: &Case, plan: Plan, account: &mut Account) -> Resul
         };
         whole(world, case)?;
         let schema = world.tables(&case.workload).map(|tables| tables.schema.clone());
-        if schema.as_deref() != Some(&recovery::schema_of(case.workload.options_in(stage))) {
+        if schema.as_deref() != Some(&recovery::schema_of(world.options(&case.workload))) {
             return Err(Violation::new("recovery", "the ledger has other settings than the config"));
         }
         services.push(Service::new(world, number, case, plan, writer));
@@ -207,6 +206,8 @@ fn work(world: &World, services: &mut [Service<'_>], account: &mut Account) -> R
             for service in services {
                 service.slot.close();
                 service.slot.finish();
+                // The exit code says it as well.
+                account.logged += u32::from(service.lane.tally.failure().is_some());
             }
             return Ok(Served::Finished);
         }

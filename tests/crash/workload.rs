@@ -137,6 +137,8 @@ pub struct Workload {
     pub options: Arc<Dataset>,
     /// The options of the first stage, where they are others.
     pub first: Option<Arc<Dataset>>,
+    /// The start after a crash has the later ones as well.
+    pub changes_after_crash: bool,
     pub stages: Vec<Vec<Action>>,
     /// Sources of one commit.
     pub batch: usize,
@@ -155,12 +157,19 @@ pub struct Workload {
 }
 
 impl Workload {
-    pub fn options_in(&self, stage: usize) -> &Arc<Dataset> {
-        self.first.as_ref().filter(|_| stage == 0).unwrap_or(&self.options)
+    pub fn options_in(&self, stage: usize, has_crashed: bool) -> &Arc<Dataset> {
+        let is_first = stage == 0 && !(has_crashed && self.changes_after_crash);
+        self.first.as_ref().filter(|_| is_first).unwrap_or(&self.options)
     }
 
     pub fn row_bytes(&self) -> usize {
         self.options.row.row_bytes()
+    }
+
+    /// In some stage at least.
+    pub fn leaves_rows_unsynced(&self) -> bool {
+        let all = self.first.iter().chain([&self.options]);
+        all.into_iter().any(|options| options.commit.durability == config::Durability::None)
     }
 
     /// Its sources are logs.
@@ -177,6 +186,7 @@ impl Workload {
             name: name.to_owned(),
             options: settings.options(),
             first: None,
+            changes_after_crash: false,
             stages,
             batch: 2,
             is_small: false,
@@ -297,6 +307,24 @@ fn rename(from: &str, to: &str) -> Action {
 
 fn grow(below: &str, rows: u64) -> Action {
     Action::Grow { below: below.into(), rows }
+}
+
+/// The config gets another durability, with the second stage or with a crash in the first.
+fn changed_durability(name: &str, first: &'static str, then: &'static str, after_crash: bool) -> Workload {
+    let settings = Settings { source: true, label: true, durability: then, ..PLAIN };
+    let stages = vec![
+        vec![
+            put("cat/a.png", Content::new(1, 1)),
+            put("b.gif", Content::new(2, 3)),
+            put("dog/c.png", Content::new(3, 1)),
+        ],
+        vec![put("cat/d.png", Content::new(4, 1))],
+    ];
+    Workload {
+        first: Some(Settings { durability: first, ..settings }.options()),
+        changes_after_crash: after_crash,
+        ..Workload::named(name, &settings, stages)
+    }
 }
 
 /// The workloads that every run explores.
@@ -433,6 +461,18 @@ pub fn fixed() -> Vec<Workload> {
                 vec![vec![put("a.png", one(1)), put("b.gif", many(2, 2))]],
             )
         },
+        Workload::named(
+            "not-synced",
+            &Settings { label: true, index: true, after: "move", rejected: "move", durability: "none", ..PLAIN },
+            vec![
+                vec![put("cat/a.png", one(1)), put("b.gif", many(2, 5).in_parts(2)), put("c.png", one(3).bad())],
+                vec![put("dog/d.png", one(4)), put("e.png", one(5))],
+            ],
+        ),
+        changed_durability("not-synced-and-then-synced", "none", "batch", false),
+        changed_durability("not-synced-until-a-crash", "none", "batch", true),
+        changed_durability("synced-and-then-not", "batch", "none", false),
+        changed_durability("synced-until-a-crash", "batch", "none", true),
         Workload {
             batch: 1,
             rows_at_start: MANY_ROWS,
@@ -494,6 +534,16 @@ pub fn fixed() -> Vec<Workload> {
     ]
 }
 
+fn random_durability(flag: &mut impl FnMut(u64) -> bool) -> &'static str {
+    if flag(6) {
+        "none"
+    } else if flag(4) {
+        "source"
+    } else {
+        "batch"
+    }
+}
+
 /// A workload made of a seed.
 pub fn random(seed: u64) -> Workload {
     let mut random = Random::new(seed);
@@ -515,7 +565,7 @@ pub fn random(seed: u64) -> Workload {
         },
         rejected: if flag(2) { "keep" } else { "move" },
         duplicates: if flag(2) { "append" } else { "skip" },
-        durability: if flag(4) { "source" } else { "batch" },
+        durability: random_durability(&mut flag),
         ..PLAIN
     };
     let settings = match flag(6) {
@@ -531,10 +581,13 @@ pub fn random(seed: u64) -> Workload {
         },
         false => settings,
     };
-    let (units, folder, device) = (flag(4), !flag(4), flag(6));
+    let first = flag(4).then(|| Settings { durability: random_durability(&mut flag), ..settings }.options());
+    let (changes_after_crash, units, folder, device) = (flag(2), flag(4), !flag(4), flag(6));
     if settings.follow {
         let stages = random_logs(&mut random);
         return Workload {
+            first,
+            changes_after_crash,
             batch: 1 + random.below(3) as usize,
             output_folder_exists: folder,
             ..Workload::named(&format!("seed-{seed}"), &settings, stages)
@@ -565,6 +618,8 @@ pub fn random(seed: u64) -> Workload {
     let stages: Vec<Vec<Action>> = stages.collect();
     let (batch, last) = (1 + random.below(3) as usize, stages.len());
     let workload = Workload {
+        first,
+        changes_after_crash,
         batch,
         tearing: if units { Tearing::Units } else { Tearing::Sectors },
         output_folder_exists: folder,

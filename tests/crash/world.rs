@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use npy_ingest::config::Dataset;
 use npy_ingest::ledger::memory::{Ending, Held, MemoryLedgers, Step, Store, Tables, Witness};
 use npy_ingest::storage::simulated::{Failure, Image, Operation, Script, SimulatedDisk, Treatment};
 
@@ -57,6 +58,7 @@ pub struct Control {
     pub stage: AtomicUsize,
     pub acknowledged: [AtomicU64; DATASETS_MAX],
     pub is_recovering: AtomicBool,
+    pub has_crashed: AtomicBool,
     /// The service has nothing more to do and ends.
     pub is_finishing: AtomicBool,
     /// After the pause that a fault brought.
@@ -124,12 +126,19 @@ impl World {
     /// Goes on from an instant: the same promises hold.
     pub fn resume(image: Image, store: Store, snapshot: &Snapshot, plan: Plan) -> Self {
         let world = Self::new(image, store, plan);
+        world.control.has_crashed.store(true, Ordering::Relaxed);
         world.control.stage.store(snapshot.stage, Ordering::Relaxed);
         for (now, was) in world.control.acknowledged.iter().zip(snapshot.acknowledged) {
             now.store(was, Ordering::Relaxed);
         }
         *world.control.placed.lock().unwrap() = snapshot.placed.clone();
         world
+    }
+
+    /// What the config says of a dataset now.
+    pub fn options<'a>(&self, workload: &'a Workload) -> &'a Arc<Dataset> {
+        let (stage, has_crashed) = (&self.control.stage, &self.control.has_crashed);
+        workload.options_in(stage.load(Ordering::Relaxed), has_crashed.load(Ordering::Relaxed))
     }
 
     pub fn tables(&self, workload: &Workload) -> Option<Arc<Tables>> {
@@ -153,6 +162,16 @@ impl World {
 /// The ledger of a workload.
 pub fn tables(store: &Store, workload: &Workload) -> Option<Arc<Tables>> {
     store.get(&workload.output().with_extension("ledger.db")).cloned()
+}
+
+/// Whether no ledger says, on the disk, that there may be rows which nothing was synced for: of those a power cut may take what it
+/// likes.
+pub fn survives_power_cuts(store: &Store) -> bool {
+    let durable = store.values().filter_map(|tables| match &tables.held {
+        Held::Durable => Some(tables),
+        Held::Cached(before) => before.as_ref(),
+    });
+    durable.into_iter().all(|tables| !tables.state.unsynced)
 }
 
 /// The ledgers after a crash. They live in the output folder, and do not survive without it; a power cut takes what only the
@@ -270,6 +289,7 @@ fn operation(step: Step) -> Operation {
         Step::Write => Operation::LedgerWrite,
         Step::Commit => Operation::LedgerCommit,
         Step::Note => Operation::LedgerNote,
+        Step::Mark => Operation::LedgerMark,
     }
 }
 
@@ -282,6 +302,7 @@ impl Witness for Beside {
             }
             Treatment::Fails(Failure::InputOutput) => Ending::FailedBefore,
             Treatment::LeftOut => Ending::LeftOut,
+            Treatment::LosesSync => Ending::NotSynced,
             _ => Ending::Done,
         }
     }

@@ -62,6 +62,8 @@ pub enum Operation {
     LedgerWrite,
     LedgerCommit,
     LedgerNote,
+    /// That rows are not going to be synced.
+    LedgerMark,
 }
 
 impl Operation {
