@@ -138,7 +138,9 @@ fn field_descr(field: &Item<'_>) -> Option<String> {
             return None;
         }
     };
-    let name = name.text("the name of a field").map(python_string);
+    // Padding, which NumPy writes as a field without a name, of a dtype such as V7.
+    let is_padding = name.value.get_ref().as_str() == Some("");
+    let name = if is_padding { Some("''".to_owned()) } else { name.text("the name of a field").map(python_string) };
     let dtype = dtype.text("a NumPy dtype such as \"<f4\"").map(python_string);
     match shape {
         None => Some(format!("({}, {})", name?, dtype?)),

@@ -200,7 +200,7 @@ impl Decoder {
                 if records.follow { Self::Log(decoder) } else { Self::Stream(decoder) }
             }
             DecoderOptions::Csv(csv) => {
-                let decoder = Box::new(CsvDecoder::new(csv));
+                let decoder = Box::new(CsvDecoder::new(csv, options.row.row_bytes()));
                 if csv.follow { Self::Log(decoder) } else { Self::Stream(decoder) }
             }
             DecoderOptions::Gps(gps) => Self::Whole(Box::new(GpsDecoder::new(gps))),

@@ -130,7 +130,7 @@ def test_numbers_that_a_float_does_not_hold_are_bad(project, tmp_path):
     (halves.drop / "b.csv").write_text("1\n70000\n")
     halves.once(check=3)
     assert np.array_equal(halves.rows()[:, 0], np.array([float(text) for text in good]).astype("f2"), equal_nan=True)
-    assert halves.rejected() == {"b.csv": 'line 2: column 1 ("0"): found "70000", which lies beyond what the dtype holds'}
+    assert halves.rejected() == {"b.csv": 'line 2: column 1: found "70000", which lies beyond what the dtype holds'}
     for dtype, text in [("<f4", "1e39"), (">f4", "-4" + 38 * "0"), ("<f8", "1e400"), (">f8", "-2" + 308 * "0")]:
         strict = Project(tmp_path / f"{dtype[1:]}{dtype[0] == '<'}", shape=[1], dtype=dtype,
                          decoder="[dataset.csv]\nheader = false")
@@ -171,3 +171,25 @@ def test_what_is_no_utf_8_text_is_named(project):
         assert rejected["utf-16-le.csv"].startswith("the text is encoded in UTF-16LE (or UTF-32LE), as its byte order mark says, expected UTF-8")
         assert "UTF-16BE" in rejected["utf-16-be.csv"] and "UTF-32LE" in rejected["utf-32-le.csv"]
         assert rejected["packed.csv"] == "the file is compressed (gzip), expected text: unpack it, or exclude it"
+
+
+def test_a_row_may_end_in_padding(project):
+    """The bug: rows were taken to end with their last value, and came out as garbage, some of them lost."""
+    dtype = np.dtype([("a", "<f8"), ("b", "u1")], align=True)
+    for number, settings in enumerate([{"dtype": str(dtype.descr), "shape": []}, {"dtype": [list(field) for field in dtype.descr], "shape": None}]):
+        one = project(name=f"{number}.toml", output=f"data/{number}.npy", decoder="[dataset.csv]", **settings)
+        for name, count in [("a.csv", 1_000), ("b.csv", 50_000)]:
+            lines = (f"{line}.5,{line % 256}\n" for line in range(count))
+            (one.drop / name).write_text("a,b\n" + "".join(lines))
+        one.once()
+        expected = np.concatenate([np.arange(count) for count in (1_000, 50_000)])
+        assert np.array_equal(one.rows()["a"], expected + 0.5) and np.array_equal(one.rows()["b"], expected % 256)
+        assert not np.frombuffer(one.rows().tobytes(), "u1").reshape(-1, 16)[:, 9:].any()
+        assert one.json("verify", "--deep")["ok"]
+
+
+def test_a_column_without_a_name_is_known_by_its_place(project):
+    project = project(shape=(2,), dtype="u1", decoder="[dataset.csv]\nheader = false")
+    (project.drop / "a.csv").write_text("1,300\n")
+    project.once(check=3)
+    assert project.rejected()["a.csv"].startswith('line 1: column 2: found "300"')

@@ -148,7 +148,7 @@ mod tests {
         let crate::config::DecoderOptions::Csv(csv) = &config.datasets[0].decoder else { panic!("a csv dataset") };
         let mut csv = csv.clone();
         (csv.quote, csv.comment) = (quote, Some(b'#'));
-        CsvDecoder::new(&csv)
+        CsvDecoder::new(&csv, config.datasets[0].row.row_bytes())
     }
 
     #[test]

@@ -44,8 +44,9 @@ pub struct CsvDecoder {
 }
 
 impl CsvDecoder {
-    pub fn new(options: &CsvOptions) -> Self {
-        Self { options: Arc::new(options.clone()), texts: Arc::new(Texts::new(options)) }
+    /// `row_bytes`: of one row of the dataset.
+    pub fn new(options: &CsvOptions, row_bytes: usize) -> Self {
+        Self { options: Arc::new(options.clone()), texts: Arc::new(Texts::new(options, row_bytes)) }
     }
 
     /// `None`: there is no line with the names of the columns.

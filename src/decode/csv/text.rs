@@ -2,7 +2,7 @@
 
 use super::lines::{Line, Meanings};
 use super::numbers::{beyond, half, real, single, utf8, whole};
-use crate::config::{CsvColumn, CsvOptions, TimeFormat};
+use crate::config::{ColumnFrom, CsvColumn, CsvOptions, TimeFormat};
 use crate::decode::values::instant::instant;
 use crate::npy::{ByteOrder, Kind, Scalar};
 
@@ -26,7 +26,8 @@ pub(super) struct Texts {
 }
 
 pub(super) struct Value {
-    name: String,
+    /// `None` where it is known by its place alone.
+    name: Option<String>,
     pub(super) offset: usize,
     pub(super) scalar: Scalar,
     form: Form,
@@ -46,8 +47,8 @@ enum Form {
 }
 
 impl Texts {
-    pub(super) fn new(options: &CsvOptions) -> Self {
-        let end = |column: &CsvColumn| column.slot.offset + column.slot.scalar.bytes;
+    /// `row_bytes`: with the padding that a dtype may have behind its last value.
+    pub(super) fn new(options: &CsvOptions, row_bytes: usize) -> Self {
         let mut begins_missing = [false; 256];
         for first in options.missing.iter().filter_map(|word| word.as_bytes().first()) {
             if let Some(begins) = begins_missing.get_mut(usize::from(*first)) {
@@ -60,10 +61,17 @@ impl Texts {
             begins_missing,
             empty_is_missing: options.missing.iter().any(String::is_empty),
             time_format: options.time_format,
-            row_bytes: options.columns.iter().map(end).max().unwrap_or(1),
+            row_bytes,
             delimiter: options.delimiter,
             meanings: Meanings::new(options),
         }
+    }
+
+    /// For rows that end with their last value.
+    #[cfg(test)]
+    pub(super) fn without_padding(options: &CsvOptions) -> Self {
+        let ends = options.columns.iter().map(|column| column.slot.offset + column.slot.scalar.bytes);
+        Self::new(options, ends.max().unwrap())
     }
 
     /// Bytes of one row.
@@ -81,7 +89,8 @@ impl Texts {
             self.value(value, text, target).map_err(|reason| {
                 let text = String::from_utf8_lossy(text);
                 let shown: String = text.chars().take(SHOWN_CHARS_MAX).collect();
-                format!("column {} (\"{}\"): found {shown:?}, {reason}", place + 1, value.name)
+                let name = value.name.as_ref().map_or_else(String::new, |name| format!(" (\"{name}\")"));
+                format!("column {}{name}: found {shown:?}, {reason}", place + 1)
             })?;
         }
         Ok(())
@@ -156,8 +165,8 @@ impl Value {
             _ => Form::Number,
         };
         let name = match (&slot.name, &column.from) {
-            (Some(name), _) | (None, crate::config::ColumnFrom::Name(name)) => name.clone(),
-            (None, crate::config::ColumnFrom::Place(place)) => place.to_string(),
+            (Some(name), _) | (None, ColumnFrom::Name(name)) => Some(name.clone()),
+            (None, ColumnFrom::Place(_)) => None,
         };
         let is_number = match form {
             Form::Number => matches!(slot.scalar.kind, Kind::Float | Kind::Int | Kind::Uint),

@@ -38,7 +38,7 @@ fn rows_of_blocks_are_those_of_the_lines() {
         }
         text.truncate(length.saturating_sub(random(3)));
         let options = Arc::new(options(if round % 3 < 2 { OnError::Skip } else { OnError::Reject }));
-        let texts = Arc::new(Texts::new(&options));
+        let texts = Arc::new(Texts::without_padding(&options));
         let table = Table::new(options.clone(), texts, vec![0, 1], Some(2));
         let (expected, _) = taken(&text, &options, &table, None);
         let block_bytes = [50, 300, 2000][random(3)];

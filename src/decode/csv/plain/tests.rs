@@ -91,7 +91,7 @@ fn rows_of_plain_lines_are_those_of_the_reader() {
             );
         }
         text.truncate(text.len() - random(3));
-        let texts = Arc::new(Texts::new(&options));
+        let texts = Arc::new(Texts::without_padding(&options));
         let options = Arc::new(options);
         let table = Table::new(options.clone(), texts.clone(), places.clone(), Some(width));
         let found = taken(&text, &options, table.clone(), texts.row_bytes());
