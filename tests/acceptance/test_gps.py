@@ -182,3 +182,17 @@ def test_numbers_with_exponents_agree_with_gpxpy(project):
     assert project.rows().tolist() == [[point.latitude, point.longitude, point.elevation] for point in points]
     assert project.rejected() == {"b.gpx": "it gives no rows: left out 2 points, the first in line 1: the latitude cannot be "
                                            'read: found "51,5", expected degrees from -90 to 90'}
+
+
+def test_what_is_gpx_is_not_told_by_how_its_root_is_written(project):
+    """The bug: behind a byte order mark, or a prefix without an XML declaration, it was "neither NMEA nor GPX"."""
+    project = project(shape=None, dtype=[["latitude", "<f8"], ["longitude", "<f8"]], watch='order = "name"', decoder="[dataset.gps]")
+    body = ('<g:gpx version="1.1" xmlns:g="http://www.topografix.com/GPX/1/1"><g:trk><g:trkseg>'
+            '<g:trkpt lat="1.5" lon="2.5"></g:trkpt></g:trkseg></g:trk></g:gpx>')
+    starts = [b"", b"\xef\xbb\xbf", b"\xef\xbb\xbf<?xml version='1.0'?>", b"\xef\xbb\xbf\n<!--" + b" " * 5000 + b"-->"]
+    for number, start in enumerate(starts):
+        (project.drop / f"{number}.gpx").write_bytes(start + body.encode())
+    (project.drop / "z.gpx").write_text("<html>not here</html>")
+    project.once(check=3)
+    assert project.rows().tolist() == [(1.5, 2.5)] * len(starts)
+    assert "html" in project.rejected()["z.gpx"] or "gpx" in project.rejected()["z.gpx"].lower(), project.rejected()

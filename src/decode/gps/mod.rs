@@ -16,8 +16,8 @@ use super::{About, DecodeError, Rejection, RowSink, WholeDecoder};
 use crate::config::{GpsField, GpsOptions, OnError, Slot};
 use crate::npy::{ByteOrder, Kind};
 
-/// Bytes at the start in which a GPX file shows its root.
-const ROOT_BYTES_MAX: usize = 4096;
+/// In UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// NumPy's NaT.
 const NOT_A_TIME: i64 = i64::MIN;
 
@@ -101,8 +101,9 @@ impl WholeDecoder for GpsDecoder {
         }
         let mut rows = Rows { fields: &self.options.fields, sink, first_ns: None };
         let mut loss = Loss::default();
-        let start = bytes.get(..bytes.len().min(ROOT_BYTES_MAX)).unwrap_or_default();
-        let is_gpx = start.windows(4).any(|word| word == b"<gpx") || start.trim_ascii_start().starts_with(b"<?xml");
+        let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+        // No sentence begins so, and what is another XML has a reason of its own.
+        let is_gpx = text.trim_ascii_start().starts_with(b"<");
         if is_gpx {
             gpx::read(bytes, self.options.on_error, &mut loss, &mut rows)?;
         } else {
