@@ -85,7 +85,8 @@ impl Ffmpeg {
 
     fn start(&self, missing: &str) -> Result<Process, DecodeError> {
         let Some(program) = find_worker() else { return Err(rejected(missing.to_owned())) };
-        let failed = |error| rejected(format!("{} cannot be started: {error}", program.display()));
+        // No source is to blame.
+        let failed = |error| DecodeError::NoProgram(format!("{} cannot be started: {error}", program.display()));
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
         let mut command = Command::new(&program);
         command.current_dir("/");

@@ -197,6 +197,10 @@ impl RowSink for SourceRows<'_> {
     }
 
     fn note(&mut self, note: String) {
-        self.note = Some(in_one_line(note.into()).into_owned());
+        let all = match self.note.take() {
+            Some(before) => format!("{before}; {note}"),
+            None => note,
+        };
+        self.note = Some(in_one_line(all.into()).into_owned());
     }
 }

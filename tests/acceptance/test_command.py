@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import sys
 import time
 
@@ -140,6 +141,11 @@ BAD_WORKER = {
     "number": ("out.write(b'rows x\\n')", r"the worker answered \"rows x\", expected a number of rows; .*"),
     "long": ("out.write(bytes(9999))", r"the worker's answer has a line of more than 4096 bytes, .*"),
     "error": ("out.write(b'rows 1\\nabcderror not today\\n')", r"the worker says: not today"),
+    "long error": ("out.write(b'error because ' + b'x' * 99_999 + b'\\n')", r"the worker says: because x{3900,}…"),
+    "times left": ("out.write(b'times 2\\n' + bytes(16) + b'rows 1\\nabcddone\\n')",
+                   r"the worker answered `done` behind 1 times that no `rows` came for; .*"),
+    "times of an array": ("out.write(b'times 1\\n' + bytes(8) + b'npy 130\\n')",
+                          r"the worker answered `npy` behind 1 times that no `rows` came for; .*"),
     "none": ("out.write(b'done\\n')", r"it gives no rows"),
 }
 
@@ -240,6 +246,35 @@ def test_sources_wait_for_a_program_that_is_not_there(project):
         project.wait_for_rows(3)
     assert project.rows().tobytes() == b"aaaabbbbcccc" and project.rejected() == {}
     assert f"program   {project.folder}/./prep\n" in project.command("check", check=0).stdout
+
+
+def test_sources_wait_for_a_program_that_cannot_be_started_now(project):
+    """The bug: while the program was copied anew, all sources were rejected for good."""
+    project = project(shape=(4,), decoder='[dataset.command]\nargv = ["./prep", "{source}"]\noutput = "raw"')
+    shutil.copy("/bin/cat", project.folder / "prep")
+    (project.drop / "a").write_text("aaaa")
+    with open(project.folder / "prep", "ab"):
+        assert "Text file busy" in project.once(check=1).stderr
+        assert project.rejected() == {}
+    project.once()
+    assert project.rows().tobytes() == b"aaaa"
+
+
+def test_a_program_is_told_to_write_the_other_byte_order(project):
+    """The bug: the reason advised a key that `command` does not have."""
+    project = project(shape=(4,), dtype="<u2", decoder=decoder("prep.py"))
+    program(project, "import numpy, sys; numpy.save(sys.stdout.buffer, numpy.zeros((1, 4), '>u2'))")
+    (project.drop / "a").write_text("x")
+    project.once(check=3)
+    assert "has dtype >u2, expected <u2; the program has to write the other byte order" in project.rejected()["a"]
+
+
+def test_several_notes_of_a_worker_are_kept(project):
+    project = project(shape=(4,), dtype="u1", decoder=decoder("worker.py", more="worker = true"))
+    program(project, WORKER, "worker.py")
+    (project.drop / "a").write_text("out.write(b'note one\\nrows 1\\nabcdnote two\\ndone\\n')")
+    project.once()
+    assert project.ledger("SELECT reason FROM sources") == [("one; two",)]
 
 
 def test_a_program_that_is_not_in_path_is_told_of(project):

@@ -107,6 +107,32 @@ def test_what_a_worker_says_behind_its_answer_is_no_answer(project):
     assert project.ledger("SELECT path FROM sources ORDER BY first_row") == [(f"drop/{name}",) for name in "abcd"]
 
 
+def test_what_a_worker_says_late_is_no_answer(project):
+    """The bug: it was looked for only in the moment in which the worker was told of its next source."""
+    project = project(shape=(4,), watch='order = "name"', service="[service]\nworkers = 1",
+                      decoder=decoder("worker.py", more="worker = true"))
+    program(project, WORKER, "worker.py")
+    (project.drop / "a").write_text("out.write(b'rows 1\\naaaadone\\n'); out.flush(); time.sleep(0.3)\n"
+                                    "out.write(b'rows 1\\nXXXXdone\\n'); out.flush(); time.sleep(0.5)")
+    for name in "bcd":
+        (project.drop / name).write_text(f"time.sleep(0.1); out.write(b'rows 1\\n{name * 4}done\\n')")
+    assert "a worker went on behind `done` or `error`: it is replaced" in project.once().stderr
+    assert project.rows().tobytes() == b"aaaabbbbccccdddd"
+    assert project.ledger("SELECT path FROM sources ORDER BY first_row") == [(f"drop/{name}",) for name in "abcd"]
+
+
+def test_workers_end_side_by_side(project):
+    """The bug: each got its half second behind the others', 4 s for eight of them."""
+    project = project(shape=(4,), service="[service]\nworkers = 8", decoder=decoder("worker.py", more="worker = true"))
+    program(project, WORKER + "time.sleep(60)\n", "worker.py")
+    for name in "abcdefgh":
+        (project.drop / name).write_text("time.sleep(1); out.write(b'rows 1\\nrowsdone\\n')")
+    with project.service():
+        project.wait_for_rows(8)
+        start = time.monotonic()
+    assert time.monotonic() - start < 3
+
+
 @pytest.mark.parametrize("deletes", [True, False])
 def test_a_program_that_takes_its_source_away_is_told(project, deletes):
     """The bug: the rows were dropped, and nothing told of it."""

@@ -7,7 +7,7 @@
 //!   trusted to read what lies there, and the file's name, size, time and inode are checked again afterwards.
 //! - `timeout` is how long the program may keep us waiting for one source. Time in which it waits for us does not count.
 //! - Rows pass through in bounded memory, as many as `max_output` allows. `memory` limits the address space of each process.
-//! - A program that is not there, or may not be run, is no fault of a source: it is waited for.
+//! - A program that is not there, or cannot be started, is no fault of a source: it is waited for.
 //! - Whatever else goes wrong becomes the source's reason, with the end of what the program wrote to standard error. Signals and
 //!   exit codes come first: a program that crashed is not told that its last row is incomplete.
 //!
@@ -17,7 +17,7 @@ mod words;
 
 pub use self::words::find_program;
 
-use std::io::{ErrorKind, Read};
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -29,7 +29,7 @@ use super::process::{
     CLOSE_WAIT, End, Limits, Output, Process, Sent, Stop, Voice, Workers, fill, rejected, with_words,
 };
 use super::{About, DecodeError, FileDecoder, RowSink, SourceFile};
-use crate::config::{ChunkOrder, CommandOptions, CommandOutput, Dataset, NpyOptions};
+use crate::config::{CommandOptions, CommandOutput, Dataset};
 
 /// Bytes of rows that are asked for at a time.
 const BLOCK_BYTES: usize = 1 << 20;
@@ -52,7 +52,6 @@ pub struct CommandDecoder {
 
 impl CommandDecoder {
     pub fn new(options: &CommandOptions, dataset: &Dataset) -> Self {
-        let arrays = NpyOptions { member: None, byte_order: ChunkOrder::Exact };
         let CommandOptions { timeout, memory_bytes, output_bytes_max, .. } = *options;
         let limits = Limits { timeout, memory_bytes, output_bytes_max };
         Self {
@@ -63,7 +62,7 @@ impl CommandDecoder {
             shape: dataset.row.shape.clone(),
             dtype: dataset.row.dtype.descr(),
             row_bytes: dataset.row.row_bytes(),
-            arrays: NpyDecoder::new(&arrays, &dataset.row),
+            arrays: NpyDecoder::of_program(&dataset.row),
             workers: Workers::new(limits.clone(), &dataset.row, Voice::Users),
             limits,
         }
@@ -74,11 +73,7 @@ impl CommandDecoder {
         Process::start(command, input, self.limits.memory_bytes).map_err(|error| {
             let program = self.words.program();
             let reason = format!("the program \"{program}\" (`argv`) cannot be started: {error}");
-            match error.kind() {
-                // No source is to blame.
-                ErrorKind::NotFound | ErrorKind::PermissionDenied => DecodeError::NoProgram(reason),
-                _ => rejected(reason),
-            }
+            if is_of_source(&error) { rejected(reason) } else { DecodeError::NoProgram(reason) }
         })
     }
 
@@ -166,6 +161,11 @@ impl CommandDecoder {
         line.push('\n');
         self.workers.ask(Sent { line: &line, file: None }, || self.start(about, Stdio::piped()), about, sink)
     }
+}
+
+/// Whether a program cannot be started for what it would have been told of the source.
+fn is_of_source(error: &io::Error) -> bool {
+    [libc::E2BIG, libc::ENAMETOOLONG].map(Some).contains(&error.raw_os_error())
 }
 
 impl FileDecoder for CommandDecoder {

@@ -26,11 +26,24 @@ const DTYPE_CHARS_MAX: usize = 1500;
 pub struct NpyDecoder {
     options: NpyOptions,
     row: RowFormat,
+    /// What to do about the other byte order.
+    turning: &'static str,
 }
 
 impl NpyDecoder {
     pub fn new(options: &NpyOptions, row: &RowFormat) -> Self {
-        Self { options: options.clone(), row: row.clone() }
+        let turning = "byte_order = \"convert\" takes both byte orders";
+        Self { options: options.clone(), row: row.clone(), turning }
+    }
+
+    /// For arrays that a program writes for this dataset.
+    pub(super) fn of_program(row: &RowFormat) -> Self {
+        let options = NpyOptions { member: None, byte_order: ChunkOrder::Exact };
+        Self {
+            options,
+            row: row.clone(),
+            turning: "the program has to write the other byte order, as array.astype(dtype) does",
+        }
     }
 
     /// The rows of one array. `bytes_behind`: of the whole array with its header, where that is known.
@@ -78,7 +91,7 @@ impl NpyDecoder {
             return Ok(true);
         }
         let (found, expected) = (dtype_text(&header.dtype), dtype_text(&self.row.dtype));
-        let hint = if is_turned { "; byte_order = \"convert\" takes both byte orders" } else { "" };
+        let hint = if is_turned { format!("; {}", self.turning) } else { String::new() };
         Err(rejected(format!("the array has dtype {found}, expected {expected}{hint}")))
     }
 

@@ -72,6 +72,11 @@ impl<'a> Output<'a> {
         self.is_held
     }
 
+    /// Whether the program has read nothing of the last so many bytes that it was told.
+    pub fn input_is_unread(&self, bytes: usize) -> bool {
+        self.process.input_is_unread(bytes)
+    }
+
     /// It got on: the clock starts anew.
     pub fn has_got_on(&mut self) {
         self.waited = Duration::ZERO;

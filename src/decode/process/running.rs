@@ -181,6 +181,15 @@ impl Process {
         self.output.as_ref().is_some_and(|output| ioctl_fionread(output).is_ok_and(|bytes| bytes > 0))
     }
 
+    /// Whether so many bytes that were sent lie in its pipe.
+    pub fn input_is_unread(&self, bytes: usize) -> bool {
+        match &self.input {
+            Some(Input::Pipe(input)) => ioctl_fionread(input).is_ok_and(|unread| unread >= bytes as u64),
+            // Only our own worker has one.
+            Some(Input::Socket(_)) | None => false,
+        }
+    }
+
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.output {
             Some(output) => output.read(buffer),
@@ -267,10 +276,13 @@ impl Process {
         self.ended
     }
 
-    /// Ends it in order: its input is closed, and it is killed if it goes on for long.
-    pub fn close(&mut self, time: Duration) {
+    pub fn close_input(&mut self) {
         self.input = None;
-        let until = Instant::now() + time;
+    }
+
+    /// Ends it in order: its input is closed, and it is killed if it goes on behind that instant.
+    pub fn close(&mut self, until: Instant) {
+        self.close_input();
         while Instant::now() < until {
             if self.has_ended() {
                 break;

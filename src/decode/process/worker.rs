@@ -25,17 +25,19 @@
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{CLOSE_WAIT, End, Limits, Output, Process, Sent, Stop, fill, rejected, with_words};
-use crate::config::{ChunkOrder, NpyOptions, RowFormat};
+use crate::config::RowFormat;
 use crate::decode::npy_chunks::NpyDecoder;
 use crate::decode::{About, DecodeError, RowSink};
 
 /// Times that may be told at once.
 const TIMES_MAX: usize = 1 << 20;
-/// The longest answer line, in bytes.
+/// The longest answer line, in bytes; of a text, what is kept.
 const LINE_BYTES_MAX: usize = 4096;
+/// Answers that are texts, of any length.
+const TEXTS: [&[u8]; 2] = [b"error ", b"note "];
 
 /// The workers of one dataset.
 pub struct Workers {
@@ -45,6 +47,9 @@ pub struct Workers {
     voice: Voice,
     idle: Mutex<Vec<Worker>>,
 }
+
+const WENT_ON: &str =
+    "a worker went on behind `done` or `error`: it is replaced; what it prints must go to standard error";
 
 /// Whose words are behind `error`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +69,17 @@ struct Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.process.close(CLOSE_WAIT);
+        self.process.close(Instant::now() + CLOSE_WAIT);
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        let mut idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        idle.iter_mut().for_each(|worker| worker.process.close_input());
+        // They end side by side.
+        let until = Instant::now() + CLOSE_WAIT;
+        idle.iter_mut().for_each(|worker| worker.process.close(until));
     }
 }
 
@@ -75,6 +90,8 @@ enum Answer {
     Refused(String),
     /// It ended without a word: if it had been waiting, another may do better.
     EndedBefore,
+    /// It answered before it had read of which source it was told: that is what it had still to say of another.
+    Late,
     /// It ended behind its first line.
     EndedWithin,
     Broken(String),
@@ -85,8 +102,7 @@ enum Answer {
 
 impl Workers {
     pub fn new(limits: Limits, row: &RowFormat, voice: Voice) -> Self {
-        let arrays = NpyOptions { member: None, byte_order: ChunkOrder::Exact };
-        let (row_bytes, arrays) = (row.row_bytes(), NpyDecoder::new(&arrays, row));
+        let (row_bytes, arrays) = (row.row_bytes(), NpyDecoder::of_program(row));
         Self { limits, row_bytes, arrays, voice, idle: Mutex::new(Vec::new()) }
     }
 
@@ -106,7 +122,10 @@ impl Workers {
             None => new_worker()?,
         };
         let mut answer = self.answer(&mut worker, task, about, sink);
-        if was_idle && matches!(answer, Answer::EndedBefore) {
+        if was_idle && matches!(answer, Answer::EndedBefore | Answer::Late) {
+            if matches!(answer, Answer::Late) {
+                tracing::warn!("{WENT_ON}");
+            }
             worker = new_worker()?;
             answer = self.answer(&mut worker, task, about, sink);
         }
@@ -124,9 +143,12 @@ impl Workers {
                 self.keep(worker);
                 Err(rejected(reason))
             }
-            Answer::EndedBefore | Answer::EndedWithin | Answer::Broken(_) => {
+            Answer::EndedBefore | Answer::Late | Answer::EndedWithin | Answer::Broken(_) => {
                 let said = match answer {
                     Answer::Broken(said) => Some(said),
+                    Answer::Late => {
+                        Some("the worker answered before it had read of which source it was told".to_owned())
+                    }
                     _ => None,
                 };
                 // A crash shows as the end of its output; its exit tells more.
@@ -165,9 +187,7 @@ impl Workers {
             if !worker.process.has_output() {
                 return Some(worker);
             }
-            tracing::warn!(
-                "a worker went on behind `done` or `error`: it is replaced; what it prints must go to standard error"
-            );
+            tracing::warn!("{WENT_ON}");
         }
     }
 
@@ -190,8 +210,17 @@ impl Workers {
                 Ok(None) => return ended_within(&mut output),
                 Err(answer) => return stopped_or(&mut output, answer),
             };
+            if is_first && output.input_is_unread(task.line.len()) {
+                return Answer::Late;
+            }
             is_first = false;
             let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
+            if !times.is_empty() && matches!(word, "npy" | "done") {
+                let left = times.len();
+                return Answer::Broken(format!(
+                    "the worker answered `{word}` behind {left} times that no `rows` came for"
+                ));
+            }
             let taken = match word {
                 "done" => return Answer::Done,
                 "error" => return Answer::Refused(rest.to_owned()),
@@ -312,6 +341,7 @@ fn read_line(output: &mut Output<'_>) -> Result<Option<String>, Answer> {
             Ok(0) if line.is_empty() => return Ok(None),
             Ok(0) => return Err(Answer::Broken(format!("the worker ended within a line: {:?}", lossy(&line)))),
             Ok(_) if byte == *b"\n" => return Ok(Some(lossy(&line).trim_end_matches('\r').to_owned())),
+            Ok(_) if line.len() >= LINE_BYTES_MAX && TEXTS.iter().any(|word| line.starts_with(word)) => {}
             Ok(_) if line.len() >= LINE_BYTES_MAX => {
                 return Err(Answer::Broken(format!(
                     "the worker's answer has a line of more than {LINE_BYTES_MAX} bytes, expected rows, npy, note, \
