@@ -91,7 +91,7 @@ enum Answer {
     /// It ended without a word: if it had been waiting, another may do better.
     EndedBefore,
     /// It answered before it had read of which source it was told: that is what it had still to say of another.
-    Late,
+    Late(String),
     /// It ended behind its first line.
     EndedWithin,
     Broken(String),
@@ -122,8 +122,8 @@ impl Workers {
             None => new_worker()?,
         };
         let mut answer = self.answer(&mut worker, task, about, sink);
-        if was_idle && matches!(answer, Answer::EndedBefore | Answer::Late) {
-            if matches!(answer, Answer::Late) {
+        if was_idle && matches!(answer, Answer::EndedBefore | Answer::Late(_)) {
+            if matches!(answer, Answer::Late(_)) {
                 tracing::warn!("{WENT_ON}");
             }
             worker = new_worker()?;
@@ -143,12 +143,13 @@ impl Workers {
                 self.keep(worker);
                 Err(rejected(reason))
             }
-            Answer::EndedBefore | Answer::Late | Answer::EndedWithin | Answer::Broken(_) => {
+            Answer::EndedBefore | Answer::Late(_) | Answer::EndedWithin | Answer::Broken(_) => {
                 let said = match answer {
                     Answer::Broken(said) => Some(said),
-                    Answer::Late => {
-                        Some("the worker answered before it had read of which source it was told".to_owned())
-                    }
+                    Answer::Late(line) => Some(format!(
+                        "the worker answered {line:?} before it had read of which source it was told; what it prints must go to \
+                         standard error"
+                    )),
                     _ => None,
                 };
                 // A crash shows as the end of its output; its exit tells more.
@@ -211,7 +212,7 @@ impl Workers {
                 Err(answer) => return stopped_or(&mut output, answer),
             };
             if is_first && output.input_is_unread(task.line.len()) {
-                return Answer::Late;
+                return Answer::Late(line);
             }
             is_first = false;
             let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
