@@ -14,7 +14,7 @@ use super::process::{Process, Sent, Voice, Workers, in_path, is_program, rejecte
 use super::{About, DecodeError, RowSink, SourceFile};
 use crate::config::{RowFormat, VideoOptions};
 
-pub(super) use super::process::Limits;
+pub(super) use super::process::{Keys, Limits};
 
 /// The worker's name.
 pub const WORKER: &str = "npy-ingest-video";

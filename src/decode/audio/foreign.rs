@@ -5,13 +5,17 @@ use std::time::Duration;
 use super::rows::Rows;
 use super::{AudioDecoder, rejected, track};
 use crate::config::RowFormat;
-use crate::decode::ffmpeg::{Ffmpeg, Limits, MISSING, OUTPUT_BYTES_MAX, Task, WORKER, Wanted};
+use crate::decode::ffmpeg::{Ffmpeg, Keys, Limits, MISSING, OUTPUT_BYTES_MAX, Task, WORKER, Wanted};
 use crate::decode::{About, DecodeError, RowSink, SourceFile};
 use crate::npy::Dtype;
 
 /// What the worker may take; sound is a small matter for it.
-const LIMITS: Limits =
-    Limits { timeout: Duration::from_secs(60), memory_bytes: 1 << 30, output_bytes_max: OUTPUT_BYTES_MAX };
+const LIMITS: Limits = Limits {
+    timeout: Duration::from_secs(60),
+    memory_bytes: 1 << 30,
+    output_bytes_max: OUTPUT_BYTES_MAX,
+    keys: Keys { timeout: None, output: None },
+};
 /// Samples that are taken at a time.
 const BLOCK_SAMPLES: usize = 1 << 16;
 /// The rate and the number of channels come before the samples.

@@ -26,7 +26,7 @@ use serde_json::json;
 use self::words::Words;
 use super::npy_chunks::NpyDecoder;
 use super::process::{
-    CLOSE_WAIT, End, Limits, Output, Process, Sent, Stop, Voice, Workers, fill, rejected, with_words,
+    CLOSE_WAIT, End, Keys, Limits, Output, Process, Sent, Stop, Voice, Workers, fill, rejected, with_words,
 };
 use super::{About, DecodeError, FileDecoder, RowSink, SourceFile};
 use crate::config::{CommandOptions, CommandOutput, Dataset};
@@ -53,7 +53,8 @@ pub struct CommandDecoder {
 impl CommandDecoder {
     pub fn new(options: &CommandOptions, dataset: &Dataset) -> Self {
         let CommandOptions { timeout, memory_bytes, output_bytes_max, .. } = *options;
-        let limits = Limits { timeout, memory_bytes, output_bytes_max };
+        let keys = Keys { timeout: Some("timeout"), output: Some("max_output") };
+        let limits = Limits { timeout, memory_bytes, output_bytes_max, keys };
         Self {
             options: options.clone(),
             words: Words::new(&options.argv, dataset),

@@ -39,20 +39,29 @@ pub(super) struct Limits {
     pub memory_bytes: u64,
     /// Bytes of output for one source.
     pub output_bytes_max: u64,
+    pub keys: Keys,
+}
+
+/// The keys of the config that set them, where there are such.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Keys {
+    pub timeout: Option<&'static str>,
+    pub output: Option<&'static str>,
 }
 
 impl Limits {
     /// The reason of a source whose program was stopped.
     pub fn stopped(&self, stop: Stop, told: &str) -> DecodeError {
-        let Self { timeout, output_bytes_max, .. } = self;
+        let Self { timeout, output_bytes_max, keys, .. } = self;
+        let named = |key: Option<&str>| key.map_or_else(String::new, |key| format!(" (`{key}`)"));
         match stop {
             Stop::Interrupted => DecodeError::Interrupted,
             Stop::TimedOut => rejected(with_words(
-                &format!("the program was killed: it kept us waiting for more than {timeout:?} (`timeout`)"),
+                &format!("the program was killed: it kept us waiting for more than {timeout:?}{}", named(keys.timeout)),
                 told,
             )),
             Stop::TooMuch => rejected(with_words(
-                &format!("the program was killed: it wrote more than {output_bytes_max} bytes (`max_output`)"),
+                &format!("the program was killed: it wrote more than {output_bytes_max} bytes{}", named(keys.output)),
                 told,
             )),
             Stop::Failed(error) => rejected(with_words(&format!("the program's output cannot be read: {error}"), told)),
@@ -85,4 +94,24 @@ pub(super) fn with_words(reason: &str, told: &str) -> String {
 
 pub(super) fn rejected(reason: String) -> DecodeError {
     Rejection::new(reason).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reasons of sound named keys that `[dataset.audio]` does not have.
+    #[test]
+    fn a_reason_names_the_keys_that_there_are() {
+        let reason = |timeout, output, stop| {
+            let keys = Keys { timeout, output };
+            let limits = Limits { timeout: Duration::from_secs(60), memory_bytes: 0, output_bytes_max: 7, keys };
+            limits.stopped(stop, "").to_string()
+        };
+        let (timeout, output) = (Some("timeout"), Some("max_output"));
+        assert!(reason(timeout, None, Stop::TimedOut).contains("more than 60s (`timeout`); "));
+        assert!(reason(None, output, Stop::TimedOut).contains("more than 60s; "));
+        assert!(reason(timeout, output, Stop::TooMuch).contains("more than 7 bytes (`max_output`); "));
+        assert!(reason(timeout, None, Stop::TooMuch).contains("more than 7 bytes; "));
+    }
 }

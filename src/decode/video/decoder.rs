@@ -5,7 +5,7 @@ use std::thread::available_parallelism;
 
 use super::here::{self, Kind};
 use crate::config::{Dataset, VideoOptions};
-use crate::decode::ffmpeg::{Ffmpeg, Limits, MISSING, OUTPUT_BYTES_MAX, Task, WORKER, Wanted};
+use crate::decode::ffmpeg::{Ffmpeg, Keys, Limits, MISSING, OUTPUT_BYTES_MAX, Task, WORKER, Wanted};
 use crate::decode::{About, DecodeError, FileDecoder, RowSink, SourceFile};
 
 /// More threads than these gain nothing on one video.
@@ -20,8 +20,12 @@ pub struct VideoDecoder {
 
 impl VideoDecoder {
     pub fn new(options: &VideoOptions, dataset: &Dataset) -> Self {
-        let limits =
-            Limits { timeout: options.timeout, memory_bytes: options.memory_bytes, output_bytes_max: OUTPUT_BYTES_MAX };
+        let limits = Limits {
+            timeout: options.timeout,
+            memory_bytes: options.memory_bytes,
+            output_bytes_max: OUTPUT_BYTES_MAX,
+            keys: Keys { timeout: Some("timeout"), output: None },
+        };
         Self { options: options.clone(), ffmpeg: Ffmpeg::new(limits, &dataset.row), active: AtomicUsize::new(0) }
     }
 }
