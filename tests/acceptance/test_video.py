@@ -468,6 +468,18 @@ def test_a_container_that_goes_on_behind_a_hole_is_damaged(project, tmp_path):
         assert len(wrong) <= 1 and len(set(times)) == count, (path, wrong)
 
 
+def test_a_gif_without_delays_has_those_of_ffmpeg(project):
+    """All its frames had the time 0, and `fps` gave one of them."""
+    project = project(shape=(HEIGHT, WIDTH, 3), columns="time = true", decoder=table('fit = "exact"'))
+    frames = [Image.fromarray(numbered(number)) for number in range(5)]
+    frames[0].save(project.drop / "a.gif", save_all=True, append_images=frames[1:], duration=[0, 10, 20, 50, 0])
+    told = subprocess.run(["ffprobe", "-v", "error", "-show_entries", "frame=pts_time", "-of", "csv=p=0", project.drop / "a.gif"],
+                          check=True, capture_output=True, text=True).stdout
+    project.once()
+    times = project.column("time").tolist()
+    assert times == [0, 0.1, 0.2, 0.22, 0.27] and times == [float(time.strip(",")) for time in told.split()]
+
+
 def test_animations_and_y4m_need_no_ffmpeg(project, videos, tmp_path):
     """The program alone, in a folder of its own, and with nothing in PATH."""
     alone = tmp_path / "bin"

@@ -77,8 +77,12 @@ fn within_limits<D: ImageDecoder>(
     Ok((raster, orientation, decoder))
 }
 
-/// How long a frame is shown, in milliseconds.
-pub(super) fn delay_ms(delay: Delay) -> f64 {
+/// How long a frame is shown, in milliseconds. In a GIF less than 20 of them, which viewers do not keep to, are 100, as in
+/// FFmpeg: there 0 stands for a time that was not given.
+pub(super) fn delay_ms(format: ImageFormat, delay: Delay) -> f64 {
+    const GIF_MS_MIN: f64 = 20.0;
+    const GIF_MS: f64 = 100.0;
     let (numerator, denominator) = delay.numer_denom_ms();
-    f64::from(numerator) / f64::from(denominator.max(1))
+    let delay_ms = f64::from(numerator) / f64::from(denominator.max(1));
+    if format == ImageFormat::Gif && delay_ms < GIF_MS_MIN { GIF_MS } else { delay_ms }
 }

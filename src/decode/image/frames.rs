@@ -60,7 +60,7 @@ pub fn animation_frames(
     for frame in animation.frames {
         let frame = frame.map_err(|error| open::decoder_failed(format, error))?;
         let time_us = in_us(time_ms);
-        time_ms += animation::delay_ms(frame.delay());
+        time_ms += animation::delay_ms(format, frame.delay());
         let pixels = frame.into_buffer().into_raw();
         if !each(AnimationFrame { pixels, raster, turn, time_us, end_us: in_us(time_ms) })? {
             break;

@@ -278,7 +278,7 @@ impl ImageDecoder {
         let mut rows = 0u64;
         for frame in animation.frames {
             let frame = frame.map_err(|error| open::decoder_failed(format, error))?;
-            let delay_ms = animation::delay_ms(frame.delay());
+            let delay_ms = animation::delay_ms(format, frame.delay());
             let mut pixels = frame.into_buffer().into_raw();
             let time_s = time_ms / 1000.0;
             self.give_row(&mut pixels, animation.raster, turn, &placement, time_s, &mut scratch.scaler, sink)?;
