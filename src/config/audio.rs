@@ -203,9 +203,11 @@ fn read_mel(section: &Section<'_>, row: &RowDraft<'_>, rate: Option<Option<u64>>
         item.fault(format!("found {}, but the first dimension of `shape` is {rows}", item.found()));
         return None;
     }
-    // The samples that give just so many frames, and where the next row goes on.
+    // The samples that give just so many frames, and where the next row goes on. With an odd `n_fft` librosa fills up a sample
+    // less than that.
     let (least, most, next) = if center {
-        ((frames - 1) * hop, frames * hop - 1, (frames - 1) * hop)
+        let odd = fft % 2;
+        ((frames - 1) * hop + odd, frames * hop - 1 + odd, (frames - 1) * hop)
     } else {
         (fft + (frames - 1) * hop, fft + frames * hop - 1, frames * hop)
     };
@@ -216,7 +218,15 @@ fn read_mel(section: &Section<'_>, row: &RowDraft<'_>, rate: Option<Option<u64>>
         return None;
     }
     let (samples, hop_default) = match samples {
-        None => (least, next.max(1)),
+        None if center && frames == 1 => {
+            let item = &row.shape.as_ref()?.item;
+            item.fault_with_help(
+                format!("found {}, one frame, of which `center` does not tell how many samples it has", item.found()),
+                format!("set center = false, for rows of {fft} samples, or `samples`"),
+            );
+            return None;
+        }
+        None => (least, next),
         Some(item) => {
             let samples = item.integer(1..=SAMPLES_MAX, "samples")? as usize;
             if !(least..=most).contains(&samples) {

@@ -242,6 +242,8 @@ def log_mel(samples, rate, mels, n_fft, hop, win=None, fmin=0.0, fmax=None, powe
     ('n_fft = 512\nhop_length = 160\nwin_length = 400\nfmin = 50\nfmax = 7600\nmel = "htk"\nnorm = "none"\npower = 1\nlog = "log10"',
      dict(n_fft=512, hop=160, win=400, fmin=50, fmax=7600, htk=True, slaney=False, power=1), 1),
     ('n_fft = 1024\nhop_length = 256\ncenter = false', dict(n_fft=1024, hop=256, center=False), 10),
+    # Its last frame was one that librosa does not have.
+    ('n_fft = 511\nhop_length = 160\nwin_length = 400', dict(n_fft=511, hop=160, win=400), 10),
 ])
 def test_log_mel_is_that_of_librosa(project, keys, words, scale):
     project = project(shape=(64, 20), dtype="<f4", columns="time = true",
@@ -250,8 +252,8 @@ def test_log_mel_is_that_of_librosa(project, keys, words, scale):
     sound = np.concatenate([np.zeros(9000), 0.3 * np.sin(np.arange(16000) * 0.3), random.normal(0, 0.1, 30000)]).astype("<f4")
     soundfile.write(project.drop / "a.wav", sound, 16000, subtype="FLOAT")
     project.once()
-    samples = 19 * words["hop"] + (0 if words.get("center", True) else words["n_fft"])
-    hop = samples if words.get("center", True) else 20 * words["hop"]
+    samples = 19 * words["hop"] + (words["n_fft"] % 2 if words.get("center", True) else words["n_fft"])
+    hop = (19 if words.get("center", True) else 20) * words["hop"]
     rows = project.rows()
     assert len(rows) == (len(sound) - samples) // hop + 1
     for number, row in enumerate(rows):

@@ -170,4 +170,36 @@ fn what_is_wrong_with_a_spectrogram_is_told() {
         "rate = 8000\nsamples = 6000",
         &["f.toml:10:11: `dataset.audio.samples`: found 6000, which does not give 11 frames: expected 5120 to 5631"],
     );
+    // Each sample of the sound was a row.
+    refused(
+        "shape = [80, 1]\ndtype = 'f4'",
+        "rate = 8000\nn_fft = 400",
+        &[
+            "f.toml:4:9: `dataset.shape`: found [80, 1], one frame, of which `center` does not tell how many samples it has; \
+             set center = false, for rows of 400 samples, or `samples`",
+        ],
+    );
+}
+
+#[test]
+fn one_frame_has_its_samples_by_n_fft_or_samples() {
+    let window = |keys: &str| {
+        let audio =
+            audio("shape = [80, 1]\ndtype = 'f4'", &format!("features = 'log-mel'\nrate = 8000\nn_fft = 400\n{keys}"));
+        (audio.samples, audio.hop)
+    };
+    assert_eq!(window("center = false"), (400, 512));
+    assert_eq!(window("samples = 300"), (300, 300));
+}
+
+/// librosa fills up `n_fft // 2` samples on each side: one less where that is odd, and its frame was one too many.
+#[test]
+fn an_odd_n_fft_takes_a_sample_more() {
+    let window = |keys: &str| {
+        let audio = audio(MEL, &format!("features = 'log-mel'\nrate = 8000\nn_fft = 511\nhop_length = 100\n{keys}"));
+        (audio.samples, audio.hop)
+    };
+    assert_eq!(window(""), (1001, 1000));
+    assert_eq!(window("samples = 1100"), (1100, 1100));
+    assert_eq!(window("center = false"), (1511, 1100));
 }
