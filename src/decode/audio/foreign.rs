@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::rows::Rows;
-use super::{AudioDecoder, rejected, track};
+use super::{AudioDecoder, opening, rejected};
 use crate::config::RowFormat;
 use crate::decode::ffmpeg::{Ffmpeg, Keys, Limits, MISSING, OUTPUT_BYTES_MAX, Task, WORKER, Wanted};
 use crate::decode::{About, DecodeError, RowSink, SourceFile};
@@ -87,7 +87,7 @@ impl Samples<'_> {
             && let [rate, channels, ..] = *self.waiting
         {
             let (rate, channels) = (rate as u32, channels as usize);
-            track::check(rate, channels)?;
+            opening::check(rate, channels)?;
             self.rows = Some(Rows::new(self.decoder, rate, channels)?);
             self.waiting.drain(..HEAD);
         }

@@ -17,7 +17,8 @@
 //! |---|---|
 //! | `container` | what a file is, where it begins, which track is meant |
 //! | `input` | the file, for the library of containers |
-//! | `track` | opening, decoding, what is cut off |
+//! | `opening` | opening it, its track and its decoder |
+//! | `track` | decoding, what is lost, what is cut off |
 //! | `movie` | the boxes of MP4 and MOV: edit lists, byte order, fragments |
 //! | `matroska` | the tracks that are default |
 //! | `vorbis` | what the codebooks of Vorbis claim |
@@ -35,6 +36,7 @@ mod matroska;
 mod mel;
 mod movie;
 mod names;
+mod opening;
 mod resample;
 mod rows;
 mod track;
@@ -46,9 +48,10 @@ use std::sync::atomic::AtomicBool;
 
 use self::input::Trouble;
 use self::mel::LogMel;
+use self::opening::Closed;
 use self::resample::Resampler;
 use self::rows::Rows;
-use self::track::{Closed, Step, Track};
+use self::track::{Step, Track};
 use super::ffmpeg::Ffmpeg;
 use super::{About, DecodeError, FileDecoder, Rejection, RowSink, SourceFile};
 use crate::config::{AudioOptions, SoundSample};

@@ -1,0 +1,138 @@
+//! Opening a file, its track and its decoder, within bounds.
+//!
+//! What goes wrong here may only mean that this library does not know it: `Closed::Unknown`.
+
+use symphonia::core::codecs::audio::well_known::{
+    CODEC_ID_PCM_F32BE, CODEC_ID_PCM_F32LE, CODEC_ID_PCM_F64BE, CODEC_ID_PCM_F64LE, CODEC_ID_PCM_S24BE,
+    CODEC_ID_PCM_S24LE, CODEC_ID_PCM_S32BE, CODEC_ID_PCM_S32LE, CODEC_ID_VORBIS,
+};
+use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
+use symphonia::core::common::Limit;
+use symphonia::core::errors::Error;
+use symphonia::core::formats::probe::Hint;
+use symphonia::core::formats::{FormatId, FormatOptions, FormatReader, well_known};
+use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
+use symphonia::core::meta::MetadataOptions;
+
+use super::super::{About, DecodeError, SourceFile};
+use super::input::{Input, Trouble};
+use super::{container, movie, names, rejected, vorbis};
+use crate::config::AUDIO_CHANNELS_MAX as CHANNELS_MAX;
+
+/// Hz; more than anything that records has.
+const RATE_MAX: u32 = 1 << 20;
+/// Samples of a channel in a packet, as far as memory is taken for them before it is there.
+const PACKET_FRAMES_MAX: u64 = 1 << 17;
+/// How much of a file is read to find its tracks: so many times its length, and so many bytes.
+const PROBE_READS_MAX: u64 = 8;
+const PROBE_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of a text or a picture beside the sound that are kept in memory.
+const METADATA_BYTES_MAX: usize = 64 << 10;
+
+/// Why a track is not decoded.
+pub(super) enum Closed {
+    /// Nothing here knows it: the reason, where nobody else does either.
+    Unknown(String),
+    Error(DecodeError),
+}
+
+impl From<DecodeError> for Closed {
+    fn from(error: DecodeError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// The file's container. The library may read as it likes from then on.
+pub(super) fn probe<'a>(
+    file: &'a SourceFile,
+    about: About<'a>,
+    trouble: &'a Trouble,
+) -> Result<Box<dyn FormatReader + 'a>, Closed> {
+    let begin = container::begin_of(file).ok_or_else(|| Closed::Unknown(names::unknown(file)))?;
+    let hidden = movie::check(file)?;
+    let end = movie::end_of_cut(file).unwrap_or(file.size());
+    trouble.limit_reads(Some(file.size().saturating_mul(PROBE_READS_MAX).saturating_add(PROBE_BYTES_MAX)));
+    let input = Input::new(file, begin..end, hidden, about.interrupted, trouble);
+    let stream = MediaSourceStream::new(Box::new(input), MediaSourceStreamOptions::default());
+    let limit = Limit::Maximum(METADATA_BYTES_MAX);
+    let metadata = MetadataOptions::default().limit_tag_bytes(limit).limit_visual_bytes(limit);
+    let probed = container::PROBE.probe(&Hint::new(), stream, FormatOptions::default(), metadata);
+    trouble.limit_reads(None);
+    probed.map_err(|error| match (trouble.take(), error) {
+        (Some(trouble), _) => trouble.into(),
+        (None, Error::Unsupported("isomp4: missing moov atom")) => {
+            rejected("an MP4 or MOV file without its index (moov): it is cut short, or was never finished").into()
+        }
+        (None, error) => Closed::Unknown(format!("its container cannot be read: {}", told(&error))),
+    })
+}
+
+/// Whether the rate, in Hz, and the number of channels are within bounds.
+pub(super) fn check(rate: u32, channels: usize) -> Result<(), DecodeError> {
+    if !(1..=RATE_MAX).contains(&rate) {
+        return Err(rejected(format!("the header says {rate} Hz, expected 1 to {RATE_MAX}")));
+    }
+    if !(1..=CHANNELS_MAX).contains(&channels) {
+        return Err(rejected(format!("the header says {channels} channels, expected 1 to {CHANNELS_MAX}")));
+    }
+    Ok(())
+}
+
+pub(super) fn check_channels(parameters: &AudioCodecParameters) -> Result<(), DecodeError> {
+    let channels = parameters.channels.as_ref().map_or(1, |channels| channels.count());
+    if channels > CHANNELS_MAX {
+        return Err(rejected(format!("the header says {channels} channels, expected 1 to {CHANNELS_MAX}")));
+    }
+    Ok(())
+}
+
+/// What the container says of the sound, set right where the library takes it for what it is not, and within bounds: the
+/// decoders take memory for a packet of so many samples before there is one.
+pub(super) fn as_stored(
+    parameters: &AudioCodecParameters,
+    format: FormatId,
+    file: &SourceFile,
+    number: u32,
+) -> Result<AudioCodecParameters, DecodeError> {
+    let mut parameters = parameters.clone();
+    if let Some(frames) = parameters.max_frames_per_packet.max(parameters.frames_per_block)
+        && frames > PACKET_FRAMES_MAX
+    {
+        return Err(rejected(format!("it claims {frames} samples a packet, expected {PACKET_FRAMES_MAX} at most")));
+    }
+    if let Some(setup) = parameters.extra_data.as_deref().filter(|_| parameters.codec == CODEC_ID_VORBIS) {
+        vorbis::check(setup)?;
+    }
+    // QuickTime's numbers of these kinds begin with their high byte, unless they are said not to. The library takes none so.
+    if format == well_known::FORMAT_ID_ISOMP4 && movie::is_big_endian(file, number) {
+        parameters.codec = match parameters.codec {
+            CODEC_ID_PCM_S24LE => CODEC_ID_PCM_S24BE,
+            CODEC_ID_PCM_S32LE => CODEC_ID_PCM_S32BE,
+            CODEC_ID_PCM_F32LE => CODEC_ID_PCM_F32BE,
+            CODEC_ID_PCM_F64LE => CODEC_ID_PCM_F64BE,
+            other => other,
+        };
+    }
+    Ok(parameters)
+}
+
+/// A decoder that checks the sums of the samples, where the format has them.
+pub(super) fn decoder_of(parameters: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>, Closed> {
+    if let Some(reason) = names::half_decoded(parameters) {
+        return Err(Closed::Unknown(reason));
+    }
+    let options = AudioDecoderOptions::default().verify(true);
+    symphonia::default::get_codecs().make_audio_decoder(parameters, &options).map_err(|error| match error {
+        Error::Unsupported(what) => Closed::Unknown(names::unsupported(parameters, what)),
+        error => Closed::Unknown(format!("its sound cannot be decoded: {}", told(&error))),
+    })
+}
+
+/// The library's word for an error.
+pub(super) fn told(error: &Error) -> String {
+    if is_end(error) { "the file ends within it".to_owned() } else { error.to_string() }
+}
+
+pub(super) fn is_end(error: &Error) -> bool {
+    matches!(error, Error::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof)
+}
