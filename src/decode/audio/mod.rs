@@ -18,7 +18,8 @@
 //! | `container` | what a file is, where it begins, which track is meant |
 //! | `input` | the file, for the library of containers |
 //! | `opening` | opening it, its track and its decoder |
-//! | `track` | decoding, what is lost, what is cut off |
+//! | `track` | decoding, what is lost |
+//! | `heard` | what is cut off at the start and at the end |
 //! | `movie` | the boxes of MP4 and MOV: edit lists, byte order, fragments |
 //! | `matroska` | the tracks that are default |
 //! | `vorbis` | what the codebooks of Vorbis claim |
@@ -31,6 +32,7 @@
 
 mod container;
 mod foreign;
+mod heard;
 mod input;
 mod matroska;
 mod mel;

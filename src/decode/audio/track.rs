@@ -20,6 +20,7 @@ use symphonia::core::packet::Packet;
 use symphonia::core::units::TimeBase;
 
 use super::super::{About, DecodeError, SourceFile};
+use super::heard::Heard;
 use super::input::Trouble;
 use super::opening::{Closed, as_stored, check, check_channels, decoder_of, is_end, probe, told};
 use super::{container, movie, names, rejected};
@@ -51,8 +52,7 @@ pub(super) struct Track<'a> {
     is_endless: bool,
     /// Samples, of all channels together, for which silence may still be put.
     silent_left: u64,
-    /// Frames at the start that are still to be cut off.
-    skip: u64,
+    heard: Heard,
     /// Frames that the file says it has.
     declared: Option<u64>,
     given: u64,
@@ -129,8 +129,7 @@ impl<'a> Track<'a> {
         if self.is_movie
             && let Some(edit) = movie::edit_of(file, self.number)
         {
-            let frames = u128::from(edit.from) * u128::from(self.rate) / u128::from(edit.units);
-            self.skip = u64::try_from(frames).unwrap_or(u64::MAX);
+            self.heard.skip = nearest(u128::from(edit.from) * u128::from(self.rate), u128::from(edit.units));
         }
     }
 
@@ -162,7 +161,7 @@ impl<'a> Track<'a> {
             ends: None,
             is_matroska: format == well_known::FORMAT_ID_MKV,
             silent_left: file.size().saturating_mul(SILENT_SAMPLES_A_BYTE).saturating_add(SILENT_SAMPLES),
-            skip: 0,
+            heard: Heard::default(),
             declared: None,
             given: 0,
             bytes_left: file.size().saturating_mul(2).saturating_add(1 << 16),
@@ -280,7 +279,7 @@ impl<'a> Track<'a> {
     fn frames_in(&self, units: u64) -> u64 {
         let Some(base) = self.time_base else { return 0 };
         let frames = u128::from(units) * u128::from(base.numer.get()) * u128::from(self.rate);
-        u64::try_from(frames / u128::from(base.denom.get())).unwrap_or(u64::MAX)
+        nearest(frames, u128::from(base.denom.get()))
     }
 
     /// For how many of so many frames silence is put.
@@ -322,21 +321,15 @@ impl<'a> Track<'a> {
 
     /// Cuts off what is not to be heard.
     fn trim(&mut self, packet: &Packet, block: &mut Vec<f32>) {
-        let mut frames = (block.len() / self.channels.max(1)) as u64;
-        if self.is_movie {
-            // The last packet of a track is as long as its sound, and decodes to a whole one.
-            let wanted = self.frames_of(packet);
-            if wanted > 0 && wanted < frames {
-                frames = wanted;
-                block.truncate(frames as usize * self.channels);
-            }
+        let frames = (block.len() / self.channels.max(1)) as u64;
+        // The last packet of a movie's track is as long as its sound, and decodes to a whole one. Those before it decode to what
+        // they are, whatever the times say, which may be rounded.
+        let wanted = self.frames_of(packet);
+        let surplus = if self.is_movie && wanted > 0 { frames.saturating_sub(wanted) } else { 0 };
+        if self.is_matroska && self.given == 0 && self.heard.skip == 0 && packet.pts.get() < 0 {
+            self.heard.skip = self.priming(packet, frames);
         }
-        if self.is_matroska && self.given == 0 && self.skip == 0 && packet.pts.get() < 0 {
-            self.skip = self.priming(packet, frames);
-        }
-        let skipped = self.skip.min(frames);
-        self.skip -= skipped;
-        block.drain(..skipped as usize * self.channels);
+        self.heard.cut(block, surplus, self.channels);
     }
 
     /// Frames before the time 0 of Matroska, whose times are rounded to its ticks: whole packets where that is meant.
@@ -392,4 +385,9 @@ impl<'a> Track<'a> {
             names::channels(channels)
         )))
     }
+}
+
+/// A quotient, rounded to the nearest.
+fn nearest(of: u128, by: u128) -> u64 {
+    u64::try_from((of + by / 2) / by.max(1)).unwrap_or(u64::MAX)
 }

@@ -1,0 +1,57 @@
+//! What of the decoded samples is to be heard: encoders put something before and behind the sound, and edit lists leave out its start.
+
+/// Passes on what is to be heard. A frame here is a sample of each channel.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// Frames at the start that are still to be cut off.
+    pub(super) skip: u64,
+    /// Samples that are heard only if others come behind them.
+    held: Vec<f32>,
+}
+
+impl Heard {
+    /// Cuts off what is not to be heard of the next packet's samples. `surplus`: how many frames of them are heard only if
+    /// another packet follows.
+    pub(super) fn cut(&mut self, block: &mut Vec<f32>, surplus: u64, channels: usize) {
+        let channels = channels.max(1);
+        let samples_in =
+            |frames: u64, most: usize| usize::try_from(frames).unwrap_or(usize::MAX).saturating_mul(channels).min(most);
+        let kept = block.len() - samples_in(surplus, block.len());
+        let rest = block.split_off(kept);
+        let before = std::mem::replace(&mut self.held, rest);
+        if !before.is_empty() {
+            block.splice(..0, before);
+        }
+        let skipped = samples_in(self.skip, block.len());
+        block.drain(..skipped);
+        self.skip -= (skipped / channels) as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is heard of packets of so many frames, each sample being the number of its frame; with two channels.
+    fn heard(mut heard: Heard, packets: &[(usize, u64)]) -> Vec<f32> {
+        let (mut all, mut next) = (Vec::new(), 0);
+        for (frames, surplus) in packets {
+            let mut block: Vec<f32> = (next..next + frames).flat_map(|frame| [frame as f32; 2]).collect();
+            next += frames;
+            heard.cut(&mut block, *surplus, 2);
+            all.extend(block.chunks_exact(2).map(|frame| frame[0]));
+        }
+        all
+    }
+
+    fn numbers(range: std::ops::Range<usize>) -> Vec<f32> {
+        range.map(|frame| frame as f32).collect()
+    }
+
+    /// Every packet of an MP4 was cut to the length that its table tells, rounded down.
+    #[test]
+    fn only_the_last_packet_loses_its_surplus() {
+        assert_eq!(heard(Heard::default(), &[(10, 1), (10, 0), (10, 3), (10, 4)]), numbers(0..36));
+        assert_eq!(heard(Heard { skip: 15, ..Heard::default() }, &[(10, 1), (10, 10), (10, 2)]), numbers(15..28));
+    }
+}

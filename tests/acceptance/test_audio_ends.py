@@ -1,0 +1,75 @@
+"""Where sound begins and ends in files that were remuxed, joined, edited, cut, or written into a pipe: as FFmpeg plays them."""
+
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+
+from test_audio import RATE, ffmpeg, music, sources
+
+DECODER = '[dataset.audio]\ntail = "pad"'
+
+
+@pytest.fixture
+def of_one(project):
+    """A dataset whose rows are single samples: as many rows as the sound has samples."""
+    def make(decoder=DECODER):
+        return project(shape=(1,), dtype="<f4", watch='include = ["**"]', decoder=decoder)
+    return make
+
+
+def rebuilt(content, change):
+    """An MP4 whose boxes were changed: `change` has the kind and the content of each."""
+    out, place = b"", 0
+    while place + 8 <= len(content):
+        size, kind = struct.unpack(">I4s", content[place:place + 8])
+        size = size or len(content) - place
+        body = content[place + 8:place + size]
+        if kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts"):
+            body = rebuilt(body, change)
+        body = change(kind, body)
+        out += struct.pack(">I4s", len(body) + 8, kind) + body
+        place += size
+    return out
+
+
+def in_other_units(content, units, packet=1024):
+    """The same MP4 with another time scale: as many samples a packet as before, in times that are rounded."""
+    def change(kind, body):
+        if kind == b"mdhd":
+            old, duration = struct.unpack(">II", body[12:20])
+            return body[:12] + struct.pack(">II", units, duration * units // old) + body[20:]
+        if kind == b"elst":
+            length, time, rate = struct.unpack(">IiI", body[8:20])
+            return body[:8] + struct.pack(">IiI", length, round(time * units / RATE), rate)
+        if kind == b"stts":
+            runs = [struct.unpack(">II", body[place:place + 8]) for place in range(8, len(body), 8)]
+            counts = [length for count, length in runs for _ in range(count)]
+            ends = np.round(np.concatenate([[0], np.cumsum(counts)]) * units / RATE).astype(int)
+            runs = [(1, int(length)) for length in np.diff(ends)]
+            return body[:4] + struct.pack(">I", len(runs)) + b"".join(struct.pack(">II", *run) for run in runs)
+        return body
+    return rebuilt(content, change)
+
+
+def test_packets_of_a_movie_are_whole_whatever_its_times_say(of_one):
+    """Each packet was cut to the length that the table of times tells, rounded down: 3,369 samples of 441,000 in milliseconds."""
+    project, sound = of_one(), music(4, channels=1)
+    soundfile.write(project.folder / "original.wav", sound, RATE, subtype="FLOAT")
+    ffmpeg("-i", project.folder / "original.wav", "-c:a", "aac", "-b:a", "160k", project.drop / "plain.m4a")
+    content = (project.drop / "plain.m4a").read_bytes()
+    for units in (600, 1000, 48000, 90000):
+        (project.drop / f"{units}.m4a").write_bytes(in_other_units(content, units))
+    project.once()
+    found = sources(project)
+    plain = found["plain.m4a"][0].ravel()
+    assert len(plain) == len(sound)
+    for units in (600, 1000, 48000, 90000):
+        rows = found[f"{units}.m4a"][0].ravel()
+        # What is cut off at the start and at the end is rounded to the same units.
+        unit = RATE / units
+        assert abs(len(rows) - len(plain)) <= 2 * unit + 1, units
+        shift = round(round(1024 * units / RATE) * unit) - 1024
+        middle = slice(10000, 170000)
+        assert np.array_equal(rows[middle], plain[10000 + shift:170000 + shift]), units
