@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from test_audio import RATE, ffmpeg, music, sources
+from test_audio import RATE, decoded_by_ffmpeg, ffmpeg, music, signal_to_noise_db, sources
 
 DECODER = '[dataset.audio]\ntail = "pad"'
 
@@ -17,6 +17,10 @@ def of_one(project):
     def make(decoder=DECODER):
         return project(shape=(1,), dtype="<f4", watch='include = ["**"]', decoder=decoder)
     return make
+
+
+def lengths(found):
+    return {name: None if rows is None else len(rows) for name, (rows, _) in found.items()}
 
 
 def rebuilt(content, change):
@@ -73,3 +77,42 @@ def test_packets_of_a_movie_are_whole_whatever_its_times_say(of_one):
         shift = round(round(1024 * units / RATE) * unit) - 1024
         middle = slice(10000, 170000)
         assert np.array_equal(rows[middle], plain[10000 + shift:170000 + shift]), units
+
+
+def test_mpeg_without_a_tag_is_taken_to_its_end(of_one):
+    """What lay behind the number of frames that was guessed from the first ones was cut off: half of a file that begins loudly."""
+    project = of_one()
+    loud = np.concatenate([np.random.default_rng(1).normal(0, 0.3, (RATE, 1)), music(6, channels=1) * 0.1]).astype("<f4")
+    original, drop = project.folder / "original.wav", project.drop
+    soundfile.write(original, loud, RATE, subtype="FLOAT")
+    ffmpeg("-i", original, "-c:a", "libmp3lame", "-q:a", "4", "-write_xing", "0", drop / "variable.mp3")
+    ffmpeg("-i", original, "-c:a", "libmp3lame", "-b:a", "128k", "-write_xing", "0", drop / "constant.mp3")
+    ffmpeg("-i", original, "-c:a", "libmp3lame", "-q:a", "4", drop / "tag.mp3")
+    ffmpeg("-i", original, "-c:a", "mp2", "-b:a", "192k", drop / "a.mp2")
+    project.once()
+    found = sources(project)
+    assert len(found) == 4 and len(found["tag.mp3"][0]) == len(loud)
+    for name, (rows, _) in found.items():
+        expected = decoded_by_ffmpeg(drop / name, 1)
+        assert len(rows) == len(expected), name
+        assert signal_to_noise_db(rows, expected) > 70, name
+
+
+def test_joined_mp3_files_are_taken_to_their_end(of_one):
+    """What lay behind the frames of the first tag was cut off: the second file as a whole."""
+    project, sound = of_one(), music(3, channels=1)
+    soundfile.write(project.folder / "original.wav", sound, RATE, subtype="FLOAT")
+    ffmpeg("-i", project.folder / "original.wav", "-c:a", "libmp3lame", "-b:a", "128k", project.folder / "one.mp3")
+    one = (project.folder / "one.mp3").read_bytes()
+    (project.drop / "one.mp3").write_bytes(one)
+    (project.drop / "two.mp3").write_bytes(one * 2)
+    project.once()
+    found = sources(project)
+    single, joined = (found[name][0].ravel() for name in ("one.mp3", "two.mp3"))
+    assert len(single) == len(sound)
+    assert np.array_equal(joined[:len(single)], single)
+    # FFmpeg passes the tag of the second as a silent packet, and cuts the end of the first by up to a packet more.
+    assert abs(len(joined) - len(decoded_by_ffmpeg(project.drop / "two.mp3", 1))) < 1152
+    # The second has its encoder's delay before it, of 1105 samples.
+    second = joined[len(single) + 1105:][:len(single)]
+    assert signal_to_noise_db(second[2000:], single[2000:]) > 80

@@ -1,12 +1,26 @@
 //! What of the decoded samples is to be heard: encoders put something before and behind the sound, and edit lists leave out its start.
 
+/// MP3: so many frames behind those that the tag counts are the rest of the encoder's last packets; more are sound.
+const REST_FRAMES_MAX: usize = 2 * 1152;
+
 /// Passes on what is to be heard. A frame here is a sample of each channel.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
     /// Frames at the start that are still to be cut off.
     pub(super) skip: u64,
+    /// What the tag of an MP3 says of its end.
+    pub(super) tag: Option<Tag>,
     /// Samples that are heard only if others come behind them.
     held: Vec<f32>,
+}
+
+/// The end of an MP3 by its tag.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tag {
+    /// Frames to be heard until then.
+    pub(super) left: u64,
+    /// Frames that fill up its last packets.
+    pub(super) padding: u64,
 }
 
 impl Heard {
@@ -16,15 +30,31 @@ impl Heard {
         let channels = channels.max(1);
         let samples_in =
             |frames: u64, most: usize| usize::try_from(frames).unwrap_or(usize::MAX).saturating_mul(channels).min(most);
-        let kept = block.len() - samples_in(surplus, block.len());
-        let rest = block.split_off(kept);
-        let before = std::mem::replace(&mut self.held, rest);
-        if !before.is_empty() {
-            block.splice(..0, before);
+        if self.tag.is_none() {
+            let kept = block.len() - samples_in(surplus, block.len());
+            let rest = block.split_off(kept);
+            let before = std::mem::replace(&mut self.held, rest);
+            if !before.is_empty() {
+                block.splice(..0, before);
+            }
         }
         let skipped = samples_in(self.skip, block.len());
         block.drain(..skipped);
         self.skip -= (skipped / channels) as u64;
+        if let Some(tag) = &mut self.tag {
+            let kept = samples_in(tag.left, block.len());
+            let mut behind = block.split_off(kept);
+            let filled = samples_in(tag.padding, behind.len());
+            behind.drain(..filled);
+            tag.left -= (kept / channels) as u64;
+            tag.padding -= (filled / channels) as u64;
+            self.held.append(&mut behind);
+            // Another file stands behind the first.
+            if self.held.len() > REST_FRAMES_MAX * channels {
+                block.append(&mut self.held);
+                self.tag = None;
+            }
+        }
     }
 }
 
@@ -53,5 +83,17 @@ mod tests {
     fn only_the_last_packet_loses_its_surplus() {
         assert_eq!(heard(Heard::default(), &[(10, 1), (10, 0), (10, 3), (10, 4)]), numbers(0..36));
         assert_eq!(heard(Heard { skip: 15, ..Heard::default() }, &[(10, 1), (10, 10), (10, 2)]), numbers(15..28));
+    }
+
+    /// All that stood behind the frames of the first tag was left out.
+    #[test]
+    fn what_stands_far_behind_a_tag_is_heard() {
+        let of = |packets: &[(usize, u64)]| {
+            heard(Heard { skip: 5, tag: Some(Tag { left: 20, padding: 7 }), ..Heard::default() }, packets)
+        };
+        assert_eq!(of(&[(32, 0)]), numbers(5..25));
+        assert_eq!(of(&[(16, 0), (16, 0), (1152, 0), (1152, 0)]), numbers(5..25));
+        let joined = [numbers(5..25), numbers(32..32 + 3 * 1152)].concat();
+        assert_eq!(of(&[(16, 0), (16, 0), (1152, 0), (1152, 0), (1152, 0)]), joined);
     }
 }

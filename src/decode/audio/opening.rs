@@ -117,15 +117,21 @@ pub(super) fn as_stored(
 }
 
 /// A decoder that checks the sums of the samples, where the format has them.
-pub(super) fn decoder_of(parameters: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>, Closed> {
+pub(super) fn decoder_of(parameters: &AudioCodecParameters, format: FormatId) -> Result<Box<dyn AudioDecoder>, Closed> {
     if let Some(reason) = names::half_decoded(parameters) {
         return Err(Closed::Unknown(reason));
     }
-    let options = AudioDecoderOptions::default().verify(true);
+    // The library cuts off what lies behind the number of frames that it guesses where there is no tag.
+    let options = AudioDecoderOptions::default().verify(true).gapless(!is_mpeg(format));
     symphonia::default::get_codecs().make_audio_decoder(parameters, &options).map_err(|error| match error {
         Error::Unsupported(what) => Closed::Unknown(names::unsupported(parameters, what)),
         error => Closed::Unknown(format!("its sound cannot be decoded: {}", told(&error))),
     })
+}
+
+/// MPEG's sound without a container.
+pub(super) fn is_mpeg(format: FormatId) -> bool {
+    [well_known::FORMAT_ID_MP1, well_known::FORMAT_ID_MP2, well_known::FORMAT_ID_MP3].contains(&format)
 }
 
 /// The library's word for an error.

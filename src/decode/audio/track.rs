@@ -20,9 +20,9 @@ use symphonia::core::packet::Packet;
 use symphonia::core::units::TimeBase;
 
 use super::super::{About, DecodeError, SourceFile};
-use super::heard::Heard;
+use super::heard::{Heard, Tag};
 use super::input::Trouble;
-use super::opening::{Closed, as_stored, check, check_channels, decoder_of, is_end, probe, told};
+use super::opening::{Closed, as_stored, check, check_channels, decoder_of, is_end, is_mpeg, probe, told};
 use super::{container, movie, names, rejected};
 
 /// Samples that a packet stands for at most when it cannot be decoded.
@@ -94,7 +94,7 @@ impl<'a> Track<'a> {
         let Some(CodecParameters::Audio(parameters)) = &track.codec_params else {
             return Err(Closed::Unknown(names::without_sound(&*reader)));
         };
-        let (number, time_base, delay) = (track.id, track.time_base, track.delay);
+        let (number, time_base, delay, padding) = (track.id, track.time_base, track.delay, track.padding);
         let is_exact = [
             well_known::FORMAT_ID_WAVE,
             well_known::FORMAT_ID_AIFF,
@@ -110,7 +110,7 @@ impl<'a> Track<'a> {
         if format == well_known::FORMAT_ID_CAF && parameters.codec == CODEC_ID_ALAC {
             return Err(Closed::Unknown(names::unsupported(parameters, "in a CAF file")));
         }
-        let decoder = decoder_of(&as_stored(parameters, format, file, number)?)?;
+        let decoder = decoder_of(&as_stored(parameters, format, file, number)?, format)?;
         let parameters = decoder.codec_params();
         let (Some(rate), Some(channels)) = (parameters.sample_rate, parameters.channels.as_ref()) else {
             return Self::by_first_packet(reader, decoder, number, time_base, file, about, trouble);
@@ -120,6 +120,11 @@ impl<'a> Track<'a> {
         (track.rate, track.channels) = (rate, channels);
         (track.declared, track.is_endless) = (declared, is_endless);
         check(rate, channels)?;
+        if is_mpeg(format) {
+            track.heard.skip = delay.map_or(0, u64::from);
+            let padding = padding.map_or(0, u64::from);
+            track.heard.tag = declared.map(|left| Tag { left, padding });
+        }
         track.skip_to_edit(file);
         Ok(track)
     }
@@ -199,7 +204,7 @@ impl<'a> Track<'a> {
             return Err(rejected("it holds no sound").into());
         };
         let format = reader.format_info().format;
-        let decoder = decoder_of(&as_stored(parameters, format, file, number)?)?;
+        let decoder = decoder_of(&as_stored(parameters, format, file, number)?, format)?;
         let mut track = Self::of(reader, decoder, number, time_base, file, trouble);
         (track.rate, track.channels) = (rate, channels);
         track.skip_to_edit(file);
