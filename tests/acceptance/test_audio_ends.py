@@ -116,3 +116,29 @@ def test_joined_mp3_files_are_taken_to_their_end(of_one):
     # The second has its encoder's delay before it, of 1105 samples.
     second = joined[len(single) + 1105:][:len(single)]
     assert signal_to_noise_db(second[2000:], single[2000:]) > 80
+
+
+def test_edit_lists_end_the_sound_and_play_parts_of_it(of_one):
+    """All that lay behind the start of the first edit was taken: what had been cut away as well."""
+    project = of_one()
+    drop, folder = project.drop, project.folder
+    soundfile.write(folder / "original.wav", music(10, channels=1), RATE, subtype="FLOAT")
+    ffmpeg("-i", folder / "original.wav", "-c:a", "aac", "-b:a", "160k", drop / "plain.m4a")
+    content = (drop / "plain.m4a").read_bytes()
+
+    def edited(name, *edits):
+        entries = struct.pack(">I", len(edits)) + b"".join(struct.pack(">Iii", *edit) for edit in edits)
+        (drop / name).write_bytes(rebuilt(content, lambda kind, body: body[:4] + entries if kind == b"elst" else body))
+
+    one = 65536
+    edited("end.m4a", (4000, 1024, one))
+    edited("pause.m4a", (1000, -1, one), (4000, 1024 + RATE, one))
+    edited("parts.m4a", (3000, 1024, one), (3000, 1024 + 7 * RATE, one))
+    project.once()
+    found = sources(project)
+    plain = found["plain.m4a"][0].ravel()
+    assert len(plain) == 10 * RATE
+    assert np.array_equal(found["end.m4a"][0].ravel(), plain[:4 * RATE])
+    assert np.array_equal(found["pause.m4a"][0].ravel(), plain[RATE:5 * RATE])
+    parts = decoded_by_ffmpeg(drop / "parts.m4a", 1)
+    assert abs(len(found["parts.m4a"][0]) - len(parts)) <= 1024 and len(parts) < 6.1 * RATE

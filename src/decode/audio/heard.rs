@@ -1,4 +1,4 @@
-//! What of the decoded samples is to be heard: encoders put something before and behind the sound, and edit lists leave out its start.
+//! What of the decoded samples is to be heard: encoders put something before and behind the sound, and edit lists take parts of it.
 
 /// MP3: so many frames behind those that the tag counts are the rest of the encoder's last packets; more are sound.
 const REST_FRAMES_MAX: usize = 2 * 1152;
@@ -8,6 +8,8 @@ const REST_FRAMES_MAX: usize = 2 * 1152;
 pub(super) struct Heard {
     /// Frames at the start that are still to be cut off.
     pub(super) skip: u64,
+    /// Frames that are still to be heard, where an edit list ends the sound.
+    pub(super) left: Option<u64>,
     /// What the tag of an MP3 says of its end.
     pub(super) tag: Option<Tag>,
     /// Samples that are heard only if others come behind them.
@@ -55,6 +57,15 @@ impl Heard {
                 self.tag = None;
             }
         }
+        if let Some(left) = &mut self.left {
+            block.truncate(samples_in(*left, block.len()));
+            *left -= (block.len() / channels) as u64;
+        }
+    }
+
+    /// Whether nothing more is to be heard.
+    pub(super) fn is_over(&self) -> bool {
+        self.left == Some(0)
     }
 }
 
@@ -83,6 +94,12 @@ mod tests {
     fn only_the_last_packet_loses_its_surplus() {
         assert_eq!(heard(Heard::default(), &[(10, 1), (10, 0), (10, 3), (10, 4)]), numbers(0..36));
         assert_eq!(heard(Heard { skip: 15, ..Heard::default() }, &[(10, 1), (10, 10), (10, 2)]), numbers(15..28));
+    }
+
+    #[test]
+    fn an_edit_ends_the_sound_at_its_sample() {
+        let edit = Heard { skip: 5, left: Some(12), ..Heard::default() };
+        assert_eq!(heard(edit, &[(10, 0), (10, 0), (10, 0)]), numbers(5..17));
     }
 
     /// All that stood behind the frames of the first tag was left out.

@@ -20,7 +20,8 @@
 //! | `opening` | opening it, its track and its decoder |
 //! | `track` | decoding, what is lost |
 //! | `heard` | what is cut off at the start and at the end |
-//! | `movie` | the boxes of MP4 and MOV: edit lists, byte order, fragments |
+//! | `movie` | the boxes of MP4 and MOV: byte order, fragments |
+//! | `edits` | edit lists of MP4 and MOV |
 //! | `matroska` | the tracks that are default |
 //! | `vorbis` | what the codebooks of Vorbis claim |
 //! | `names` | words for what cannot be decoded |
@@ -31,6 +32,7 @@
 //! | `mel` | spectrograms |
 
 mod container;
+mod edits;
 mod foreign;
 mod heard;
 mod input;

@@ -1,6 +1,6 @@
-//! The boxes of an MP4 or MOV file, as far as the library of containers makes nothing of them: which part of the decoded sound is
-//! to be heard (encoders put their priming before it), in which order the bytes of its numbers are, whether its fragments claim
-//! what is not there, and where a file would end whose end is missing, upon which the library gives up.
+//! The boxes of an MP4 or MOV file, as far as the library of containers makes nothing of them: in which order the bytes of its
+//! numbers are, whether its fragments claim what is not there, and where a file would end whose end is missing, upon which the
+//! library gives up.
 //!
 //! Sources: ISO/IEC 14496-12, 8.1 to 8.8; QuickTime File Format. In bounded time, whatever the boxes say.
 
@@ -10,7 +10,7 @@ use super::super::{DecodeError, SourceFile};
 use super::{input, rejected};
 
 /// Boxes that are looked at in one file.
-const BOXES_MAX: usize = 4096;
+pub(super) const BOXES_MAX: usize = 4096;
 /// Those of fragments.
 const FRAGMENT_BOXES_MAX: usize = 1 << 24;
 /// Fragments, times tracks, times tracks: a day of a video with sound and a fragment for each of its packets.
@@ -18,38 +18,17 @@ const FRAGMENT_STEPS_MAX: u64 = 10_000_000;
 /// Times that the library passes to find those of all packets: some minutes' work, and what a video of a day has at most.
 const TIME_STEPS_MAX: u64 = 300_000_000_000;
 
-/// What an edit list says, in units of the media's time scale.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Edit {
-    /// Where the sound begins.
-    pub(super) from: u64,
-    /// Units a second.
-    pub(super) units: u32,
-}
-
 /// A box: where it begins in the file, where its contents do, and where it ends.
 #[derive(Debug, Clone, Copy)]
-struct Contents {
-    kind: [u8; 4],
-    at: u64,
-    from: u64,
-    to: u64,
-}
-
-/// The edit of the track with this number, if it has one that begins behind the start of its media. Damage is left to
-/// those who decode: `None`.
-pub(super) fn edit_of(file: &SourceFile, track: u32) -> Option<Edit> {
-    let mut left = BOXES_MAX;
-    let found = track_of(file, track, &mut left)?;
-    let media = child(file, found, b"mdia", &mut left)?;
-    let units = units_of(file, child(file, media, b"mdhd", &mut left)?)?;
-    let edits = child(file, found, b"edts", &mut left)?;
-    let from = first_of(file, child(file, edits, b"elst", &mut left)?)?;
-    Some(Edit { from, units })
+pub(super) struct Contents {
+    pub(super) kind: [u8; 4],
+    pub(super) at: u64,
+    pub(super) from: u64,
+    pub(super) to: u64,
 }
 
 /// The track with this number.
-fn track_of(file: &SourceFile, number: u32, left: &mut usize) -> Option<Contents> {
+pub(super) fn track_of(file: &SourceFile, number: u32, left: &mut usize) -> Option<Contents> {
     let whole = Contents { kind: *b"file", at: 0, from: begin_of(file)?, to: file.size() };
     let movie = child(file, whole, b"moov", left)?;
     let mut place = movie.from;
@@ -184,7 +163,7 @@ fn silent_tracks(file: &SourceFile, movie: Contents, left: &mut usize) -> Vec<Co
 }
 
 /// Where the movie begins, if it is one: behind tags.
-fn begin_of(file: &SourceFile) -> Option<u64> {
+pub(super) fn begin_of(file: &SourceFile) -> Option<u64> {
     let from = input::behind_tags(file);
     bytes::<8>(file, from, file.size())?.ends_with(b"ftyp").then_some(from)
 }
@@ -244,7 +223,7 @@ pub(super) fn end_of_cut(file: &SourceFile) -> Option<u64> {
     None
 }
 
-fn child(file: &SourceFile, around: Contents, kind: &[u8; 4], left: &mut usize) -> Option<Contents> {
+pub(super) fn child(file: &SourceFile, around: Contents, kind: &[u8; 4], left: &mut usize) -> Option<Contents> {
     let mut place = around.from;
     loop {
         let found = next(file, around, &mut place, left)?;
@@ -271,7 +250,7 @@ fn next(file: &SourceFile, around: Contents, place: &mut u64, left: &mut usize) 
     Some(Contents { kind, at, from, to })
 }
 
-fn bytes<const COUNT: usize>(file: &SourceFile, place: u64, end: u64) -> Option<[u8; COUNT]> {
+pub(super) fn bytes<const COUNT: usize>(file: &SourceFile, place: u64, end: u64) -> Option<[u8; COUNT]> {
     let mut bytes = [0; COUNT];
     if place.checked_add(COUNT as u64)? > end {
         return None;
@@ -280,12 +259,12 @@ fn bytes<const COUNT: usize>(file: &SourceFile, place: u64, end: u64) -> Option<
     Some(bytes)
 }
 
-fn word(file: &SourceFile, found: Contents, offset: u64) -> Option<u32> {
+pub(super) fn word(file: &SourceFile, found: Contents, offset: u64) -> Option<u32> {
     bytes(file, found.from + offset, found.to).map(u32::from_be_bytes)
 }
 
 /// The version of a full box.
-fn is_wide(file: &SourceFile, found: Contents) -> Option<bool> {
+pub(super) fn is_wide(file: &SourceFile, found: Contents) -> Option<bool> {
     Some(word(file, found, 0)? >> 24 == 1)
 }
 
@@ -295,68 +274,30 @@ fn number_of(file: &SourceFile, track: Contents, left: &mut usize) -> Option<u32
     word(file, header, offset)
 }
 
-fn units_of(file: &SourceFile, header: Contents) -> Option<u32> {
+pub(super) fn units_of(file: &SourceFile, header: Contents) -> Option<u32> {
     let offset = if is_wide(file, header)? { 20 } else { 12 };
     word(file, header, offset).filter(|units| *units > 0)
 }
 
-/// The media time of the first edit that has one: edits without are pauses.
-fn first_of(file: &SourceFile, list: Contents) -> Option<u64> {
-    let is_wide = is_wide(file, list)?;
-    let count = word(file, list, 4)?.min(16);
-    for edit in 0..u64::from(count) {
-        let time = if is_wide {
-            i64::from_be_bytes(bytes(file, list.from + 8 + edit * 20 + 8, list.to)?)
-        } else {
-            i64::from(word(file, list, 8 + edit * 12 + 4)?.cast_signed())
-        };
-        if time >= 0 {
-            return u64::try_from(time).ok();
-        }
-    }
-    None
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Write;
 
     use super::*;
 
-    fn boxed(kind: &[u8; 4], contents: &[u8]) -> Vec<u8> {
+    pub(crate) fn boxed(kind: &[u8; 4], contents: &[u8]) -> Vec<u8> {
         let size = u32::try_from(contents.len() + 8).unwrap();
         [&size.to_be_bytes(), kind.as_slice(), contents].concat()
     }
 
-    fn words(words: &[u32]) -> Vec<u8> {
+    pub(crate) fn words(words: &[u32]) -> Vec<u8> {
         words.iter().flat_map(|word| word.to_be_bytes()).collect()
     }
 
-    fn source(bytes: &[u8]) -> SourceFile {
+    pub(crate) fn source(bytes: &[u8]) -> SourceFile {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
         SourceFile::of(file).unwrap()
-    }
-
-    fn track(number: u32, edits: &[u32]) -> Vec<u8> {
-        let header = boxed(b"tkhd", &words(&[0, 0, 0, number, 0]));
-        let media = boxed(b"mdia", &boxed(b"mdhd", &words(&[0, 0, 0, 44_100, 0])));
-        let list = boxed(b"edts", &boxed(b"elst", &[words(&[0, edits.len() as u32 / 3]), words(edits)].concat()));
-        boxed(b"trak", &[header, list, media].concat())
-    }
-
-    #[test]
-    fn the_edit_of_the_right_track_is_found() {
-        let movie =
-            boxed(b"moov", &[track(1, &[10, 5, 65536]), track(2, &[9, u32::MAX, 65536, 10, 1024, 65536])].concat());
-        let whole = [boxed(b"ftyp", b"M4A "), boxed(b"mdat", &[0; 100]), movie].concat();
-        let file = source(&whole);
-        assert_eq!(edit_of(&file, 1), Some(Edit { from: 5, units: 44_100 }));
-        assert_eq!(edit_of(&file, 2), Some(Edit { from: 1024, units: 44_100 }));
-        assert_eq!(edit_of(&file, 3), None);
-        for length in 0..whole.len() {
-            assert_eq!(edit_of(&source(&whole[..length]), 2), None);
-        }
     }
 
     #[test]
@@ -456,12 +397,5 @@ mod tests {
             assert_eq!(end_of_cut(&source(&whole[..length])), Some(whole.len() as u64), "{length}");
         }
         assert_eq!(end_of_cut(&source(b"RIFF")), None);
-    }
-
-    #[test]
-    fn boxes_without_end_are_not_followed_without_end() {
-        let many = [boxed(b"ftyp", b"M4A "), boxed(b"free", b"").repeat(10_000)].concat();
-        let movie = boxed(b"moov", &track(1, &[10, 5, 65536]));
-        assert_eq!(edit_of(&source(&[many, movie].concat()), 1), None);
     }
 }

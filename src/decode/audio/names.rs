@@ -104,6 +104,11 @@ pub(super) fn half_decoded(parameters: &AudioCodecParameters) -> Option<String> 
     is_half.then(|| format!("its sound is HE-AAC, of which only half would be decoded, expected {KNOWN}: {CONVERT}"))
 }
 
+/// An edit list that plays more than one part of the sound.
+pub(super) fn parts(count: usize) -> String {
+    format!("its edit list plays {count} parts of the sound, expected a single one: {CONVERT}")
+}
+
 /// A container without a track to be decoded.
 pub(super) fn without_sound(reader: &dyn FormatReader) -> String {
     let name = reader.format_info().long_name;

@@ -23,7 +23,7 @@ use super::super::{About, DecodeError, SourceFile};
 use super::heard::{Heard, Tag};
 use super::input::Trouble;
 use super::opening::{Closed, as_stored, check, check_channels, decoder_of, is_end, is_mpeg, probe, told};
-use super::{container, movie, names, rejected};
+use super::{container, edits, names, rejected};
 
 /// Samples that a packet stands for at most when it cannot be decoded.
 const LOST_FRAMES_MAX: u64 = 1 << 16;
@@ -40,6 +40,7 @@ pub(super) struct Track<'a> {
     pub(super) rate: u32,
     pub(super) channels: usize,
     time_base: Option<TimeBase>,
+    file: &'a SourceFile,
     /// Whether packets say how many of their samples are to be heard.
     is_movie: bool,
     is_matroska: bool,
@@ -125,17 +126,20 @@ impl<'a> Track<'a> {
             let padding = padding.map_or(0, u64::from);
             track.heard.tag = declared.map(|left| Tag { left, padding });
         }
-        track.skip_to_edit(file);
+        track.follow_edits()?;
         Ok(track)
     }
 
-    /// In a movie, what its edit list leaves out at the start is not to be heard.
-    fn skip_to_edit(&mut self, file: &SourceFile) {
-        if self.is_movie
-            && let Some(edit) = movie::edit_of(file, self.number)
-        {
-            self.heard.skip = nearest(u128::from(edit.from) * u128::from(self.rate), u128::from(edit.units));
+    /// In a movie, what its edit list leaves out at the start and at the end is not to be heard.
+    fn follow_edits(&mut self) -> Result<(), Closed> {
+        let Some(edit) = edits::edit_of(self.file, self.number).filter(|_| self.is_movie) else { return Ok(()) };
+        if edit.parts > 1 {
+            return Err(Closed::Unknown(names::parts(edit.parts)));
         }
+        let frames = |units: u64| nearest(u128::from(units) * u128::from(self.rate), u128::from(edit.units));
+        self.heard.skip = frames(edit.from);
+        self.heard.left = edit.until.map(|until| frames(until).saturating_sub(self.heard.skip));
+        Ok(())
     }
 
     fn of(
@@ -143,7 +147,7 @@ impl<'a> Track<'a> {
         decoder: Box<dyn AudioDecoder>,
         number: u32,
         time_base: Option<TimeBase>,
-        file: &SourceFile,
+        file: &'a SourceFile,
         trouble: &'a Trouble,
     ) -> Self {
         let format = reader.format_info().format;
@@ -151,6 +155,7 @@ impl<'a> Track<'a> {
             reader,
             decoder,
             trouble,
+            file,
             number,
             rate: 0,
             channels: 0,
@@ -207,7 +212,7 @@ impl<'a> Track<'a> {
         let decoder = decoder_of(&as_stored(parameters, format, file, number)?, format)?;
         let mut track = Self::of(reader, decoder, number, time_base, file, trouble);
         (track.rate, track.channels) = (rate, channels);
-        track.skip_to_edit(file);
+        track.follow_edits()?;
         Ok(track)
     }
 
@@ -272,6 +277,7 @@ impl<'a> Track<'a> {
         let lost = lost.or(gap);
         self.trim(&packet, block);
         self.given += (block.len() / self.channels.max(1)) as u64;
+        self.is_over = self.heard.is_over();
         Ok(lost.map_or(Step::Block, Step::Lost))
     }
 
