@@ -142,3 +142,26 @@ def test_edit_lists_end_the_sound_and_play_parts_of_it(of_one):
     assert np.array_equal(found["pause.m4a"][0].ravel(), plain[RATE:5 * RATE])
     parts = decoded_by_ffmpeg(drop / "parts.m4a", 1)
     assert abs(len(found["parts.m4a"][0]) - len(parts)) <= 1024 and len(parts) < 6.1 * RATE
+
+
+def wav(size, behind, riff=None):
+    form = struct.pack("<HHIIHH", 1, 1, 16000, 32000, 2, 16)
+    body = b"WAVEfmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", size) + behind
+    return b"RIFF" + struct.pack("<I", len(body) if riff is None else riff) + body
+
+
+def test_wav_files_of_pipes_go_to_their_end(of_one):
+    """Sound behind a size of 0 was left out, and files with SoX's and arecord's sizes were rejected as cut short."""
+    project = of_one()
+    sound = np.random.default_rng(2).integers(-20000, 20000, 8000).astype("<i2")
+    names = {"none": (0, 36), "nothing": (0, 0), "most": (0xFFFFFFFF, 0xFFFFFFFF), "within": (0xFFFFFFFF, 36),
+             "sox": (0x7FFFF000, 0x7FFFF024), "arecord": (0x80000000, 0x80000024)}
+    for name, (size, riff) in names.items():
+        (project.drop / f"{name}.wav").write_bytes(wav(size, sound.tobytes(), riff))
+    (project.drop / "silent.wav").write_bytes(wav(0, b"LIST\x04\0\0\0INFO"))
+    (project.drop / "short.wav").write_bytes(wav(20000, sound.tobytes(), 20036))
+    project.once(check=3)
+    found = sources(project)
+    for name in names:
+        assert np.array_equal(found[f"{name}.wav"][0].ravel(), (sound / 32768).astype("<f4")), (name, found[f"{name}.wav"][1])
+    assert found["silent.wav"] == (None, "it holds no sound") and "cut short" in found["short.wav"][1]

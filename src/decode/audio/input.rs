@@ -86,13 +86,16 @@ pub(super) fn behind_tags(file: &SourceFile) -> u64 {
     }
 }
 
+/// In place of a name that the library is not told.
+pub(super) const HIDDEN: [u8; 4] = *b"----";
+
 /// Reads an open file by its own position.
 pub(super) struct Input<'a> {
     file: &'a SourceFile,
     /// Where the library is told that it begins.
     begin: u64,
-    /// Names of four bytes that it is not told.
-    hidden: Vec<u64>,
+    /// Places of four bytes, and what it is told instead of them.
+    others: Vec<(u64, [u8; 4])>,
     position: u64,
     /// Where the library is told that it ends; behind the end of the file there is nothing to read.
     end: u64,
@@ -101,18 +104,17 @@ pub(super) struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    /// `part`: what the library is told of. `tracks`: names in it that it is not.
+    /// `part`: what the library is told of. `others`: places of four bytes, and what it is told instead of them.
     pub(super) fn new(
         file: &'a SourceFile,
         part: Range<u64>,
-        tracks: Vec<u64>,
+        mut others: Vec<(u64, [u8; 4])>,
         interrupted: &'a AtomicBool,
         trouble: &'a Trouble,
     ) -> Self {
         let Range { start: begin, end } = part;
-        let mut hidden = tag_chunks(file, begin);
-        hidden.extend(tracks);
-        Self { file, begin, hidden, position: begin, end, interrupted, trouble }
+        others.extend(tag_chunks(file, begin).into_iter().map(|place| (place, HIDDEN)));
+        Self { file, begin, others, position: begin, end, interrupted, trouble }
     }
 }
 
@@ -131,10 +133,11 @@ impl Read for Input<'_> {
             match self.file.file().read_at(part, self.position) {
                 Ok(read) => {
                     self.trouble.count(read)?;
-                    for place in self.hidden.iter().flat_map(|place| *place..*place + 4) {
+                    let told = self.others.iter().flat_map(|(place, told)| (*place..).zip(told));
+                    for (place, told) in told {
                         let at = place.checked_sub(self.position).and_then(|at| usize::try_from(at).ok());
                         if let Some(byte) = at.and_then(|at| part.get_mut(at)) {
-                            *byte = b'-';
+                            *byte = *told;
                         }
                     }
                     self.position += read as u64;

@@ -22,6 +22,7 @@
 //! | `heard` | what is cut off at the start and at the end |
 //! | `movie` | the boxes of MP4 and MOV: byte order, fragments |
 //! | `edits` | edit lists of MP4 and MOV |
+//! | `wav` | sizes in WAV that are none |
 //! | `matroska` | the tracks that are default |
 //! | `vorbis` | what the codebooks of Vorbis claim |
 //! | `names` | words for what cannot be decoded |
@@ -45,6 +46,7 @@ mod resample;
 mod rows;
 mod track;
 mod vorbis;
+mod wav;
 mod windows;
 
 use std::sync::Mutex;

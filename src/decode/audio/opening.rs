@@ -15,8 +15,8 @@ use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
 
 use super::super::{About, DecodeError, SourceFile};
-use super::input::{Input, Trouble};
-use super::{container, movie, names, rejected, vorbis};
+use super::input::{HIDDEN, Input, Trouble};
+use super::{container, movie, names, rejected, vorbis, wav};
 use crate::config::AUDIO_CHANNELS_MAX as CHANNELS_MAX;
 
 /// Hz; more than anything that records has.
@@ -28,6 +28,8 @@ const PROBE_READS_MAX: u64 = 8;
 const PROBE_BYTES_MAX: u64 = 16 << 20;
 /// Bytes of a text or a picture beside the sound that are kept in memory.
 const METADATA_BYTES_MAX: usize = 64 << 10;
+/// What a WAV file says whose length was not known when it began.
+const UNKNOWN_SIZE: [u8; 4] = [0xFF; 4];
 
 /// Why a track is not decoded.
 pub(super) enum Closed {
@@ -51,8 +53,10 @@ pub(super) fn probe<'a>(
     let begin = container::begin_of(file).ok_or_else(|| Closed::Unknown(names::unknown(file)))?;
     let hidden = movie::check(file)?;
     let end = movie::end_of_cut(file).unwrap_or(file.size());
+    let mut others: Vec<(u64, [u8; 4])> = hidden.into_iter().map(|place| (place, HIDDEN)).collect();
+    others.extend(wav::sizes_without_end(file, begin).into_iter().map(|place| (place, UNKNOWN_SIZE)));
     trouble.limit_reads(Some(file.size().saturating_mul(PROBE_READS_MAX).saturating_add(PROBE_BYTES_MAX)));
-    let input = Input::new(file, begin..end, hidden, about.interrupted, trouble);
+    let input = Input::new(file, begin..end, others, about.interrupted, trouble);
     let stream = MediaSourceStream::new(Box::new(input), MediaSourceStreamOptions::default());
     let limit = Limit::Maximum(METADATA_BYTES_MAX);
     let metadata = MetadataOptions::default().limit_tag_bytes(limit).limit_visual_bytes(limit);

@@ -23,7 +23,7 @@ use super::super::{About, DecodeError, SourceFile};
 use super::heard::{Heard, Tag};
 use super::input::Trouble;
 use super::opening::{Closed, as_stored, check, check_channels, decoder_of, is_end, is_mpeg, probe, told};
-use super::{container, edits, names, rejected};
+use super::{container, edits, names, rejected, wav};
 
 /// Samples that a packet stands for at most when it cannot be decoded.
 const LOST_FRAMES_MAX: u64 = 1 << 16;
@@ -104,8 +104,8 @@ impl<'a> Track<'a> {
         ];
         // The others guess, or have it from the end of the file. MP3 guesses where there is no tag.
         let is_exact = is_exact.contains(&format) || (format == well_known::FORMAT_ID_MP3 && delay.is_some());
-        let declared = track.num_frames.filter(|frames| is_exact && *frames > 0);
-        let is_endless = format == well_known::FORMAT_ID_WAVE && track.num_frames.is_none();
+        let is_endless = format == well_known::FORMAT_ID_WAVE && wav::is_endless(file);
+        let declared = track.num_frames.filter(|frames| is_exact && *frames > 0 && !is_endless);
         check_channels(parameters)?;
         // How much of the last packet is sound stands in a table that is not read.
         if format == well_known::FORMAT_ID_CAF && parameters.codec == CODEC_ID_ALAC {
