@@ -118,6 +118,30 @@ def test_joined_mp3_files_are_taken_to_their_end(of_one):
     assert signal_to_noise_db(second[2000:], single[2000:]) > 80
 
 
+@pytest.mark.parametrize("codec, name", [("libvorbis", "a.ogg"), ("flac", "a.oga")])
+def test_streams_of_ogg_follow_one_another(of_one, codec, name):
+    """They were rejected as damaged: "decoder needs to be reset"."""
+    project = of_one('[dataset.audio]\ntail = "pad"\non_error = "keep"')
+    drop, folder = project.drop, project.folder
+    soundfile.write(folder / "original.wav", music(2, channels=1), RATE, subtype="PCM_16")
+    soundfile.write(folder / "other.wav", music(1, channels=1, rate=48000), 48000, subtype="PCM_16")
+    for number, source in enumerate(("original.wav", "original.wav", "other.wav")):
+        ffmpeg("-i", folder / source, "-c:a", codec, "-serial_offset", 77 * number, "-f", "ogg", folder / f"{number}.ogg")
+    first, second, other = ((folder / f"{number}.ogg").read_bytes() for number in range(3))
+    (drop / name).write_bytes(first + second)
+    (drop / ("same" + name)).write_bytes(first * 5)
+    (drop / ("other" + name)).write_bytes(first + other + first)
+    project.once()
+    found = sources(project)
+    assert lengths(found) == {name: 4 * RATE, "same" + name: 10 * RATE, "other" + name: 2 * RATE}
+    assert found[name][1] is None and found["same" + name][1] is None
+    assert found["other" + name][1].startswith(
+        "damaged, what could be decoded was kept: it changes after 2.000 s from 44100 Hz and 1 channel to 48000 Hz and 1 channel")
+    one = found["other" + name][0].ravel()
+    assert np.array_equal(found[name][0].ravel(), np.concatenate([one, one]))
+    assert signal_to_noise_db(found["same" + name][0][:len(one)], decoded_by_ffmpeg(drop / ("same" + name), 1)[:len(one)]) > 80
+
+
 def test_edit_lists_end_the_sound_and_play_parts_of_it(of_one):
     """All that lay behind the start of the first edit was taken: what had been cut away as well."""
     project = of_one()

@@ -35,6 +35,13 @@ impl Trouble {
         *self.left.lock().unwrap_or_else(PoisonError::into_inner) = bytes;
     }
 
+    /// So many bytes more, if they are limited.
+    pub(super) fn allow_reads(&self, bytes: u64) {
+        if let Some(left) = self.left.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            *left = left.saturating_add(bytes);
+        }
+    }
+
     fn count(&self, bytes: usize) -> io::Result<()> {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         left.as_mut().map_or(Ok(()), |left| spend(left, bytes))

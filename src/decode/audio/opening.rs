@@ -44,6 +44,11 @@ impl From<DecodeError> for Closed {
     }
 }
 
+/// Bytes that are read of a file to find its tracks.
+pub(super) fn reads_max(file: &SourceFile) -> u64 {
+    file.size().saturating_mul(PROBE_READS_MAX).saturating_add(PROBE_BYTES_MAX)
+}
+
 /// The file's container. The library may read as it likes from then on.
 pub(super) fn probe<'a>(
     file: &'a SourceFile,
@@ -55,7 +60,7 @@ pub(super) fn probe<'a>(
     let end = movie::end_of_cut(file).unwrap_or(file.size());
     let mut others: Vec<(u64, [u8; 4])> = hidden.into_iter().map(|place| (place, HIDDEN)).collect();
     others.extend(wav::sizes_without_end(file, begin).into_iter().map(|place| (place, UNKNOWN_SIZE)));
-    trouble.limit_reads(Some(file.size().saturating_mul(PROBE_READS_MAX).saturating_add(PROBE_BYTES_MAX)));
+    trouble.limit_reads(Some(reads_max(file)));
     let input = Input::new(file, begin..end, others, about.interrupted, trouble);
     let stream = MediaSourceStream::new(Box::new(input), MediaSourceStreamOptions::default());
     let limit = Limit::Maximum(METADATA_BYTES_MAX);

@@ -15,21 +15,27 @@ use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::AudioDecoder;
 use symphonia::core::codecs::audio::well_known::CODEC_ID_ALAC;
 use symphonia::core::errors::Error;
-use symphonia::core::formats::{FormatReader, well_known};
+use symphonia::core::formats::{FormatReader, Track as Found, well_known};
 use symphonia::core::packet::Packet;
 use symphonia::core::units::TimeBase;
 
 use super::super::{About, DecodeError, SourceFile};
 use super::heard::{Heard, Tag};
 use super::input::Trouble;
-use super::opening::{Closed, as_stored, check, check_channels, decoder_of, is_end, is_mpeg, probe, told};
+use super::opening::{Closed, as_stored, check, check_channels, decoder_of, is_end, is_mpeg, probe, reads_max, told};
 use super::{container, edits, names, rejected, wav};
 
+/// What a checksum of samples tells.
+const ALTERED: &str = "its samples are not those that were encoded: their checksum is another";
 /// Samples that a packet stands for at most when it cannot be decoded.
 const LOST_FRAMES_MAX: u64 = 1 << 16;
 /// Samples, of all channels together, for which silence is put: so many for each byte of the file, and so many.
 const SILENT_SAMPLES_A_BYTE: u64 = 64;
 const SILENT_SAMPLES: u64 = 1 << 22;
+/// Bytes that are read to find where an Ogg stream ends that follows another, and how many of them have so much.
+const NEXT_STREAM_BYTES: u64 = 1 << 20;
+const NEXT_STREAMS_MAX: u32 = 4096;
+
 /// An open track.
 pub(super) struct Track<'a> {
     reader: Box<dyn FormatReader + 'a>,
@@ -54,6 +60,8 @@ pub(super) struct Track<'a> {
     /// Samples, of all channels together, for which silence may still be put.
     silent_left: u64,
     heard: Heard,
+    /// Streams that may still follow, with bytes for them to be read.
+    streams_left: u32,
     /// Frames that the file says it has.
     declared: Option<u64>,
     given: u64,
@@ -117,6 +125,10 @@ impl<'a> Track<'a> {
             return Self::by_first_packet(reader, decoder, number, time_base, file, about, trouble);
         };
         let channels = channels.count();
+        if format == well_known::FORMAT_ID_OGG {
+            // Where another stream follows, parts are read again to find its end.
+            trouble.limit_reads(Some(reads_max(file)));
+        }
         let mut track = Self::of(reader, decoder, number, time_base, file, trouble);
         (track.rate, track.channels) = (rate, channels);
         (track.declared, track.is_endless) = (declared, is_endless);
@@ -172,6 +184,7 @@ impl<'a> Track<'a> {
             is_matroska: format == well_known::FORMAT_ID_MKV,
             silent_left: file.size().saturating_mul(SILENT_SAMPLES_A_BYTE).saturating_add(SILENT_SAMPLES),
             heard: Heard::default(),
+            streams_left: NEXT_STREAMS_MAX,
             declared: None,
             given: 0,
             bytes_left: file.size().saturating_mul(2).saturating_add(1 << 16),
@@ -236,6 +249,7 @@ impl<'a> Track<'a> {
         let packet = match self.reader.next_packet() {
             Ok(Some(packet)) => packet,
             Ok(None) => return self.end(),
+            Err(Error::ResetRequired) => return self.next_stream(),
             Err(error) => return self.cut_short(&error),
         };
         let size = packet.data.len() as u64;
@@ -369,10 +383,54 @@ impl<'a> Track<'a> {
                 "it is cut short: {given:.3} s can be decoded, the header says {declared:.3} s"
             )));
         }
-        if self.decoder.finalize().verify_ok == Some(false) {
-            return Ok(Step::Lost("its samples are not those that were encoded: their checksum is another".to_owned()));
+        Ok(if self.is_altered() { self.over(ALTERED.to_owned()) } else { Step::End })
+    }
+
+    /// Another stream begins where the last one has ended, as in the recording of a station: the sound goes on if it is of the
+    /// same kind.
+    fn next_stream(&mut self) -> Result<Step, DecodeError> {
+        let time_s = self.time_s();
+        if self.is_altered() {
+            return Ok(self.over(ALTERED.to_owned()));
         }
-        Ok(Step::End)
+        let format = self.reader.format_info().format;
+        let found = container::default_track(&*self.reader, self.file).cloned();
+        let Some(Found { id, time_base, codec_params: Some(CodecParameters::Audio(parameters)), .. }) = found else {
+            return Ok(self.over(format!("another stream begins after {time_s:.3} s, without sound that is known")));
+        };
+        check_channels(&parameters)?;
+        let decoder = as_stored(&parameters, format, self.file, id).map_err(Closed::from);
+        let decoder = match decoder.and_then(|parameters| decoder_of(&parameters, format)) {
+            Ok(decoder) => decoder,
+            Err(Closed::Error(error)) => return Err(error),
+            Err(Closed::Unknown(reason)) => {
+                return Ok(self.over(format!("another stream begins after {time_s:.3} s: {reason}")));
+            }
+        };
+        let found = decoder.codec_params();
+        let kind = (found.sample_rate, found.channels.as_ref().map(|channels| channels.count()));
+        if let (Some(rate), Some(channels)) = kind
+            && (rate, channels) != (self.rate, self.channels)
+        {
+            return self.changed((rate, channels));
+        }
+        (self.number, self.time_base, self.decoder, self.ends) = (id, time_base, decoder, None);
+        if let Some(left) = self.streams_left.checked_sub(1) {
+            self.streams_left = left;
+            self.trouble.allow_reads(NEXT_STREAM_BYTES);
+        }
+        Ok(Step::Block)
+    }
+
+    /// Whether a sum of the samples is another than that of those that were encoded.
+    fn is_altered(&mut self) -> bool {
+        self.decoder.finalize().verify_ok == Some(false)
+    }
+
+    /// Nothing more is decoded.
+    fn over(&mut self, reason: String) -> Step {
+        self.is_over = true;
+        Step::Lost(reason)
     }
 
     fn cut_short(&mut self, error: &Error) -> Result<Step, DecodeError> {
