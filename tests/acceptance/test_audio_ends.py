@@ -189,3 +189,27 @@ def test_wav_files_of_pipes_go_to_their_end(of_one):
     for name in names:
         assert np.array_equal(found[f"{name}.wav"][0].ravel(), (sound / 32768).astype("<f4")), (name, found[f"{name}.wav"][1])
     assert found["silent.wav"] == (None, "it holds no sound") and "cut short" in found["short.wav"][1]
+
+
+def test_streams_that_end_within_a_packet_are_cut_short(of_one):
+    """They were taken as whole ones where no header tells how many packets there are."""
+    project = of_one()
+    drop, folder = project.drop, project.folder
+    soundfile.write(folder / "original.wav", music(3, channels=1), RATE, subtype="FLOAT")
+    ffmpeg("-i", folder / "original.wav", "-c:a", "aac", folder / "a.aac")
+    ffmpeg("-i", folder / "original.wav", "-c:a", "libmp3lame", "-b:a", "128k", "-write_xing", "0", folder / "a.mp3")
+    ffmpeg("-i", folder / "original.wav", "-c:a", "mp2", "-b:a", "192k", folder / "a.mp2")
+    # Of a rate that nothing but FFmpeg decodes for one channel.
+    ffmpeg("-i", folder / "original.wav", "-c:a", "mp2", "-b:a", "384k", folder / "b.mp2")
+    names = ("a.aac", "a.mp3", "a.mp2", "b.mp2")
+    for name in names:
+        content = (folder / name).read_bytes()
+        (drop / name).write_bytes(content)
+        (drop / f"tag_{name}").write_bytes(content + b"TAG" + bytes(125))
+        (drop / f"cut_{name}").write_bytes(content[:-37])
+    project.once(check=3)
+    found = sources(project)
+    for name in names:
+        assert len(found[name][0]) == len(found[f"tag_{name}"][0]) > 3 * RATE
+        rows, reason = found[f"cut_{name}"]
+        assert rows is None and "cut short" in reason, reason

@@ -96,6 +96,38 @@ fn are_frames(mut bytes: &[u8], wanted: usize) -> bool {
     false
 }
 
+/// How much of a frame that does not end within the file has to be there, and is, in bytes. Of MPEG's sound and ADTS, whose
+/// frames stand one behind the other up to the end.
+pub(super) fn cut_frame(file: &SourceFile) -> Option<(usize, usize)> {
+    const END_BYTES: u64 = 1 << 16;
+    const HEADER_BYTES: usize = 6;
+    let mut start = vec![0; FRAMES * FRAME_BYTES_MAX];
+    let read = file.file().read_at(&mut start, begin_of(file)?).ok()?;
+    if !are_frames(start.get(..read)?, FRAMES) {
+        return None;
+    }
+    let length = file.size().min(END_BYTES);
+    let mut bytes = vec![0; usize::try_from(length).ok()?];
+    file.file().read_exact_at(&mut bytes, file.size() - length).ok()?;
+    let mut rest = bytes.as_slice();
+    while let Some(place) = memchr::memchr(0xFF, rest) {
+        rest = rest.get(place..)?;
+        if !are_frames(rest, FRAMES) {
+            rest = rest.get(1..)?;
+            continue;
+        }
+        let first = Frame::of(rest)?;
+        while let Some(frame) = Frame::of(rest).filter(|frame| frame.kind == first.kind) {
+            let Some(behind) = rest.get(frame.bytes..) else { return Some((frame.bytes, rest.len())) };
+            rest = behind;
+        }
+        if rest.len() < HEADER_BYTES && rest.first() == Some(&0xFF) {
+            return Some((HEADER_BYTES, rest.len()));
+        }
+    }
+    None
+}
+
 /// What the header of a frame says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Frame {
@@ -189,6 +221,30 @@ mod tests {
         assert_eq!(begin(&[&[0; 500_000], &adts().repeat(20)]), Some(500_000));
         // Of several kinds.
         assert_eq!(begin(&[&short, &adts(), &short, &adts()]), None);
+    }
+
+    /// Files without a number of frames that were cut within one were taken for whole ones.
+    #[test]
+    fn a_frame_that_goes_beyond_the_file_is_found() {
+        let cut = |parts: &[&[u8]]| {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&parts.concat()).unwrap();
+            cut_frame(&SourceFile::of(file).unwrap())
+        };
+        for (frame, bytes) in [(mp3(false), 417), (mp3(true), 418), (adts(), 256)] {
+            for frames in [2, 3, 400] {
+                let whole = frame.repeat(frames);
+                assert_eq!(cut(&[&whole]), None);
+                assert_eq!(cut(&[&whole, b"TAG", &[0; 125]]), None);
+                for length in [6, 100, bytes - 1] {
+                    assert_eq!(cut(&[&whole, &frame[..length]]), Some((bytes, length)));
+                    assert_eq!(cut(&[&whole, &[0; 99], &whole, &frame[..length]]), Some((bytes, length)));
+                }
+            }
+            assert_eq!(cut(&[&frame.repeat(9), &frame[..3]]), Some((6, 3)));
+        }
+        assert_eq!(cut(&[b""]), None);
+        assert_eq!(cut(&[&[0xFF; 1000]]), None);
     }
 
     #[test]

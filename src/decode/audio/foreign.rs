@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::rows::Rows;
-use super::{AudioDecoder, opening, rejected};
+use super::{AudioDecoder, container, names, opening, rejected};
 use crate::config::RowFormat;
 use crate::decode::ffmpeg::{Ffmpeg, Keys, Limits, MISSING, OUTPUT_BYTES_MAX, Task, WORKER, Wanted};
 use crate::decode::{About, DecodeError, RowSink, SourceFile};
@@ -48,7 +48,13 @@ pub(super) fn decode(
         return Err(error);
     }
     match asked {
-        Ok(()) => samples.finish(),
+        Ok(()) => {
+            // FFmpeg decodes what is there of a packet.
+            if let Some(sizes) = container::cut_frame(file) {
+                samples.note(names::cut_packet(sizes));
+            }
+            samples.finish()
+        }
         // No more was wanted.
         Err(DecodeError::Interrupted) if samples.is_over => samples.finish(),
         // It is no sound for FFmpeg either.

@@ -104,6 +104,11 @@ pub(super) fn half_decoded(parameters: &AudioCodecParameters) -> Option<String> 
     is_half.then(|| format!("its sound is HE-AAC, of which only half would be decoded, expected {KNOWN}: {CONVERT}"))
 }
 
+/// A file that ends within a packet.
+pub(super) fn cut_packet((wanted, found): (usize, usize)) -> String {
+    format!("it is cut short: its last packet has {found} bytes, expected {wanted} or more")
+}
+
 /// An edit list that plays more than one part of the sound.
 pub(super) fn parts(count: usize) -> String {
     format!("its edit list plays {count} parts of the sound, expected a single one: {CONVERT}")

@@ -383,6 +383,11 @@ impl<'a> Track<'a> {
                 "it is cut short: {given:.3} s can be decoded, the header says {declared:.3} s"
             )));
         }
+        if self.declared.is_none()
+            && let Some(sizes) = container::cut_frame(self.file)
+        {
+            return Ok(Step::Lost(names::cut_packet(sizes)));
+        }
         Ok(if self.is_altered() { self.over(ALTERED.to_owned()) } else { Step::End })
     }
 
