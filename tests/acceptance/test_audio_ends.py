@@ -1,11 +1,15 @@
 """Where sound begins and ends in files that were remuxed, joined, edited, cut, or written into a pipe: as FFmpeg plays them."""
 
+import os
+import shutil
 import struct
+import subprocess
 
 import numpy as np
 import pytest
 import soundfile
 
+from harness import PROGRAM
 from test_audio import RATE, decoded_by_ffmpeg, ffmpeg, music, signal_to_noise_db, sources
 
 DECODER = '[dataset.audio]\ntail = "pad"'
@@ -213,3 +217,56 @@ def test_streams_that_end_within_a_packet_are_cut_short(of_one):
         assert len(found[name][0]) == len(found[f"tag_{name}"][0]) > 3 * RATE
         rows, reason = found[f"cut_{name}"]
         assert rows is None and "cut short" in reason, reason
+
+
+def with_upper_half(content):
+    """ADTS whose packets have a fill element at their end, as HE-AAC has: one that is silent."""
+    upper = ("1101" + "1" + "1" + "0101" + "1000" + "000" + "00" + "0" + "0").ljust(8 * 14, "0")
+    out, place = b"", 0
+    while place < len(content):
+        length = (content[place + 3] & 3) << 11 | content[place + 4] << 3 | content[place + 5] >> 5
+        bits = bin(int.from_bytes(b"\1" + content[place + 7:place + length], "big"))[3:].rstrip("0")
+        bits = bits[:-3] + "110" + "1110" + upper + "111"
+        bits += "0" * (-len(bits) % 8)
+        body = int(bits, 2).to_bytes(len(bits) // 8, "big")
+        header = bytearray(content[place:place + 7])
+        size = 7 + len(body)
+        header[3], header[4], header[5] = header[3] & 0xFC | size >> 11, size >> 3 & 255, (size & 7) << 5 | header[5] & 31
+        out, place = out + bytes(header) + body, place + length
+    return out
+
+
+def lower_halves(project):
+    """AAC of 22,050 Hz, by itself and with an upper half, of which ADTS and its copy in an MP4 tell nothing. Samples of the former."""
+    drop = project.drop
+    soundfile.write(project.folder / "original.wav", music(2, channels=1, rate=22050), 22050, subtype="FLOAT")
+    ffmpeg("-i", project.folder / "original.wav", "-c:a", "aac", "-b:a", "48k", drop / "plain.aac")
+    ffmpeg("-i", project.folder / "original.wav", "-c:a", "aac", "-b:a", "48k", drop / "plain.m4a")
+    (drop / "he.aac").write_bytes(with_upper_half((drop / "plain.aac").read_bytes()))
+    ffmpeg("-i", drop / "he.aac", "-c", "copy", drop / "he.m4a")
+    return len(decoded_by_ffmpeg(drop / "plain.aac", 1))
+
+
+def test_he_aac_is_not_taken_for_half_of_it(of_one):
+    """AAC that tells of its upper half in its packets only was decoded without it: at half the rate."""
+    project = of_one()
+    plain = lower_halves(project)
+    project.once()
+    found = lengths(sources(project))
+    assert (found["plain.aac"], found["plain.m4a"]) == (plain, 2 * 22050)
+    assert found["he.aac"] >= 2 * plain - 4096 and found["he.m4a"] >= 2 * plain - 4096
+
+
+def test_he_aac_is_rejected_where_no_worker_is(of_one, tmp_path):
+    """Its lower half was taken for it; AAC that has no upper half is decoded all the same."""
+    project = of_one()
+    plain = lower_halves(project)
+    (tmp_path / "alone").mkdir()
+    alone = shutil.copy(PROGRAM, tmp_path / "alone")
+    environment = {**os.environ, "PATH": "/nowhere"}
+    done = subprocess.run([alone, "--config", project.config, "--once"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 3, done.stderr
+    found = sources(project)
+    assert (len(found["plain.aac"][0]), len(found["plain.m4a"][0])) == (plain, 2 * 22050)
+    for name in ("he.aac", "he.m4a"):
+        assert found[name][0] is None and found[name][1].startswith("its sound is HE-AAC, of which only half would be decoded")

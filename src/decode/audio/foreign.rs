@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::rows::Rows;
 use super::{AudioDecoder, container, names, opening, rejected};
 use crate::config::RowFormat;
-use crate::decode::ffmpeg::{Ffmpeg, Keys, Limits, MISSING, OUTPUT_BYTES_MAX, Task, WORKER, Wanted};
+use crate::decode::ffmpeg::{Ffmpeg, Keys, Limits, MISSING, OUTPUT_BYTES_MAX, Task, WORKER, Wanted, find_worker};
 use crate::decode::{About, DecodeError, RowSink, SourceFile};
 use crate::npy::Dtype;
 
@@ -23,6 +23,11 @@ const HEAD: usize = 2;
 
 pub(super) fn ffmpeg() -> Ffmpeg {
     Ffmpeg::new(LIMITS, &RowFormat { shape: Vec::new(), dtype: Dtype::f4_le() })
+}
+
+/// Whether the worker is there.
+pub(super) fn is_there() -> bool {
+    find_worker().is_some()
 }
 
 /// `why`: why it is not decoded here.

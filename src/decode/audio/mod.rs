@@ -23,6 +23,7 @@
 //! | `movie` | the boxes of MP4 and MOV: byte order, fragments |
 //! | `edits` | edit lists of MP4 and MOV |
 //! | `wav` | sizes in WAV that are none |
+//! | `aac` | whether AAC is half of HE-AAC |
 //! | `matroska` | the tracks that are default |
 //! | `vorbis` | what the codebooks of Vorbis claim |
 //! | `names` | words for what cannot be decoded |
@@ -32,6 +33,7 @@
 //! | `windows` | cutting |
 //! | `mel` | spectrograms |
 
+mod aac;
 mod container;
 mod edits;
 mod foreign;
@@ -74,7 +76,7 @@ pub fn measure(file: std::fs::File, extension: Option<&str>) -> Option<(u32, usi
     let file = SourceFile::of(file).ok()?;
     let about = About { path: std::path::Path::new(""), extension, interrupted: &AtomicBool::new(false) };
     let trouble = Trouble::default();
-    let track = Track::open(&file, about, &trouble).ok()?;
+    let track = Track::open(&file, about, &trouble, || false).ok()?;
     Some((track.rate, track.channels))
 }
 
@@ -143,7 +145,7 @@ impl AudioDecoder {
     /// Without FFmpeg. Nothing has been given where it is not known here.
     fn decode_here(&self, file: &SourceFile, about: About<'_>, sink: &mut dyn RowSink) -> Result<(), Closed> {
         let trouble = Trouble::default();
-        let mut track = Track::open(file, about, &trouble)?;
+        let mut track = Track::open(file, about, &trouble, foreign::is_there)?;
         let mut rows = Rows::new(self, track.rate, track.channels)?;
         let mut block = Vec::new();
         let mut packets = 0_u32;

@@ -101,12 +101,22 @@ pub(super) fn half_decoded(parameters: &AudioCodecParameters) -> Option<String> 
     let profile = parameters.profile?;
     let is_half = profile == profiles::CODEC_PROFILE_AAC_HE || profile == profiles::CODEC_PROFILE_AAC_HE_V2;
     let is_half = is_half && parameters.codec == codecs::CODEC_ID_AAC;
-    is_half.then(|| format!("its sound is HE-AAC, of which only half would be decoded, expected {KNOWN}: {CONVERT}"))
+    is_half.then(half)
 }
 
 /// A file that ends within a packet.
 pub(super) fn cut_packet((wanted, found): (usize, usize)) -> String {
     format!("it is cut short: its last packet has {found} bytes, expected {wanted} or more")
+}
+
+/// AAC that is half of HE-AAC, as its packets tell.
+pub(super) fn half() -> String {
+    format!("its sound is HE-AAC, of which only half would be decoded, expected {KNOWN}: {CONVERT}")
+}
+
+/// AAC that may be half of HE-AAC, as far as its container tells.
+pub(super) fn may_be_half() -> String {
+    "its sound is AAC of at most 24000 Hz, which may be the lower half of HE-AAC".to_owned()
 }
 
 /// An edit list that plays more than one part of the sound.

@@ -23,7 +23,7 @@ use super::super::{About, DecodeError, SourceFile};
 use super::heard::{Heard, Tag};
 use super::input::Trouble;
 use super::opening::{Closed, as_stored, check, check_channels, decoder_of, is_end, is_mpeg, probe, reads_max, told};
-use super::{container, edits, names, rejected, wav};
+use super::{aac, container, edits, names, rejected, wav};
 
 /// What a checksum of samples tells.
 const ALTERED: &str = "its samples are not those that were encoded: their checksum is another";
@@ -91,7 +91,13 @@ pub(super) enum Step {
 }
 
 impl<'a> Track<'a> {
-    pub(super) fn open(file: &'a SourceFile, about: About<'a>, trouble: &'a Trouble) -> Result<Self, Closed> {
+    /// `has_other`: whether another decoder is there, for what is not known here.
+    pub(super) fn open(
+        file: &'a SourceFile,
+        about: About<'a>,
+        trouble: &'a Trouble,
+        has_other: fn() -> bool,
+    ) -> Result<Self, Closed> {
         if file.size() == 0 {
             return Err(rejected("the file is empty").into());
         }
@@ -104,6 +110,14 @@ impl<'a> Track<'a> {
             return Err(Closed::Unknown(names::without_sound(&*reader)));
         };
         let (number, time_base, delay, padding) = (track.id, track.time_base, track.delay, track.padding);
+        if aac::may_be_half(parameters) {
+            if has_other() {
+                return Err(Closed::Unknown(names::may_be_half()));
+            }
+            if aac::has_upper_half(&mut *probe(file, about, trouble)?, number) {
+                return Err(Closed::Unknown(names::half()));
+            }
+        }
         let is_exact = [
             well_known::FORMAT_ID_WAVE,
             well_known::FORMAT_ID_AIFF,
