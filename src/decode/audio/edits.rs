@@ -4,7 +4,7 @@
 //! Source: ISO/IEC 14496-12, 8.6.5 and 8.6.6.
 
 use super::super::SourceFile;
-use super::movie::{BOXES_MAX, Contents, begin_of, bytes, child, is_wide, track_of, units_of, word};
+use super::movie::{BOXES_MAX, Contents, bytes, child, is_wide, movie_in, track_of, units_of, word};
 
 /// Edits that are looked at in one list.
 const EDITS_MAX: u32 = 1024;
@@ -45,8 +45,7 @@ pub(super) fn edit_of(file: &SourceFile, track: u32) -> Option<Edit> {
 /// Units a second of a movie's own times, and whether fragments follow it.
 fn movie_of(file: &SourceFile) -> Option<(u32, bool)> {
     let mut left = BOXES_MAX;
-    let whole = Contents { kind: *b"file", at: 0, from: begin_of(file)?, to: file.size() };
-    let movie = child(file, whole, b"moov", &mut left)?;
+    let movie = movie_in(file, &mut left)?;
     let units = child(file, movie, b"mvhd", &mut left).and_then(|header| units_of(file, header));
     let is_open = child(file, movie, b"mvex", &mut left).is_some();
     // Without its own the length of an edit is not known.

@@ -27,10 +27,15 @@ pub(super) struct Contents {
     pub(super) to: u64,
 }
 
+/// The box that describes the whole movie.
+pub(super) fn movie_in(file: &SourceFile, left: &mut usize) -> Option<Contents> {
+    let whole = Contents { kind: *b"file", at: 0, from: begin_of(file)?, to: file.size() };
+    child(file, whole, b"moov", left)
+}
+
 /// The track with this number.
 pub(super) fn track_of(file: &SourceFile, number: u32, left: &mut usize) -> Option<Contents> {
-    let whole = Contents { kind: *b"file", at: 0, from: begin_of(file)?, to: file.size() };
-    let movie = child(file, whole, b"moov", left)?;
+    let movie = movie_in(file, left)?;
     let mut place = movie.from;
     loop {
         let found = next(file, movie, &mut place, left)?;
@@ -163,7 +168,7 @@ fn silent_tracks(file: &SourceFile, movie: Contents, left: &mut usize) -> Vec<Co
 }
 
 /// Where the movie begins, if it is one: behind tags.
-pub(super) fn begin_of(file: &SourceFile) -> Option<u64> {
+fn begin_of(file: &SourceFile) -> Option<u64> {
     let from = input::behind_tags(file);
     bytes::<8>(file, from, file.size())?.ends_with(b"ftyp").then_some(from)
 }

@@ -38,6 +38,9 @@ const TIMES_MAX: usize = 1 << 20;
 const LINE_BYTES_MAX: usize = 4096;
 /// Answers that are texts, of any length.
 const TEXTS: [&[u8]; 2] = [b"error ", b"note "];
+/// The warning about a worker whose output belongs to no source.
+const WENT_ON: &str =
+    "a worker went on behind `done` or `error`: it is replaced; what it prints must go to standard error";
 
 /// The workers of one dataset.
 pub struct Workers {
@@ -47,9 +50,6 @@ pub struct Workers {
     voice: Voice,
     idle: Mutex<Vec<Worker>>,
 }
-
-const WENT_ON: &str =
-    "a worker went on behind `done` or `error`: it is replaced; what it prints must go to standard error";
 
 /// Whose words are behind `error`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
