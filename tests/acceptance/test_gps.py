@@ -192,7 +192,9 @@ def test_what_is_gpx_is_not_told_by_how_its_root_is_written(project):
     starts = [b"", b"\xef\xbb\xbf", b"\xef\xbb\xbf<?xml version='1.0'?>", b"\xef\xbb\xbf\n<!--" + b" " * 5000 + b"-->"]
     for number, start in enumerate(starts):
         (project.drop / f"{number}.gpx").write_bytes(start + body.encode())
-    (project.drop / "z.gpx").write_text("<html>not here</html>")
+    (project.drop / "y.gpx").write_text("<gpx/>")
+    (project.drop / "z.gpx").write_text("<!DOCTYPE html>\n<html><meta charset=utf-8><p>not here</html>")
     project.once(check=3)
     assert project.rows().tolist() == [(1.5, 2.5)] * len(starts)
-    assert project.rejected() == {"z.gpx": "the GPX has no track: waypoints and routes are no fixes"}
+    assert project.rejected() == {"y.gpx": "the GPX has no track: waypoints and routes are no fixes",
+                                  "z.gpx": "the file is no GPX: found <html>, expected <gpx>"}

@@ -45,6 +45,9 @@ pub(super) fn read(bytes: &[u8], on_error: OnError, loss: &mut Loss, rows: &mut 
         match event {
             Event::Start(start) => {
                 depth += 1;
+                if depth == 1 {
+                    refuse_other_root(&start)?;
+                }
                 text.clear();
                 match start.local_name().as_ref() {
                     b"trk" => tracks += 1,
@@ -52,6 +55,7 @@ pub(super) fn read(bytes: &[u8], on_error: OnError, loss: &mut Loss, rows: &mut 
                     _ => {}
                 }
             }
+            Event::Empty(start) if depth == 0 => refuse_other_root(&start)?,
             Event::Empty(start) if start.local_name().as_ref() == b"trkpt" => {
                 give(position(&start), at, on_error, &mut place, loss, rows)?;
             }
@@ -87,6 +91,16 @@ pub(super) fn read(bytes: &[u8], on_error: OnError, loss: &mut Loss, rows: &mut 
         return Err(rejected("the GPX has no track: waypoints and routes are no fixes"));
     }
     Ok(())
+}
+
+/// Whatever its prefix, what is outermost is called `gpx`.
+fn refuse_other_root(start: &BytesStart<'_>) -> Result<(), DecodeError> {
+    if start.local_name().as_ref() == b"gpx" {
+        return Ok(());
+    }
+    let name = String::from_utf8_lossy(start.name().into_inner());
+    let shown: String = name.chars().take(SHOWN_CHARS_MAX).collect();
+    Err(rejected(format!("the file is no GPX: found <{shown}>, expected <gpx>")))
 }
 
 fn give(

@@ -102,7 +102,7 @@ impl WholeDecoder for GpsDecoder {
         let mut rows = Rows { fields: &self.options.fields, sink, first_ns: None };
         let mut loss = Loss::default();
         let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-        // No sentence begins so, and another XML has no track.
+        // No sentence begins so.
         let is_gpx = text.trim_ascii_start().starts_with(b"<");
         if is_gpx {
             gpx::read(bytes, self.options.on_error, &mut loss, &mut rows)?;
