@@ -6,7 +6,7 @@ use std::ptr;
 use ffmpeg_sys_next as ff;
 
 use super::units::{Codec, Framing, Start, start_of};
-use super::{Error, Input, Packet, Sound, is_damaged, shape_of};
+use super::{Error, Input, Packet, Sound, is_damaged, shape_of, version};
 
 const OUTPUT_CORRUPT: c_int = ff::AV_CODEC_FLAG_OUTPUT_CORRUPT as c_int;
 
@@ -208,13 +208,13 @@ impl Picture {
     /// It is built on no other.
     pub fn is_key(&self) -> bool {
         // SAFETY: the frame is ours.
-        unsafe { (*self.0).key_frame != 0 }
+        unsafe { version::is_key(self.0) }
     }
 
     /// Its lines belong to two moments.
     pub fn is_interlaced(&self) -> bool {
         // SAFETY: the frame is ours.
-        unsafe { (*self.0).interlaced_frame != 0 }
+        unsafe { version::is_interlaced(self.0) }
     }
 
     pub fn size(&self) -> (u32, u32) {

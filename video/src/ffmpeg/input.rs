@@ -8,6 +8,7 @@ use std::ptr;
 use ffmpeg_sys_next as ff;
 
 use super::parameters::reordered_frames;
+use super::version::side_data;
 use super::{Error, log, shape_of};
 
 /// Bytes that are read at one go.
@@ -277,18 +278,8 @@ impl Input {
             let parameters = (*stream).codecpar;
             let rate = ff::av_guess_frame_rate(self.context, stream, ptr::null_mut());
             let tag = (*parameters).codec_tag.to_le_bytes();
-            let mut side_bytes = 0;
-            let encryption = ff::av_stream_get_side_data(
-                stream,
-                ff::AVPacketSideDataType::AV_PKT_DATA_ENCRYPTION_INIT_INFO,
-                &mut side_bytes,
-            );
-            let mut matrix_bytes = 0;
-            let matrix = ff::av_stream_get_side_data(
-                stream,
-                ff::AVPacketSideDataType::AV_PKT_DATA_DISPLAYMATRIX,
-                &mut matrix_bytes,
-            );
+            let encryption = side_data(stream, ff::AVPacketSideDataType::AV_PKT_DATA_ENCRYPTION_INIT_INFO);
+            let matrix = side_data(stream, ff::AVPacketSideDataType::AV_PKT_DATA_DISPLAYMATRIX);
             let format = CStr::from_ptr((*(*self.context).iformat).name).to_string_lossy();
             let has_whole_index = format.contains("mov,mp4") || format == "avi" && self.has_index;
             let entries = ff::avformat_index_get_entries_count(stream);
@@ -300,10 +291,11 @@ impl Input {
                     (*parameters).field_order,
                     ff::AVFieldOrder::AV_FIELD_UNKNOWN | ff::AVFieldOrder::AV_FIELD_PROGRESSIVE
                 ),
-                display_matrix: (!matrix.is_null() && matrix_bytes >= 36)
-                    .then(|| matrix.cast::<[i32; 9]>().read_unaligned()),
+                display_matrix: matrix
+                    .filter(|(_, bytes)| *bytes >= 36)
+                    .map(|(matrix, _)| matrix.cast::<[i32; 9]>().read_unaligned()),
                 pixel_shape: shape_of((*stream).sample_aspect_ratio),
-                is_encrypted: tag == *b"encv" || !encryption.is_null(),
+                is_encrypted: tag == *b"encv" || encryption.is_some(),
                 indexed: u64::try_from(entries).ok().filter(|entries| has_whole_index && *entries > 0),
                 // Only its index tells; without one, all of them are called key frames.
                 tells_keys: format != "avi" || self.has_index,

@@ -12,6 +12,7 @@ mod parameters;
 mod scale;
 mod sound;
 mod units;
+mod version;
 
 use std::ffi::CStr;
 
