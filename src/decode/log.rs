@@ -3,8 +3,9 @@
 //! Rules:
 //! - A file is known by its inode, its first bytes and the bytes before the place up to which it was taken. Only what lies
 //!   behind that place is new.
-//! - A file that lost some of its end and begins as before goes on where it was cut, once nobody writes to it. One that
-//!   begins otherwise, has no record as before, or is another one where it was taken, is a new log, which the ledger says beside it. The place of a cut
+//! - A file that lost some of its end and has what is known of its beginning goes on where it was cut, once nobody writes to
+//!   it. One that begins otherwise, also before its first record, has no record as before, or is another one where it was taken,
+//!   is a new log, which the ledger says beside it. The place of a cut
 //!   is the smallest size that was seen; what may have been before that is told.
 //! - A log that was rejected goes on when what was rejected is another.
 //! - A compressed file is left out, also under another name later.
@@ -31,7 +32,7 @@ use std::path::Path;
 use std::time::Duration;
 
 pub use self::copies::WaitingCopies;
-use self::copies::{Whose, age, copied_to, is_copy_of_newcomer, whose};
+use self::copies::{Whose, age, copied_to, is_copy_of_newcomer, parts_within, whose};
 pub use self::running::RunningHashes;
 use self::running::{content_hashes, hash_bytes};
 use super::open::{OpenFailure, SourceFile};
@@ -40,7 +41,8 @@ use super::sink::{FinishedRows, SourceRows};
 use super::{About, DecodeError, LogDecoder, Taken, packed};
 use crate::lane::{Lane, Outcome, Stage};
 use crate::source::{
-    Candidate, Follow, HEAD_BYTES, LogState, NotFinished, Original, Part, PartRead, REJECTED_BYTES, bytes_at, tail_hash,
+    Candidate, Follow, HEAD_BYTES, LogState, Marks, NotFinished, Original, Part, PartRead, REJECTED_BYTES, bytes_at,
+    tail_hash,
 };
 use crate::storage::lease::{Writers, writers};
 use crate::storage::open_without_waiting;
@@ -170,7 +172,9 @@ pub(super) fn follow<'a>(
     lane.running.keep(inode, running);
     let known = state.as_ref().filter(|state| !state.part.is_empty());
     let head_at = known.map_or(first, |state| state.part.head_at);
+    let marks = known.map(|state| &state.part.marks);
     let read = PartRead {
+        marks: Marks::go_on(marks, source.file(), head_at, begin, end).map_err(unreadable)?,
         head: bytes_at(source.file(), head_at..end.min(head_at + HEAD_BYTES as u64)).map_err(unreadable)?,
         tail: tail_hash(source.file(), end).map_err(unreadable)?,
         state,
@@ -202,7 +206,9 @@ fn left_out(
     let mut hasher = blake3::Hasher::new();
     hash_bytes(source.file(), begin..end, |block| _ = hasher.update(block))?;
     let hash = hasher.finalize();
+    let marks = state.as_ref().map(|state| &state.part.marks);
     let read = PartRead {
+        marks: Marks::go_on(marks, source.file(), head_at, begin, end)?,
         state,
         begin,
         end,
@@ -257,18 +263,22 @@ fn start(
         if size >= part.end && part.is_of(file)? {
             return Ok(Start::At { state: old.clone(), begin: part.end, note: None, is_elsewhere: false });
         }
-        if size <= part.head_at {
+        // What stood before the first record is there again, alone.
+        if size == 0 || size == part.head_at && part.marks.have_before(file, size)? == Some(true) {
             return Ok(Start::Outcome(Outcome::Nothing));
         }
         let cut_at = follow.cut_at.unwrap_or(u64::MAX).min(size);
-        if cut_at < part.end && begins_alike(file, cut_at, part)? {
-            let wait = || Ok(Start::Outcome(Outcome::NotFinished(NotFinished::Cut)));
+        if cut_at < part.end && part.begins(file, cut_at)? {
+            let wait = || Ok(Start::Outcome(Outcome::NotFinished(NotFinished::Cut(cut_at))));
             // Not gone through each time that it is looked at.
             if cut_at > part.head_at + BEGINNING_BYTES_MAX && is_open() {
                 return wait();
             }
-            let begin = decoder.boundary(file, known_place(follow, part, cut_at), cut_at)?;
-            // Where no record is left, it is a new log.
+            let begin = match has_parts(file, follow, part, cut_at)? {
+                true => decoder.boundary(file, known_place(follow, part, cut_at), cut_at)?,
+                false => part.head_at,
+            };
+            // Where no record is left, or it is another one, it is a new log.
             if begin > part.head_at && is_open() {
                 return wait();
             }
@@ -331,7 +341,7 @@ fn start(
              before is known only if a copy of it lies in the watched folder",
             part.end, part.log
         ));
-        let alike = decoder.boundary(file, part.head_at, part.head_at + bytes_alike(file, part)?)?;
+        let alike = decoder.boundary(file, part.head_at, part.head_at + part.alike(file)?)?;
         if alike > part.head_at {
             let word = "its first records are those of before: if it was cut, and written to since, the rows of what was \
                         kept are there twice";
@@ -343,10 +353,20 @@ fn start(
     Ok(Start::New { begin, note, is_copy: false })
 }
 
+/// The log itself among those that a new file may be a copy of.
+fn itself<'a>(follow: &'a Follow, part: &Part) -> Option<&'a Original> {
+    follow.originals.iter().find(|original| original.state.part.log == part.log)
+}
+
+/// Whether a log that was cut to `size` bytes still has the parts that were taken of these, as far as they are known.
+fn has_parts(file: &File, follow: &Follow, part: &Part, size: u64) -> io::Result<bool> {
+    let parts = itself(follow, part).map(|original| parts_within(file, original, size)).transpose()?;
+    Ok(parts.is_none_or(|verified| verified.is_some()))
+}
+
 /// The last place before `at` that is known to be one where a record of this log begins.
 fn known_place(follow: &Follow, part: &Part, at: u64) -> u64 {
-    let original = follow.originals.iter().find(|original| original.state.part.log == part.log);
-    original.map_or(part.head_at, |original| known_place_of(original, at))
+    itself(follow, part).map_or(part.head_at, |original| known_place_of(original, at))
 }
 
 fn known_place_of(original: &Original, at: u64) -> u64 {
@@ -435,18 +455,4 @@ fn log_before<'a>(follow: &'a Follow, path: &'a Path) -> Option<&'a Original> {
 /// Logs that had the file's name before.
 fn logs_before<'a>(follow: &'a Follow, path: &'a Path) -> impl Iterator<Item = &'a Original> {
     follow.originals.iter().filter(move |original| original.first_path == path || original.path == path)
-}
-
-/// Whether the file's first bytes, before `end`, are those of the part, as far as these are known.
-fn begins_alike(file: &File, end: u64, part: &Part) -> io::Result<bool> {
-    let alike = bytes_alike(file, part)?;
-    let known = end.saturating_sub(part.head_at).min(part.taken_head().len() as u64);
-    Ok(known > 0 && alike >= known)
-}
-
-/// So many of the file's first bytes are those of the part, as far as these are known.
-fn bytes_alike(file: &File, part: &Part) -> io::Result<u64> {
-    let head = part.taken_head();
-    let found = bytes_at(file, part.head_at..part.head_at + head.len() as u64)?;
-    Ok(head.iter().zip(found).take_while(|(was, is)| **was == *is).count() as u64)
 }

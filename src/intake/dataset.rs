@@ -372,7 +372,7 @@ impl DatasetIntake {
                 self.log_is_linked(&place);
                 self.watch().rescan
             }
-            NotFinished::Cut => {
+            NotFinished::Cut(_) => {
                 self.log_is_cut(&place);
                 settle
             }

@@ -129,14 +129,16 @@ impl DatasetIntake {
     }
 
     /// The smallest size that a log was seen to have since it became shorter than what was taken of it.
-    fn cut_at(&mut self, state: &LogState, status: &FileStatus) -> Option<u64> {
+    fn cut_at(&mut self, look: &Look, state: &LogState, status: &FileStatus) -> Result<Option<u64>, LedgerError> {
         let cut = self.logs.cut.get(&status.inode).filter(|(before, _)| before == state).map(|(_, at)| *at);
+        let noted = look.cut_at(state)?;
+        let cut = [cut, noted].into_iter().flatten().min();
         if status.size >= state.part.end {
-            return cut;
+            return Ok(cut);
         }
         let cut_at = cut.unwrap_or(u64::MAX).min(status.size);
         self.logs.cut.insert(status.inode, (state.clone(), cut_at));
-        Some(cut_at)
+        Ok(Some(cut_at))
     }
 
     /// A log is not what it was when it was found.
@@ -309,7 +311,7 @@ impl DatasetIntake {
             let (follow, rank) = match old {
                 Some(old) => {
                     let has_only_inode = used_again.contains(&status.inode);
-                    let cut_at = if has_only_inode { None } else { self.cut_at(&old, status) };
+                    let cut_at = if has_only_inode { None } else { self.cut_at(look, &old, status)? };
                     for copy in copies(look, &path, &old, &known)? {
                         let Some(copied) = self.place_of(&copy.0) else { continue };
                         let (parts, path) = (look.parts(&old)?, path.clone());

@@ -182,6 +182,11 @@ impl Look {
         Ok(originals)
     }
 
+    /// The size to which a log was seen to be cut by an earlier run, if it waits since then.
+    pub fn cut_at(&self, state: &LogState) -> Result<Option<u64>, LedgerError> {
+        self.view.cut_at(state.part.log, state.part.end)
+    }
+
     /// A log's newest parts.
     pub fn parts(&self, state: &LogState) -> Result<Vec<(Range<u64>, Hash)>, LedgerError> {
         self.view.newest_parts(state.part.log, PARTS_MAX)

@@ -370,6 +370,11 @@ impl Ledger for MemoryLedger {
         self.note(|tables| tables.forget(rejected))
     }
 
+    /// No log is cut in a run.
+    fn note_cut(&mut self, _: u64, _: u64, _: u64) -> Result<(), LedgerError> {
+        self.note(|_| ())
+    }
+
     fn take_settings(&mut self, settings: &[(String, String)]) -> Result<(), LedgerError> {
         self.change(Step::Commit, self.durable, |tables| {
             Arc::make_mut(&mut tables.schema).settings = settings.to_vec();

@@ -13,6 +13,7 @@ mod schema;
 mod settle;
 mod sqlite;
 mod statements;
+mod upgrade;
 mod view;
 
 pub use decide::{FirstLook, Known, KnownContent, LastLook, Rules, first_look, last_look};
@@ -202,6 +203,8 @@ pub trait Ledger: Send {
     fn replaced(&self) -> Result<Vec<Entry>, LedgerError>;
     /// Rejected sources that are to be listed no longer.
     fn forget(&mut self, rejected: &[u64]) -> Result<(), LedgerError>;
+    /// Notes that this log was seen to have no more than `size` bytes when it had been taken up to `end`, and waits.
+    fn note_cut(&mut self, log: u64, end: u64, size: u64) -> Result<(), LedgerError>;
     /// Takes these settings in place of those that it has. There must be no rows. Logs that were taken in parts, though none
     /// gave a row, are forgotten: what was passed over may be a row now. All or nothing, durable on return.
     fn take_settings(&mut self, settings: &[(String, String)]) -> Result<(), LedgerError>;

@@ -8,11 +8,12 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRe
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::sqlite::{APPLICATION_ID, VERSION};
+use super::upgrade::later;
 use super::{Committed, Entry, Fate, LedgerError, LedgerSchema, State};
-use crate::source::{Hash, Identity, Part};
+use crate::source::{Hash, Identity, Marks, Part};
 
-pub(super) const FIELDS: &str = "id, path, size, mtime_ns, inode, hash, status, reason, first_row, rows, checksum, \
-                      columns_checksum, moved_to, log, log_index, log_begin, log_end, log_head_at, log_head, log_tail";
+/// All that the ledger has: one of an earlier version lacks some, which [`entry`] knows.
+pub(super) const FIELDS: &str = "*";
 
 /// So many entries of one identity are looked at: names of one file, or files that had the inode one after the other.
 const NAMES_MAX: u32 = 64;
@@ -81,6 +82,7 @@ pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
             head_at: unsigned("log_head_at")?,
             head: row.get("log_head")?,
             tail: hash("log_tail")?,
+            marks: Marks::from_bytes(later(row, "log_marks")?.unwrap_or_default()),
         }),
     };
     Ok(Entry {

@@ -13,7 +13,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 use super::opening::is_there;
 use super::queries::{self, Lookup};
 use super::settle::{settle, sync_folder};
-use super::{CommitError, Entry, Ledger, LedgerError, LedgerSchema, Ledgers, State, Transaction, statements};
+use super::{CommitError, Entry, Ledger, LedgerError, LedgerSchema, Ledgers, State, Transaction, statements, upgrade};
 use crate::source::{Hash, Identity};
 
 /// `PRAGMA application_id`: "npyi".
@@ -67,7 +67,9 @@ CREATE TABLE sources (
     log_end          INTEGER,
     log_head_at      INTEGER,              -- where the log's first record begins
     log_head         BLOB,                 -- its first bytes
-    log_tail         TEXT                  -- BLAKE3 of the last bytes before log_end
+    log_tail         TEXT,                 -- BLAKE3 of the last bytes before log_end
+    log_marks        BLOB,                 -- short hashes of what lies before its first record, and of its beginning
+    log_cut          INTEGER               -- the smallest size to which it was seen to be cut since
 );
 CREATE INDEX sources_path ON sources (path);
 CREATE INDEX sources_inode ON sources (inode);
@@ -205,6 +207,7 @@ struct SqliteLedger {
 impl SqliteLedger {
     fn load(path: &Path, connection: Connection) -> Result<Self, LedgerError> {
         queries::check_version(path, &connection)?;
+        upgrade::add_columns(&connection).map_err(at(path, "adding columns"))?;
         let schema = queries::schema(&connection).map_err(at(path, "reading its settings"))?;
         let state = queries::state(&connection).map_err(at(path, "reading its state"))?;
         let labels = queries::labels(&connection).map_err(at(path, "reading its labels"))?;
@@ -327,6 +330,10 @@ impl Ledger for SqliteLedger {
 
     fn forget(&mut self, rejected: &[u64]) -> Result<(), LedgerError> {
         self.note("forgetting rejected sources that are gone", |transaction| statements::forget(transaction, rejected))
+    }
+
+    fn note_cut(&mut self, log: u64, end: u64, size: u64) -> Result<(), LedgerError> {
+        self.note("noting that a log was cut", |transaction| statements::note_cut(transaction, log, end, size))
     }
 
     fn note_moved(&mut self, moved: &[(u64, PathBuf)]) -> Result<(), LedgerError> {
@@ -470,6 +477,7 @@ mod tests {
             head_at: 0,
             head: b"x".to_vec(),
             tail: blake3::hash(b"x"),
+            marks: crate::source::Marks::default(),
         };
         let rejected = entry(1, "a", Fate::Rejected { reason: "no".into() });
         let log = Entry { part: Some(part), ..entry(2, "b", committed(0, 0)) };

@@ -28,8 +28,8 @@ pub fn insert(transaction: &Transaction<'_>, entries: &[Entry]) -> rusqlite::Res
     let mut insert = transaction.prepare_cached(
         "INSERT INTO sources (id, path, size, mtime_ns, inode, hash, status, reason, first_row, rows,
                               checksum, columns_checksum, log, log_index, log_begin, log_end, log_head_at,
-                              log_head, log_tail, committed_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
+                              log_head, log_tail, log_marks, committed_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
                  strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))",
     )?;
     for entry in entries {
@@ -58,6 +58,7 @@ pub fn insert(transaction: &Transaction<'_>, entries: &[Entry]) -> rusqlite::Res
             part.map(|part| part.head_at.cast_signed()),
             part.map(|part| &part.head),
             part.map(|part| part.tail.to_hex().to_string()),
+            part.map(|part| part.marks.as_bytes()),
         ])?;
     }
     Ok(())
@@ -68,7 +69,7 @@ pub fn extend(transaction: &Transaction<'_>, entries: &[Entry]) -> rusqlite::Res
     let mut extend = transaction.prepare_cached(
         "UPDATE sources SET path = ?2, size = ?3, mtime_ns = ?4, inode = ?5, hash = ?6, reason = ?7, rows = ?8,
                             checksum = ?9, columns_checksum = ?10, log_end = ?11, log_head = ?12, log_tail = ?13,
-                            committed_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+                            log_marks = ?14, log_cut = NULL, committed_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
          WHERE id = ?1",
     )?;
     for entry in entries {
@@ -91,6 +92,7 @@ pub fn extend(transaction: &Transaction<'_>, entries: &[Entry]) -> rusqlite::Res
             part.end.cast_signed(),
             part.head,
             part.tail.to_hex().to_string(),
+            part.marks.as_bytes(),
         ])?;
     }
     Ok(())
@@ -146,6 +148,17 @@ pub fn set_state(transaction: &Transaction<'_>, state: State) -> rusqlite::Resul
     transaction
         .prepare_cached("UPDATE dataset SET rows = ?1, next_source_id = ?2, clean_rows = ?3")?
         .execute(params![rows.cast_signed(), next_source_id.cast_signed(), clean_rows.cast_signed()])
+        .map(drop)
+}
+
+/// The smallest size that a log was seen to have when it had been taken up to `end`.
+pub fn note_cut(transaction: &Transaction<'_>, log: u64, end: u64, size: u64) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "UPDATE sources SET log_cut = ?3 WHERE id = (SELECT max(id) FROM sources WHERE log = ?1) AND log_end = ?2
+                    AND (log_cut IS NULL OR log_cut > ?3)",
+        )?
+        .execute(params![log.cast_signed(), end.cast_signed(), size.cast_signed()])
         .map(drop)
 }
 

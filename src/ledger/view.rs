@@ -112,6 +112,18 @@ impl LedgerView {
         })
     }
 
+    /// The size to which this log was seen to be cut, if it was when it had been taken up to `end`, and waits.
+    pub fn cut_at(&self, log: u64, end: u64) -> Result<Option<u64>, LedgerError> {
+        self.read("looking up a log", |connection| {
+            connection
+                .prepare_cached("SELECT log_cut, log_end FROM sources WHERE log = ?1 ORDER BY id DESC LIMIT 1")?
+                .query_row(params![log.cast_signed()], |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, i64>(1)?)))
+                .optional()
+                .map(|found| found.and_then(|(cut, of)| cut.filter(|_| of == end.cast_signed())))
+                .map(|cut| cut.map(i64::cast_unsigned))
+        })
+    }
+
     /// The newest parts of the logs that were begun last, at most `limit`, each with the path that the log had at first.
     pub fn newest_logs(&self, limit: usize) -> Result<Vec<(Entry, PathBuf)>, LedgerError> {
         self.read("looking up logs", |connection| {
@@ -152,7 +164,7 @@ impl LedgerView {
         self.read("looking up a row", |connection| {
             connection
                 .prepare(&format!(
-                    "SELECT {FIELDS}, committed_at FROM sources
+                    "SELECT {FIELDS} FROM sources
                      WHERE rows > 0 AND first_row <= ?1 ORDER BY first_row DESC LIMIT 1"
                 ))?
                 .query_row(params![row.cast_signed()], listed)
@@ -226,10 +238,8 @@ impl LedgerView {
     ) -> Result<(), E> {
         let sqlite = |source| LedgerError::Sqlite { path: self.path.clone(), operation: "listing its sources", source };
         let filter = if rejected_only { "WHERE status = 'rejected'" } else { "" };
-        let mut statement = self
-            .connection
-            .prepare(&format!("SELECT {FIELDS}, committed_at FROM sources {filter} ORDER BY id"))
-            .map_err(sqlite)?;
+        let mut statement =
+            self.connection.prepare(&format!("SELECT {FIELDS} FROM sources {filter} ORDER BY id")).map_err(sqlite)?;
         let mut rows = statement.query([]).map_err(sqlite)?;
         while let Some(row) = rows.next().map_err(sqlite)? {
             each(listed(row).map_err(sqlite)?)?;
@@ -241,9 +251,7 @@ impl LedgerView {
     pub fn last_rejected(&self, limit: usize) -> Result<Vec<Listed>, LedgerError> {
         self.read("listing its rejected sources", |connection| {
             connection
-                .prepare(&format!(
-                    "SELECT {FIELDS}, committed_at FROM sources WHERE status = 'rejected' ORDER BY id DESC LIMIT ?1"
-                ))?
+                .prepare(&format!("SELECT {FIELDS} FROM sources WHERE status = 'rejected' ORDER BY id DESC LIMIT ?1"))?
                 .query_map(params![i64::try_from(limit).unwrap_or(i64::MAX)], listed)?
                 .collect()
         })

@@ -1,5 +1,6 @@
 //! What a source is: a file below a watched folder, and the figures that tell it from others.
 
+mod marks;
 mod part;
 
 use std::ffi::OsStr;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::storage::FileStatus;
+pub use marks::Marks;
 pub use part::{
     ENTRY_BYTES_MAX, Follow, HEAD_BYTES, LogState, Original, Part, PartRead, REJECTED_BYTES, bytes_at, tail_hash,
 };
@@ -98,8 +100,8 @@ pub enum NotFinished {
     MayBeWritten,
     /// It may be a source that is being moved or deleted: what it is shows once that is done.
     MayBeGone,
-    /// A log that is followed was cut, and somebody has it open for writing.
-    Cut,
+    /// A log that is followed was cut to so many bytes, and somebody has it open for writing.
+    Cut(u64),
     /// A log that is followed was written anew: what went before has to be taken first.
     Replaced,
     /// It has so many names (hard links), of which an upload may be about to remove one, and the config refuses more than one.

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::Hash;
+use super::{Hash, Marks};
 use crate::storage::fill;
 
 /// So many of a log's first bytes are kept, to know it by.
@@ -37,6 +37,8 @@ pub struct Part {
     pub head: Vec<u8>,
     /// BLAKE3 of the last bytes before `end`, at most 4 KiB, from the file's start at most.
     pub tail: Hash,
+    /// Of what lies before the first record, and behind [`HEAD_BYTES`].
+    pub marks: Marks,
 }
 
 impl Part {
@@ -53,6 +55,34 @@ impl Part {
         }
         // Where nothing was taken, what was rejected tells one log from another.
         Ok(!self.is_empty() || self.has_rejected(file)?)
+    }
+
+    /// Whether a file that was perhaps cut to `end` bytes begins as the log did, as far as that is known, with one byte of its
+    /// first record at least.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn begins(&self, file: &File, end: u64) -> io::Result<bool> {
+        Ok(self.has_head(file, end)? && self.marks.are_in(file, self.head_at, end)?)
+    }
+
+    /// Whether the file's first bytes, before `end`, are those of the part, as far as these are known.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn has_head(&self, file: &File, end: u64) -> io::Result<bool> {
+        let known = end.saturating_sub(self.head_at).min(self.taken_head().len() as u64);
+        Ok(known > 0 && self.alike(file)? >= known)
+    }
+
+    /// So many of the file's first bytes are those of the part, as far as these are known.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn alike(&self, file: &File) -> io::Result<u64> {
+        let head = self.taken_head();
+        let found = bytes_at(file, self.head_at..self.head_at + head.len() as u64)?;
+        Ok(head.iter().zip(found).take_while(|(was, is)| **was == *is).count() as u64)
     }
 
     /// Whether nothing was taken of the log.
@@ -166,6 +196,7 @@ pub struct PartRead {
     pub head_at: u64,
     pub head: Vec<u8>,
     pub tail: Hash,
+    pub marks: Marks,
     /// BLAKE3 of the file's bytes from `hash_from`, which is `begin` or where an entry before it begins, to `end`.
     pub hash: Hash,
     pub hash_from: u64,

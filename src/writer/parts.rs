@@ -58,8 +58,8 @@ impl DatasetWriter {
         let hash = if extends { read.hash } else { read.own_hash };
         let columns_checksum = self.end_rows(place, &hash, log, Some(first_index), rows, extends)?;
         let checksum = self.chain.finish(extends);
-        let PartRead { begin, end, head_at, head, tail, stopped, .. } = read;
-        let taken = Part { log, first_index, begin, end, head_at, head, tail };
+        let PartRead { begin, end, head_at, head, tail, marks, stopped, .. } = read;
+        let taken = Part { log, first_index, begin, end, head_at, head, tail, marks };
         let entry = match open {
             Some(OpenEntry { mut entry, .. }) => {
                 if let (Fate::Committed(committed), Some(part)) = (&mut entry.fate, &mut entry.part) {
@@ -102,6 +102,15 @@ impl DatasetWriter {
             id,
             kind: StagedAs::Part { bytes: end - begin, is_new: first_index == 0 && id == log && !extends },
         })
+    }
+
+    /// A log was found to be cut, and waits for its writer: whoever looks at it after a restart is to know where. That the
+    /// ledger does not take it is told, and no reason to stop.
+    pub fn note_cut(&mut self, follow: &Follow, size: u64) {
+        let Some(LogState { part, .. }) = follow.was() else { return };
+        if let Err(error) = self.ledger.note_cut(part.log, part.end, size) {
+            tracing::warn!(dataset = self.options.name, "where a log was cut is not in the ledger: {error}");
+        }
     }
 
     /// Whether the ledger stands where this part was read from.

@@ -380,3 +380,20 @@ def test_more_logs_than_are_held_against_a_new_file_are_known_when_they_change_a
             os.replace(spare, log)
     plain.once()
     assert sorted(rows(plain)) == [number * 1000 + n for number in range(70) for n in range(12)]
+
+
+def test_a_log_that_begins_as_the_first_part_of_another_is_a_copy_of_that_only(project):
+    """The bug: what was behind that was left out as well, unseen."""
+    project = project(shape=[1], dtype="<i4", decoder=PLAIN, watch=ALL)
+    log, other = project.drop / "a.log", project.drop / "b.log"
+    for first, count in [(1000, 100), (1100, 900)]:
+        append(log, lines(first, count))
+        project.once()
+    other.write_bytes(lines(1000, 100) + lines(5000, 890))
+    time.sleep(0.05)
+    log.write_bytes(lines(7000, 50))
+    project.once()
+    project.once()
+    assert sorted(rows(project)) == [*range(1000, 2000), *range(5000, 5890), *range(7000, 7050)]
+    (reason,), = project.ledger("SELECT reason FROM sources WHERE path LIKE '%b.log'")
+    assert reason.startswith("its first 500 bytes are left out: a copy of ")

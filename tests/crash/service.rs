@@ -15,7 +15,7 @@ use npy_ingest::ledger::memory::{Held, Store, Tables};
 use npy_ingest::ledger::{Entry, FirstLook, State};
 use npy_ingest::npy::Layout;
 use npy_ingest::recovery;
-use npy_ingest::source::{Candidate, Follow, Identity, NotFinished, PartRead, Place};
+use npy_ingest::source::{Candidate, Follow, Identity, Marks, NotFinished, PartRead, Place};
 use npy_ingest::storage::Disk;
 use npy_ingest::storage::simulated::Image;
 use npy_ingest::writer::{DatasetWriter, Leaving, Opening, Slot, dispose, is_aside, put_back_if_free, rules};
@@ -434,7 +434,8 @@ impl<'a> Service<'a> {
         let hash = blake3::hash(&content.seed.to_le_bytes());
         let (end, head) = (Content::log_bytes(end_row), content.seed.to_le_bytes().to_vec());
         let (head_at, tail, own_hash) = (LOG_HEAD, hash, hash);
-        let read = PartRead { state, begin, end, head_at, head, tail, hash, hash_from, own_hash, stopped: None };
+        let marks = Marks::default();
+        let read = PartRead { state, begin, end, head_at, head, tail, marks, hash, hash_from, own_hash, stopped: None };
         let block = self.block(content, first..end_row);
         Outcome::Part { block, rows: end_row - first, read: Box::new(read), note: None }
     }

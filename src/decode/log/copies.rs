@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::running::hash_bytes;
-use super::{BLOCK_BYTES, begins_alike, known_place_of};
+use super::{BLOCK_BYTES, known_place_of};
 use crate::decode::{LogDecoder, step};
 use crate::source::{Hash, Original, Part, bytes_at, tail_hash, wall_clock_ns};
 use crate::storage::lease::{Writers, writers};
@@ -87,7 +87,7 @@ pub(super) fn whose(
     let part = &original.state.part;
     let seen = copies.get(inode, part.log);
     // Most files differ at once.
-    if seen.is_none() && !part.is_empty() && size > part.head_at && !begins_alike(file, size, part)? {
+    if seen.is_none() && !part.is_empty() && size > part.head_at && !part.has_head(file, size)? {
         return Ok(Whose::Another);
     }
     // A log that was renamed is not copied and cut short any more, and what has its name now is the next one, which may begin
@@ -152,7 +152,7 @@ fn copied_before_cut(
     }
     if let Some(Waiting { bytes, tail, .. }) = seen.filter(|seen| seen.bytes <= size.min(part.end))
         && tail_hash(file, bytes)? == tail
-        && begins_alike(file, bytes, part)?
+        && part.has_head(file, bytes)?
         && parts_within(file, original, bytes)?.is_some()
     {
         return Ok(parts_within(file, original, size)?.map_or(bytes, |end| end.max(bytes)));
@@ -162,13 +162,15 @@ fn copied_before_cut(
         return Ok(0);
     };
     let is_younger = Some(cut.inode) == original.inode && cut.mtime_ns >= FileStatus::from(&file.metadata()?).mtime_ns;
-    if !is_younger || size >= part.end || !begins_alike(file, size, part)? || writers(file) == Writers::Some {
+    if !is_younger || size >= part.end || !part.has_head(file, size)? || writers(file) == Writers::Some {
         return Ok(0);
     }
-    // All of it is in the bytes that the log is known by, or whole parts of it are those of the log.
+    // All of it is in the bytes that the log is known by, or whole parts of it are those of the log. What is behind these may be
+    // its own.
     let is_all_known = size <= part.head_at + part.taken_head().len() as u64;
     Ok(match parts_within(file, original, size)? {
-        Some(end) if is_all_known || end > part.head_at => size,
+        Some(_) if is_all_known => size,
+        Some(end) if end > part.head_at => end,
         _ => 0,
     })
 }
@@ -210,7 +212,7 @@ pub(super) fn age(file: &File) -> io::Result<Duration> {
 }
 
 /// Whether the log's parts that end within `size` bytes are in the file: where the last one ends that was looked at, or `None`.
-fn parts_within(file: &File, original: &Original, size: u64) -> io::Result<Option<u64>> {
+pub(super) fn parts_within(file: &File, original: &Original, size: u64) -> io::Result<Option<u64>> {
     let (mut newer, mut last) = (u64::MAX, 0);
     for (range, hash) in &original.parts {
         // What reaches beyond the beginning of a newer part was cut off since.

@@ -48,7 +48,12 @@ impl Slot {
                 writer.discard_source(recycle);
                 let end = match other {
                     Outcome::Nothing => End::Settled,
-                    Outcome::NotFinished(why) => End::NotFinished(why),
+                    Outcome::NotFinished(why) => {
+                        if let (NotFinished::Cut(size), Some(follow)) = (why, &candidate.follow) {
+                            writer.note_cut(follow, size);
+                        }
+                        End::NotFinished(why)
+                    }
                     Outcome::Unreadable { error } => End::Unreadable(error),
                     Outcome::Gone => End::Gone,
                     _ => End::Again,
