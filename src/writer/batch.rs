@@ -42,7 +42,7 @@ impl Batch {
 
     pub fn push(&mut self, entry: Entry) {
         let place = self.entries.len();
-        self.replace(&entry.path);
+        self.replace(&entry);
         self.by_path.insert(entry.path.clone(), place);
         self.by_inode.insert((entry.identity.inode, place));
         if let (Some(hash), Fate::Committed(committed)) = (entry.hash, &entry.fate) {
@@ -55,12 +55,24 @@ impl Batch {
         self.entries.push(entry);
     }
 
-    /// Another file has this name.
-    fn replace(&mut self, path: &Path) {
-        let staged = self.by_path.get(path).and_then(|place| self.entries.get(*place));
-        if let Some(staged) = staged.filter(|staged| matches!(staged.fate, Fate::Rejected { .. })) {
-            self.replaced.push(staged.id);
-        }
+    /// An entry comes that may be the end of rejections of this batch.
+    fn replace(&mut self, entry: &Entry) {
+        let at_path = self.by_path.get(&entry.path).and_then(|place| self.entries.get(*place));
+        let of_log = entry.part.as_ref().and_then(|part| self.parts.get(&part.log));
+        let staged = at_path.into_iter().chain(of_log);
+        let ended =
+            staged.filter(|staged| matches!(staged.fate, Fate::Rejected { .. }) && ends_rejection(staged, entry));
+        self.replaced.extend(ended.map(|staged| staged.id));
+    }
+
+    /// Whether an entry of this batch is the end of a rejection.
+    pub fn ends_rejection(&self, rejected: &Entry) -> bool {
+        self.entries.iter().chain(self.found_again.values()).any(|entry| ends_rejection(rejected, entry))
+    }
+
+    /// Logs that have parts in it.
+    pub fn logs(&self) -> impl Iterator<Item = u64> {
+        self.parts.keys().copied()
     }
 
     /// An entry as it will be with `rows` rows more: of this batch, or of the ledger.
@@ -111,7 +123,7 @@ impl Batch {
             }
             return;
         }
-        self.replace(&entry.path);
+        self.replace(&entry);
         let before = self.found_again.get(&entry.id).map(|before| &before.path);
         if let Some(path) = before.filter(|path| self.found_by_path.get(*path) == Some(&entry.id)) {
             self.found_by_path.remove(path);
@@ -218,6 +230,19 @@ impl KnownContent for Staged<'_> {
         match self.ledger.with_hash(hash)? {
             Some(entry) => Ok(Some(entry)),
             None => Ok(self.staged(self.batch.by_hash.get(hash)).cloned()),
+        }
+    }
+}
+
+/// Whether nothing is left of what was rejected once there is a later entry: another file has its name; or, of a log, it goes on,
+/// or its file was written anew. Another log in its place does not take back that the rest of it is in no row.
+fn ends_rejection(rejected: &Entry, later: &Entry) -> bool {
+    let has_name = later.path == rejected.path;
+    match &rejected.part {
+        None => has_name,
+        Some(part) => {
+            later.part.as_ref().is_some_and(|later| later.log == part.log)
+                || has_name && later.identity.inode == rejected.identity.inode
         }
     }
 }

@@ -450,3 +450,46 @@ def test_a_log_that_begins_with_zeros_after_it_was_cut_says_why(project):
     assert rows(project) == [*range(1, 51), *([0] * 50), 51]
     reason, = [reason for reason in reasons(project) if "zeros" in reason]
     assert "does not open its log for appending (O_APPEND)" in reason
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_log_that_was_rejected_stays_listed_while_another_has_its_name(plain, running):
+    """The bug: it was forgotten with the first rows of the log behind it, and its rest was neither in the array nor listed."""
+    log, old = plain.drop / "a.log", plain.drop / "a.log.1"
+    log.write_bytes(b"1\nx\n3\n")
+
+    def rotate():
+        os.rename(log, old)
+        log.write_bytes(b"4\n")
+
+    if running:
+        with plain.service():
+            plain.wait_for_rows(1)
+            wait_for(plain.rejected, project=plain)
+            rotate()
+            plain.wait_for_rows(2)
+    else:
+        plain.once(check=3)
+        rotate()
+        plain.once(check=3)
+    assert list(plain.rejected()) == ["a.log"]
+    # Mended under its new name.
+    old.write_bytes(b"1\n2\n3\n")
+    plain.once()
+    assert rows(plain) == [1, 4, 2, 3] and plain.rejected() == {}
+
+
+def test_a_rejection_is_forgotten_where_the_log_goes_on_in_the_same_commit_or_is_read_again(plain):
+    log = plain.drop / "a.log"
+    log.write_bytes(b"1\nx\n3\n")
+    plain.once(check=3)
+    log.write_bytes(b"1\n2\ny\n")
+    plain.once(check=3)
+    assert rows(plain) == [1, 2]
+    reason, = plain.rejected().values()
+    assert '"y"' in reason
+    log.unlink()
+    (plain.drop / "b.log").write_bytes(b"7\n")
+    plain.once(check=3)
+    plain.command("retry", check=0)
+    assert plain.rejected() == {}

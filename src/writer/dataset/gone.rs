@@ -112,8 +112,9 @@ impl DatasetWriter {
         );
     }
 
-    /// Rejected sources that had names of this batch, and are not there any more: another file has the name. What was moved
-    /// away stays rejected for as long as it is where it went; a mended one, it may be, is back under its name.
+    /// Rejected sources that had names of this batch, and are not there any more: another file has the name; and logs that go on
+    /// behind what was rejected. What was moved away stays rejected for as long as it is where it went; a mended one, it may be,
+    /// is back under its name.
     pub(super) fn forgotten(&mut self) -> Result<Vec<u64>, Fault> {
         let mut forgotten = self.batch.replaced().to_vec();
         let mut found = Vec::new();
@@ -124,6 +125,9 @@ impl DatasetWriter {
                     None if self.leaving.contains(&id) => {}
                     None => {
                         let Some(entry) = self.ledger.newest_at(path, id + 1)? else { continue };
+                        if !self.batch.ends_rejection(&entry) {
+                            continue;
+                        }
                         match self.find_moved(&entry, &found)? {
                             Ok(Some(place)) => found.push((id, place)),
                             Ok(None) => forgotten.push(id),
@@ -134,6 +138,11 @@ impl DatasetWriter {
                     Some(_) => {}
                 }
             }
+        }
+        // A log that goes on may have another name by now.
+        for log in self.batch.logs() {
+            let newest = self.ledger.newest_part(log)?;
+            forgotten.extend(newest.filter(|part| matches!(part.fate, Fate::Rejected { .. })).map(|part| part.id));
         }
         // Noted with the next.
         self.unnoted.extend(found);
