@@ -11,7 +11,7 @@ use super::dataset::DatasetIntake;
 use super::logs::is_still;
 use super::look::{LogLook, Look};
 use super::scan::is_wanted;
-use crate::ledger::LedgerError;
+use crate::ledger::{Entry, LedgerError};
 use crate::source::{Identity, LogState, Place};
 use crate::storage::{FileStatus, open_without_waiting};
 
@@ -176,7 +176,7 @@ impl DatasetIntake {
             let path = self.lane.path_of(place);
             match state {
                 Some(state) if goes_on_in(&path, &state) => {}
-                Some(_) if *by == Witness::Ledger && fs::symlink_metadata(&path).is_err() => earlier += 1,
+                Some(state) if *by == Witness::Ledger && is_told(look, place, &path, &state)? => earlier += 1,
                 Some(state) if status.size == state.part.end => tracing::info!(
                     dataset,
                     source = &*path.to_string_lossy(),
@@ -212,12 +212,19 @@ impl DatasetIntake {
     }
 }
 
+/// Whether it is old news that a log of an earlier run is gone: nothing has its name, or another log of an earlier run.
+fn is_told(look: &Look, place: &Place, path: &Path, state: &LogState) -> Result<bool, LedgerError> {
+    let is_another = |entry: Entry| entry.source_id() != state.part.log;
+    Ok(fs::symlink_metadata(path).is_err() || look.log_at_path(place)?.is_some_and(is_another))
+}
+
 /// The file, if it is the log that was seen.
 fn found(path: &Path, sighting: &Sighting, state: Option<&LogState>) -> Option<(PathBuf, FileStatus)> {
     let metadata = fs::symlink_metadata(path).ok()?;
     let status = FileStatus::from(&metadata);
     let is_it = match state {
-        Some(state) => status.size >= state.part.end && is_still(path, state),
+        // One that was cut waits until it is closed.
+        Some(state) => status.size >= state.part.end && is_still(path, state) || sighting.is(&metadata),
         None => sighting.is(&metadata),
     };
     (status.is_regular && status.inode == sighting.status.inode && is_it).then(|| (path.to_owned(), status))

@@ -194,3 +194,40 @@ def test_a_log_that_was_read_to_its_end_and_removed_is_no_warning(logs):
         wait_for(lambda: "the log is gone" in logs.log(), project=logs)
     told, = [line for line in logs.log().splitlines() if "the log is gone" in line]
     assert " INFO " in told and "all that was seen of it was taken" in told
+
+
+@pytest.mark.parametrize("include", [LOGS, 'include = ["*.log*"]\nrescan = "1s"'])
+def test_a_log_that_was_cut_is_taken_though_it_is_renamed_while_it_is_open(project, include):
+    """The bug: as it was shorter than what had been taken of it, it was said to be gone."""
+    logs = project(shape=[1], dtype="<i4", decoder=PLAIN, watch=include)
+    log = logs.drop / "a.log"
+    with logs.service():
+        log.write_bytes(lines(10000, 200))
+        logs.wait_for_rows(200)
+        with open(log, "ab", buffering=0) as writer:
+            writer.truncate(600)
+            wait_for(lambda: "what is new in it waits" in logs.log(), project=logs)
+            writer.write(lines(20000, 50))
+            time.sleep(0.3)
+            log.rename(logs.drop / "a.log.1")
+            log.write_bytes(lines(30000, 1))
+            logs.wait_for_rows(201)
+            time.sleep(1.2)
+        logs.wait_for_rows(251)
+    assert sorted(rows(logs)) == [*range(10000, 10200), *range(20000, 20050), 30000]
+    assert "the log is gone" not in logs.log()
+
+
+def test_a_log_of_an_earlier_run_is_told_to_be_gone_once(logs):
+    """The bug: each start warned of it, as another log had its name. The LF of its last CRLF is more than what was taken."""
+    log = logs.drop / "a.log"
+    told = []
+    for number in range(4):
+        if number < 2:
+            log.unlink(missing_ok=True)
+            # So that it has another inode than the one that is gone.
+            (logs.drop / f"spare{number}").touch()
+            log.write_bytes(b"%d\r\n" % number)
+        told.append(logs.once().stderr.count("the log is gone"))
+    assert rows(logs) == [0, 1]
+    assert told[2:] == [0, 0] and told[1] == 1, told
