@@ -34,7 +34,8 @@ use crate::source::Candidate;
 use dataset::DatasetIntake;
 use watch::{Hint, Watcher};
 
-/// With `--once`, files that are still being written are waited for as long as others come to their end, and this long.
+/// With `--once`, files that are still being written are waited for as long as others come to their end, and this long; of logs
+/// that are followed, this long.
 const UNFINISHED_MAX: Duration = Duration::from_secs(3);
 /// Hints that are taken at one go, between two looks at everything else.
 const HINTS_AT_ONCE: usize = 4096;
@@ -272,7 +273,10 @@ impl Intake {
                 match end {
                     End::Settled => {
                         dataset.is_on_trial = false;
-                        dataset.unfinished_since = None;
+                        // A log that grows comes to its end again and again.
+                        if !dataset.follows() {
+                            dataset.unfinished_since = None;
+                        }
                         if let Some(touch) = dataset.tracker.settle(&place)
                             && !self.once
                         {
@@ -422,7 +426,9 @@ impl Intake {
                 && dataset.leftovers.is_empty();
             let hopeless = dataset.is_stopped && dataset.tracker.in_flight() == 0;
             let waited = dataset.unfinished_since.is_some_and(|since| since.elapsed() > UNFINISHED_MAX);
-            let unfinished = waited && dataset.tracker.in_flight() == 0;
+            // Logs that wait are found again by the scan that is due.
+            let is_found = !dataset.follows() || dataset.was_scanned();
+            let unfinished = waited && is_found && dataset.tracker.in_flight() == 0;
             (finished && !dataset.tracker.is_incomplete) || hopeless || (unfinished && dataset.tracker.waiting() == 0)
         })
     }
