@@ -312,3 +312,26 @@ def test_a_compressed_log_is_refused(project):
     project.once(check=3)
     assert project.rows()[:, 0].tolist() == [0x1F, 0x8B, 8, 0]
     assert project.rejected() == {"a.bin.gz": "the file is compressed (gzip), expected records: unpack it, or exclude it"}
+
+
+@pytest.mark.parametrize("marker", ["AA55", "AAAA"])
+def test_a_marker_that_data_holds_is_no_record_of_a_followed_log(project, marker):
+    """The bug: behind more than a mebibyte of lost bytes a part ended at such a marker, which the next part took for a record."""
+    sync, lost = bytes.fromhex(marker), 1 << 20
+
+    def record(number):
+        return sync + number.to_bytes(4, "little") + bytes(6)
+
+    begun = b"".join(map(record, range(5))) + b"\x01" * (lost + 5000) + sync + b"\x07\x07"
+    rest = b"\x07" * 300 + b"".join(map(record, range(5, 10)))
+    project = project(shape=None, dtype=[["a", "<u4"]], watch='include = ["*.log"]', decoder=(
+        f'[dataset.records]\nlength = 12\nsync = "{marker}"\nfollow = true\nfields = [{{ name = "a", offset = 2, dtype = "<u4" }}]'))
+    log = project.drop / "a.log"
+    log.write_bytes(begun)
+    project.once()
+    with open(log, "ab") as file:
+        file.write(rest)
+    project.once()
+    assert project.rows()["a"].tolist() == list(range(10))
+    left_out = sum(int(reason.split()[2]) for reason, in project.ledger("SELECT reason FROM sources WHERE reason IS NOT NULL"))
+    assert left_out == len(begun + rest) - 10 * 12

@@ -13,12 +13,14 @@
 //! - The source ends between two records, else it was cut short: rejected, or its end is left out.
 
 mod checksum;
+mod loss;
 mod rolling;
 
 use std::io;
 use std::sync::Arc;
 
 use self::checksum::{Checksum, Rolling};
+use self::loss::{Loss, Lost};
 use super::reader::{Span, shrank};
 use super::tree::{Branches, Tree, UNIT_BYTES};
 use super::values::{BadValue, Plan, Value};
@@ -37,38 +39,6 @@ pub struct RecordsDecoder {
     options: RecordsOptions,
     plan: Arc<Plan>,
     checksum: Option<Checksum>,
-}
-
-/// What was left out of a source.
-#[derive(Debug, Clone, Copy, Default)]
-struct Loss {
-    bytes: u64,
-    places: u64,
-    first: u64,
-    /// The end of the last place.
-    end: u64,
-}
-
-impl Loss {
-    fn add(&mut self, at: u64, bytes: u64) {
-        if self.places == 0 {
-            self.first = at;
-        }
-        if self.places == 0 || self.end != at {
-            self.places += 1;
-        }
-        self.bytes += bytes;
-        self.end = at + bytes;
-    }
-
-    fn note(&self) -> Option<String> {
-        if self.bytes == 0 {
-            return None;
-        }
-        let (bytes, places, first) = (self.bytes, self.places, self.first);
-        let of = if places == 1 { "one place".to_owned() } else { format!("{places} places") };
-        Some(format!("left out {bytes} bytes in {of}, the first at byte {first}"))
-    }
 }
 
 /// What became of a block of records.
@@ -201,9 +171,14 @@ impl RecordsDecoder {
                 let end = begin + taken as u64;
                 break match lost {
                     // Where it is cut makes no difference: the next part finds the same lost record, and looks again.
-                    Some((lost_at, before)) if goes_on && end - lost_at <= LOST_BYTES_MAX => {
-                        loss = before;
-                        (lost_at, None)
+                    Some(lost) if goes_on && end - lost.at <= LOST_BYTES_MAX => {
+                        loss = lost.before;
+                        (lost.at, None)
+                    }
+                    // It begins within what is lost, so that it has its first marker confirmed as well.
+                    Some(lost) if goes_on => {
+                        loss.take_back(lost.passed);
+                        (lost.passed, None)
                     }
                     _ => (end, None),
                 };
@@ -319,8 +294,7 @@ struct Walk<'a> {
     begin: u64,
     is_end: bool,
     loss: &'a mut Loss,
-    /// Set while the next marker is being looked for: where the record is that was lost, and what was left out before it.
-    lost: &'a mut Option<(u64, Loss)>,
+    lost: &'a mut Option<Lost>,
     /// Where the record is that an error is about, in the source. All before it have been taken.
     bad_at: &'a mut Option<u64>,
 }
@@ -335,14 +309,14 @@ impl Walk<'_> {
             if self.lost.is_some() {
                 match self.find_marker(at) {
                     Some(found) => {
-                        self.leave_out(at, found);
+                        self.pass_over(at, found);
                         at = found;
                     }
                     None => {
                         // A marker may begin in the last bytes.
                         let kept = if self.is_end { 0 } else { sync.len() - 1 };
                         let end = at.max(self.data.len().saturating_sub(kept));
-                        self.leave_out(at, end);
+                        self.pass_over(at, end);
                         return Ok(end);
                     }
                 }
@@ -381,7 +355,8 @@ impl Walk<'_> {
                 }
                 let step = if sync.is_empty() { *length } else { 1 };
                 if !sync.is_empty() {
-                    *self.lost = Some((self.begin + at as u64, *self.loss));
+                    let place = self.begin + at as u64;
+                    *self.lost = Some(Lost { at: place, before: *self.loss, passed: place });
                 }
                 self.leave_out(at, at + step);
                 at += step;
@@ -389,6 +364,14 @@ impl Walk<'_> {
                 continue;
             }
             at += length;
+        }
+    }
+
+    /// Leaves out bytes at none of which a marker begins.
+    fn pass_over(&mut self, from: usize, to: usize) {
+        self.leave_out(from, to);
+        if let Some(lost) = self.lost.as_mut().filter(|_| from < to) {
+            lost.passed = self.begin + to as u64 - 1;
         }
     }
 
