@@ -156,7 +156,7 @@ pub trait LogDecoder: Send + Sync {
 pub struct Taken {
     /// Where its first record begins: bytes from the file's start.
     pub first: u64,
-    /// Behind the last record that was taken or left out.
+    /// Behind the last record that was taken or left out, or behind much that is no record.
     pub end: u64,
     /// Where a record begins that is not complete; or where the log ends, or `end`, if nothing but comments lies between.
     pub rest: u64,

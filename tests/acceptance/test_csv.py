@@ -3,8 +3,13 @@
 import csv
 import gzip
 import io
+import os
+import time
 
 import numpy as np
+
+from harness import append, wait_for
+from plain_logs import ALL, PLAIN
 
 HEAD = [["time", "<M8[ns]"], ["name", "<U8"], ["x", "<f8"], ["n", "<i4"], ["ok", "?"]]
 
@@ -193,3 +198,25 @@ def test_a_column_without_a_name_is_known_by_its_place(project):
     (project.drop / "a.csv").write_text("1,300\n")
     project.once(check=3)
     assert project.rejected()["a.csv"].startswith('line 1: column 2: found "300"')
+
+
+def test_comments_behind_the_last_record_are_read_once(project):
+    """The bug: all of them were read again at every look."""
+    project = project(shape=[1], dtype="<i4", decoder=PLAIN + '\ncomment = "#"', watch=ALL)
+    log, alive = project.drop / "a.log", b"# alive\n"
+    with project.service() as service:
+        (project.folder / "made").write_bytes(b"1\n" + alive * 500_000 + b"# ali")
+        os.rename(project.folder / "made", log)
+        end = 2 + 8 * 500_000
+        wait_for(lambda: project.ledger("SELECT max(log_end) FROM sources") == [(end,)], project=project)
+        read = lambda: int(open(f"/proc/{service.pid}/io").readline().split()[1])
+        before = read()
+        append(log, b"ve\n")
+        for _ in range(10):
+            append(log, alive)
+            time.sleep(0.15)
+        append(log, b"2\n")
+        project.wait_for_rows(2)
+        assert read() - before < 12_000_000
+    assert project.rows()[:, 0].tolist() == [1, 2]
+    assert project.json("verify", "--deep")["ok"]

@@ -12,6 +12,10 @@ use crate::decode::packed::not_text;
 use crate::decode::{About, DecodeError, LogDecoder, RowSink, SourceReader, Taken};
 use crate::source::bytes_at;
 
+/// So many bytes of comments and empty lines behind the last record are passed over again by the next part; more are taken with
+/// this one.
+const PASSED_BYTES_MAX: u64 = 1 << 20;
+
 impl LogDecoder for CsvDecoder {
     /// The names of the columns are read anew for each part, or how many fields the first line has.
     fn follow(
@@ -48,6 +52,7 @@ impl LogDecoder for CsvDecoder {
         lines.are_numbered = false;
         let (end, bad) = self.take_lines(&mut lines, places, width, sink)?;
         let rest = lines.unfinished_at().max(end);
+        let end = if bad.is_none() && rest - end > PASSED_BYTES_MAX { rest } else { end };
         Ok(Taken { rest, ..Taken::stopped_at(first, end, bad)? })
     }
 
