@@ -75,6 +75,9 @@ fn to_come(options: &Dataset, survey: &Survey) -> [(&'static str, String); 2] {
             let new = survey.new * each;
             format!("{}, {}", text::number_of(new, "row", "rows"), text::bytes(new * row_bytes))
         }
+        None if options.decoder.follows() => {
+            format!("a row of {} for each record that is complete", text::bytes(row_bytes))
+        }
         None => format!("at least one row each, of {}", text::bytes(row_bytes)),
     };
     [("to take", format!("{sources}, {}", text::bytes(survey.new_bytes))), ("gives", gives)]

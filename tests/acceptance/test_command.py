@@ -146,6 +146,10 @@ BAD_WORKER = {
                    r"the worker answered `done` behind 1 times that no `rows` came for; .*"),
     "times of an array": ("out.write(b'times 1\\n' + bytes(8) + b'npy 130\\n')",
                           r"the worker answered `npy` behind 1 times that no `rows` came for; .*"),
+    "time that is none": ("out.write(b'times 1\\n' + bytes(6) + b'\\xf8\\x7f' + b'rows 1\\nabcddone\\n')",
+                          r"the worker's answer: time 0 of 1 is NaN, expected seconds from the source's start; .*"),
+    "some times": ("out.write(b'rows 0\\ntimes 1\\n' + bytes(8) + b'rows 1\\nabcdrows 1\\nabcddone\\n')",
+                   r"the worker gave times for some of the rows and none for others, expected one for each, or none; .*"),
     "none": ("out.write(b'done\\n')", r"it gives no rows"),
 }
 

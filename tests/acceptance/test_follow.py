@@ -75,6 +75,7 @@ def test_status_knows_when_a_log_grew_and_not_how_fast(project):
     """The bug: all rows of a log, however old, counted as those of the last minute."""
     project = project(shape=None, dtype=CSV_DTYPE, decoder=CSV)
     (project.drop / "a.csv").write_bytes(b"n,x\n" + lines(0, 100))
+    assert "a row of 16 bytes for each record that is complete" in project.command("check", check=0).stdout
     with project.service():
         project.wait_for_rows(100)
         (begun, _), = project.ledger("SELECT committed_at, rows FROM sources")

@@ -10,7 +10,7 @@
 //!
 //! | line | what follows |
 //! |---|---|
-//! | `times N` | N times in seconds from the source's start, as little-endian f8: those of the next N rows |
+//! | `times N` | N times in seconds from the source's start, as little-endian f8: those of the next N rows. All rows have times, or none |
 //! | `rows N` | N rows, as bytes. Any number of times |
 //! | `npy BYTES` | a `.npy` array of that many bytes. Any number of times |
 //! | `note TEXT` | nothing: the text is kept in the ledger beside the source |
@@ -201,7 +201,7 @@ impl Workers {
         if worker.process.send(task).is_err() {
             return Answer::EndedBefore;
         }
-        let mut times = Times::new();
+        let (mut times, mut are_timed) = (Times::new(), None);
         let mut output = Output::new(&mut worker.process, &self.limits, about);
         let mut is_first = true;
         loop {
@@ -221,6 +221,13 @@ impl Workers {
                 return Answer::Broken(format!(
                     "the worker answered `{word}` behind {left} times that no `rows` came for"
                 ));
+            }
+            let has_rows = word == "npy" || word == "rows" && rest.trim() != "0";
+            if has_rows && *are_timed.get_or_insert(!times.is_empty()) == times.is_empty() {
+                return Answer::Broken(
+                    "the worker gave times for some of the rows and none for others, expected one for each, or none"
+                        .to_owned(),
+                );
             }
             let taken = match word {
                 "done" => return Answer::Done,
@@ -316,7 +323,13 @@ fn take_times(output: &mut Output<'_>, count: usize, times: &mut Times) -> Resul
         if fill(output, &mut bytes)? < bytes.len() {
             return Err(rejected(format!("it ends after {nth} of {count} times")));
         }
-        times.push_back(f64::from_le_bytes(bytes));
+        let time_s = f64::from_le_bytes(bytes);
+        if !time_s.is_finite() {
+            return Err(rejected(format!(
+                "time {nth} of {count} is {time_s}, expected seconds from the source's start"
+            )));
+        }
+        times.push_back(time_s);
     }
     Ok(())
 }
