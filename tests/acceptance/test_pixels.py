@@ -1,6 +1,8 @@
 """Rows against Pillow: Image.open, ImageOps.exif_transpose, convert, then fit, pad or resize with the same filter."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -103,6 +105,50 @@ def test_every_orientation(tmp_path, orientation):
     as_stored, = ingest(tmp_path / "stored", [source], image="orient = false")
     plain = np.asarray(ImageOps.fit(image, (128, 96), Image.Resampling.BILINEAR))
     assert differences(as_stored, plain)[0] <= 1
+
+
+def exif_block(wide=False):
+    """Big-endian, with the orientation 6 in two bytes or in four."""
+    value = struct.pack(">HHII", 0x0112, 4, 1, 6) if wide else struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)
+    return b"MM\0*" + struct.pack(">IH", 8, 1) + value + bytes(4)
+
+
+def png_with(picture, block):
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    chunk = b"eXIf" + block
+    return buffer.getvalue()[:33] + struct.pack(">I", len(block)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + buffer.getvalue()[33:]
+
+
+def webp_with(picture, block):
+    buffer = io.BytesIO()
+    picture.save(buffer, "WebP", lossless=True, exif=exif_block())
+    data = buffer.getvalue()
+    chunks = data[:data.index(b"EXIF")] + b"EXIF" + struct.pack("<I", len(block)) + block + bytes(len(block) % 2)
+    return chunks[:4] + struct.pack("<I", len(chunks) - 8) + chunks[8:]
+
+
+def jpeg_with(picture, block):
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=95, exif=b"Exif\0\0" + block)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name, make, block", [
+    ("plain.webp", webp_with, exif_block()),
+    ("signed.webp", webp_with, b"Exif\0\0" + exif_block()),
+    ("signed.png", png_with, b"Exif\0\0" + exif_block()),
+    ("wide.png", png_with, exif_block(wide=True)),
+    ("wide.jpg", jpeg_with, exif_block(wide=True)),
+])
+def test_an_exif_block_may_have_its_signature_and_wide_numbers(tmp_path, name, make, block):
+    """The bug: Pillow turns all of them, and they were taken as they are stored."""
+    source = tmp_path / name
+    source.write_bytes(make(Image.open(TESTDATA / "photos" / "objects" / "coffee-cup.png").convert("RGB"), block))
+    row, = ingest(tmp_path / "project", [source])
+    mean, worst = differences(row, by_pillow(source, (96, 128), 3, "cover", "bilinear"))
+    assert mean <= 1.5 and worst <= 24, (mean, worst)
+    assert ImageOps.exif_transpose(Image.open(source)).size == Image.open(source).size[::-1]
 
 
 def test_sixteen_bits_are_kept_where_the_row_has_them(tmp_path):

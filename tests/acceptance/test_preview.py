@@ -142,6 +142,24 @@ def taken(tmp_path, folder):
     return config, np.load(tmp_path / "data" / f"{folder.name}.npy")
 
 
+def test_init_goes_by_the_size_that_pictures_are_shown_in(tmp_path):
+    """The bug: of photos that a telephone took upright it wrote the size as they are stored, and every one was rejected."""
+    folder = tmp_path / "upright"
+    folder.mkdir()
+    random = np.random.default_rng(1)
+    def save(name, orientation):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(random.integers(0, 255, (60, 80, 3)).astype("u1")).save(folder / name, exif=exif)
+    for number, orientation in enumerate([6, 8, 5, 7]):
+        save(f"{number}.jpg", orientation)
+    config, rows = taken(tmp_path, folder)
+    assert "all of 60 x 80 pixels" in config and 'fit = "exact"' in config and rows.shape == (4, 80, 60, 3)
+    # One that was taken lying.
+    save("4.jpg", 1)
+    assert 'fit = "cover"' in run("init", folder).stdout and "60 to 80 pixels wide" in run("init", folder).stdout
+
+
 def test_init_guesses_the_types_of_a_table(tmp_path):
     folder = tmp_path / "logs"
     folder.mkdir()

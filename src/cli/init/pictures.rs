@@ -1,23 +1,22 @@
 //! Pictures: of one size they are kept as they are, of several they are brought to one.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 
 use super::{Advice, SIDE};
 use crate::cli::text;
+use crate::decode::SOURCE_BYTES_MAX;
+use crate::decode::image::{Look, look};
 
 /// Classes that are named.
 const NAMED_MAX: usize = 3;
 
-/// A picture's size in pixels.
-struct Size {
-    width: u32,
-    height: u32,
-    is_gray: bool,
-}
+/// No more is read of all pictures together.
+const READ_BYTES_MAX: u64 = 1 << 30;
 
 pub(super) fn advise(files: &[PathBuf], folders: Option<&BTreeMap<String, usize>>) -> Advice {
-    let sizes: Vec<Size> = files.iter().filter_map(|path| measure(path)).collect();
+    let sizes = looks(files);
     let first = sizes.first();
     let same = first.filter(|first| sizes.iter().all(|one| (one.width, one.height) == (first.width, first.height)));
     let is_gray = !sizes.is_empty() && sizes.iter().all(|one| one.is_gray);
@@ -55,11 +54,22 @@ fn labels(folders: &BTreeMap<String, usize>) -> String {
     )
 }
 
-/// `None` for what is no picture.
-fn measure(path: &Path) -> Option<Size> {
-    use image::ImageDecoder;
-    let reader = image::ImageReader::open(path).ok()?.with_guessed_format().ok()?;
-    let decoder = reader.into_decoder().ok()?;
-    let (width, height) = decoder.dimensions();
-    Some(Size { width, height, is_gray: !decoder.color_type().has_color() })
+/// Of what is a picture.
+fn looks(files: &[PathBuf]) -> Vec<Look> {
+    let mut read_bytes = 0;
+    let mut looks = Vec::new();
+    for path in files {
+        let bytes = fs::metadata(path).map_or(0, |metadata| metadata.len());
+        if bytes > SOURCE_BYTES_MAX {
+            continue;
+        }
+        read_bytes += bytes;
+        if read_bytes > READ_BYTES_MAX {
+            break;
+        }
+        let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+        let found = fs::read(path).ok().and_then(|bytes| look(&bytes, extension.as_deref()).ok());
+        looks.extend(found);
+    }
+    looks
 }

@@ -179,8 +179,15 @@ fn walk_webp(bytes: &[u8]) -> Result<Outline<'_>, Rejection> {
     Ok(outline)
 }
 
+/// What is decoded of a file, and as what: the file itself, or the PNG in it that the library, which takes none but RGBA there,
+/// would fail of.
+pub(super) fn as_decoded(format: ImageFormat, bytes: &[u8]) -> Result<(ImageFormat, &[u8]), Rejection> {
+    let png = if format == ImageFormat::Ico { png_of_ico(bytes)? } else { None };
+    Ok(png.map_or((format, bytes), |png| (ImageFormat::Png, png)))
+}
+
 /// The PNG that an ICO holds, if that is what the library would take of it: the image of the most bits, then of the most pixels.
-pub(super) fn png_of_ico(bytes: &[u8]) -> Result<Option<&[u8]>, Rejection> {
+fn png_of_ico(bytes: &[u8]) -> Result<Option<&[u8]>, Rejection> {
     check_ico(bytes)?;
     let entries = bytes.get(6..).unwrap_or_default().as_chunks::<16>().0;
     let count = bytes.get(4..).and_then(|count| count.first_chunk()).map_or(0, |count| u16::from_le_bytes(*count));

@@ -1,7 +1,6 @@
 //! Frames of animations, for those who choose among them: videos.
 
 use image::ImageFormat;
-use image::metadata::Orientation;
 
 use super::orient::Turn;
 use super::pixels::Raster;
@@ -52,8 +51,7 @@ pub fn animation_frames(
         ))
         .into());
     };
-    let exif = outline.and_then(|outline| outline.exif).and_then(Orientation::from_exif_chunk);
-    let turn = exif.or(animation.orientation).map_or(Turn::NONE, Turn::from);
+    let turn = Turn::told(outline.and_then(|outline| outline.exif), animation.orientation);
     let raster = animation.raster;
     let mut time_ms = 0.0;
     let in_us = |time_ms: f64| (time_ms * 1000.0).round() as i64;

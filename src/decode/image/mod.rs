@@ -22,6 +22,7 @@
 //! | `convert` | gray, RGB, alpha |
 //! | `fit`, `orient`, `resize`, `area` | geometry, EXIF orientation, resizing |
 //! | `samples`, `rows` | values into samples, pixels into the bytes of a row |
+//! | `look` | what a picture is like, without its pixels |
 //! | `painter` | the same for pictures that were decoded elsewhere: frames of videos |
 
 mod animation;
@@ -37,6 +38,7 @@ mod jpeg_end;
 mod jpeg_frame;
 #[cfg(feature = "turbo")]
 mod jpeg_part;
+mod look;
 mod open;
 mod orient;
 mod painter;
@@ -67,6 +69,7 @@ use crate::config::{Alpha, Frames, ImageOptions, SampleType};
 use crate::decode::{About, DecodeError, Rejection, RowSink, WholeDecoder};
 
 pub use self::frames::{AnimationFrame, animation_frames};
+pub use self::look::{Look, look};
 pub use self::open::EXTENSIONS;
 pub use self::orient::Turn;
 pub use self::painter::{Painter, Part, Plan};
@@ -126,14 +129,11 @@ impl ImageDecoder {
     /// Decodes one file into rows. `bytes`: the whole file; `extension`: lower-case file extension, used only where
     /// content has no signature (TGA).
     pub fn decode(&self, bytes: &[u8], extension: Option<&str>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
-        let format = open::identify(bytes, extension)?;
-        if format == image::ImageFormat::Ico
-            && let Some(png) = ending::png_of_ico(bytes)?
-        {
-            // The library takes none but RGBA.
-            return self.decode_as(image::ImageFormat::Png, png, Frames::First, sink);
-        }
-        self.decode_as(format, bytes, self.options.frames, sink)
+        let told = open::identify(bytes, extension)?;
+        let (format, picture) = ending::as_decoded(told, bytes)?;
+        // An icon is no animation.
+        let frames = if format == told { self.options.frames } else { Frames::First };
+        self.decode_as(format, picture, frames, sink)
     }
 
     fn decode_as(
@@ -327,11 +327,7 @@ impl ImageDecoder {
     }
 
     fn turn(&self, outline: &Outline<'_>, asked: Option<Orientation>) -> Turn {
-        if !self.options.orient {
-            return Turn::NONE;
-        }
-        let found = outline.exif.and_then(Orientation::from_exif_chunk).or(asked);
-        found.map_or(Turn::NONE, Turn::from)
+        if self.options.orient { Turn::told(outline.exif, asked) } else { Turn::NONE }
     }
 
     fn placement(&self, raster: Raster, turn: Turn) -> Result<fit::Placement, Rejection> {

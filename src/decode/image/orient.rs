@@ -6,6 +6,13 @@
 
 use image::metadata::Orientation;
 
+use super::tiff;
+
+/// The tag of an EXIF block.
+const ORIENTATION: u64 = 0x0112;
+/// What stands before the block in a JPEG. Some programs put it there in other formats, too.
+const EXIF_SIGNATURE: &[u8] = b"Exif\0\0";
+
 /// How the oriented image is found in the stored one: oriented `(x, y)` is stored `(x, y)`, or `(y, x)` where the axes
 /// are swapped, and then counted from the other end along each mirrored stored axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +44,11 @@ pub(super) struct Strides {
 
 impl Turn {
     pub const NONE: Self = Self { swap_axes: false, mirror_x: false, mirror_y: false };
+
+    /// How a picture is to be turned: by its EXIF block, else as its decoder says.
+    pub(super) fn told(exif: Option<&[u8]>, asked: Option<Orientation>) -> Self {
+        exif.and_then(orientation_of).or(asked).map_or(Self::NONE, Self::from)
+    }
 
     /// The oriented size of an image stored at `width` x `height`, and the stored size of one oriented at that size:
     /// the two questions have the same answer.
@@ -89,6 +101,16 @@ impl Turn {
     }
 }
 
+/// The orientation that an EXIF block tells, as the library's `from_exif_chunk`, which knows neither a signature nor numbers of
+/// four bytes.
+fn orientation_of(block: &[u8]) -> Option<Orientation> {
+    let mut block = block;
+    while let Some(rest) = block.strip_prefix(EXIF_SIGNATURE) {
+        block = rest;
+    }
+    tiff::number(block, ORIENTATION).and_then(|value| u8::try_from(value).ok()).and_then(Orientation::from_exif)
+}
+
 impl From<Orientation> for Turn {
     fn from(orientation: Orientation) -> Self {
         let (swap_axes, mirror_x, mirror_y) = match orientation {
@@ -138,6 +160,27 @@ mod tests {
                     .collect();
                 assert_eq!(&read, line, "orientation {tag}, line {y}");
             }
+        }
+    }
+
+    #[test]
+    fn an_exif_block_tells_the_orientation_in_either_order_and_width() {
+        let block = |start: &[u8], entry: &[u8]| [start, entry, &[0; 4]].concat();
+        let big = block(b"MM\0*\0\0\0\x08\0\x01", &[1, 0x12, 0, 3, 0, 0, 0, 1, 0, 6, 0, 0]);
+        let little = block(b"II*\0\x08\0\0\0\x01\0", &[0x12, 1, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0]);
+        let wide = block(b"MM\0*\0\0\0\x08\0\x01", &[1, 0x12, 0, 4, 0, 0, 0, 1, 0, 0, 0, 6]);
+        let signed = [EXIF_SIGNATURE, &big].concat();
+        for found in [&big, &little, &wide, &signed] {
+            assert_eq!(orientation_of(found), Some(Orientation::Rotate90), "{found:?}");
+        }
+        // The value ends with the twentieth byte.
+        for length in 0..20 {
+            assert_eq!(orientation_of(&big[..length]), None, "{length}");
+        }
+        let two = block(b"MM\0*\0\0\0\x08\0\x01", &[1, 0x12, 0, 3, 0, 0, 0, 2, 0, 6, 0, 6]);
+        let unknown = block(b"MM\0*\0\0\0\x08\0\x01", &[1, 0x12, 0, 3, 0, 0, 0, 1, 0, 9, 0, 0]);
+        for nothing in [&two, &unknown, &b"Exif\0\0".to_vec(), &b"RIFF".to_vec()] {
+            assert_eq!(orientation_of(nothing), None, "{nothing:?}");
         }
     }
 

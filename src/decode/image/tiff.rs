@@ -119,6 +119,17 @@ impl<'a> Tiff<'a> {
     }
 }
 
+/// The one number, of two bytes or four, that the first directory has by a tag. `None` also where there is no TIFF.
+pub(super) fn number(bytes: &[u8], tag: u64) -> Option<u64> {
+    let is_little_endian = bytes.starts_with(b"II*\0");
+    if !is_little_endian && !bytes.starts_with(b"MM\0*") {
+        return None;
+    }
+    let tiff = Tiff { bytes, is_little_endian };
+    let entry = tiff.entries().into_iter().find(|entry| entry.tag == tag)?;
+    (entry.count == 1 && matches!(entry.value_bytes, 2 | 4)).then(|| tiff.values(entry).next())?
+}
+
 /// Refuses claims that the file cannot hold.
 ///
 /// The library takes memory for as many values as an entry claims before it reads any, 256 MiB at most, whatever the limits
