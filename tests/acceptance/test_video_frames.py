@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from test_video import CODECS, FRAMES, HEIGHT, WIDTH, WORKER, ffmpeg, make, number_of, reference, table, take, times, videos
+from test_video import CODECS, FRAMES, HEIGHT, WIDTH, WORKER, ffmpeg, make, number_of, numbered, reference, table, take, times, videos
 
 
 def bars(path, width, height, *words, frames=2):
@@ -169,7 +169,8 @@ def test_a_start_behind_the_end_gives_no_row(project, videos, tmp_path, name, wo
     for start in (end, end + 3):
         made.configure(output=f"{start}/frames.npy", shape=(HEIGHT, WIDTH, 3), decoder=table(f'fit = "stretch"\nfps = 5\nstart = "{start:.2f}s"'))
         made.once(check=3)
-        assert made.count() == 0 and made.rejected() == {name: "it gives no rows"}
+        asked = "none of its frames is one that the config asks for (`start`, `end`, `fps`, `keyframes`)"
+        assert made.count() == 0 and made.rejected() == {name: f"it gives no rows: {asked}"}
 
 
 def test_the_last_frame_is_shown_as_long_as_its_packet_says(project, videos, tmp_path):
@@ -210,6 +211,54 @@ def test_y4m_of_no_known_rate_has_25_frames_a_second(project, videos, tmp_path):
     path.write_bytes((tmp_path / "a.y4m").read_bytes().replace(b" F30:1 ", b" F0:0 ", 1))
     made = take(project, path, decoder=table('fit = "exact"'))
     assert made.column("time").tolist() == [number / 25 for number in range(10)] == times(path)
+
+
+@pytest.mark.parametrize("codec", ["libvpx-vp9", "libvpx"])
+def test_webm_keeps_its_alpha(project, videos, tmp_path, codec):
+    """The bug: it was opaque, in rows of four channels as well as blended."""
+    frames = np.stack([np.dstack([numbered(number), np.full((HEIGHT, WIDTH), 40 + 3 * number)]) for number in range(30)]).astype("u1")
+    path = tmp_path / "a.webm"
+    ffmpeg("-f", "rawvideo", "-pix_fmt", "rgba", "-s", f"{WIDTH}x{HEIGHT}", "-r", 30, "-i", "-", "-pix_fmt", "yuva420p", "-c:v", codec, "-g", 10,
+           "-auto-alt-ref", 0, "-deadline", "realtime", "-cpu-used", 8, "-b:v", "2M", path, data=frames.tobytes())
+    expected = reference(path, pixels="rgba", before=["-c:v", codec])
+    assert np.unique(expected[..., 3]).size > 10
+    made = take(project, path, shape=(HEIGHT, WIDTH, 4), decoder=table('fit = "exact"'))
+    assert np.abs(made.rows().astype(int) - expected).max() <= 1
+    for chosen, places in (("fps = 10", slice(0, None, 3)), ("keyframes = true", slice(0, None, 10)), ('start = "0.5s"', slice(15, None))):
+        made.configure(output=f"{chosen[:3]}/frames.npy", shape=(HEIGHT, WIDTH, 4), decoder=table(f'fit = "exact"\n{chosen}'))
+        made.once()
+        assert np.abs(made.rows().astype(int) - expected[places]).max() <= 1, chosen
+    made.configure(output="blended/frames.npy", shape=(HEIGHT, WIDTH, 3), decoder=table('fit = "exact"\nalpha = "blend"\npad = [255, 0, 255]'))
+    made.once()
+    alpha = expected[..., 3:] / 255
+    assert np.abs(made.rows() - (expected[..., :3] * alpha + np.array([255, 0, 255]) * (1 - alpha))).max() <= 2
+    made.configure(output="dropped/frames.npy", shape=(HEIGHT, WIDTH, 3), decoder=table('fit = "exact"'))
+    made.once()
+    assert np.abs(made.rows().astype(int) - expected[..., :3]).mean() <= 2
+
+
+def test_what_gives_no_row_says_why(project, videos, tmp_path):
+    """The bug: "it gives no rows", or that it was interlaced."""
+    make(tmp_path / "a.mp4", *CODECS["h264.mp4"])
+    make(tmp_path / "b.ts", "-pix_fmt", "yuv420p", "-c:v", "mpeg2video", "-flags", "+ildct+ilme", "-top", 1, "-q:v", 2, frames=20)
+    made = take(project, tmp_path / "a.mp4", tmp_path / "b.ts", check=3, shape=(80, HEIGHT, WIDTH, 3), decoder=table('fit = "exact"'))
+    reason = 'it gives no rows: a clip takes 80 frames, and the video gives {}: tail = "pad" fills it up with the last one'
+    assert made.rejected() == {"a.mp4": reason.format(60), "b.ts": reason.format(20)}
+    made.configure(output="padded/frames.npy", shape=(80, HEIGHT, WIDTH, 3), decoder=table('fit = "exact"\ntail = "pad"'))
+    made.once()
+    assert made.count() == 2
+
+
+def test_a_video_without_key_frames_says_so(project, videos, tmp_path):
+    """The bug: it was said that no frame can be decoded."""
+    make(tmp_path / "whole.ts", "-pix_fmt", "yuv420p", "-c:v", "libx264", "-x264-params", "keyint=30:intra-refresh=1", frames=150)
+    whole = (tmp_path / "whole.ts").read_bytes()
+    (tmp_path / "a.ts").write_bytes(whole[len(whole) // 3 // 188 * 188:])
+    made = take(project, tmp_path / "a.ts", decoder=table('fit = "exact"\nfps = 1\non_error = "keep"'))
+    assert made.count() > 0
+    made.configure(output="keys/frames.npy", shape=(HEIGHT, WIDTH, 3), decoder=table('fit = "exact"\nkeyframes = true\non_error = "keep"'))
+    made.once(check=3)
+    assert made.rejected()["a.ts"].startswith("there is no key frame in it that is whole by itself, and `keyframes` takes no others")
 
 
 def test_the_pipe_of_a_worker_holds_a_block(videos):

@@ -25,6 +25,8 @@ const BYTES_MAX: usize = 32 << 20;
 pub trait Timed {
     /// When its frame is shown, in units of the stream, if that is told.
     fn time(&self) -> Option<i64>;
+    /// Its frame is shown, or is only what others are built on.
+    fn is_shown(&self) -> bool;
     /// Decoding can begin with it.
     fn is_start(&self) -> bool;
     fn bytes(&self) -> usize;
@@ -63,6 +65,13 @@ pub struct Next<P> {
     pub fate: Fate,
     /// The one before it was dropped, and what comes behind this one may be built on that.
     pub is_behind_cut: bool,
+}
+
+/// What is known of a frame, its time from the start.
+#[derive(Debug, Clone, Copy)]
+struct Planned {
+    time: i64,
+    is_shown: bool,
 }
 
 impl<P: Timed> Ahead<P> {
@@ -170,29 +179,30 @@ impl<P: Timed> Ahead<P> {
             (false, _) => (REORDERED + 1, 1),
         };
         self.forget_next_key();
-        let times = self.packets.iter().take(known).map(|packet| Some(packet.time()?.saturating_sub(origin)));
-        let Some(times) = times.collect::<Option<Vec<i64>>>() else { return };
-        let mut sorted = times.clone();
+        let frame =
+            |packet: &P| Some(Planned { time: packet.time()?.saturating_sub(origin), is_shown: packet.is_shown() });
+        let Some(frames) = self.packets.iter().take(known).map(frame).collect::<Option<Vec<Planned>>>() else { return };
+        let mut sorted: Vec<i64> = frames.iter().filter(|frame| frame.is_shown).map(|frame| frame.time).collect();
         sorted.sort_unstable();
         // How long the last of them is shown is not known: it may be wanted.
-        let is_wanted = |time: i64| {
-            let behind = sorted.get(sorted.partition_point(|other| *other <= time));
-            behind.is_none_or(|behind| !chooser.passes_over(time, *behind))
+        let is_wanted = |frame: &Planned| {
+            let behind = sorted.get(sorted.partition_point(|other| *other <= frame.time));
+            frame.is_shown && behind.is_none_or(|behind| !chooser.passes_over(frame.time, *behind))
         };
-        let (run, later) = times.split_at(run.min(times.len()));
-        let first = run.first().copied().unwrap_or(0);
+        let (run, later) = frames.split_at(run.min(frames.len()));
+        let first = run.first().map_or(0, |first| first.time);
         // Frames that come behind the next key frame, are shown before it, and are built on this run.
-        let is_before_key = |time: &i64| later.first().is_some_and(|key| time < key);
-        let is_needed_later = later.iter().any(|time| is_before_key(time) && is_wanted(*time));
+        let is_before_key = |frame: &Planned| later.first().is_some_and(|key| frame.time < key.time);
+        let is_needed_later = later.iter().any(|frame| is_before_key(frame) && is_wanted(frame));
         let needed = match is_run && !is_needed_later {
-            true => run.iter().rposition(|time| is_wanted(*time)).map_or(0, |last| last + 1),
+            true => run.iter().rposition(is_wanted).map_or(0, |last| last + 1),
             false => run.len(),
         };
         let needed = needed.max(usize::from(!may_drop));
         let is_cut = self.is_cut && begins;
-        self.fates.extend(run.iter().enumerate().map(|(number, time)| match is_wanted(*time) {
+        self.fates.extend(run.iter().enumerate().map(|(number, frame)| match is_wanted(frame) {
             _ if number >= needed => (Fate::Drop, true),
-            _ if is_cut && *time < first => (Fate::Drop, false),
+            _ if is_cut && frame.time < first => (Fate::Drop, false),
             true => (Fate::Decode, false),
             false => (Fate::DecodeForOthers, false),
         }));
@@ -211,6 +221,7 @@ mod tests {
     #[derive(Debug, Clone, PartialEq, Eq)]
     struct Frame {
         time: Option<i64>,
+        is_shown: bool,
         is_key: bool,
         bytes: usize,
     }
@@ -218,6 +229,9 @@ mod tests {
     impl Timed for Frame {
         fn time(&self) -> Option<i64> {
             self.time
+        }
+        fn is_shown(&self) -> bool {
+            self.is_shown
         }
         fn is_start(&self) -> bool {
             self.is_key
@@ -239,13 +253,21 @@ mod tests {
 
     /// What becomes of packets, as a letter each: `K`ept, kept for `o`thers, `-` dropped.
     fn fates(times: &[(i64, bool)], chooser: &Chooser, bytes: usize) -> String {
+        fates_where(|_| true, times, chooser, bytes)
+    }
+
+    /// The same, where not all of them are shown.
+    fn fates_where(is_shown: fn(usize) -> bool, times: &[(i64, bool)], chooser: &Chooser, bytes: usize) -> String {
         let mut ahead = Ahead::new();
-        let mut left = times.iter();
+        let mut left = times.iter().enumerate();
         let mut text = String::new();
         loop {
             while ahead.wants_more(true) {
                 match left.next() {
-                    Some((time, is_key)) => ahead.push(Frame { time: Some(*time), is_key: *is_key, bytes }),
+                    Some((number, (time, is_key))) => {
+                        let is_shown = is_shown(number);
+                        ahead.push(Frame { time: Some(*time), is_shown, is_key: *is_key, bytes });
+                    }
                     None => ahead.end(),
                 }
             }
@@ -306,6 +328,16 @@ mod tests {
         assert_eq!(fates(&times, &late, 1), expected);
     }
 
+    /// The bug: with an edit list, frames that it cuts away were taken for those at their times.
+    #[test]
+    fn frames_that_are_not_shown_are_kept_for_others_only() {
+        // Shown are 0 to 12 of the first 20, and then 13 and on, behind five that they are built on.
+        let times: Vec<_> = groups(20, 1).into_iter().chain((8..24).map(|time| (time, time == 8))).collect();
+        let is_shown = |number| !(13..25).contains(&number);
+        let expected = "KoooooooooK---------".to_owned() + "oooooooooooo" + "K" + "ooK";
+        assert_eq!(fates_where(is_shown, &times, &every(1), 1), expected);
+    }
+
     #[test]
     fn nothing_is_dropped_where_the_next_key_frame_is_too_far() {
         let long = groups(2000, 2);
@@ -319,7 +351,7 @@ mod tests {
     fn packets_without_times_are_decoded() {
         let mut ahead = Ahead::new();
         for number in 0..40 {
-            ahead.push(Frame { time: None, is_key: number % 10 == 0, bytes: 1 });
+            ahead.push(Frame { time: None, is_shown: true, is_key: number % 10 == 0, bytes: 1 });
         }
         ahead.end();
         while let Some(next) = ahead.take(Some((&every(60), 0)), true) {

@@ -1,5 +1,6 @@
 //! One source, from its packets to its rows.
 
+mod end;
 mod keys;
 mod leap;
 
@@ -8,10 +9,10 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::rc::Rc;
 
-use npy_ingest::config::{Damage, Pick, VideoOptions};
+use npy_ingest::config::{Alpha, Damage, Pick, VideoOptions};
 use npy_ingest::decode::image::Painter;
 use npy_ingest::decode::video::{Frame, Reel, TimeBase};
-use npy_ingest::decode::{DecodeError, Rejection, RowSink};
+use npy_ingest::decode::{DecodeError, Rejection};
 
 use crate::ahead::{Ahead, Fate, Next, Timed};
 use crate::answer::Answer;
@@ -58,16 +59,20 @@ pub fn decode(
         return Err(rejected(damaged(what)));
     }
     // One more than there are cores for: while this thread makes a row, all of them can decode.
-    let decoder = open(&input, if threads > 1 { threads + 1 } else { 1 })?;
+    let keeps_alpha = options.frame.channels == 4 || options.frame.alpha == Alpha::Blend;
+    let (decoder, alpha) = open(&input, if threads > 1 { threads + 1 } else { 1 }, keeps_alpha)?;
     let artist = Artist::new(Painter::new(&options.frame), video.display_matrix, video.pixel_shape);
     let picture_bytes = artist.picture_bytes();
     answer.begin(picture_bytes * options.clip.map_or(1, |clip| clip.length));
     let (numerator, denominator) = video.time_base;
     let base = TimeBase { numerator: i64::from(numerator.max(1)), denominator: i64::from(denominator.max(1)) };
+    // Where the index is not in the order of time, places cannot be found by it.
+    let may_leap = options.pick != Pick::Keyframes && input.is_index_in_order();
     let decoding = Decoding {
         options,
         input,
         decoder,
+        alpha,
         others: VecDeque::new(),
         threads,
         takes_keys_alone: false,
@@ -91,8 +96,9 @@ pub fn decode(
         cut: None,
         unreadable: 0,
         looks_ahead: video.tells_keys && (matches!(options.pick, Pick::Fps(_)) || !options.start.is_zero()),
-        may_leap: options.pick != Pick::Keyframes,
+        may_leap,
         furthest: None,
+        last_read: None,
         has_leapt: false,
         landing: None,
         answer,
@@ -100,8 +106,17 @@ pub fn decode(
     decoding.run()
 }
 
-fn open(input: &Input, threads: usize) -> Result<Decoder, DecodeError> {
+/// `keeps_alpha`: it is wanted, where there is any.
+fn open(input: &Input, threads: usize, keeps_alpha: bool) -> Result<(Decoder, Beside), DecodeError> {
+    let mut alpha = Beside::Nothing;
+    if keeps_alpha && input.has_alpha_beside() {
+        if let Ok(decoder) = Decoder::open_with_alpha(input, threads) {
+            return Ok((decoder, Beside::Taken));
+        }
+        alpha = Beside::LeftOut;
+    }
     Decoder::open(input, threads)
+        .map(|decoder| (decoder, alpha))
         .map_err(|(error, codec)| rejected(format!("its video, {codec}, cannot be decoded: {error}")))
 }
 
@@ -131,10 +146,20 @@ pub fn cut_short(file: &File, answer: &mut Answer) -> Result<Option<String>, Dec
     }))
 }
 
+/// Alpha that the container has beside the pictures and that is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    Nothing,
+    Taken,
+    /// FFmpeg has no decoder for it.
+    LeftOut,
+}
+
 struct Decoding<'a> {
     options: &'a VideoOptions,
     input: Input,
     decoder: Decoder,
+    alpha: Beside,
     /// Those that have a key frame each, the oldest first.
     others: VecDeque<Decoder>,
     threads: usize,
@@ -175,8 +200,10 @@ struct Decoding<'a> {
     /// The largest time of a packet that was read, or that a leap went for, in units: leaps only go beyond it, so that they come
     /// to an end.
     furthest: Option<i64>,
+    /// When the packet that was read last is to be decoded, by its container.
+    last_read: Option<i64>,
     has_leapt: bool,
-    /// The key frame that a leap led to, from the start; frames that are shown before it are not whole.
+    /// The key frame that the last leap led to, from the start. Frames behind it that are shown before it are built on others.
     landing: Option<i64>,
     answer: &'a mut Answer,
 }
@@ -204,6 +231,9 @@ struct Queued {
 impl Timed for Queued {
     fn time(&self) -> Option<i64> {
         self.packet.time()
+    }
+    fn is_shown(&self) -> bool {
+        self.packet.is_shown()
     }
     fn is_start(&self) -> bool {
         self.start != Start::No
@@ -251,15 +281,15 @@ impl Decoding<'_> {
                 continue;
             }
             let shown = packet.time().map(|time| time.saturating_sub(*self.origin.get_or_insert(time)));
-            if let Some(shown) = shown {
+            if let Some(shown) = shown.filter(|_| packet.is_shown()) {
                 let length = if packet.duration() > 0 { packet.duration() } else { self.frame_length() };
                 self.end = self.end.max(shown.saturating_add(length));
             }
-            if self.takes_keys_alone && !self.is_wanted_key(&packet, shown) {
+            if self.takes_keys_alone && !self.is_wanted_key(&packet, shown) || self.is_before_landing(shown) {
                 continue;
             }
             if fate == Fate::Drop {
-                self.cut = self.cut.max(shown);
+                self.cut = self.cut.max(shown.filter(|_| packet.is_shown()));
                 continue;
             }
             self.cut = None;
@@ -277,12 +307,12 @@ impl Decoding<'_> {
                     break false;
                 }
             }
-            self.decoder.skip(if fate == Fate::Decode { Skip::Nothing } else { Skip::Disposable });
+            self.decoder.skip(if fate == Fate::Decode { Skip::Nothing } else { Skip::Disposable }, &packet);
             self.has_sent = true;
             let is_behind_end = shown.is_some_and(|shown| self.reel.chooser().is_behind_end(shown));
             self.decoder.expect_whole(&packet, !is_behind_end);
             if let Err(error) = self.decoder.send(Some(&packet)) {
-                self.lose(1, &format!("a frame cannot be decoded: {error}"))?;
+                self.lose_undecoded(error)?;
             }
             if !self.drain()? {
                 break false;
@@ -290,27 +320,9 @@ impl Decoding<'_> {
         };
         if wants_more {
             self.empty_all()?;
-            if let Some(indexed) = self.video.indexed
-                && !self.has_leapt
-                && packets < indexed
-            {
-                self.lose(indexed - packets, &format!("it ends after {packets} of {indexed} frames"))?;
-            }
+            self.expect_end(packets)?;
         }
-        if self.made_up < made_up() && self.losses.policy == Damage::Reject {
-            return Err(rejected(damaged("parts of its frames are missing")));
-        }
-        if self.frames == 0 {
-            let why = self.losses.first.as_ref().map_or(String::new(), |first| format!(": {first}"));
-            return Err(rejected(format!("there is no frame in it that can be decoded{why}")));
-        }
-        let last = self.last.unwrap_or(0);
-        if self.end <= last {
-            self.end = last.saturating_add(self.frame_length());
-        }
-        self.reel.finish(self.end, self.answer)?;
-        self.note(leading);
-        Ok(())
+        self.finish(leading)
     }
 
     /// Takes the frames that are ready; `false` when no more are wanted.
@@ -321,17 +333,13 @@ impl Decoding<'_> {
                 Ok(()) => {}
                 Err(Error::AGAIN | Error::END) => return Ok(true),
                 Err(error) => {
-                    self.lose(1, &format!("a frame cannot be decoded: {error}"))?;
+                    self.lose_undecoded(error)?;
                     continue;
                 }
             }
             let shown = picture.time().zip(self.origin).map(|(time, origin)| time.saturating_sub(origin));
-            if let (Some(shown), Some(key)) = (shown, self.landing) {
-                if shown < key {
-                    // Built on frames before the leap.
-                    continue;
-                }
-                self.landing = None;
+            if self.is_before_landing(shown) {
+                continue;
             }
             if shown.is_some_and(|shown| self.last_before_leap.is_some_and(|last| shown <= last)) {
                 continue;
@@ -367,7 +375,12 @@ impl Decoding<'_> {
 
     /// Has the decoder give what it holds, so that it can begin anew. `false` when no more frames are wanted.
     fn empty(&mut self) -> Result<bool, DecodeError> {
-        let wants_more = self.decoder.send(None).is_err() || self.drain()?;
+        match self.decoder.send(None) {
+            Ok(()) | Err(Error::AGAIN | Error::END) => {}
+            // Of a frame that it held.
+            Err(error) => self.lose_undecoded(error)?,
+        }
+        let wants_more = self.drain()?;
         self.decoder.flush();
         Ok(wants_more)
     }
@@ -390,7 +403,10 @@ impl Decoding<'_> {
         match read {
             Ok(()) => {
                 self.unreadable = 0;
-                let shift = self.clock.shift(packet.decoding_time(), packet.duration().max(1));
+                self.last_read = packet.decoding_time();
+                // What is not shown has its time in the media, not among that of the others.
+                let time = packet.decoding_time().filter(|_| packet.is_shown());
+                let shift = self.clock.shift(time, packet.duration().max(1));
                 if shift != 0 {
                     packet.shift(shift);
                     // Places in the file cannot be found by such times.
@@ -430,10 +446,11 @@ impl Decoding<'_> {
         Ok(true)
     }
 
+    fn lose_undecoded(&mut self, error: Error) -> Result<(), DecodeError> {
+        self.lose(1, &format!("a frame cannot be decoded: {error}"))
+    }
+
     fn lose(&mut self, count: u64, what: &str) -> Result<(), DecodeError> {
-        if self.landing.is_some() {
-            return Ok(());
-        }
         self.is_broken = true;
         let at_s = self.base.seconds(self.last.unwrap_or(0));
         self.losses.add(count, what, at_s)
@@ -446,32 +463,6 @@ impl Decoding<'_> {
         let units = i128::from(denominator) * i128::from(seconds.max(1));
         let parts = i128::from(numerator) * i128::from(frames.max(1));
         i64::try_from(units / parts.max(1)).unwrap_or(1).max(1)
-    }
-
-    /// What is to be known of the source, for the ledger.
-    fn note(&mut self, leading: u64) {
-        let mut notes = Vec::new();
-        if self.losses.count > 0 {
-            let (count, first) = (self.losses.count, self.losses.first.take().unwrap_or_default());
-            notes.push(format!("{count} frames lost; the first: {first}"));
-        }
-        notes.extend(self.cut_short.take());
-        if self.clock.steps > 0 {
-            let steps = self.clock.steps;
-            let times = if steps == 1 { "once".to_owned() } else { format!("{steps} times") };
-            notes.push(format!(
-                "its time stamps begin anew {times}, as where recordings were joined: the clock goes on"
-            ));
-        }
-        if leading > 0 && self.options.start.is_zero() {
-            notes.push(format!("begins {leading} frames before its first key frame, which were left out"));
-        }
-        if self.video.is_interlaced {
-            notes.push("interlaced: each row has both fields of a frame as they are".to_owned());
-        }
-        if !notes.is_empty() {
-            self.answer.note(notes.join("; "));
-        }
     }
 }
 

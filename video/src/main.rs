@@ -11,7 +11,7 @@
 //! | `answer` | rows and words to standard output |
 //! | `ahead` | packets that were read, and which of them need not be decoded |
 //! | `matroska` | how long a Matroska file should be |
-//! | `decode` | one video, from its packets to its rows; `decode/keys`: key frames by themselves |
+//! | `decode` | one video, from its packets to its rows; `decode/keys`: key frames by themselves, `leap`: over what is not wanted, `end` |
 //! | `clock` | time stamps that begin anew within a stream |
 //! | `losses` | what is lost of a damaged video |
 //! | `sound` | one sound track, from its packets to its samples |

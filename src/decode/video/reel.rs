@@ -16,13 +16,15 @@ pub struct Reel<F> {
     base: TimeBase,
     held: Option<(i64, F)>,
     clips: Option<Clips>,
+    /// Frames that were chosen, as often as they were.
+    chosen: u64,
 }
 
 impl<F: Frame> Reel<F> {
     /// `picture_bytes`: of one frame in a row.
     pub fn new(options: &VideoOptions, picture_bytes: usize, base: TimeBase) -> Self {
         let clips = options.clip.map(|clip| Clips::new(clip, picture_bytes));
-        Self { chooser: Chooser::new(options, base), base, held: None, clips }
+        Self { chooser: Chooser::new(options, base), base, held: None, clips, chosen: 0 }
     }
 
     pub fn chooser(&self) -> &Chooser {
@@ -33,7 +35,10 @@ impl<F: Frame> Reel<F> {
     pub fn take(&mut self, time: i64, mut frame: F, sink: &mut dyn RowSink) -> Result<bool, DecodeError> {
         match self.chooser.step(time) {
             Step::Pass => {}
-            Step::Take => give(&mut self.clips, &mut frame, self.base.seconds(time), 1, sink)?,
+            Step::Take => {
+                self.chosen += 1;
+                give(&mut self.clips, &mut frame, self.base.seconds(time), 1, sink)?;
+            }
             Step::Hold { repeats } => {
                 self.give_held(repeats, sink)?;
                 self.held = Some((time, frame));
@@ -62,15 +67,36 @@ impl<F: Frame> Reel<F> {
             ))
         })?;
         self.give_held(repeats, sink)?;
-        match &mut self.clips {
-            Some(clips) => clips.finish(sink),
-            None => Ok(()),
+        if let Some(clips) = &mut self.clips {
+            clips.finish(sink)?;
+        }
+        if !self.has_given() {
+            sink.note(self.why_nothing());
+        }
+        Ok(())
+    }
+
+    /// Whether there is a row.
+    pub fn has_given(&self) -> bool {
+        self.chosen > 0 && self.clips.as_ref().is_none_or(|clips| clips.has_given)
+    }
+
+    fn why_nothing(&self) -> String {
+        match &self.clips {
+            Some(clips) if self.chosen > 0 => format!(
+                "a clip takes {} frames, and the video gives {}: tail = \"pad\" fills it up with the last one",
+                clips.clip.length, self.chosen
+            ),
+            _ => "none of its frames is one that the config asks for (`start`, `end`, `fps`, `keyframes`)".to_owned(),
         }
     }
 
     fn give_held(&mut self, repeats: u64, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
         match &mut self.held {
-            Some((time, frame)) => give(&mut self.clips, frame, self.base.seconds(*time), repeats, sink),
+            Some((time, frame)) => {
+                self.chosen += repeats;
+                give(&mut self.clips, frame, self.base.seconds(*time), repeats, sink)
+            }
             None => Ok(()),
         }
     }
@@ -127,12 +153,14 @@ struct Clips {
     skipped: Vec<u8>,
     /// Pictures of the last row that was given, at the begin of `row`.
     given: usize,
+    has_given: bool,
 }
 
 impl Clips {
     fn new(clip: Clip, picture_bytes: usize) -> Self {
         let row = vec![0; picture_bytes * clip.length];
-        Self { clip, picture_bytes, row, filled: 0, times_s: Vec::new(), skip: 0, skipped: Vec::new(), given: 0 }
+        let (times_s, skipped) = (Vec::new(), Vec::new());
+        Self { clip, picture_bytes, row, filled: 0, times_s, skip: 0, skipped, given: 0, has_given: false }
     }
 
     /// Where the next picture goes.
@@ -195,6 +223,7 @@ impl Clips {
         if row.len() == self.row.len() {
             row.copy_from_slice(&self.row);
         }
+        self.has_given = true;
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use std::mem;
 
 use npy_ingest::decode::DecodeError;
 
-use super::{Decoding, open};
+use super::{Beside, Decoding, open};
 use crate::ffmpeg::{Packet, Start};
 
 /// Packets that are looked at to see whether each has its time.
@@ -47,9 +47,10 @@ impl Decoding<'_> {
             self.looks_ahead = false;
             if self.threads > 1 && !self.decoder.begins_anew() {
                 // With a thread beside it, a decoder takes a packet without waiting for its frame.
-                self.decoder = open(&self.input, 2)?;
+                let keeps_alpha = self.alpha == Beside::Taken;
+                (self.decoder, _) = open(&self.input, 2, keeps_alpha)?;
                 for _ in 1..self.threads.min(DECODERS_MAX) {
-                    self.others.push_back(open(&self.input, 2)?);
+                    self.others.push_back(open(&self.input, 2, keeps_alpha)?.0);
                 }
             }
         }

@@ -48,9 +48,15 @@ impl Decoding<'_> {
         Ok(true)
     }
 
+    /// Whether a frame is shown before the key frame that a leap led to: it is built on what lies before the leap.
+    pub(super) fn is_before_landing(&self, shown: Option<i64>) -> bool {
+        shown.zip(self.landing).is_some_and(|(shown, key)| shown < key)
+    }
+
     /// Forgets what was read and decoded before a leap.
     fn land(&mut self) {
         self.has_leapt = true;
+        self.landing = None;
         self.last_before_leap = self.last;
         self.clock.leap();
         self.cut = None;

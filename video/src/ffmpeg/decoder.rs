@@ -5,8 +5,8 @@ use std::ptr;
 
 use ffmpeg_sys_next as ff;
 
-use super::units::{Codec, Framing, Start, start_of};
-use super::{Error, Input, Packet, Sound, is_damaged, shape_of, version};
+use super::units::{Codec, Framing, Start, is_for_others, start_of};
+use super::{Error, Input, Packet, Sound, alpha, is_damaged, shape_of, version};
 
 const OUTPUT_CORRUPT: c_int = ff::AV_CODEC_FLAG_OUTPUT_CORRUPT as c_int;
 
@@ -34,12 +34,29 @@ impl Decoder {
     /// # Errors
     /// There is no decoder for the stream (its name is given), or it does not take it.
     pub fn open(input: &Input, threads: usize) -> Result<Self, (Error, String)> {
+        // SAFETY: the function takes any number.
+        Self::open_by(input, threads, |id| unsafe { ff::avcodec_find_decoder(id) })
+    }
+
+    /// With what takes alpha that is beside the pictures, see [`Input::has_alpha_beside`].
+    ///
+    /// # Errors
+    /// As for [`Self::open`]: FFmpeg may have no such decoder.
+    pub fn open_with_alpha(input: &Input, threads: usize) -> Result<Self, (Error, String)> {
+        Self::open_by(input, threads, alpha::decoder)
+    }
+
+    fn open_by(
+        input: &Input,
+        threads: usize,
+        find: impl FnOnce(ff::AVCodecID) -> *const ff::AVCodec,
+    ) -> Result<Self, (Error, String)> {
         let Some((parameters, time_base)) = input.parameters() else { return Err((Error::END, String::new())) };
         // SAFETY: the parameters belong to an open stream and are copied. The context is ours, and freed by drop.
         unsafe {
             let id = (*parameters).codec_id;
             let name = CStr::from_ptr(ff::avcodec_get_name(id)).to_string_lossy().into_owned();
-            let codec = ff::avcodec_find_decoder(id);
+            let codec = find(id);
             if codec.is_null() {
                 return Err((Error(ff::AVERROR_DECODER_NOT_FOUND), name));
             }
@@ -60,10 +77,13 @@ impl Decoder {
         }
     }
 
-    pub fn skip(&mut self, skip: Skip) {
+    /// What need not be given of the next packet.
+    pub fn skip(&mut self, skip: Skip, packet: &Packet) {
+        // Where it may leave frames out, the decoder of H.264 says no word of those of which it can make nothing.
+        let is_told = |packet: &Packet| self.is_h264 && is_for_others(self.framing(Codec::H264), packet.data());
         let discard = match skip {
-            Skip::Nothing => ff::AVDiscard::AVDISCARD_DEFAULT,
-            Skip::Disposable => ff::AVDiscard::AVDISCARD_NONREF,
+            Skip::Disposable if !is_told(packet) => ff::AVDiscard::AVDISCARD_NONREF,
+            _ => ff::AVDiscard::AVDISCARD_DEFAULT,
         };
         // SAFETY: the context is open.
         unsafe { (*self.context).skip_frame = discard };
@@ -127,20 +147,24 @@ impl Decoder {
         if !packet.is_key() {
             return Start::No;
         }
-        // SAFETY: the context is open, and its configuration is as long as it says, where there is one.
-        let (id, configuration) = unsafe {
-            let data = (*self.context).extradata;
-            let bytes = usize::try_from((*self.context).extradata_size).unwrap_or(0);
-            let configuration = if data.is_null() { &[] } else { std::slice::from_raw_parts(data, bytes) };
-            ((*self.context).codec_id, configuration)
-        };
-        let codec = match id {
+        // SAFETY: the context is open.
+        let codec = match unsafe { (*self.context).codec_id } {
             ff::AVCodecID::AV_CODEC_ID_H264 => Codec::H264,
             ff::AVCodecID::AV_CODEC_ID_HEVC => Codec::Hevc,
             _ if self.begins_anew() => return Start::Anew,
             _ => return Start::Emptied,
         };
-        start_of(codec, Framing::of(codec, configuration), packet.data())
+        start_of(codec, self.framing(codec), packet.data())
+    }
+
+    fn framing(&self, codec: Codec) -> Framing {
+        // SAFETY: the context is open, and its configuration is as long as it says, where there is one.
+        let configuration = unsafe {
+            let data = (*self.context).extradata;
+            let bytes = usize::try_from((*self.context).extradata_size).unwrap_or(0);
+            if data.is_null() { &[] } else { std::slice::from_raw_parts(data, bytes) }
+        };
+        Framing::of(codec, configuration)
     }
 
     /// Every key frame is built on nothing, and nothing behind it looks back over it.

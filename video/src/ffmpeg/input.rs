@@ -1,5 +1,7 @@
 //! A container: an open file, read through a callback, and its packets.
 
+mod index;
+
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -227,16 +229,6 @@ impl Input {
         Error::check(code).map(drop)
     }
 
-    /// The time of the last key frame in the index that is not behind `time`.
-    pub fn keyframe_before(&self, time: i64) -> Option<i64> {
-        let stream = self.stream_at(self.stream)?;
-        // SAFETY: the entry belongs to the stream, and is looked at before anything else is done with it.
-        unsafe {
-            let entry = ff::avformat_index_get_entry_from_timestamp(stream, time, ff::AVSEEK_FLAG_BACKWARD);
-            if entry.is_null() { None } else { Some((*entry).timestamp) }
-        }
-    }
-
     /// The unit of the stream's times, in seconds: numerator and denominator.
     pub fn time_base(&self) -> Option<(i32, i32)> {
         self.parameters().map(|(_, base)| (base.num, base.den))
@@ -253,6 +245,16 @@ impl Input {
             let name = CStr::from_ptr(ff::avcodec_get_name((*(*stream).codecpar).codec_id));
             let count = if (*stream).nb_frames > 0 { (*stream).nb_frames } else { (*stream).duration };
             u64::try_from(count).ok().filter(|_| name.to_bytes().starts_with(b"pcm_"))
+        }
+    }
+
+    /// What the container tells of the stream by this name. The text stays as long as the context.
+    pub(super) fn metadata(&self, name: &CStr) -> Option<&CStr> {
+        let stream = self.stream_at(self.stream)?;
+        // SAFETY: a stream of the open context; the dictionary is null or whole, and its values end with a zero.
+        unsafe {
+            let entry = ff::av_dict_get((*stream).metadata, name.as_ptr(), ptr::null(), 0);
+            (!entry.is_null()).then(|| CStr::from_ptr((*entry).value))
         }
     }
 
@@ -364,6 +366,12 @@ impl Packet {
     pub fn is_key(&self) -> bool {
         // SAFETY: the packet is ours.
         unsafe { (*self.0).flags & ff::AV_PKT_FLAG_KEY != 0 }
+    }
+
+    /// Its frame is shown. What an edit list cuts away is decoded, where others are built on it, and left out.
+    pub fn is_shown(&self) -> bool {
+        // SAFETY: the packet is ours.
+        unsafe { (*self.0).flags & ff::AV_PKT_FLAG_DISCARD == 0 }
     }
 
     pub fn bytes(&self) -> usize {

@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code, reason = "FFmpeg is C; each call says why it is sound")]
 
+mod alpha;
 mod decoder;
 mod input;
 mod log;

@@ -63,6 +63,13 @@ pub fn start_of(codec: Codec, framing: Framing, packet: &[u8]) -> Start {
     start.unwrap_or(Start::No)
 }
 
+/// Whether others may be built on the picture of a packet of H.264: by `nal_ref_idc` of its first slice.
+pub fn is_for_others(framing: Framing, packet: &[u8]) -> bool {
+    let of_slice =
+        |unit: &[u8]| unit.first().filter(|first| matches!(*first & 0x1f, 1..=5)).map(|first| first & 0x60 != 0);
+    units(framing, packet).find_map(of_slice).unwrap_or(true)
+}
+
 /// `None`: no part of a picture.
 fn start_of_h264(unit: &[u8]) -> Option<Start> {
     match unit.first()? & 0x1f {
@@ -183,6 +190,14 @@ mod tests {
         assert_eq!(start_of(Codec::H264, Framing::StartCodes, &coded(refresh)), Start::Anew);
         assert_eq!(start_of(Codec::H264, Framing::StartCodes, &coded(intra)), Start::Emptied);
         assert_eq!(start_of(Codec::H264, Framing::StartCodes, &coded(other)), Start::No);
+    }
+
+    #[test]
+    fn pictures_that_no_other_is_built_on_are_told() {
+        let is_for_others = |units: &[&[u8]]| is_for_others(Framing::Lengths(4), &with_lengths(4, units));
+        assert!(is_for_others(&[&[0x06, 5], &[0x41, 0x9a], &[0x01, 0x9e]]) && is_for_others(&[&[0x65, 0x88]]));
+        assert!(!is_for_others(&[&[0x06, 5], &[0x01, 0x9e]]));
+        assert!(is_for_others(&[&[0x06, 5]]) && is_for_others(&[]));
     }
 
     #[test]
