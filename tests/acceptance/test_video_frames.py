@@ -213,6 +213,33 @@ def test_y4m_of_no_known_rate_has_25_frames_a_second(project, videos, tmp_path):
     assert made.column("time").tolist() == [number / 25 for number in range(10)] == times(path)
 
 
+@pytest.mark.parametrize("words", ["", " XCOLORRANGE=FULL", " XCOLORRANGE=LIMITED"])
+def test_gray_y4m_is_of_full_range(project, videos, tmp_path, words):
+    """The bug: it was stretched as if it were of limited range, where the file does not say."""
+    path = tmp_path / "a.y4m"
+    head = f"YUV4MPEG2 W{WIDTH} H{HEIGHT} F30:1 Ip A1:1 Cmono{words}\n".encode()
+    ramp = np.tile(np.arange(WIDTH, dtype="u1") + 48, (HEIGHT, 1))
+    path.write_bytes(head + b"FRAME\n" + ramp.tobytes())
+    made = take(project, path, decoder=table('fit = "exact"'))
+    expected = reference(path, "-pix_fmt", "gray", pixels="gray")
+    assert np.array_equal(expected[0, ..., 0], ramp) or "LIMITED" in words
+    if "LIMITED" in words:
+        expected = np.clip((ramp.astype("f8") - 16) * 255 / 219, 0, 255)[None, ..., None]
+    assert np.abs(made.rows() - expected.astype("f8")).max() <= 1
+
+
+def test_y4m_may_end_with_an_empty_line_and_have_half_a_rate(project, videos, tmp_path):
+    """FFmpeg gives the same frames. The bug: they were rejected."""
+    make(tmp_path / "a.y4m", "-pix_fmt", "yuv420p", frames=10)
+    whole = (tmp_path / "a.y4m").read_bytes()
+    (tmp_path / "b.y4m").write_bytes(whole + b"\n")
+    (tmp_path / "c.y4m").write_bytes(whole.replace(b" F30:1 ", b" F30:0 ", 1))
+    (tmp_path / "d.y4m").write_bytes(whole + b"\nX")
+    made = take(project, *(tmp_path / f"{name}.y4m" for name in "bcd"), check=3, decoder=table('fit = "exact"'))
+    assert numbers_of(made.rows()) == [*range(10), *range(10)] and list(made.rejected()) == ["d.y4m"]
+    assert made.column("time").tolist() == times(tmp_path / "a.y4m") + times(tmp_path / "c.y4m")
+
+
 @pytest.mark.parametrize("codec", ["libvpx-vp9", "libvpx"])
 def test_webm_keeps_its_alpha(project, videos, tmp_path, codec):
     """The bug: it was opaque, in rows of four channels as well as blended."""
@@ -259,6 +286,22 @@ def test_a_video_without_key_frames_says_so(project, videos, tmp_path):
     made.configure(output="keys/frames.npy", shape=(HEIGHT, WIDTH, 3), decoder=table('fit = "exact"\nkeyframes = true\non_error = "keep"'))
     made.once(check=3)
     assert made.rejected()["a.ts"].startswith("there is no key frame in it that is whole by itself, and `keyframes` takes no others")
+
+
+def test_extensions_of_cameras_and_programs_are_known(project, videos, tmp_path):
+    """The bug: without `include` they were passed over."""
+    h264, mpeg2 = CODECS["h264.mp4"], ["-c:v", "mpeg2video", "-q:v", 2]
+    made = {"mp4": (h264, "lrv"), "mov": (h264, "qt"), "mpegts": (h264, "m2t", "tp", "trp"), "matroska": (h264, "mk3d"), "h264": (h264, "264"),
+            "hevc": (CODECS["hevc.mp4"], "265"), "mpeg": (mpeg2, "mod", "mpe", "m2p"), "mpeg1video": (["-c:v", "mpeg1video", "-q:v", 2], "m1v"),
+            "ogg": (["-c:v", "libtheora", "-q:v", 9], "ogm"), "avi": (["-c:v", "mpeg4", "-q:v", 2], "divx")}
+    paths = []
+    for format_, (words, *extensions) in made.items():
+        for extension in extensions:
+            paths.append(tmp_path / f"a.{extension}")
+            make(paths[-1], *words, "-f", format_, frames=12)
+    made = take(project, *paths, decoder=table('fit = "exact"\nstride = 5'))
+    assert made.ledger("SELECT path, rows FROM sources ORDER BY path") == sorted((f"drop/{path.name}", 3) for path in paths)
+    assert numbers_of(made.rows()) == [0, 5, 10] * len(paths)
 
 
 def test_the_pipe_of_a_worker_holds_a_block(videos):

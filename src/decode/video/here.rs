@@ -122,6 +122,8 @@ pub(super) fn y4m(
         }
         let damage = match line(&mut reader) {
             Ok(None) => break,
+            // Some programs end a file with an empty line.
+            Ok(Some(head)) if head.is_empty() && reader.fill_buf()?.is_empty() => break,
             Ok(Some(head)) if head.starts_with("FRAME") => match reader.read_exact(&mut planes) {
                 Ok(()) => None,
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Some("it ends within a frame"),
@@ -148,7 +150,7 @@ pub(super) fn y4m(
         return Err(Rejection::new("there is no frame in it").into());
     }
     reel.finish(frames, sink)?;
-    if header.is_interlaced {
+    if header.is_interlaced && reel.has_given() {
         notes.push("interlaced: each row has both fields of a frame as they are".to_owned());
     }
     if !notes.is_empty() {

@@ -22,7 +22,8 @@ pub use self::reel::{Frame, Reel};
 
 /// Extensions of the files that are taken by default.
 pub const EXTENSIONS: &[&str] = &[
-    "3g2", "3gp", "apng", "asf", "avi", "dv", "f4v", "flv", "gif", "h264", "h265", "hevc", "ivf", "m2ts", "m2v", "m4v",
-    "mjpeg", "mjpg", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "nut", "ogv", "rm", "rmvb", "ts", "vob", "webm",
-    "webp", "wmv", "wtv", "y4m",
+    "264", "265", "3g2", "3gp", "apng", "asf", "avi", "divx", "dv", "f4v", "flv", "gif", "h264", "h265", "hevc", "ivf",
+    "lrv", "m1v", "m2p", "m2t", "m2ts", "m2v", "m4v", "mjpeg", "mjpg", "mk3d", "mkv", "mod", "mov", "mp4", "mpe",
+    "mpeg", "mpg", "mts", "mxf", "nut", "ogm", "ogv", "qt", "rm", "rmvb", "tp", "trp", "ts", "vob", "webm", "webp",
+    "wmv", "wtv", "y4m",
 ];

@@ -1,8 +1,8 @@
 //! Y4M: a line of text, and then frames as planes of samples. The format is that of the mjpegtools (their manual page
 //! `yuv4mpeg`), with the names of colour spaces that FFmpeg added.
 //!
-//! The file does not say which matrix it uses: it is BT.601. The range is the limited one unless `XCOLORRANGE=FULL` stands
-//! there. Chroma samples are repeated, not interpolated.
+//! The file does not say which matrix it uses: it is BT.601. The range is the limited one, and that of gray the full one, unless
+//! `XCOLORRANGE` says otherwise. Chroma samples are repeated, not interpolated.
 
 use crate::decode::Rejection;
 use crate::decode::image::{Depth, Raster};
@@ -46,6 +46,7 @@ impl Header {
             bits: 8,
             is_full_range: false,
         };
+        let mut is_full_range = None;
         for word in words {
             let Some(letter) = word.chars().next() else { continue };
             let value = word.get(letter.len_utf8()..).unwrap_or_default();
@@ -55,11 +56,9 @@ impl Header {
                 'H' => header.height = value.parse().map_err(|_| wrong())?,
                 'F' => {
                     let (frames, seconds) = ratio(value).ok_or_else(wrong)?;
-                    match (frames, seconds) {
-                        // Not known: as FFmpeg has it, 25 a second.
-                        (0, 0) => {}
-                        (0, _) | (_, 0) => return Err(wrong()),
-                        _ => (header.frames, header.seconds) = (i64::from(frames), i64::from(seconds)),
+                    // Else it is not known: as FFmpeg has it, 25 a second.
+                    if frames > 0 && seconds > 0 {
+                        (header.frames, header.seconds) = (i64::from(frames), i64::from(seconds));
                     }
                 }
                 'A' => {
@@ -68,10 +67,12 @@ impl Header {
                 }
                 'I' => header.is_interlaced = matches!(value, "t" | "b" | "m"),
                 'C' => (header.chroma, header.bits) = colours(value).ok_or_else(wrong)?,
-                'X' if value == "COLORRANGE=FULL" => header.is_full_range = true,
+                'X' if value == "COLORRANGE=FULL" => is_full_range = Some(true),
+                'X' if value == "COLORRANGE=LIMITED" => is_full_range = Some(false),
                 _ => {}
             }
         }
+        header.is_full_range = is_full_range.unwrap_or(header.chroma.is_none());
         let sides = 1..=SIDE_MAX;
         if !sides.contains(&header.width) || !sides.contains(&header.height) {
             let Self { width, height, .. } = header;
@@ -216,14 +217,23 @@ mod tests {
         assert_eq!((header.frame_bytes(), header.has_square_pixels), (Ok(2 * (8 + 2 * 4)), false));
         assert!(header.is_interlaced && header.is_full_range);
         assert_eq!(Header::parse("YUV4MPEG2 W4 H2 Cmono12").unwrap().frame_bytes(), Ok(16));
-        let header = Header::parse("YUV4MPEG2 W4 H2 F0:0").unwrap();
-        assert_eq!((header.frames, header.seconds), (25, 1));
+        for rate in ["0:0", "30:0", "0:1"] {
+            let header = Header::parse(&format!("YUV4MPEG2 W4 H2 F{rate}")).unwrap();
+            assert_eq!((header.frames, header.seconds), (25, 1));
+        }
+    }
+
+    #[test]
+    fn gray_is_of_full_range_unless_it_says_otherwise() {
+        let is_full = |words: &str| Header::parse(&format!("YUV4MPEG2 W4 H2 {words}")).unwrap().is_full_range;
+        assert!(is_full("Cmono") && is_full("Cmono16") && is_full("XCOLORRANGE=FULL C420"));
+        assert!(!is_full("C420") && !is_full("") && !is_full("Cmono XCOLORRANGE=LIMITED"));
     }
 
     #[test]
     fn headers_that_are_refused() {
         for line in
-            ["", "YUV4MPEG2", "YUV4MPEG2 W4", "YUV4MPEG2 W0 H1", "YUV4MPEG2 W4 H2 F0:1", "YUV4MPEG2 W4 H2 C444alpha"]
+            ["", "YUV4MPEG2", "YUV4MPEG2 W4", "YUV4MPEG2 W0 H1", "YUV4MPEG2 W4 H2 F0", "YUV4MPEG2 W4 H2 C444alpha"]
         {
             assert!(Header::parse(line).is_err(), "{line}");
         }
