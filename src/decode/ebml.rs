@@ -5,8 +5,13 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-const EBML: u64 = 0x1A45_DFA3;
+pub const EBML: u64 = 0x1A45_DFA3;
 const SEGMENT: u64 = 0x1853_8067;
+pub const CLUSTER: u64 = 0x1F43_B675;
+pub const TRACKS: u64 = 0x1654_AE6B;
+/// What lies within a segment: seek head, information, tracks, chapters, clusters, cues, attachments, tags; padding; a checksum.
+pub const WITHIN_SEGMENT: [u64; 10] =
+    [0x114D_9B74, 0x1549_A966, TRACKS, 0x1043_A770, CLUSTER, 0x1C53_BB6B, 0x1941_A469, 0x1254_C367, 0xEC, 0xBF];
 /// An identifier of four bytes and a length of eight.
 const HEAD_BYTES: usize = 12;
 
@@ -54,6 +59,15 @@ fn number(bytes: &[u8], bytes_max: usize, is_bare: bool) -> Option<(u64, usize)>
     let value = all.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
     let marker = 1 << (7 * length);
     Some((if is_bare { value & !marker } else { value }, length))
+}
+
+/// The number of the track that a block is of, with which its content begins.
+pub fn track_of(file: &File, block: &Element) -> Option<u64> {
+    let mut bytes = [0; 8];
+    let length = usize::try_from(block.end?.checked_sub(block.begin)?).unwrap_or(usize::MAX).min(bytes.len());
+    let bytes = bytes.get_mut(..length)?;
+    file.read_exact_at(bytes, block.begin).ok()?;
+    number(bytes, 8, true).map(|(number, _)| number)
 }
 
 /// The number that an element holds: its bytes, the highest first.

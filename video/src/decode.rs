@@ -22,6 +22,7 @@ use crate::losses::{Losses, damaged};
 use crate::matroska;
 use crate::ogg;
 use crate::picture::Artist;
+use crate::riff;
 
 /// Packets that cannot be read, one after the other, before the rest is given up.
 pub const UNREADABLE_MAX: u32 = 100;
@@ -133,9 +134,11 @@ pub fn cut_short(file: &File, answer: &mut Answer) -> Result<Option<String>, Dec
                 alive = answer.beat();
             }
         });
-        announced.filter(|announced| *announced > bytes).map(|announced| {
-            format!("the file ends after {bytes} of the {announced} bytes that it announces: it was cut short")
-        })
+        announced.or_else(|| riff::announced_bytes(file, bytes)).filter(|announced| *announced > bytes).map(
+            |announced| {
+                format!("the file ends after {bytes} of the {announced} bytes that it announces: it was cut short")
+            },
+        )
     });
     alive?;
     let is_cut = |bytes: &u64| ogg::is_cut_short(file, *bytes);

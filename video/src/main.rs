@@ -10,7 +10,7 @@
 //! | `tasks` | lines and open files from the socket |
 //! | `answer` | rows and words to standard output |
 //! | `ahead` | packets that were read, and which of them need not be decoded |
-//! | `matroska` | how long a Matroska file should be |
+//! | `matroska`, `riff`, `ogg` | how long a Matroska, AVI or Wave64 file should be, whether an Ogg file has its end |
 //! | `decode` | one video, from its packets to its rows; `decode/keys`: key frames by themselves, `leap`: over what is not wanted, `end` |
 //! | `clock` | time stamps that begin anew within a stream |
 //! | `losses` | what is lost of a damaged video |
@@ -29,6 +29,7 @@ mod losses;
 mod matroska;
 mod ogg;
 mod picture;
+mod riff;
 mod sandbox;
 mod sound;
 mod tasks;

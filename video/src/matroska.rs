@@ -5,21 +5,8 @@
 
 use std::fs::File;
 
-use npy_ingest::decode::ebml::{element, segment};
+use npy_ingest::decode::ebml::{WITHIN_SEGMENT, element, segment};
 
-/// What lies within a segment: seek head, information, tracks, chapters, cluster, cues, attachments, tags; padding; a checksum.
-const WITHIN: [u64; 10] = [
-    0x114D_9B74,
-    0x1549_A966,
-    0x1654_AE6B,
-    0x1043_A770,
-    0x1F43_B675,
-    0x1C53_BB6B,
-    0x1941_A469,
-    0x1254_C367,
-    0xEC,
-    0xBF,
-];
 /// A recorder that was stopped leaves the length of the whole open, and one element for some seconds behind the other.
 const ELEMENTS_MAX: u32 = 1 << 20;
 
@@ -39,7 +26,7 @@ pub fn announced_bytes(file: &File, bytes: u64, mut alive: impl FnMut()) -> Opti
             alive();
         }
         // Anything else is no element: what a recorder has set aside, or another program put there.
-        position = element(file, position).filter(|element| WITHIN.contains(&element.identifier))?.end?;
+        position = element(file, position).filter(|element| WITHIN_SEGMENT.contains(&element.identifier))?.end?;
     }
     None
 }

@@ -42,8 +42,10 @@ pub fn decode(name: &str, file: File, answer: &mut Answer) -> Result<(), DecodeE
         block: Vec::new(),
         kind: None,
         given: 0,
+        owed_s: 0.0,
         silent_left: bytes.saturating_mul(SILENT_SAMPLES_A_BYTE).saturating_add(SILENT_SAMPLES),
         ends: None,
+        untold: None,
         has_gaps: false,
         is_over: false,
         answer,
@@ -97,10 +99,14 @@ struct Track<'a> {
     kind: Option<(u32, usize)>,
     /// Samples of a channel.
     given: u64,
+    /// Seconds of silence for what was lost before that.
+    owed_s: f64,
     /// Samples, of all channels together, for which silence may still be put.
     silent_left: u64,
     /// When the last packet ends, in units.
     ends: Option<i64>,
+    /// When a packet begins that was lost, and does not say how long it is: the next one's time tells.
+    untold: Option<i64>,
     /// Something of the container was passed over: what the times of packets leave out is lost.
     has_gaps: bool,
     is_over: bool,
@@ -114,13 +120,13 @@ impl Track<'_> {
             Err(Error::AGAIN) => {
                 self.receive()?;
                 if let Err(error) = self.decoder.send(Some(packet)) {
-                    return self.undecoded(error, duration_s);
+                    return self.undecoded(error, packet, duration_s);
                 }
             }
-            Err(error) => return self.undecoded(error, duration_s),
+            Err(error) => return self.undecoded(error, packet, duration_s),
         }
         match self.receive() {
-            Err(Stop::Undecoded(error)) => self.undecoded(error, duration_s),
+            Err(Stop::Undecoded(error)) => self.undecoded(error, packet, duration_s),
             result => Ok(result?),
         }
     }
@@ -149,6 +155,8 @@ impl Track<'_> {
             None => {
                 self.kind = Some(found);
                 self.answer.samples(&[found.0 as f32, found.1 as f32])?;
+                let owed_s = std::mem::take(&mut self.owed_s);
+                self.silence(owed_s, SILENT_SAMPLES)?;
             }
             Some(kind) if kind == found => {}
             Some((rate, channels)) => {
@@ -168,8 +176,9 @@ impl Track<'_> {
     }
 
     /// Silence takes the place of a packet.
-    fn undecoded(&mut self, error: Error, duration_s: f64) -> Result<(), DecodeError> {
+    fn undecoded(&mut self, error: Error, packet: &Packet, duration_s: f64) -> Result<(), DecodeError> {
         self.lose(&format!("a packet cannot be decoded: {error}"));
+        self.untold = packet.time().filter(|_| packet.duration() == 0);
         self.silence(duration_s, LOST_FRAMES_MAX)
     }
 
@@ -177,6 +186,9 @@ impl Track<'_> {
     /// missing: recorders leave packets out where nothing is to be heard, and others are not as exact.
     fn fill_gap(&mut self, packet: &Packet, unit_s: f64) -> Result<(), DecodeError> {
         let Some(time) = packet.time() else { return Ok(()) };
+        if let Some(lost) = self.untold.take() {
+            self.silence(time.saturating_sub(lost).max(0) as f64 * unit_s, LOST_FRAMES_MAX)?;
+        }
         let missing = self.ends.map_or(0, |ends| time.saturating_sub(ends));
         self.ends = Some(time.saturating_add(packet.duration()));
         // Times are rounded.
@@ -188,14 +200,15 @@ impl Track<'_> {
     }
 
     fn silence(&mut self, duration_s: f64, frames_max: u64) -> Result<(), DecodeError> {
-        let Some((rate, channels)) = self.kind else { return Ok(()) };
+        let Some((rate, channels)) = self.kind else {
+            self.owed_s += duration_s;
+            return Ok(());
+        };
         let of_all = SILENT_SAMPLES.min(self.silent_left) / channels.max(1) as u64;
         let frames = ((duration_s * f64::from(rate)).round() as u64).min(frames_max).min(of_all);
         self.silent_left -= frames * channels as u64;
         self.given += frames;
-        self.block.clear();
-        self.block.resize(frames as usize * channels, 0.0);
-        Ok(self.answer.samples(&self.block)?)
+        Ok(self.answer.samples(&vec![0.0; frames as usize * channels])?)
     }
 
     fn end(&mut self) -> Result<(), DecodeError> {

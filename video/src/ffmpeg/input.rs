@@ -234,17 +234,25 @@ impl Input {
         self.parameters().map(|(_, base)| (base.num, base.den))
     }
 
-    /// How many samples of a channel the header announces, where it counts them and nothing is compressed.
+    /// How many samples of a channel the header announces, where it counts them: that of a file without compression, or with one that
+    /// loses nothing.
     pub fn announced_samples(&self) -> Option<u64> {
-        if !["wav", "w64", "aiff", "caf"].contains(&self.format_name().as_str()) {
-            return None;
-        }
+        let format = self.format_name();
+        let is_counted = |name: &CStr| match format.as_str() {
+            "wav" | "w64" | "aiff" | "caf" | "au" => name.to_bytes().starts_with(b"pcm_"),
+            "wv" | "tta" | "ape" => true,
+            _ => false,
+        };
         let stream = self.stream_at(self.stream)?;
         // SAFETY: a stream of the open context; the name of a codec is a text that stays.
         unsafe {
             let name = CStr::from_ptr(ff::avcodec_get_name((*(*stream).codecpar).codec_id));
-            let count = if (*stream).nb_frames > 0 { (*stream).nb_frames } else { (*stream).duration };
-            u64::try_from(count).ok().filter(|_| name.to_bytes().starts_with(b"pcm_"))
+            // By the bit rate: where the header says nothing.
+            let is_guessed = (*self.context).duration_estimation_method
+                == ff::AVDurationEstimationMethod::AVFMT_DURATION_FROM_BITRATE;
+            let duration = if is_guessed { 0 } else { (*stream).duration };
+            let count = if (*stream).nb_frames > 0 { (*stream).nb_frames } else { duration };
+            u64::try_from(count).ok().filter(|count| *count > 0 && is_counted(name))
         }
     }
 
