@@ -168,8 +168,7 @@ def test_edit_lists_end_the_sound_and_play_parts_of_it(of_one):
     assert len(plain) == 10 * RATE
     assert np.array_equal(found["end.m4a"][0].ravel(), plain[:4 * RATE])
     assert np.array_equal(found["pause.m4a"][0].ravel(), plain[RATE:5 * RATE])
-    parts = decoded_by_ffmpeg(drop / "parts.m4a", 1)
-    assert abs(len(found["parts.m4a"][0]) - len(parts)) <= 1024 and len(parts) < 6.1 * RATE
+    assert np.array_equal(found["parts.m4a"][0].ravel(), np.concatenate([plain[:3 * RATE], plain[7 * RATE:]]))
 
 
 def wav(size, behind, riff=None):

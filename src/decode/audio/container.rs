@@ -18,6 +18,8 @@ use super::{input, matroska, movie, names};
 /// How far behind the start of a file sound of MPEG is looked for, and how long a frame of it is at most.
 const JUNK_BYTES_MAX: usize = 1 << 20;
 const FRAME_BYTES_MAX: usize = 1 << 13;
+/// What is read of a frame to know its kind and length.
+const HEADER_BYTES: usize = 6;
 /// Frames that stand one behind the other, at the start of the file and elsewhere. Other containers hold some of them in one piece.
 const FRAMES: usize = 3;
 const FRAMES_BEHIND_JUNK: usize = 16;
@@ -67,6 +69,79 @@ pub(super) fn begin_of(file: &SourceFile) -> Option<u64> {
     places.into_iter().find(is_sound).map(|place| from + place as u64)
 }
 
+/// Bytes of sound before the frames that were found at a place: of a first frame, or of an encoder's tag, which are damaged. What
+/// else may stand there is none of its sound.
+pub(super) fn lost_start(file: &SourceFile, begin: u64) -> Option<u64> {
+    /// Of an encoder, which stands in the first frame in place of sound.
+    const TAGS: [&[u8]; 2] = [b"Xing\0\0\0", b"Info\0\0\0"];
+    let from = input::behind_tags(file);
+    let length = begin.checked_sub(from).filter(|length| *length > 0)?;
+    let mut bytes = vec![0; usize::try_from(length).ok()?];
+    file.file().read_exact_at(&mut bytes, from).ok()?;
+    let has_tag = TAGS.iter().any(|tag| memchr::memmem::find(&bytes, tag).is_some());
+    (has_tag || Frame::of(&bytes).is_some()).then_some(length)
+}
+
+/// Where the frames of MPEG's sound, or of ADTS, become others: the library goes on as if they had the first one's rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) at: u64,
+    /// Hz and channels from there on.
+    pub(super) to: (u32, usize),
+}
+
+/// The first such place in a file whose frames begin here.
+pub(super) fn change_in(file: &SourceFile, begin: u64) -> Option<Change> {
+    let mut header = [0; HEADER_BYTES];
+    file.file().read_exact_at(&mut header, begin).ok()?;
+    // That of an encoder's tag may have other channels than those with the sound.
+    let tag = Frame::of(&header)?;
+    let mut place = begin + tag.bytes as u64;
+    let mut pieces = Pieces { file, from: place, bytes: Vec::new() };
+    let first = Frame::of(pieces.at(place)?)?;
+    loop {
+        let bytes = pieces.at(place)?;
+        match Frame::of(bytes) {
+            Some(frame) if frame.sounds_like(first) => place += frame.bytes as u64,
+            Some(frame) if are_frames(bytes, FRAMES) => {
+                let channels = if frame.channels == 0 { first.channels } else { frame.channels };
+                return Some(Change { at: place, to: (frame.rate, channels) });
+            }
+            _ => {
+                let rest = bytes.get(1..)?;
+                let mut places = memchr::memchr_iter(0xFF, rest);
+                let next = places.find(|next| are_frames(rest.get(*next..).unwrap_or_default(), FRAMES));
+                // What does not fit into this piece is looked at in the next.
+                let next = next.or(rest.len().checked_sub(FRAMES * FRAME_BYTES_MAX).filter(|next| *next > 0))?;
+                place += 1 + next as u64;
+            }
+        }
+    }
+}
+
+/// A file in large pieces, in which what is asked for stands with so much behind it that some frames fit, or all that there is.
+struct Pieces<'a> {
+    file: &'a SourceFile,
+    from: u64,
+    bytes: Vec<u8>,
+}
+
+impl Pieces<'_> {
+    fn at(&mut self, place: u64) -> Option<&[u8]> {
+        const PIECE_BYTES: usize = 1 << 20;
+        let mut offset = usize::try_from(place.checked_sub(self.from)?).ok()?;
+        let is_last = !self.bytes.is_empty() && self.from + self.bytes.len() as u64 >= self.file.size();
+        if !is_last && offset + FRAMES * FRAME_BYTES_MAX >= self.bytes.len() {
+            super::super::step();
+            let left = usize::try_from(self.file.size().checked_sub(place)?).unwrap_or(usize::MAX);
+            self.bytes.resize(left.min(PIECE_BYTES), 0);
+            self.file.file().read_exact_at(&mut self.bytes, place).ok()?;
+            (self.from, offset) = (place, 0);
+        }
+        self.bytes.get(offset..).filter(|bytes| !bytes.is_empty())
+    }
+}
+
 /// The sound track that the container calls its default, else the first.
 pub(super) fn default_track<'a>(reader: &'a dyn FormatReader, file: &SourceFile) -> Option<&'a Track> {
     let mut sounds =
@@ -100,7 +175,6 @@ fn are_frames(mut bytes: &[u8], wanted: usize) -> bool {
 /// frames stand one behind the other up to the end.
 pub(super) fn cut_frame(file: &SourceFile) -> Option<(usize, usize)> {
     const END_BYTES: u64 = 1 << 16;
-    const HEADER_BYTES: usize = 6;
     let mut start = vec![0; FRAMES * FRAME_BYTES_MAX];
     let read = file.file().read_at(&mut start, begin_of(file)?).ok()?;
     if !are_frames(start.get(..read)?, FRAMES) {
@@ -134,6 +208,10 @@ struct Frame {
     /// Version, layer and rate.
     kind: [u8; 2],
     bytes: usize,
+    /// Hz
+    rate: u32,
+    /// 0: told elsewhere.
+    channels: usize,
 }
 
 impl Frame {
@@ -142,9 +220,16 @@ impl Frame {
     fn of(bytes: &[u8]) -> Option<Self> {
         let [0xFF, second, third, fourth, fifth, sixth, ..] = *bytes else { return None };
         if second & 0xF6 == 0xF0 {
-            let rate = third >> 2 & 0xF;
-            let length = usize::from(fourth & 3) << 11 | usize::from(fifth) << 3 | usize::from(sixth >> 5);
-            return (rate < 13 && length > 7).then_some(Self { kind: [second & 0xFE, third & 0xFC], bytes: length });
+            const RATES: [u32; 13] =
+                [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
+            let rate = *RATES.get(usize::from(third >> 2 & 0xF))?;
+            let bytes = usize::from(fourth & 3) << 11 | usize::from(fifth) << 3 | usize::from(sixth >> 5);
+            // The seventh configuration is of eight channels.
+            let channels = match usize::from((third & 1) << 2 | fourth >> 6) {
+                7 => 8,
+                channels => channels,
+            };
+            return (bytes > 7).then_some(Self { kind: [second & 0xFE, third & 0xFC], bytes, rate, channels });
         }
         if second & 0xE0 != 0xE0 {
             return None;
@@ -168,7 +253,14 @@ impl Frame {
             (false, 3) => 72 * bits / rate + padding,
             _ => 144 * bits / rate + padding,
         };
-        (version != 1).then_some(Self { kind: [second & 0xFE, third & 0x0C], bytes })
+        let channels = if fourth >> 6 == 3 { 1 } else { 2 };
+        let kind = [second & 0xFE, third & 0x0C];
+        (version != 1).then_some(Self { kind, bytes, rate: u32::try_from(rate).ok()?, channels })
+    }
+
+    /// Whether it has the same rate and channels, as far as it tells them.
+    fn sounds_like(self, other: Self) -> bool {
+        self.rate == other.rate && (self.channels == other.channels || self.channels == 0 || other.channels == 0)
     }
 }
 
@@ -245,6 +337,47 @@ mod tests {
         }
         assert_eq!(cut(&[b""]), None);
         assert_eq!(cut(&[&[0xFF; 1000]]), None);
+    }
+
+    /// What followed was given the rate of the first.
+    #[test]
+    fn frames_that_become_others_are_found() {
+        let change = |parts: &[&[u8]]| {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&parts.concat()).unwrap();
+            change_in(&SourceFile::of(file).unwrap(), 0)
+        };
+        let (mut other, mut untold, mut mono) = (adts(), adts(), mp3(false));
+        other[2] = 0x4C;
+        untold[3] &= 0x3F;
+        mono[3] |= 0xC0;
+        for (first, second, to) in [(adts(), other, (48_000, 2)), (mp3(false), mono, (44_100, 1))] {
+            let (length, both) = (first.len() as u64, [first.repeat(3000), second.repeat(3)].concat());
+            assert_eq!(change(&[&both]), Some(Change { at: 3000 * length, to }));
+            assert_eq!(change(&[&first.repeat(3), &[7; 3_000_000], &both]).map(|change| change.to), Some(to));
+            assert_eq!(change(&[&first.repeat(3000), &second.repeat(2), b"no frame"]), None);
+            assert_eq!(change(&[&first.repeat(3000), &[0xFF; 5000], &first.repeat(9), b"TAG"]), None);
+            // That of a tag.
+            assert_eq!(change(&[&second, &first.repeat(9)]), None);
+        }
+        assert_eq!(change(&[&adts().repeat(9), &untold.repeat(9)]), None);
+        assert_eq!(change(&[b"fLaC"]), None);
+    }
+
+    /// What follows a damaged start came too early.
+    #[test]
+    fn a_start_that_is_no_sound_may_have_been_some() {
+        let lost = |start: &[u8]| {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&[start, &mp3(false).repeat(20)].concat()).unwrap();
+            let file = SourceFile::of(file).unwrap();
+            lost_start(&file, begin_of(&file).unwrap())
+        };
+        assert_eq!(lost(b""), None);
+        assert_eq!(lost(b"junk, Info or Xing"), None);
+        assert_eq!(lost(&[&mp3(false)[..], b"junk"].concat()), Some(421));
+        assert_eq!(lost(&[b"\xFF\xBB\x90\x40 Info\0\0\0\x0F", &[0; 99][..]].concat()), Some(112));
+        assert_eq!(lost(b"ID3\x04\0\0\0\0\0\x05 tag "), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::rows::Rows;
-use super::{AudioDecoder, container, names, opening, rejected};
+use super::{AudioDecoder, container, edits, names, opening, rejected};
 use crate::config::RowFormat;
 use crate::decode::ffmpeg::{Ffmpeg, Keys, Limits, MISSING, OUTPUT_BYTES_MAX, Task, WORKER, Wanted, find_worker};
 use crate::decode::{About, DecodeError, RowSink, SourceFile};
@@ -30,21 +30,25 @@ pub(super) fn is_there() -> bool {
     find_worker().is_some()
 }
 
-/// `why`: why it is not decoded here.
+/// `why`: why it is not decoded here. `damage`: what is known to be lost of it.
 pub(super) fn decode(
     decoder: &AudioDecoder,
     why: &str,
+    damage: Option<String>,
     file: &SourceFile,
     about: About<'_>,
     sink: &mut dyn RowSink,
 ) -> Result<(), DecodeError> {
+    if edits::has_pause_within(file) {
+        return Err(rejected(names::pause_within()));
+    }
     let missing = format!("{why}; {WORKER} may decode it, {MISSING}");
     let mut samples = Samples {
         decoder,
         sink,
         rows: None,
         waiting: Vec::new(),
-        losses: Losses::default(),
+        losses: Losses { first: damage, more: 0 },
         is_over: false,
         error: None,
     };

@@ -1,5 +1,7 @@
 //! What of the decoded samples is to be heard: encoders put something before and behind the sound, and edit lists take parts of it.
 
+use std::collections::VecDeque;
+
 /// MP3: so many frames behind those that the tag counts are the rest of the encoder's last packets; more are sound.
 const REST_FRAMES_MAX: usize = 2 * 1152;
 
@@ -10,6 +12,8 @@ pub(super) struct Heard {
     pub(super) skip: u64,
     /// Frames that are still to be heard, where an edit list ends the sound.
     pub(super) left: Option<u64>,
+    /// What is heard behind that: frames that are cut off first, and those to be heard.
+    pub(super) parts: VecDeque<(u64, Option<u64>)>,
     /// What the tag of an MP3 says of its end.
     pub(super) tag: Option<Tag>,
     /// Samples that are heard only if others come behind them.
@@ -58,8 +62,19 @@ impl Heard {
             }
         }
         if let Some(left) = &mut self.left {
-            block.truncate(samples_in(*left, block.len()));
+            let mut behind = block.split_off(samples_in(*left, block.len()));
             *left -= (block.len() / channels) as u64;
+            while self.left == Some(0)
+                && let Some(part) = self.parts.pop_front()
+            {
+                (self.skip, self.left) = part;
+                let skipped = samples_in(self.skip, behind.len());
+                behind.drain(..skipped);
+                self.skip -= (skipped / channels) as u64;
+                let heard = samples_in(self.left.unwrap_or(u64::MAX), behind.len());
+                block.extend(behind.drain(..heard));
+                self.left = self.left.map(|left| left - (heard / channels) as u64);
+            }
         }
     }
 
@@ -100,6 +115,20 @@ mod tests {
     fn an_edit_ends_the_sound_at_its_sample() {
         let edit = Heard { skip: 5, left: Some(12), ..Heard::default() };
         assert_eq!(heard(edit, &[(10, 0), (10, 0), (10, 0)]), numbers(5..17));
+    }
+
+    #[test]
+    fn parts_are_heard_one_after_the_other() {
+        let of = |parts: &[(u64, Option<u64>)]| {
+            let parts = parts.iter().copied().collect();
+            heard(Heard { skip: 5, left: Some(7), parts, ..Heard::default() }, &[(10, 0), (10, 0), (10, 0)])
+        };
+        assert_eq!(
+            of(&[(0, Some(3)), (1, Some(2)), (4, None)]),
+            [numbers(5..15), numbers(16..18), numbers(22..30)].concat()
+        );
+        assert_eq!(of(&[(8, Some(2))]), [numbers(5..12), numbers(20..22)].concat());
+        assert_eq!(of(&[(50, None)]), numbers(5..12));
     }
 
     /// All that stood behind the frames of the first tag was left out.

@@ -93,6 +93,44 @@ pub(super) fn behind_tags(file: &SourceFile) -> u64 {
     }
 }
 
+/// Where the file ends in front of the tags that it ends with, as far as they lie behind a place: ID3v1, Lyrics3 2.00, APEv2. Sources:
+/// their descriptions at id3.org and wiki.hydrogenaud.io.
+pub(super) fn before_tags(file: &SourceFile, from: u64) -> u64 {
+    let mut end = file.size();
+    while let Some(begin) = tag_before(file, end).filter(|begin| (from..end).contains(begin)) {
+        end = begin;
+    }
+    end
+}
+
+/// Where the tag begins that ends here.
+fn tag_before(file: &SourceFile, end: u64) -> Option<u64> {
+    fn bytes<const COUNT: usize>(file: &SourceFile, place: u64) -> Option<[u8; COUNT]> {
+        let mut bytes = [0; COUNT];
+        file.file().read_exact_at(&mut bytes, place).ok().map(|()| bytes)
+    }
+    const HAS_HEADER: u32 = 1 << 31;
+    if let Some(place) = end.checked_sub(128)
+        && bytes(file, place)? == *b"TAG"
+    {
+        return Some(place);
+    }
+    // Six digits, and the mark that they do not count.
+    if let Some(place) = end.checked_sub(15)
+        && let [digits @ .., b'L', b'Y', b'R', b'I', b'C', b'S', b'2', b'0', b'0'] = &bytes::<15>(file, place)?
+    {
+        let length: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        return place.checked_sub(length);
+    }
+    let place = end.checked_sub(32)?;
+    if bytes(file, place)? != *b"APETAGEX" {
+        return None;
+    }
+    let word = |offset| bytes(file, place + offset).map(u32::from_le_bytes);
+    let header = if word(20)? & HAS_HEADER == 0 { 0 } else { 32 };
+    end.checked_sub(u64::from(word(12)?))?.checked_sub(header)
+}
+
 /// In place of a name that the library is not told.
 pub(super) const HIDDEN: [u8; 4] = *b"----";
 
@@ -104,7 +142,7 @@ pub(super) struct Input<'a> {
     /// Places of four bytes, and what it is told instead of them.
     others: Vec<(u64, [u8; 4])>,
     position: u64,
-    /// Where the library is told that it ends; behind the end of the file there is nothing to read.
+    /// Where the library is told that it ends; behind that, and behind the end of the file, there is nothing to read.
     end: u64,
     interrupted: &'a AtomicBool,
     trouble: &'a Trouble,
@@ -133,7 +171,8 @@ impl Read for Input<'_> {
             return Err(io::Error::other("interrupted"));
         }
         // What is written behind the size that was found belongs to another content.
-        let left = usize::try_from(self.file.size().saturating_sub(self.position)).unwrap_or(usize::MAX);
+        let end = self.end.min(self.file.size());
+        let left = usize::try_from(end.saturating_sub(self.position)).unwrap_or(usize::MAX);
         let length = buffer.len().min(left);
         let part = buffer.get_mut(..length).unwrap_or_default();
         loop {
@@ -185,7 +224,7 @@ impl MediaSource for Input<'_> {
 
     fn byte_len(&self) -> Option<u64> {
         // Asked for when tags are looked for at the end, which is not there in a file that was cut short.
-        (self.end == self.file.size()).then_some(self.end - self.begin)
+        (self.end <= self.file.size()).then_some(self.end - self.begin)
     }
 }
 
@@ -215,6 +254,26 @@ mod tests {
         assert_eq!(behind(&[&tag(0, 7)]), 0);
         assert_eq!(behind(&[b"ID3\x04\0\0\0\0\xFF\x01", &[0; 500]]), 0);
         assert_eq!(behind(&[b"ID3"]), 0);
+    }
+
+    #[test]
+    fn tags_at_the_end_are_passed_over() {
+        let ape = |flags: u32, header: &[u8]| {
+            let about =
+                [&2000_u32.to_le_bytes()[..], &39_u32.to_le_bytes(), &1_u32.to_le_bytes(), &flags.to_le_bytes()];
+            [header, b"an item", b"APETAGEX", &about.concat(), &[0; 8]].concat()
+        };
+        let id3 = [&b"TAG"[..], &[7; 125]].concat();
+        let end = |from: u64, parts: &[&[u8]]| before_tags(&source(&parts.concat()), from);
+        let lyrics = b"LYRICSBEGIN words000017LYRICS200".to_vec();
+        for tags in [vec![&id3], vec![&ape(0, b"")], vec![&ape(1 << 31, &[0; 32]), &id3], vec![&lyrics, &id3]] {
+            let tags: Vec<u8> = tags.into_iter().flatten().copied().collect();
+            assert_eq!(end(0, &[b"sound", &tags]), 5, "{tags:?}");
+            assert!(end(6, &[b"sound", &tags]) > 5);
+        }
+        assert_eq!(end(0, &[b"sound"]), 5);
+        assert_eq!(end(0, &[b"sound", b"APETAGEX", &[0xFF; 24]]), 37);
+        assert_eq!(end(0, &[b"", b"abcdefLYRICS200"]), 15);
     }
 
     #[test]

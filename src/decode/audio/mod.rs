@@ -22,9 +22,10 @@
 //! | `heard` | what is cut off at the start and at the end |
 //! | `movie` | the boxes of MP4 and MOV: byte order, fragments |
 //! | `edits` | edit lists of MP4 and MOV |
-//! | `wav` | sizes in WAV that are none |
+//! | `wav` | sizes in WAV that are none, numbers that would become noise |
+//! | `flac` | where the frames of FLAC lie |
 //! | `aac` | whether AAC is half of HE-AAC |
-//! | `matroska` | the tracks that are default |
+//! | `matroska` | the tracks that are default, whether its elements stand one behind the other |
 //! | `vorbis` | what the codebooks of Vorbis claim |
 //! | `names` | words for what cannot be decoded |
 //! | `resample` | from one rate to another |
@@ -36,6 +37,7 @@
 mod aac;
 mod container;
 mod edits;
+mod flac;
 mod foreign;
 mod heard;
 mod input;
@@ -62,7 +64,7 @@ use self::rows::Rows;
 use self::track::{Step, Track};
 use super::ffmpeg::Ffmpeg;
 use super::{About, DecodeError, FileDecoder, Rejection, RowSink, SourceFile};
-use crate::config::{AudioOptions, SoundSample};
+use crate::config::{AudioOptions, Damage, SoundSample};
 
 /// Extensions that are taken by default: containers of sound, and of video with sound.
 pub const EXTENSIONS: &[&str] = &[
@@ -183,7 +185,9 @@ impl FileDecoder for AudioDecoder {
     fn decode(&self, file: &SourceFile, about: About<'_>, sink: &mut dyn RowSink) -> Result<(), DecodeError> {
         match self.decode_here(file, about, sink) {
             Ok(()) => Ok(()),
-            Err(Closed::Unknown(why)) => foreign::decode(self, &why, file, about, sink),
+            Err(Closed::Unknown(why)) => foreign::decode(self, &why, None, file, about, sink),
+            Err(Closed::Damaged(why)) if self.options.on_error == Damage::Reject => Err(rejected(why)),
+            Err(Closed::Damaged(why)) => foreign::decode(self, &why, Some(why.clone()), file, about, sink),
             Err(Closed::Error(error)) => Err(error),
         }
     }

@@ -154,17 +154,19 @@ fn silent_tracks(file: &SourceFile, movie: Contents, left: &mut usize) -> Vec<Co
     if boxes.iter().any(|found| found.kind == *b"mvex") {
         return Vec::new();
     }
-    let mut handlers = |track: Contents| {
-        let media = child(file, track, b"mdia", left)?;
-        let handler = child(file, media, b"hdlr", left)?;
-        bytes::<4>(file, handler.from + 8, handler.to)
-    };
     let tracks = boxes.into_iter().filter(|found| found.kind == *b"trak");
-    let tracks: Vec<_> = tracks.map(|track| (track, handlers(track))).collect();
+    let tracks: Vec<_> = tracks.map(|track| (track, handler_of(file, track, left))).collect();
     if !tracks.iter().any(|(_, handler)| *handler == Some(*b"soun")) {
         return Vec::new();
     }
     tracks.into_iter().filter(|(_, handler)| *handler == Some(*b"vide")).map(|(track, _)| track).collect()
+}
+
+/// What a track holds, in four letters.
+pub(super) fn handler_of(file: &SourceFile, track: Contents, left: &mut usize) -> Option<[u8; 4]> {
+    let media = child(file, track, b"mdia", left)?;
+    let handler = child(file, media, b"hdlr", left)?;
+    bytes(file, handler.from + 8, handler.to)
 }
 
 /// Where the movie begins, if it is one: behind tags.
@@ -174,9 +176,58 @@ fn begin_of(file: &SourceFile) -> Option<u64> {
 }
 
 /// The boxes within one, up to what is none.
-fn all(file: &SourceFile, around: Contents, left: &mut usize) -> Vec<Contents> {
+pub(super) fn all(file: &SourceFile, around: Contents, left: &mut usize) -> Vec<Contents> {
     let mut place = around.from;
     std::iter::from_fn(|| next(file, around, &mut place, left)).collect()
+}
+
+/// Whether the chunks of a track stand in the file in the order of their times. The library reads one that stands before the last as if
+/// it stood behind it.
+pub(super) fn are_chunks_in_order(file: &SourceFile, track: u32) -> bool {
+    const PIECE_BYTES: u64 = 1 << 16;
+    let mut left = BOXES_MAX;
+    let Some(tables) = tables_of(file, track, &mut left) else { return true };
+    for (kind, width) in [(b"stco", 4), (b"co64", 8)] {
+        let Some(table) = child(file, tables, kind, &mut left) else { continue };
+        let count = word(file, table, 4).map_or(0, u64::from);
+        let (mut place, mut last) = (table.from + 8, 0);
+        let end = table.to.min(file.size()).min(place + count * width);
+        while let Some(length) = end.checked_sub(place).filter(|length| *length >= width) {
+            let length = length.min(PIECE_BYTES) / width * width;
+            let mut piece = vec![0; usize::try_from(length).unwrap_or(0)];
+            if file.file().read_exact_at(&mut piece, place).is_err() {
+                break;
+            }
+            for offset in piece.chunks_exact(usize::try_from(width).unwrap_or(8)) {
+                let offset = offset.iter().fold(0, |offset: u64, byte| offset << 8 | u64::from(*byte));
+                if offset <= last {
+                    return false;
+                }
+                last = offset;
+            }
+            place += length;
+        }
+    }
+    true
+}
+
+/// The tables that say where the samples of a track stand, and what they are.
+fn tables_of(file: &SourceFile, track: u32, left: &mut usize) -> Option<Contents> {
+    let mut within = track_of(file, track, left)?;
+    for kind in [b"mdia", b"minf", b"stbl"] {
+        within = child(file, within, kind, left)?;
+    }
+    Some(within)
+}
+
+/// Where the size of the last box of media stands, if that goes to the end of the file without saying how long that is, and what it would
+/// say. The library takes the end for lost then.
+pub(super) fn size_of_open(file: &SourceFile) -> Option<(u64, [u8; 4])> {
+    let whole = Contents { kind: *b"file", at: 0, from: begin_of(file)?, to: file.size() };
+    let mut left = BOXES_MAX;
+    let found = all(file, whole, &mut left).into_iter().last().filter(|last| last.kind == *b"mdat")?;
+    let size = u32::try_from(found.to - found.at).ok()?;
+    (bytes(file, found.at, found.to)? == [0; 4]).then_some((found.at, size.to_be_bytes()))
 }
 
 /// Whether the numbers of this track begin with their high byte: PCM of QuickTime's kinds of more than two bytes, unless `enda`
@@ -184,10 +235,8 @@ fn all(file: &SourceFile, around: Contents, left: &mut usize) -> Vec<Contents> {
 pub(super) fn is_big_endian(file: &SourceFile, track: u32) -> bool {
     let order = || {
         let mut left = BOXES_MAX;
-        let mut within = track_of(file, track, &mut left)?;
-        for kind in [b"mdia", b"minf", b"stbl", b"stsd"] {
-            within = child(file, within, kind, &mut left)?;
-        }
+        let tables = tables_of(file, track, &mut left)?;
+        let within = child(file, tables, b"stsd", &mut left)?;
         // Version and flags, the number of descriptions; then one of them.
         let mut at = within.from + 8;
         let sound = next(file, within, &mut at, &mut left)?;
@@ -222,7 +271,8 @@ pub(super) fn end_of_cut(file: &SourceFile) -> Option<u64> {
     while place < file.size() {
         let found = next(file, whole, &mut place, &mut left)?;
         if &found.kind == b"mdat" && found.to > file.size() {
-            return Some(found.to);
+            // One that goes to the end, wherever that is, is never cut.
+            return Some(found.to).filter(|end| *end < whole.to);
         }
     }
     None
@@ -392,6 +442,36 @@ pub(super) mod tests {
         assert_eq!(hidden(&file(&[sound.clone(), sound.clone()])), [0; 0]);
         assert_eq!(hidden(&file(&[pictures.clone(), pictures.clone()])), [0; 0]);
         assert_eq!(hidden(&file(&[sound, pictures, boxed(b"mvex", b"")])), [0; 0]);
+    }
+
+    /// Wrong samples were taken for those of the chunks that stand before others.
+    #[test]
+    fn chunks_may_stand_in_any_order() {
+        let in_order = |kind: &[u8; 4], width: usize, offsets: &[u64]| {
+            let entries: Vec<u8> =
+                offsets.iter().flat_map(|offset| offset.to_be_bytes()[8 - width..].to_vec()).collect();
+            let table = boxed(kind, &[words(&[0, offsets.len() as u32]), entries].concat());
+            let media = boxed(b"mdia", &boxed(b"minf", &boxed(b"stbl", &table)));
+            let track = boxed(b"trak", &[boxed(b"tkhd", &words(&[0, 0, 0, 7, 0])), media].concat());
+            are_chunks_in_order(&source(&[boxed(b"ftyp", b"qt  "), boxed(b"moov", &track)].concat()), 7)
+        };
+        let many: Vec<u64> = (1..40_000).collect();
+        for (kind, width) in [(b"stco", 4), (b"co64", 8)] {
+            assert!(in_order(kind, width, &[]) && in_order(kind, width, &[40, 41]) && in_order(kind, width, &many));
+            assert!(!in_order(kind, width, &[40, 30]) && !in_order(kind, width, &[40, 40]));
+            assert!(!in_order(kind, width, &[&many[..], &[39_998]].concat()));
+        }
+    }
+
+    /// "sync lost", behind all of its sound.
+    #[test]
+    fn media_may_go_to_the_end_of_the_file() {
+        let (start, mut open) = (boxed(b"ftyp", b"M4A "), boxed(b"mdat", &[7; 100]));
+        open[..4].fill(0);
+        let movie = [start.clone(), open].concat();
+        assert_eq!(size_of_open(&source(&movie)), Some((12, 108_u32.to_be_bytes())));
+        assert_eq!(end_of_cut(&source(&movie)), None);
+        assert_eq!(size_of_open(&source(&[start, boxed(b"mdat", &[7; 100])].concat())), None);
     }
 
     #[test]

@@ -119,9 +119,39 @@ pub(super) fn may_be_half() -> String {
     "its sound is AAC of at most 24000 Hz, which may be the lower half of HE-AAC".to_owned()
 }
 
-/// An edit list that plays more than one part of the sound.
+/// An edit list that plays parts of the sound again, or before what stands in front of them.
 pub(super) fn parts(count: usize) -> String {
-    format!("its edit list plays {count} parts of the sound, expected a single one: {CONVERT}")
+    format!("its edit list plays {count} parts of the sound, expected that each stands behind the last: {CONVERT}")
+}
+
+/// An edit list of which nobody makes what it says.
+pub(super) fn pause_within() -> String {
+    format!("its edit list has a pause between parts of the sound, of which FFmpeg would play some twice: {CONVERT}")
+}
+
+/// A track whose parts stand in the file in another order than they are played in.
+pub(super) fn chunks_out_of_order() -> String {
+    format!("its chunks of sound stand in the file in another order than that of their times: {CONVERT}")
+}
+
+/// A Matroska or WebM file of which parts would be passed over.
+pub(super) fn broken_matroska(place: u64) -> String {
+    format!("its Matroska or WebM is damaged at byte {place}")
+}
+
+/// Matroska or WebM files that were put behind one another.
+pub(super) fn another_matroska(place: u64) -> String {
+    format!("another Matroska or WebM file follows at byte {place}, expected a single one: {CONVERT}")
+}
+
+/// What cannot be decoded before the first frame that can.
+pub(super) fn lost_start(bytes: u64) -> String {
+    format!("its first {bytes} bytes are damaged: what they hold of its sound is missing")
+}
+
+/// What of the frames of a FLAC file was not taken.
+pub(super) fn no_frames(bytes: u64) -> String {
+    format!("it is cut short or damaged: {bytes} bytes of it are no whole frame of FLAC")
 }
 
 /// A container without a track to be decoded.

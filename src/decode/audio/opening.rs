@@ -2,6 +2,8 @@
 //!
 //! What goes wrong here may only mean that this library does not know it: `Closed::Unknown`.
 
+use std::ops::Range;
+
 use symphonia::core::codecs::audio::well_known::{
     CODEC_ID_PCM_F32BE, CODEC_ID_PCM_F32LE, CODEC_ID_PCM_F64BE, CODEC_ID_PCM_F64LE, CODEC_ID_PCM_S24BE,
     CODEC_ID_PCM_S24LE, CODEC_ID_PCM_S32BE, CODEC_ID_PCM_S32LE, CODEC_ID_VORBIS,
@@ -15,8 +17,10 @@ use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
 
 use super::super::{About, DecodeError, SourceFile};
+use super::container::Change;
 use super::input::{HIDDEN, Input, Trouble};
-use super::{container, movie, names, rejected, vorbis, wav};
+use super::matroska::Order;
+use super::{container, flac, matroska, movie, names, rejected, vorbis, wav};
 use crate::config::AUDIO_CHANNELS_MAX as CHANNELS_MAX;
 
 /// Hz; more than anything that records has.
@@ -35,6 +39,8 @@ const UNKNOWN_SIZE: [u8; 4] = [0xFF; 4];
 pub(super) enum Closed {
     /// Nothing here knows it: the reason, where nobody else does either.
     Unknown(String),
+    /// It is damaged as told: somebody else may know what to keep of it.
+    Damaged(String),
     Error(DecodeError),
 }
 
@@ -49,31 +55,73 @@ pub(super) fn reads_max(file: &SourceFile) -> u64 {
     file.size().saturating_mul(PROBE_READS_MAX).saturating_add(PROBE_BYTES_MAX)
 }
 
-/// The file's container. The library may read as it likes from then on.
-pub(super) fn probe<'a>(
-    file: &'a SourceFile,
-    about: About<'a>,
-    trouble: &'a Trouble,
-) -> Result<Box<dyn FormatReader + 'a>, Closed> {
-    let begin = container::begin_of(file).ok_or_else(|| Closed::Unknown(names::unknown(file)))?;
-    let hidden = movie::check(file)?;
-    let end = movie::end_of_cut(file).unwrap_or(file.size());
-    let mut others: Vec<(u64, [u8; 4])> = hidden.into_iter().map(|place| (place, HIDDEN)).collect();
-    others.extend(wav::sizes_without_end(file, begin).into_iter().map(|place| (place, UNKNOWN_SIZE)));
-    trouble.limit_reads(Some(reads_max(file)));
-    let input = Input::new(file, begin..end, others, about.interrupted, trouble);
-    let stream = MediaSourceStream::new(Box::new(input), MediaSourceStreamOptions::default());
-    let limit = Limit::Maximum(METADATA_BYTES_MAX);
-    let metadata = MetadataOptions::default().limit_tag_bytes(limit).limit_visual_bytes(limit);
-    let probed = container::PROBE.probe(&Hint::new(), stream, FormatOptions::default(), metadata);
-    trouble.limit_reads(None);
-    probed.map_err(|error| match (trouble.take(), error) {
-        (Some(trouble), _) => trouble.into(),
-        (None, Error::Unsupported("isomp4: missing moov atom")) => {
-            rejected("an MP4 or MOV file without its index (moov): it is cut short, or was never finished").into()
+/// A file that is being opened, and what the library is told of it.
+pub(super) struct Opening<'a> {
+    pub(super) file: &'a SourceFile,
+    pub(super) about: About<'a>,
+    pub(super) trouble: &'a Trouble,
+    /// The part of it that is sound in one container, of one kind.
+    part: Range<u64>,
+    /// Places of four bytes, and what the library is told instead of them.
+    others: Vec<(u64, [u8; 4])>,
+    /// Its header could not be told its length, or does not tell it: the sound goes to the end of the file.
+    pub(super) is_endless: bool,
+    /// What becomes of its sound where the part ends, if it is another one.
+    pub(super) change: Option<Change>,
+    /// Bytes of sound that are lost in front of the part.
+    pub(super) lost_start: Option<u64>,
+    /// Bytes of frames, where nothing but frames stands between its metadata and its end: FLAC.
+    pub(super) frame_bytes: Option<u64>,
+}
+
+impl<'a> Opening<'a> {
+    pub(super) fn new(file: &'a SourceFile, about: About<'a>, trouble: &'a Trouble) -> Result<Self, Closed> {
+        wav::check(file)?;
+        let begin = container::begin_of(file).ok_or_else(|| Closed::Unknown(names::unknown(file)))?;
+        let mut others: Vec<(u64, [u8; 4])> = movie::check(file)?.into_iter().map(|place| (place, HIDDEN)).collect();
+        others.extend(movie::size_of_open(file));
+        others.extend(wav::sizes_without_end(file, begin).into_iter().map(|place| (place, UNKNOWN_SIZE)));
+        let order = matroska::order(file, about)?;
+        match order {
+            Order::Broken(place) => return Err(Closed::Damaged(names::broken_matroska(place))),
+            Order::Another(place) => return Err(Closed::Unknown(names::another_matroska(place))),
+            Order::Told | Order::Open => {}
         }
-        (None, error) => Closed::Unknown(format!("its container cannot be read: {}", told(&error))),
-    })
+        let frames = flac::frames_in(file, begin);
+        let change = container::change_in(file, begin);
+        let ends = [movie::end_of_cut(file), matroska::end_of(file), frames.as_ref().map(|frames| frames.end)];
+        let end = ends.into_iter().flatten().chain(change.map(|change| change.at)).next().unwrap_or(file.size());
+        Ok(Self {
+            file,
+            about,
+            trouble,
+            part: begin..end,
+            others,
+            is_endless: order == Order::Open || wav::is_endless(file),
+            change,
+            lost_start: container::lost_start(file, begin),
+            frame_bytes: frames.map(|frames| frames.end - frames.start),
+        })
+    }
+
+    /// The file's container, from its start. The library may read as it likes from then on.
+    pub(super) fn probe(&self) -> Result<Box<dyn FormatReader + 'a>, Closed> {
+        let Self { file, about, trouble, .. } = *self;
+        trouble.limit_reads(Some(reads_max(file)));
+        let input = Input::new(file, self.part.clone(), self.others.clone(), about.interrupted, trouble);
+        let stream = MediaSourceStream::new(Box::new(input), MediaSourceStreamOptions::default());
+        let limit = Limit::Maximum(METADATA_BYTES_MAX);
+        let metadata = MetadataOptions::default().limit_tag_bytes(limit).limit_visual_bytes(limit);
+        let probed = container::PROBE.probe(&Hint::new(), stream, FormatOptions::default(), metadata);
+        trouble.limit_reads(None);
+        probed.map_err(|error| match (trouble.take(), error) {
+            (Some(trouble), _) => trouble.into(),
+            (None, Error::Unsupported("isomp4: missing moov atom")) => {
+                rejected("an MP4 or MOV file without its index (moov): it is cut short, or was never finished").into()
+            }
+            (None, error) => Closed::Unknown(format!("its container cannot be read: {}", told(&error))),
+        })
+    }
 }
 
 /// Whether the rate, in Hz, and the number of channels are within bounds.

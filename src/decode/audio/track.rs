@@ -22,8 +22,8 @@ use symphonia::core::units::TimeBase;
 use super::super::{About, DecodeError, SourceFile};
 use super::heard::{Heard, Tag};
 use super::input::Trouble;
-use super::opening::{Closed, as_stored, check, check_channels, decoder_of, is_end, is_mpeg, probe, reads_max, told};
-use super::{aac, container, edits, names, rejected, wav};
+use super::opening::{Closed, Opening, as_stored, check, check_channels, decoder_of, is_end, is_mpeg, reads_max, told};
+use super::{aac, container, edits, movie, names, rejected};
 
 /// What a checksum of samples tells.
 const ALTERED: &str = "its samples are not those that were encoded: their checksum is another";
@@ -40,13 +40,12 @@ const NEXT_STREAMS_MAX: u32 = 4096;
 pub(super) struct Track<'a> {
     reader: Box<dyn FormatReader + 'a>,
     decoder: Box<dyn AudioDecoder>,
-    trouble: &'a Trouble,
+    opening: Opening<'a>,
     number: u32,
     /// Hz
     pub(super) rate: u32,
     pub(super) channels: usize,
     time_base: Option<TimeBase>,
-    file: &'a SourceFile,
     /// Whether packets say how many of their samples are to be heard.
     is_movie: bool,
     is_matroska: bool,
@@ -55,11 +54,11 @@ pub(super) struct Track<'a> {
     first: Option<u64>,
     /// Where the last packet ends, in units.
     ends: Option<i64>,
-    /// A WAV file that was written into a pipe: its header could not be told its length, and it goes to the end of the file.
-    is_endless: bool,
     /// Samples, of all channels together, for which silence may still be put.
     silent_left: u64,
     heard: Heard,
+    /// What is lost before the first packet was told.
+    is_start_told: bool,
     /// Streams that may still follow, with bytes for them to be read.
     streams_left: u32,
     /// Frames that the file says it has.
@@ -101,7 +100,8 @@ impl<'a> Track<'a> {
         if file.size() == 0 {
             return Err(rejected("the file is empty").into());
         }
-        let reader = probe(file, about, trouble)?;
+        let opening = Opening::new(file, about, trouble)?;
+        let reader = opening.probe()?;
         let format = reader.format_info().format;
         let Some(track) = container::default_track(&*reader, file) else {
             return Err(Closed::Unknown(names::without_sound(&*reader)));
@@ -114,7 +114,7 @@ impl<'a> Track<'a> {
             if has_other() {
                 return Err(Closed::Unknown(names::may_be_half()));
             }
-            if aac::has_upper_half(&mut *probe(file, about, trouble)?, number) {
+            if aac::has_upper_half(&mut *opening.probe()?, number) {
                 return Err(Closed::Unknown(names::half()));
             }
         }
@@ -126,26 +126,29 @@ impl<'a> Track<'a> {
         ];
         // The others guess, or have it from the end of the file. MP3 guesses where there is no tag.
         let is_exact = is_exact.contains(&format) || (format == well_known::FORMAT_ID_MP3 && delay.is_some());
-        let is_endless = format == well_known::FORMAT_ID_WAVE && wav::is_endless(file);
-        let declared = track.num_frames.filter(|frames| is_exact && *frames > 0 && !is_endless);
+        let declared = track.num_frames.filter(|frames| is_exact && *frames > 0 && !opening.is_endless);
         check_channels(parameters)?;
         // How much of the last packet is sound stands in a table that is not read.
         if format == well_known::FORMAT_ID_CAF && parameters.codec == CODEC_ID_ALAC {
             return Err(Closed::Unknown(names::unsupported(parameters, "in a CAF file")));
         }
+        if format == well_known::FORMAT_ID_ISOMP4 && !movie::are_chunks_in_order(file, number) {
+            return Err(Closed::Unknown(names::chunks_out_of_order()));
+        }
         let decoder = decoder_of(&as_stored(parameters, format, file, number)?, format)?;
         let parameters = decoder.codec_params();
         let (Some(rate), Some(channels)) = (parameters.sample_rate, parameters.channels.as_ref()) else {
-            return Self::by_first_packet(reader, decoder, number, time_base, file, about, trouble);
+            return Self::by_first_packet(reader, decoder, number, time_base, opening);
         };
         let channels = channels.count();
         if format == well_known::FORMAT_ID_OGG {
             // Where another stream follows, parts are read again to find its end.
             trouble.limit_reads(Some(reads_max(file)));
         }
-        let mut track = Self::of(reader, decoder, number, time_base, file, trouble);
+        let mut track = Self::of(reader, decoder, number, time_base, opening);
         (track.rate, track.channels) = (rate, channels);
-        (track.declared, track.is_endless) = (declared, is_endless);
+        // Where the number of all is known, the first one's number is.
+        (track.declared, track.first) = (declared, declared.map(|_| 0));
         check(rate, channels)?;
         if is_mpeg(format) {
             track.heard.skip = delay.map_or(0, u64::from);
@@ -158,13 +161,23 @@ impl<'a> Track<'a> {
 
     /// In a movie, what its edit list leaves out at the start and at the end is not to be heard.
     fn follow_edits(&mut self) -> Result<(), Closed> {
-        let Some(edit) = edits::edit_of(self.file, self.number).filter(|_| self.is_movie) else { return Ok(()) };
-        if edit.parts > 1 {
-            return Err(Closed::Unknown(names::parts(edit.parts)));
+        let (file, number) = (self.opening.file, self.number);
+        let edit = edits::edit_of(file, number).or_else(|| edits::edit_of_itunes(file, number, self.rate));
+        let Some(edit) = edit.filter(|_| self.is_movie) else { return Ok(()) };
+        if !edit.goes_on() {
+            return Err(Closed::Unknown(names::parts(edit.parts.len())));
         }
         let frames = |units: u64| nearest(u128::from(units) * u128::from(self.rate), u128::from(edit.units));
-        self.heard.skip = frames(edit.from);
-        self.heard.left = edit.until.map(|until| frames(until).saturating_sub(self.heard.skip));
+        let mut at = 0;
+        let parts = edit.parts.iter().map(|(from, until)| {
+            let (from, until) = (frames(*from), until.map(frames));
+            let skipped = from.saturating_sub(std::mem::replace(&mut at, until.unwrap_or(u64::MAX)));
+            (skipped, until.map(|until| until.saturating_sub(from)))
+        });
+        self.heard.parts = parts.collect();
+        if let Some(first) = self.heard.parts.pop_front() {
+            (self.heard.skip, self.heard.left) = first;
+        }
         Ok(())
     }
 
@@ -173,21 +186,19 @@ impl<'a> Track<'a> {
         decoder: Box<dyn AudioDecoder>,
         number: u32,
         time_base: Option<TimeBase>,
-        file: &'a SourceFile,
-        trouble: &'a Trouble,
+        opening: Opening<'a>,
     ) -> Self {
         let format = reader.format_info().format;
+        let bytes = opening.file.size();
         Self {
             reader,
             decoder,
-            trouble,
-            file,
+            opening,
             number,
             rate: 0,
             channels: 0,
             time_base,
             is_movie: format == well_known::FORMAT_ID_ISOMP4,
-            is_endless: false,
             numbers: match format {
                 well_known::FORMAT_ID_FLAC => Numbers::Samples,
                 well_known::FORMAT_ID_OGG => Numbers::Ends,
@@ -196,13 +207,14 @@ impl<'a> Track<'a> {
             first: None,
             ends: None,
             is_matroska: format == well_known::FORMAT_ID_MKV,
-            silent_left: file.size().saturating_mul(SILENT_SAMPLES_A_BYTE).saturating_add(SILENT_SAMPLES),
+            silent_left: bytes.saturating_mul(SILENT_SAMPLES_A_BYTE).saturating_add(SILENT_SAMPLES),
             heard: Heard::default(),
+            is_start_told: false,
             streams_left: NEXT_STREAMS_MAX,
             declared: None,
             given: 0,
-            bytes_left: file.size().saturating_mul(2).saturating_add(1 << 16),
-            packets_left: file.size().saturating_add(1 << 10),
+            bytes_left: packet_bytes_max(bytes),
+            packets_left: bytes.saturating_add(1 << 10),
             is_over: false,
         }
     }
@@ -213,11 +225,10 @@ impl<'a> Track<'a> {
         decoder: Box<dyn AudioDecoder>,
         number: u32,
         time_base: Option<TimeBase>,
-        file: &'a SourceFile,
-        about: About<'a>,
-        trouble: &'a Trouble,
+        opening: Opening<'a>,
     ) -> Result<Self, Closed> {
-        let mut track = Self::of(reader, decoder, number, time_base, file, trouble);
+        let mut track = Self::of(reader, decoder, number, time_base, opening);
+        track.is_start_told = true;
         let mut first = Vec::new();
         while track.rate == 0 {
             match track.step(&mut first)? {
@@ -227,17 +238,16 @@ impl<'a> Track<'a> {
             }
         }
         // From the start again, by a reader of its own.
-        let (rate, channels) = (track.rate, track.channels);
-        drop(track);
-        let reader = probe(file, about, trouble)?;
+        let Self { rate, channels, opening, .. } = track;
+        let reader = opening.probe()?;
         let Some(CodecParameters::Audio(parameters)) =
             reader.tracks().iter().find(|track| track.id == number).and_then(|track| track.codec_params.as_ref())
         else {
             return Err(rejected("it holds no sound").into());
         };
         let format = reader.format_info().format;
-        let decoder = decoder_of(&as_stored(parameters, format, file, number)?, format)?;
-        let mut track = Self::of(reader, decoder, number, time_base, file, trouble);
+        let decoder = decoder_of(&as_stored(parameters, format, opening.file, number)?, format)?;
+        let mut track = Self::of(reader, decoder, number, time_base, opening);
         (track.rate, track.channels) = (rate, channels);
         track.follow_edits()?;
         Ok(track)
@@ -249,9 +259,9 @@ impl<'a> Track<'a> {
     }
 
     /// Whether another decoder may make something of what this one does not: before the first sample, and not of FLAC, whose
-    /// checksums others do not ask.
+    /// checksums others do not ask, nor of what is known to be damaged, which others do not see.
     pub(super) fn may_be_foreign(&self) -> bool {
-        self.given == 0 && self.numbers != Numbers::Samples
+        self.given == 0 && self.numbers != Numbers::Samples && self.opening.lost_start.is_none()
     }
 
     /// The next samples, interleaved, in place of what the block had.
@@ -259,6 +269,11 @@ impl<'a> Track<'a> {
         block.clear();
         if self.is_over {
             return Ok(Step::End);
+        }
+        if let Some(bytes) = self.opening.lost_start
+            && !std::mem::replace(&mut self.is_start_told, true)
+        {
+            return Ok(Step::Lost(names::lost_start(bytes)));
         }
         let packet = match self.reader.next_packet() {
             Ok(Some(packet)) => packet,
@@ -292,7 +307,7 @@ impl<'a> Track<'a> {
                 decoded.copy_to_vec_interleaved(block);
                 None
             }
-            Err(error) => match self.trouble.take() {
+            Err(error) => match self.opening.trouble.take() {
                 Some(trouble) => return Err(trouble),
                 None => Some(format!("a packet at {:.3} s cannot be decoded: {}", self.time_s(), told(&error))),
             },
@@ -386,8 +401,11 @@ impl<'a> Track<'a> {
 
     fn end(&mut self) -> Result<Step, DecodeError> {
         self.is_over = true;
-        if let Some(trouble) = self.trouble.take() {
+        if let Some(trouble) = self.opening.trouble.take() {
             return Err(trouble);
+        }
+        if let Some(change) = self.opening.change {
+            return self.changed(change.to);
         }
         if let Some(declared) = self.declared
             && self.given < declared
@@ -398,9 +416,16 @@ impl<'a> Track<'a> {
             )));
         }
         if self.declared.is_none()
-            && let Some(sizes) = container::cut_frame(self.file)
+            && let Some(sizes) = container::cut_frame(self.opening.file)
         {
             return Ok(Step::Lost(names::cut_packet(sizes)));
+        }
+        let taken = packet_bytes_max(self.opening.file.size()) - self.bytes_left;
+        if let Some(left) = self.opening.frame_bytes.and_then(|bytes| bytes.checked_sub(taken))
+            && left > 0
+            && self.declared.is_none()
+        {
+            return Ok(Step::Lost(names::no_frames(left)));
         }
         Ok(if self.is_altered() { self.over(ALTERED.to_owned()) } else { Step::End })
     }
@@ -413,16 +438,16 @@ impl<'a> Track<'a> {
             return Ok(self.over(ALTERED.to_owned()));
         }
         let format = self.reader.format_info().format;
-        let found = container::default_track(&*self.reader, self.file).cloned();
+        let found = container::default_track(&*self.reader, self.opening.file).cloned();
         let Some(Found { id, time_base, codec_params: Some(CodecParameters::Audio(parameters)), .. }) = found else {
             return Ok(self.over(format!("another stream begins after {time_s:.3} s, without sound that is known")));
         };
         check_channels(&parameters)?;
-        let decoder = as_stored(&parameters, format, self.file, id).map_err(Closed::from);
+        let decoder = as_stored(&parameters, format, self.opening.file, id).map_err(Closed::from);
         let decoder = match decoder.and_then(|parameters| decoder_of(&parameters, format)) {
             Ok(decoder) => decoder,
             Err(Closed::Error(error)) => return Err(error),
-            Err(Closed::Unknown(reason)) => {
+            Err(Closed::Unknown(reason) | Closed::Damaged(reason)) => {
                 return Ok(self.over(format!("another stream begins after {time_s:.3} s: {reason}")));
             }
         };
@@ -436,7 +461,7 @@ impl<'a> Track<'a> {
         (self.number, self.time_base, self.decoder, self.ends) = (id, time_base, decoder, None);
         if let Some(left) = self.streams_left.checked_sub(1) {
             self.streams_left = left;
-            self.trouble.allow_reads(NEXT_STREAM_BYTES);
+            self.opening.trouble.allow_reads(NEXT_STREAM_BYTES);
         }
         Ok(Step::Block)
     }
@@ -454,10 +479,10 @@ impl<'a> Track<'a> {
 
     fn cut_short(&mut self, error: &Error) -> Result<Step, DecodeError> {
         self.is_over = true;
-        if let Some(trouble) = self.trouble.take() {
+        if let Some(trouble) = self.opening.trouble.take() {
             return Err(trouble);
         }
-        if self.is_endless && is_end(error) {
+        if self.opening.is_endless && is_end(error) {
             return self.end();
         }
         Ok(Step::Lost(format!("it is damaged or cut short after {:.3} s: {}", self.time_s(), told(error))))
@@ -473,6 +498,11 @@ impl<'a> Track<'a> {
             names::channels(channels)
         )))
     }
+}
+
+/// Bytes of the packets of a file of so many.
+fn packet_bytes_max(file_bytes: u64) -> u64 {
+    file_bytes.saturating_mul(2).saturating_add(1 << 16)
 }
 
 /// A quotient, rounded to the nearest.

@@ -1,6 +1,7 @@
-//! The sizes in a WAV file that went into a pipe: who wrote it did not know its length when it began, and the sound goes to the
-//! end of the file. The library knows 2^32 - 1 for that, and there is more: 0, what SoX writes and what arecord does, both about
-//! 2 GiB.
+//! WAV files that the library takes for others than they are. Numbers that begin with their high byte (RIFX), or that fill only a
+//! part of their bytes, become noise: those are rejected. The sizes in a file that went into a pipe: who wrote it did not know its
+//! length when it began, and the sound goes to the end of the file. The library knows 2^32 - 1 for that, and there is more: 0, what SoX
+//! writes and what arecord does, both about 2 GiB.
 //!
 //! Source: Multimedia Programming Interface and Data Specifications 1.0, RIFF; sizes are little-endian, chunks filled up to
 //! even numbers.
@@ -8,13 +9,38 @@
 use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt;
 
-use super::super::SourceFile;
+use super::super::{DecodeError, SourceFile};
+use super::{input, names, rejected};
 
+/// Kinds of sound without compression: integers, floating point, and what is described further on.
+const PLAIN: [u16; 3] = [1, 3, 0xFFFE];
 /// Chunks that are looked at.
 const CHUNKS_MAX: usize = 4096;
 /// Sizes that stand for none, where the file is shorter: the largest that is possible, signed or not, less a header or what is
 /// no whole block.
 const PLACEHOLDERS: [RangeInclusive<u32>; 2] = [0x7FFF_0000..=0x8000_0000, 0xFFFF_0000..=u32::MAX];
+
+/// Refuses what would become noise.
+pub(super) fn check(file: &SourceFile) -> Result<(), DecodeError> {
+    const CONVERT: &str = "convert it, for example: sox IN.wav OUT.flac";
+    let begin = input::behind_tags(file);
+    if bytes::<12>(file, begin).is_some_and(|start| start.starts_with(b"RIFX") && start.ends_with(b"WAVE")) {
+        return Err(rejected(format!(
+            "a WAV file whose numbers begin with their high byte (RIFX), expected those of RIFF: {CONVERT}"
+        )));
+    }
+    let format = chunk_of(file, begin, b"fmt ").and_then(|(place, _)| bytes::<16>(file, place + 8));
+    let Some([k0, k1, c0, c1, _, _, _, _, _, _, _, _, a0, a1, b0, b1]) = format else { return Ok(()) };
+    let [kind, channels, align, bits] = [[k0, k1], [c0, c1], [a0, a1], [b0, b1]].map(u16::from_le_bytes);
+    let (wanted, found) = (u32::from(bits).div_ceil(8) * u32::from(channels), u32::from(align));
+    if PLAIN.contains(&kind) && bits > 0 && found > wanted {
+        return Err(rejected(format!(
+            "its header says {bits} bits a number and {found} bytes for {}, expected {wanted}: {CONVERT}",
+            names::channels(channels.into())
+        )));
+    }
+    Ok(())
+}
 
 /// Where the sizes of the file and of its sound stand, in bytes, if that of the sound is none: the file's and the sound's.
 pub(super) fn sizes_without_end(file: &SourceFile, begin: u64) -> Vec<u64> {
@@ -23,11 +49,24 @@ pub(super) fn sizes_without_end(file: &SourceFile, begin: u64) -> Vec<u64> {
 
 /// Whether the sound goes to the end of the file, wherever that is.
 pub(super) fn is_endless(file: &SourceFile) -> bool {
-    data_without_end(file, super::input::behind_tags(file)).is_some()
+    data_without_end(file, input::behind_tags(file)).is_some()
 }
 
 /// Where the chunk with the sound is, if its size is none.
 fn data_without_end(file: &SourceFile, begin: u64) -> Option<u64> {
+    let (place, size) = chunk_of(file, begin, b"data")?;
+    let from = place + 8;
+    let is_longer = from + u64::from(size) > file.size();
+    let is_none = match size {
+        0 => from < file.size() && !has_chunk(file, from),
+        u32::MAX => true,
+        size => is_longer && PLACEHOLDERS.iter().any(|sizes| sizes.contains(&size)),
+    };
+    is_none.then_some(place)
+}
+
+/// Where the first chunk of this name stands in a WAV file that begins here, and its size.
+fn chunk_of(file: &SourceFile, begin: u64, wanted: &[u8; 4]) -> Option<(u64, u32)> {
     let start: [u8; 12] = bytes(file, begin)?;
     if !start.starts_with(b"RIFF") || !start.ends_with(b"WAVE") {
         return None;
@@ -35,15 +74,8 @@ fn data_without_end(file: &SourceFile, begin: u64) -> Option<u64> {
     let mut place = begin + 12;
     for _ in 0..CHUNKS_MAX {
         let (name, size) = chunk(file, place)?;
-        if &name == b"data" {
-            let from = place + 8;
-            let is_longer = from + u64::from(size) > file.size();
-            let is_none = match size {
-                0 => from < file.size() && !has_chunk(file, from),
-                u32::MAX => true,
-                size => is_longer && PLACEHOLDERS.iter().any(|sizes| sizes.contains(&size)),
-            };
-            return is_none.then_some(place);
+        if &name == wanted {
+            return Some((place, size));
         }
         place += 8 + u64::from(size).next_multiple_of(2);
     }
@@ -92,6 +124,30 @@ mod tests {
         for size in [1, 100, 101, 0x7000_0000, 0x8000_0001, 0xF000_0000] {
             assert!(!without_end(size, &[7; 100]), "{size:x}");
         }
+    }
+
+    /// They became noise.
+    #[test]
+    fn numbers_fill_their_bytes() {
+        let checked = |name: &[u8; 4], kind: u16, align: u16, bits: u16| {
+            let about =
+                [&kind.to_le_bytes()[..], &2_u16.to_le_bytes(), &[0; 8], &align.to_le_bytes(), &bits.to_le_bytes()];
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&[&name[..], &[0; 4], b"WAVEfmt \x10\0\0\0", &about.concat(), b"data\0\0\0\0"].concat())
+                .unwrap();
+            check(&SourceFile::of(file).unwrap()).map_err(|error| error.to_string())
+        };
+        for (kind, align, bits) in
+            [(1, 4, 16), (1, 6, 24), (1, 6, 20), (1, 0, 16), (3, 8, 32), (0xFFFE, 8, 32), (17, 1024, 4)]
+        {
+            assert_eq!(checked(b"RIFF", kind, align, bits), Ok(()), "{kind} {align} {bits}");
+        }
+        let reason = checked(b"RIFF", 1, 8, 24).unwrap_err();
+        assert!(
+            reason.starts_with("its header says 24 bits a number and 8 bytes for 2 channels, expected 6"),
+            "{reason}"
+        );
+        assert!(checked(b"RIFX", 1, 4, 16).unwrap_err().contains("RIFX"));
     }
 
     #[test]

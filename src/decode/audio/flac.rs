@@ -1,0 +1,58 @@
+//! Where the frames of a FLAC file lie: behind what describes them, and in front of tags of other formats, which players pass over.
+//! The library takes the latter for the rest of the last frame, and drops both.
+//!
+//! Source: RFC 9639, section 8.1.
+
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use super::super::SourceFile;
+use super::input;
+
+/// Blocks of metadata that are looked at.
+const BLOCKS_MAX: usize = 1 << 16;
+const IS_LAST: u8 = 0x80;
+
+/// Where the frames stand in a FLAC file that begins here. `None`: it is none.
+pub(super) fn frames_in(file: &SourceFile, begin: u64) -> Option<Range<u64>> {
+    let bytes = |place| {
+        let mut bytes = [0; 4];
+        file.file().read_exact_at(&mut bytes, place).ok().map(|()| bytes)
+    };
+    let mut place = begin + 4;
+    if bytes(begin)? != *b"fLaC" {
+        return None;
+    }
+    for _ in 0..BLOCKS_MAX {
+        let [kind, length @ ..] = bytes(place)?;
+        place += 4 + length.iter().fold(0, |length, byte| length << 8 | u64::from(*byte));
+        if kind & IS_LAST != 0 {
+            let end = input::before_tags(file, place);
+            return (place < end).then_some(place..end);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn frames_stand_between_metadata_and_tags() {
+        let frames = |begin: u64, parts: &[&[u8]]| {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&parts.concat()).unwrap();
+            frames_in(&SourceFile::of(file).unwrap(), begin)
+        };
+        let start = b"fLaC\0\0\0\x02ab\x84\0\0\x03abc";
+        let tag = [&b"TAG"[..], &[0; 125]].concat();
+        assert_eq!(frames(0, &[start, b"sound"]), Some(17..22));
+        assert_eq!(frames(3, &[b"ID3", start, b"sound", &tag]), Some(20..25));
+        assert_eq!(frames(0, &[start]), None);
+        assert_eq!(frames(0, &[b"fLaC\0\0\0\x02ab"]), None);
+        assert_eq!(frames(0, &[b"RIFF", b"sound"]), None);
+    }
+}
