@@ -6,6 +6,7 @@ use std::ptr;
 use ff::AVPixelFormat;
 use ffmpeg_sys_next as ff;
 
+use super::version::SWS_BICUBIC;
 use super::{Error, Picture};
 use crate::colour::Colours;
 
@@ -111,7 +112,7 @@ impl Converter {
             colours: colours_of(picture),
         };
         // As FFmpeg's own conversions are set, so that pixels are those that others get from it.
-        self.whole.set(setting, ff::SWS_BICUBIC)?;
+        self.whole.set(setting, SWS_BICUBIC)?;
         // SAFETY: the frame is open; its planes have the lines that its size and format ask for.
         let frame = unsafe { &*picture.pointer() };
         let planes: [*const u8; 4] = [frame.data[0], frame.data[1], frame.data[2], frame.data[3]];

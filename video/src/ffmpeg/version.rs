@@ -1,6 +1,11 @@
-//! What FFmpeg 8 has no longer, and what FFmpeg 6.1 brought in its place.
+//! What FFmpeg 8 has no longer, or otherwise, and what FFmpeg 6.1 brought in its place.
+
+use std::ffi::c_int;
 
 use ffmpeg_sys_next as ff;
+
+/// A number of libswscale's interface, which is a macro before FFmpeg 8 and one of an enumeration since.
+pub(super) const SWS_BICUBIC: c_int = 4;
 
 /// What the container tells of that kind beside the stream's parameters, and its length in bytes.
 ///
