@@ -32,17 +32,25 @@ def growing(log):
     writer.join()
 
 
-@pytest.mark.parametrize("waiting", ["a copy", "cut"])
-def test_it_ends_while_one_log_grows_and_another_waits(logs, waiting):
-    """The bug: each look at the one that grew began the time anew for which the other was waited for."""
+@contextlib.contextmanager
+def waiting_log(logs, waiting, count):
+    """`b.log`, open: it was cut, or is about to begin as `a.log`, of which so many lines were taken."""
     log, other = logs.drop / "a.log", logs.drop / "b.log"
-    log.write_bytes(lines(100, 100))
+    log.write_bytes(lines(100, count))
     if waiting == "cut":
         other.write_bytes(lines(1000, 300))
     logs.once()
-    with growing(log), open(other, "ab", buffering=0) as file:
+    with open(other, "ab", buffering=0) as file:
         if waiting == "cut":
             file.truncate(700)
+        yield other, file
+
+
+@pytest.mark.parametrize("waiting", ["a copy", "cut"])
+def test_it_ends_while_one_log_grows_and_another_waits(logs, waiting):
+    """The bug: each look at the one that grew began the time anew for which the other was waited for."""
+    with waiting_log(logs, waiting, 100) as (other, file), growing(logs.drop / "a.log"):
+        if waiting == "cut":
             # The next run knows where.
             logs.once(timeout=40)
             file.write(lines(5000, 2))
@@ -62,15 +70,8 @@ def test_it_ends_while_one_log_grows_and_another_waits(logs, waiting):
 @pytest.mark.parametrize("waiting", ["a copy", "cut"])
 def test_it_tells_of_a_log_that_waits(logs, waiting):
     """The bug: it ended without a word."""
-    log, other = logs.drop / "a.log", logs.drop / "b.log"
-    log.write_bytes(lines(100, 2))
-    if waiting == "cut":
-        other.write_bytes(lines(1000, 300))
-    logs.once()
-    with open(other, "ab", buffering=0) as file:
-        if waiting == "cut":
-            file.truncate(700)
-        else:
+    with waiting_log(logs, waiting, 2) as (other, file):
+        if waiting == "a copy":
             file.write(lines(100, 1))
         for _ in range(2):
             assert f"{other} is still being written: left for the next run" in logs.once(timeout=40).stderr

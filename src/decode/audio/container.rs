@@ -92,10 +92,8 @@ pub(super) struct Change {
 
 /// The first such place in a file whose frames begin here.
 pub(super) fn change_in(file: &SourceFile, begin: u64) -> Option<Change> {
-    let mut header = [0; HEADER_BYTES];
-    file.file().read_exact_at(&mut header, begin).ok()?;
     // That of an encoder's tag may have other channels than those with the sound.
-    let tag = Frame::of(&header)?;
+    let tag = Frame::of(&input::bytes::<HEADER_BYTES>(file, begin)?)?;
     let mut place = begin + tag.bytes as u64;
     let mut pieces = Pieces { file, from: place, bytes: Vec::new() };
     let first = Frame::of(pieces.at(place)?)?;

@@ -4,10 +4,9 @@
 //! Source: RFC 9639, section 8.1.
 
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 
 use super::super::SourceFile;
-use super::input;
+use super::input::{before_tags, bytes};
 
 /// Blocks of metadata that are looked at.
 const BLOCKS_MAX: usize = 1 << 16;
@@ -15,19 +14,15 @@ const IS_LAST: u8 = 0x80;
 
 /// Where the frames stand in a FLAC file that begins here. `None`: it is none.
 pub(super) fn frames_in(file: &SourceFile, begin: u64) -> Option<Range<u64>> {
-    let bytes = |place| {
-        let mut bytes = [0; 4];
-        file.file().read_exact_at(&mut bytes, place).ok().map(|()| bytes)
-    };
     let mut place = begin + 4;
-    if bytes(begin)? != *b"fLaC" {
+    if bytes(file, begin)? != *b"fLaC" {
         return None;
     }
     for _ in 0..BLOCKS_MAX {
-        let [kind, length @ ..] = bytes(place)?;
+        let [kind, length @ ..] = bytes::<4>(file, place)?;
         place += 4 + length.iter().fold(0, |length, byte| length << 8 | u64::from(*byte));
         if kind & IS_LAST != 0 {
-            let end = input::before_tags(file, place);
+            let end = before_tags(file, place);
             return (place < end).then_some(place..end);
         }
     }

@@ -48,21 +48,23 @@ impl Trouble {
     }
 }
 
+/// So many bytes from a place on, if the file has them.
+pub(super) fn bytes<const COUNT: usize>(file: &SourceFile, place: u64) -> Option<[u8; COUNT]> {
+    let mut bytes = [0; COUNT];
+    file.file().read_exact_at(&mut bytes, place).ok().map(|()| bytes)
+}
+
 /// Where in an AIFF file the names of chunks with ID3v2 tags stand, which are not to be read either. Source: AIFF 1.3; sizes of
 /// chunks are big-endian, and filled up to even numbers.
 fn tag_chunks(file: &SourceFile, begin: u64) -> Vec<u64> {
     const CHUNKS_MAX: usize = 4096;
-    let header = |place: u64| {
-        let mut header = [0; 8];
-        file.file().read_exact_at(&mut header, place).ok().map(|()| header)
-    };
     let mut found = Vec::new();
-    if header(begin).is_none_or(|start| !start.starts_with(b"FORM")) {
+    if bytes(file, begin) != Some(*b"FORM") {
         return found;
     }
     let mut place = begin + 12;
     for _ in 0..CHUNKS_MAX {
-        let Some([name @ .., s0, s1, s2, s3]) = header(place) else { break };
+        let Some([name @ .., s0, s1, s2, s3]) = bytes::<8>(file, place) else { break };
         if &name == b"ID3 " {
             found.push(place);
         }
@@ -77,11 +79,9 @@ pub(super) fn behind_tags(file: &SourceFile) -> u64 {
     const HAS_FOOTER: u8 = 0x10;
     let mut place = 0;
     loop {
-        let mut header = [0; 10];
-        if file.file().read_exact_at(&mut header, place).is_err() {
-            return place;
-        }
-        let [b'I', b'D', b'3', _, _, flags, s0 @ ..=127, s1 @ ..=127, s2 @ ..=127, s3 @ ..=127] = header else {
+        let Some([b'I', b'D', b'3', _, _, flags, s0 @ ..=127, s1 @ ..=127, s2 @ ..=127, s3 @ ..=127]) =
+            bytes(file, place)
+        else {
             return place;
         };
         let size = [s0, s1, s2, s3].iter().fold(0, |size, seven_bits| size << 7 | u64::from(*seven_bits));
@@ -105,10 +105,6 @@ pub(super) fn before_tags(file: &SourceFile, from: u64) -> u64 {
 
 /// Where the tag begins that ends here.
 fn tag_before(file: &SourceFile, end: u64) -> Option<u64> {
-    fn bytes<const COUNT: usize>(file: &SourceFile, place: u64) -> Option<[u8; COUNT]> {
-        let mut bytes = [0; COUNT];
-        file.file().read_exact_at(&mut bytes, place).ok().map(|()| bytes)
-    }
     const HAS_HEADER: u32 = 1 << 31;
     if let Some(place) = end.checked_sub(128)
         && bytes(file, place)? == *b"TAG"

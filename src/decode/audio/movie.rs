@@ -306,12 +306,7 @@ fn next(file: &SourceFile, around: Contents, place: &mut u64, left: &mut usize) 
 }
 
 pub(super) fn bytes<const COUNT: usize>(file: &SourceFile, place: u64, end: u64) -> Option<[u8; COUNT]> {
-    let mut bytes = [0; COUNT];
-    if place.checked_add(COUNT as u64)? > end {
-        return None;
-    }
-    file.file().read_exact_at(&mut bytes, place).ok()?;
-    Some(bytes)
+    input::bytes(file, place).filter(|_| place.checked_add(COUNT as u64).is_some_and(|behind| behind <= end))
 }
 
 pub(super) fn word(file: &SourceFile, found: Contents, offset: u64) -> Option<u32> {

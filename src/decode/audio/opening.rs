@@ -80,7 +80,8 @@ impl<'a> Opening<'a> {
         let begin = container::begin_of(file).ok_or_else(|| Closed::Unknown(names::unknown(file)))?;
         let mut others: Vec<(u64, [u8; 4])> = movie::check(file)?.into_iter().map(|place| (place, HIDDEN)).collect();
         others.extend(movie::size_of_open(file));
-        others.extend(wav::sizes_without_end(file, begin).into_iter().map(|place| (place, UNKNOWN_SIZE)));
+        let unknown = wav::sizes_without_end(file, begin);
+        others.extend(unknown.iter().map(|place| (*place, UNKNOWN_SIZE)));
         let order = matroska::order(file, about)?;
         match order {
             Order::Broken(place) => return Err(Closed::Damaged(names::broken_matroska(place))),
@@ -97,7 +98,7 @@ impl<'a> Opening<'a> {
             trouble,
             part: begin..end,
             others,
-            is_endless: order == Order::Open || wav::is_endless(file),
+            is_endless: order == Order::Open || !unknown.is_empty(),
             change,
             lost_start: container::lost_start(file, begin),
             frame_bytes: frames.map(|frames| frames.end - frames.start),

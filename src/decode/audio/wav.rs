@@ -7,10 +7,10 @@
 //! even numbers.
 
 use std::ops::RangeInclusive;
-use std::os::unix::fs::FileExt;
 
 use super::super::{DecodeError, SourceFile};
-use super::{input, names, rejected};
+use super::input::{behind_tags, bytes};
+use super::{names, rejected};
 
 /// Kinds of sound without compression: integers, floating point, and what is described further on.
 const PLAIN: [u16; 3] = [1, 3, 0xFFFE];
@@ -23,7 +23,7 @@ const PLACEHOLDERS: [RangeInclusive<u32>; 2] = [0x7FFF_0000..=0x8000_0000, 0xFFF
 /// Refuses what would become noise.
 pub(super) fn check(file: &SourceFile) -> Result<(), DecodeError> {
     const CONVERT: &str = "convert it, for example: sox IN.wav OUT.flac";
-    let begin = input::behind_tags(file);
+    let begin = behind_tags(file);
     if bytes::<12>(file, begin).is_some_and(|start| start.starts_with(b"RIFX") && start.ends_with(b"WAVE")) {
         return Err(rejected(format!(
             "a WAV file whose numbers begin with their high byte (RIFX), expected those of RIFF: {CONVERT}"
@@ -42,14 +42,10 @@ pub(super) fn check(file: &SourceFile) -> Result<(), DecodeError> {
     Ok(())
 }
 
-/// Where the sizes of the file and of its sound stand, in bytes, if that of the sound is none: the file's and the sound's.
+/// Where the sizes of the file and of its sound stand, in bytes, if that of the sound is none: the file's and the sound's. The sound goes to the
+/// end of the file then, wherever that is.
 pub(super) fn sizes_without_end(file: &SourceFile, begin: u64) -> Vec<u64> {
     data_without_end(file, begin).map_or_else(Vec::new, |data| vec![begin + 4, data + 4])
-}
-
-/// Whether the sound goes to the end of the file, wherever that is.
-pub(super) fn is_endless(file: &SourceFile) -> bool {
-    data_without_end(file, input::behind_tags(file)).is_some()
 }
 
 /// Where the chunk with the sound is, if its size is none.
@@ -92,11 +88,6 @@ fn has_chunk(file: &SourceFile, place: u64) -> bool {
 fn chunk(file: &SourceFile, place: u64) -> Option<([u8; 4], u32)> {
     let [name @ .., s0, s1, s2, s3] = bytes::<8>(file, place)?;
     Some((name, u32::from_le_bytes([s0, s1, s2, s3])))
-}
-
-fn bytes<const COUNT: usize>(file: &SourceFile, place: u64) -> Option<[u8; COUNT]> {
-    let mut bytes = [0; COUNT];
-    file.file().read_exact_at(&mut bytes, place).ok().map(|()| bytes)
 }
 
 #[cfg(test)]
