@@ -5,6 +5,7 @@
 
 #[cfg(feature = "turbo")]
 pub mod jpeg;
+pub mod lanes;
 mod narrow;
 pub mod planes;
 pub mod resample;

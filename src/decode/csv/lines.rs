@@ -5,6 +5,7 @@ use std::ops::Range;
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 use memchr::{memchr, memchr_iter, memchr2};
 
+use super::plain::{Meaning, Meanings};
 use super::rejected;
 use crate::config::CsvOptions;
 use crate::decode::reader::Segment;
@@ -19,36 +20,6 @@ const FIELDS_MAX: usize = 65_537;
 
 /// The byte order mark of UTF-8.
 pub(super) const MARK: &[u8] = "\u{feff}".as_bytes();
-
-/// What a byte means in a line without quotes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Meaning {
-    Text,
-    Delimiter,
-    LineEnd,
-    Quote,
-}
-
-/// That of each byte.
-pub(super) struct Meanings([Meaning; 256]);
-
-impl Meanings {
-    pub(super) fn new(options: &CsvOptions) -> Self {
-        let mut meanings = [Meaning::Text; 256];
-        let special = [(options.quote, Meaning::Quote), (Some(options.delimiter), Meaning::Delimiter)];
-        let special = special.into_iter().filter_map(|(byte, meaning)| Some((byte?, meaning)));
-        for (byte, meaning) in special.chain([b'\n', b'\r'].map(|byte| (byte, Meaning::LineEnd))) {
-            if let Some(place) = meanings.get_mut(usize::from(byte)) {
-                *place = meaning;
-            }
-        }
-        Self(meanings)
-    }
-
-    pub(super) fn of(&self, byte: u8) -> Meaning {
-        self.0.get(usize::from(byte)).copied().unwrap_or(Meaning::Text)
-    }
-}
 
 /// See the module documentation.
 pub(super) struct Lines<'a, 'b> {
@@ -332,6 +303,17 @@ impl<'a, 'b> Lines<'a, 'b> {
             self.at = start + length;
         }
         taken.is_some()
+    }
+
+    /// As [`Self::take_next`], for many lines: `take` gets the text from the next line on, and how much of it is whole lines. It
+    /// says how many it took, and where they end, behind an LF.
+    pub(super) fn take_many(&mut self, take: impl FnOnce(&[u8], usize) -> Option<(usize, usize)>) -> usize {
+        let Some(start) = self.plain_start() else { return 0 };
+        let taken = self.buffer.get(start..).and_then(|text| take(text, self.held - start));
+        let Some((count, length)) = taken else { return 0 };
+        let is_crlf = self.buffer.get(..start + length).is_some_and(|taken| taken.ends_with(b"\r\n"));
+        self.at = start + length - usize::from(is_crlf);
+        count
     }
 
     /// Where the last line that [`Self::next`] gave ends: bytes from the source's start.

@@ -11,6 +11,7 @@
 //!   behind them nobody knows where a line begins.
 
 mod blocks;
+mod lanes;
 mod lines;
 mod log;
 mod numbers;

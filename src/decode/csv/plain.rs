@@ -1,71 +1,82 @@
 //! Plain lines into rows in one pass: a number says itself where its field ends, so that nobody has to look for that before.
 
-use super::lines::Meaning;
+use npy_ingest_kernels::lanes::{Field, Form};
+
 use super::numbers::{Front, single};
 use super::text::{Texts, Value};
+use crate::config::CsvOptions;
 use crate::npy::{ByteOrder, Kind};
+
+/// What a byte means in a line without quotes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    Text,
+    Delimiter,
+    LineEnd,
+    Quote,
+}
+
+/// That of each byte.
+pub(super) struct Meanings([Meaning; 256]);
+
+impl Meanings {
+    pub(super) fn new(options: &CsvOptions) -> Self {
+        let mut meanings = [Meaning::Text; 256];
+        let special = [(options.quote, Meaning::Quote), (Some(options.delimiter), Meaning::Delimiter)];
+        let special = special.into_iter().filter_map(|(byte, meaning)| Some((byte?, meaning)));
+        for (byte, meaning) in special.chain([b'\n', b'\r'].map(|byte| (byte, Meaning::LineEnd))) {
+            if let Some(place) = meanings.get_mut(usize::from(byte)) {
+                *place = meaning;
+            }
+        }
+        Self(meanings)
+    }
+
+    #[inline]
+    pub(super) fn of(&self, byte: u8) -> Meaning {
+        self.0.get(usize::from(byte)).copied().unwrap_or(Meaning::Text)
+    }
+}
 
 /// The fields of a line.
 #[derive(Clone)]
-pub(super) struct Fields(Box<[Field]>);
-
-#[derive(Debug, Clone, Copy)]
-struct Field {
-    form: Form,
-    /// Which of the values it is.
-    value: usize,
-    /// Where that begins in the row.
-    at: usize,
+pub(super) struct Fields {
+    pub(super) fields: Box<[Field]>,
+    /// Which of the values each of them is.
+    values: Box<[usize]>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    Unwanted,
-    F4,
-    F8,
-    I1,
-    I2,
-    I4,
-    I8,
-    U1,
-    U2,
-    U4,
-    U8,
-    /// It takes more than digits to tell what it is.
-    Other,
-}
-
-impl Form {
-    fn of(value: &Value) -> Self {
-        let scalar = value.scalar;
-        if !value.is_decimal || scalar.order == ByteOrder::Big {
-            return Self::Other;
-        }
-        match (scalar.kind, scalar.bytes) {
-            (Kind::Float, 4) => Self::F4,
-            (Kind::Float, 8) => Self::F8,
-            (Kind::Int, 1) => Self::I1,
-            (Kind::Int, 2) => Self::I2,
-            (Kind::Int, 4) => Self::I4,
-            (Kind::Int, 8) => Self::I8,
-            (Kind::Uint, 1) => Self::U1,
-            (Kind::Uint, 2) => Self::U2,
-            (Kind::Uint, 4) => Self::U4,
-            (Kind::Uint, 8) => Self::U8,
-            _ => Self::Other,
-        }
+fn form_of(value: &Value) -> Form {
+    let scalar = value.scalar;
+    if !value.is_decimal || scalar.order == ByteOrder::Big {
+        return Form::Other;
+    }
+    match (scalar.kind, scalar.bytes) {
+        (Kind::Float, 4) => Form::F4,
+        (Kind::Float, 8) => Form::F8,
+        (Kind::Int, 1) => Form::I1,
+        (Kind::Int, 2) => Form::I2,
+        (Kind::Int, 4) => Form::I4,
+        (Kind::Int, 8) => Form::I8,
+        (Kind::Uint, 1) => Form::U1,
+        (Kind::Uint, 2) => Form::U2,
+        (Kind::Uint, 4) => Form::U4,
+        (Kind::Uint, 8) => Form::U8,
+        _ => Form::Other,
     }
 }
 
 impl Fields {
     /// `places`: of the values, in the order of the row. `None` where two of them are the same.
     pub(super) fn new(texts: &Texts, places: &[usize], width: usize) -> Option<Self> {
-        let mut fields = vec![Field { form: Form::Unwanted, value: 0, at: 0 }; width];
+        let mut fields = vec![Field { form: Form::Unwanted, at: 0 }; width];
+        let mut values = vec![0; width];
         for (value, (place, of_row)) in places.iter().zip(&texts.values).enumerate() {
             let field = fields.get_mut(*place).filter(|field| field.form == Form::Unwanted)?;
-            *field = Field { form: Form::of(of_row), value, at: of_row.offset };
+            *field = Field { form: form_of(of_row), at: of_row.offset };
+            *values.get_mut(*place)? = value;
         }
-        Some(Self(fields.into()))
+        Some(Self { fields: fields.into(), values: values.into() })
     }
 }
 
@@ -77,36 +88,37 @@ impl Texts {
         if matches!(held.first()?, b'\n' | b'\r') {
             return None;
         }
-        let (last, before) = fields.0.split_last()?;
+        let last = fields.fields.len().checked_sub(1)?;
         let mut text = held;
-        for field in before {
-            let length = self.take_field(text, *field, row)?;
+        for number in 0..last {
+            let length = self.take_field(text, fields, number, row)?;
             let (end, rest) = text.get(length..)?.split_first()?;
             if *end != self.delimiter {
                 return None;
             }
             text = rest;
         }
-        let length = self.take_field(text, *last, row)?;
+        let length = self.take_field(text, fields, last, row)?;
         let rest = text.get(length..)?;
         matches!(rest, [b'\n', ..] | [b'\r', b'\n', ..]).then_some(held.len() - rest.len() + 1)
     }
 
     /// The bytes of a field.
     #[inline(always)]
-    fn take_field(&self, text: &[u8], field: Field, row: &mut [u8]) -> Option<usize> {
-        match take_number(text, field, row) {
+    fn take_field(&self, text: &[u8], fields: &Fields, number: usize, row: &mut [u8]) -> Option<usize> {
+        match take_number(text, *fields.fields.get(number)?, row) {
             Some(length) if self.meanings.of(*text.get(length)?) != Meaning::Text => Some(length),
-            _ => self.take_text(text, field, row),
+            _ => self.take_text(text, fields, number, row),
         }
     }
 
     /// The bytes of a field, whatever is in it.
     #[inline(never)]
-    fn take_text(&self, text: &[u8], field: Field, row: &mut [u8]) -> Option<usize> {
+    pub(super) fn take_text(&self, text: &[u8], fields: &Fields, number: usize, row: &mut [u8]) -> Option<usize> {
         let length = text.iter().position(|byte| self.meanings.of(*byte) != Meaning::Text)?;
+        let field = fields.fields.get(number)?;
         if field.form != Form::Unwanted {
-            let value = self.values.get(field.value)?;
+            let value = self.values.get(*fields.values.get(number)?)?;
             let target = row.get_mut(field.at..field.at + value.scalar.bytes)?;
             self.value(value, text.get(..length)?, target).ok()?;
         }

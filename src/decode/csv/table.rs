@@ -188,6 +188,12 @@ impl Table {
         lines.are_numbered = are_numbered;
         let row_bytes = self.texts.row_bytes();
         let (mut filled, mut loss, mut end) = (0, Loss::default(), None);
+        if let Some(fields) = &self.fields {
+            let of_lanes =
+                lines.take_many(|text, whole| self.texts.take_lanes((text, whole), (&self.options, fields), &mut rows));
+            filled = of_lanes * row_bytes;
+            end = (of_lanes > 0).then(|| lines.end());
+        }
         loop {
             // A line has a byte at least for each of its fields: the one behind it.
             let count = BLOCK_ROWS.min(lines.left() / table.width.unwrap_or(1).max(1) + 1);

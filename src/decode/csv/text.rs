@@ -1,7 +1,8 @@
 //! The text of a field into the bytes of a value.
 
-use super::lines::{Line, Meanings};
+use super::lines::Line;
 use super::numbers::{beyond, half, real, single, utf8, whole};
+use super::plain::Meanings;
 use crate::config::{ColumnFrom, CsvColumn, CsvOptions, TimeFormat};
 use crate::decode::values::instant::instant;
 use crate::npy::{ByteOrder, Kind, Scalar};
