@@ -1,7 +1,8 @@
-//! Resizing of images, decoding of JPEGs, resampling of sound and spectra, for the types that rows are made of.
+//! Resizing of images, decoding of JPEGs, resampling of sound, spectra, and lines of numbers, for the types that rows are
+//! made of.
 //!
 //! What is here has no generic parameters, so that it is compiled here and nowhere else. What it means for a row is decided
-//! by its callers, `decode::image` and `decode::audio`.
+//! by its callers, `decode::image`, `decode::audio` and `decode::csv`.
 
 #[cfg(feature = "turbo")]
 pub mod jpeg;

@@ -142,20 +142,29 @@ pub(super) fn follow<'a>(
         return Ok(Outcome::NotFinished(NotFinished::BeingWritten));
     }
     let waiting = source.size().saturating_sub(rest);
-    let has_name = |original: &Original| original.path == about.path && Some(&original.state) == state.as_ref();
-    let is_renamed = follow.is_moved || is_elsewhere && !follow.originals.iter().any(has_name);
+    let original = follow.originals.iter().find(|original| Some(&original.state) == state.as_ref());
+    let has_name = original.is_some_and(|original| original.path == about.path);
+    let is_renamed = follow.is_moved || is_elsewhere && !has_name;
     let left = (is_renamed && waiting > 0 && stopped.is_none()).then(|| {
         format!("it has another name than before, and {waiting} bytes behind its last record, which wait for the rest of one")
     });
-    let is_anew = is_elsewhere && !is_renamed && end <= begin && rows.rows() == 0;
+    // Nothing has the log's own name: it was copied and deleted, or is gone, and another one begins as it did.
+    let is_of_gone = is_elsewhere && !has_name && original.is_some_and(|original| !original.path.exists());
     let log = state.as_ref().map_or(0, |state| state.part.log);
-    let anew = (is_anew && stopped.is_none()).then(|| {
-        format!(
+    let gives_nothing = end <= begin && rows.rows() == 0;
+    let anew = match gives_nothing {
+        _ if !is_elsewhere || stopped.is_some() => None,
+        true if has_name || is_of_gone => Some(format!(
             "the file is another one than before, and holds what was taken of the log as source {log}, byte by byte, and no \
              record more: it is taken for that log, put back or written anew with the same content, and these records give \
              no rows again"
-        )
-    });
+        )),
+        false if is_of_gone => Some(format!(
+            "the file is another one than before, and its first {begin} bytes are all that was taken of the log as source \
+             {log}, which is gone: it is taken for that log, and these bytes give no rows again"
+        )),
+        _ => None,
+    };
     let FinishedRows { block, rows, note: loss, .. } = rows.finish();
     let note = join([note, loss, left, anew]);
     let stopped = match stopped {

@@ -9,7 +9,6 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
-use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +17,7 @@ use super::bare::BareFolders;
 use super::dataset::DatasetIntake;
 use super::find::Found;
 use super::folders::Folder;
+use super::heirs::Heirs;
 use super::look::{LogLook, Look};
 use super::scan::{Problem, is_wanted, walk};
 use super::sightings::{Sighting, Sightings};
@@ -27,14 +27,11 @@ use crate::lane::Tally;
 use crate::ledger::LedgerError;
 use crate::source::{Follow, Identity, LogState, Original, Place};
 use crate::storage::{FileStatus, open_without_waiting};
-use crate::writer::is_aside;
 
 /// What is in flight is waited for, before a scan, by looking so often.
 const HOLD: Duration = Duration::from_millis(5);
 /// Whoever copies a log and cuts it short gets so much time for it at least.
 const ROTATION: Duration = Duration::from_millis(20);
-/// So many files that may be a copy of a log are looked at where their names are no sources'.
-const COPIES_MAX: usize = 16;
 /// So many files that are new in one scan are held against each other.
 const NEWCOMERS_MAX: usize = 64;
 
@@ -302,6 +299,8 @@ impl DatasetIntake {
         }
         let here = files.iter().filter(|(_, status)| !used_again.contains(&status.inode));
         let originals = Arc::new(look.originals(here, changed.into_iter())?);
+        let newcomers = others.iter().filter(|(.., old)| old.is_none());
+        let mut heirs = Heirs::new(newcomers.map(|(place, status, _)| (lane.path_of(place), status.size)), &known);
         for (place, status, old) in others {
             let path = lane.path_of(place);
             // A name that is no source's is that of a log which was renamed, or by now of anything else.
@@ -312,7 +311,7 @@ impl DatasetIntake {
                 Some(old) => {
                     let has_only_inode = used_again.contains(&status.inode);
                     let cut_at = if has_only_inode { None } else { self.cut_at(look, &old, status)? };
-                    for copy in copies(look, &path, &old, &known)? {
+                    for copy in heirs.copies(look, &path, &old)? {
                         let Some(copied) = self.place_of(&copy.0) else { continue };
                         let (parts, path) = (look.parts(&old)?, path.clone());
                         let (first_path, inode) = (path.clone(), Some(status.inode));
@@ -322,7 +321,7 @@ impl DatasetIntake {
                         seen.push(Seen { place: copied, status: copy.1, follow, rank: 1 });
                     }
                     // It may be a copy of another log.
-                    let before = self.heir(look, files, &old)?;
+                    let before = heirs.heir(&path, &old);
                     (Follow { replaces: Some(old), has_only_inode, cut_at, before, ..follow }, 3)
                 }
                 None => {
@@ -350,21 +349,6 @@ impl DatasetIntake {
         Ok(is_another)
     }
 
-    /// The new file in which a log goes on whose own is another by now.
-    fn heir(&self, look: &Look, files: &[(Place, FileStatus)], old: &LogState) -> Result<Option<PathBuf>, LedgerError> {
-        if old.part.is_empty() {
-            return Ok(None);
-        }
-        for (place, status) in files.iter().filter(|(_, status)| status.size >= old.part.end) {
-            let path = self.lane.path_of(place);
-            let is_of = || open_without_waiting(&path).and_then(|file| old.part.is_of(&file)).unwrap_or(false);
-            if look.log(place, status)? == LogLook::New && is_of() {
-                return Ok(Some(path));
-            }
-        }
-        Ok(None)
-    }
-
     /// Of files that are new together, one may be a copy of another: those that were changed last are held against each other.
     fn introduce(&self, seen: &mut [Seen]) {
         let is_new = |seen: &Seen| seen.follow.known.is_none() && !seen.follow.only_continues;
@@ -382,31 +366,4 @@ impl DatasetIntake {
 /// Whether the file is the log that was taken. What cannot be read is looked at when it is taken.
 pub(super) fn is_still(path: &std::path::Path, state: &LogState) -> bool {
     open_without_waiting(path).and_then(|file| state.part.is_of(&file)).unwrap_or(true)
-}
-
-/// Files beside a log that may be its copy, and are no sources by their names: the newest ones first.
-fn copies(
-    look: &Look,
-    path: &std::path::Path,
-    old: &LogState,
-    known: &HashSet<u64>,
-) -> Result<Vec<(PathBuf, FileStatus)>, LedgerError> {
-    let Some(Ok(entries)) = path.parent().map(fs::read_dir) else { return Ok(Vec::new()) };
-    let mut copies = Vec::new();
-    for entry in entries.flatten().filter(|entry| !known.contains(&entry.ino()) && !is_aside(&entry.path())) {
-        let Ok(metadata) = fs::symlink_metadata(entry.path()) else { continue };
-        let status = FileStatus::from(&metadata);
-        if status.is_regular && status.size >= old.part.end {
-            copies.push((entry.path(), status));
-        }
-    }
-    copies.sort_by_key(|(_, status)| Reverse(status.mtime_ns));
-    copies.truncate(COPIES_MAX);
-    let mut unknown = Vec::new();
-    for (path, status) in copies {
-        if !look.knows(Identity::from(&status))? {
-            unknown.push((path, status));
-        }
-    }
-    Ok(unknown)
 }

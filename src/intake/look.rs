@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -57,7 +58,7 @@ pub enum LogLook {
     /// It is longer than what was taken; or as long, and was touched since (another log may have its inode) or `is_moved`: it
     /// has another name than when it was taken.
     Grown { state: LogState, is_moved: bool },
-    /// It is shorter.
+    /// It is shorter, or surely another file that has the inode.
     Replaced(LogState),
     /// Nothing was taken of it yet. Also an empty one: the log that had its name before may have more.
     New,
@@ -102,6 +103,7 @@ impl Look {
         let is_in_place = entry.path == self.options.ledger_path(place);
         Ok(match status.size.cmp(&state.part.end) {
             Ordering::Less => LogLook::Replaced(state),
+            _ if !is_untouched && self.is_another_at(place, &entry)? => LogLook::Replaced(state),
             _ if is_rejected && (is_untouched || self.is_rejected_still(place, &state)) => LogLook::Nothing,
             // Under another name it is noted, so that nobody takes a copy for it.
             _ if is_untouched && (is_in_place || self.is_linked_at(&entry)) => LogLook::Nothing,
@@ -118,6 +120,18 @@ impl Look {
         }
         let file = open_without_waiting(&self.options.source_path(place));
         file.and_then(|file| Ok(part.is_of(&file)? && part.has_rejected(&file)?)).unwrap_or(true)
+    }
+
+    /// Whether what lies there now was made after the log was taken. Few files are younger than their last change when they were
+    /// taken, so that the ledger is seldom asked.
+    fn is_another_at(&self, place: &Place, entry: &Entry) -> Result<bool, LedgerError> {
+        let Ok(metadata) = fs::symlink_metadata(self.options.source_path(place)) else { return Ok(false) };
+        let Some(born) = metadata.created().ok().filter(|_| metadata.ino() == entry.identity.inode) else {
+            return Ok(false);
+        };
+        let born_ns = born.duration_since(UNIX_EPOCH).map_or(0, |born| born.as_nanos());
+        Ok(born_ns.cast_signed() > i128::from(entry.identity.mtime_ns)
+            && self.is_another(entry.identity.inode, Some(born))?)
     }
 
     /// Whether the file has its old name as well: a hard link.

@@ -8,6 +8,7 @@ mod bare;
 mod dataset;
 mod find;
 mod folders;
+mod heirs;
 mod hints;
 mod logs;
 mod look;

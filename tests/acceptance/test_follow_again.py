@@ -152,6 +152,55 @@ def test_a_log_with_the_inode_of_one_that_goes_on_in_another_file_comes_in_its_o
     assert reasons(plain) == []
 
 
+@pytest.mark.parametrize("more", [b"", b"7\n8\n"])
+def test_a_log_with_the_inode_of_one_whose_records_it_begins_with_is_told(plain, more):
+    """The bug: it was taken for the deleted one, and gave no rows without a word."""
+    log = plain.drop / "a.log"
+    log.write_bytes(b"7\n" * 3)
+    plain.once()
+    inode = log.stat().st_ino
+    time.sleep(0.05)
+    log.unlink()
+    plain.once()
+    with_inode(plain.drop / "b.log", inode, lambda made: made.write_bytes(b"7\n" * 3 + more))
+    plain.once()
+    plain.once()
+    assert rows(plain) == [7, 7, 7] + [int(record) for record in more.split()]
+    reason, = reasons(plain)
+    assert "the file is another one than before, and " in reason and reason.endswith("give no rows again")
+
+
+@pytest.mark.parametrize("records, taken", [(b"x\n1\n", []), (b"1\nx\n", [1])])
+def test_a_log_with_the_inode_of_a_rejected_one_that_begins_alike_is_listed(plain, records, taken):
+    """The bug: the list had the deleted one alone."""
+    log = plain.drop / "a.log"
+    log.write_bytes(records)
+    plain.once(check=3)
+    inode = log.stat().st_ino
+    time.sleep(0.05)
+    log.unlink()
+    plain.once(check=None)
+    with_inode(plain.drop / "b.log", inode, lambda made: made.write_bytes(records + b"3\n"))
+    plain.once(check=3)
+    assert rows(plain) == taken
+    assert "b.log" in plain.rejected()
+
+
+def test_a_log_that_equals_one_that_is_gone_is_told(plain):
+    """The bug: no rows, and no word, where it had another name."""
+    log, other = plain.drop / "a.log", plain.drop / "b.log"
+    log.write_bytes(lines(0, 5))
+    plain.once()
+    other.write_bytes(lines(0, 5))
+    log.unlink()
+    plain.once()
+    reason, = reasons(plain)
+    assert reason.startswith("the file is another one than before, and holds what was taken of the log as source 1, byte by byte")
+    append(other, lines(5, 2))
+    plain.once()
+    assert rows(plain) == [*range(7)]
+
+
 def test_a_log_that_is_cut_twice_goes_on_from_the_second_cut(plain):
     log = plain.drop / "a.log"
     with plain.service():
