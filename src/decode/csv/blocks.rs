@@ -112,10 +112,11 @@ impl Middle {
     fn new(table: &Table, span: &mut Span, range: Range<usize>, rows: Vec<u8>, are_numbered: bool) -> Self {
         let begin = span.position + (range.start - span.start) as u64;
         let buffer = std::mem::take(&mut span.buffer);
-        let ends = line_ends(buffer.get(range.clone()).unwrap_or_default());
         let block = Block { buffer, held: range.clone(), begin, ends_before: 0 };
         let mut lines = table.take_block(block, rows, are_numbered);
         span.buffer = std::mem::take(&mut lines.buffer);
+        let (counted, behind) = lines.of_lanes.unwrap_or((0, range.start));
+        let ends = counted as u64 + line_ends(span.buffer.get(behind..range.end).unwrap_or_default());
         Self { range, ends, lines }
     }
 }

@@ -306,14 +306,17 @@ impl<'a, 'b> Lines<'a, 'b> {
     }
 
     /// As [`Self::take_next`], for many lines: `take` gets the text from the next line on, and how much of it is whole lines. It
-    /// says how many it took, and where they end, behind an LF.
-    pub(super) fn take_many(&mut self, take: impl FnOnce(&[u8], usize) -> Option<(usize, usize)>) -> usize {
-        let Some(start) = self.plain_start() else { return 0 };
-        let taken = self.buffer.get(start..).and_then(|text| take(text, self.held - start));
-        let Some((count, length)) = taken else { return 0 };
-        let is_crlf = self.buffer.get(..start + length).is_some_and(|taken| taken.ends_with(b"\r\n"));
-        self.at = start + length - usize::from(is_crlf);
-        count
+    /// says how many it took, and where they end, behind an LF. That many, and that place in the buffer.
+    pub(super) fn take_many(
+        &mut self,
+        take: impl FnOnce(&[u8], usize) -> Option<(usize, usize)>,
+    ) -> Option<(usize, usize)> {
+        let start = self.plain_start()?;
+        let (count, length) = take(self.buffer.get(start..)?, self.held - start)?;
+        let end = start + length;
+        let is_crlf = self.buffer.get(..end).is_some_and(|taken| taken.ends_with(b"\r\n"));
+        self.at = end - usize::from(is_crlf);
+        Some((count, end))
     }
 
     /// Where the last line that [`Self::next`] gave ends: bytes from the source's start.

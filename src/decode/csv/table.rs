@@ -47,6 +47,8 @@ pub(super) struct TakenBlock {
     pub(super) end: Option<u64>,
     pub(super) bad: Option<DecodeError>,
     pub(super) loss: Loss,
+    /// So many lines at the front have one line end each; where they end in the buffer.
+    pub(super) of_lanes: Option<(usize, usize)>,
     /// The block's.
     pub(super) buffer: Vec<u8>,
 }
@@ -188,11 +190,12 @@ impl Table {
         lines.are_numbered = are_numbered;
         let row_bytes = self.texts.row_bytes();
         let (mut filled, mut loss, mut end) = (0, Loss::default(), None);
-        if let Some(fields) = &self.fields {
-            let of_lanes =
-                lines.take_many(|text, whole| self.texts.take_lanes((text, whole), (&self.options, fields), &mut rows));
-            filled = of_lanes * row_bytes;
-            end = (of_lanes > 0).then(|| lines.end());
+        let of_lanes = self.fields.as_ref().and_then(|fields| {
+            lines.take_many(|text, whole| self.texts.take_lanes((text, whole), (&self.options, fields), &mut rows))
+        });
+        if let Some((count, _)) = of_lanes {
+            filled = count * row_bytes;
+            end = Some(lines.end());
         }
         loop {
             // A line has a byte at least for each of its fields: the one behind it.
@@ -205,7 +208,8 @@ impl Table {
             filled += taken.rows * row_bytes;
             end = taken.end.or(end);
             if taken.rows < count {
-                return TakenBlock { rows, filled, row_bytes, end, bad: taken.bad, loss, buffer: lines.into_buffer() };
+                let buffer = lines.into_buffer();
+                return TakenBlock { rows, filled, row_bytes, end, bad: taken.bad, loss, of_lanes, buffer };
             }
         }
     }
