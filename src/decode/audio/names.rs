@@ -104,6 +104,14 @@ pub(super) fn half_decoded(parameters: &AudioCodecParameters) -> Option<String> 
     is_half.then(half)
 }
 
+/// Vorbis of more channels than the library couples in the right order: it undoes the steps from the first to the last, where Vorbis I
+/// (4.3.5) has it the other way round.
+pub(super) fn coupled(parameters: &AudioCodecParameters) -> Option<String> {
+    let count = parameters.channels.as_ref()?.count();
+    let is_coupled = parameters.codec == codecs::CODEC_ID_VORBIS && count > 2;
+    is_coupled.then(|| format!("its sound is Vorbis of {}, expected 1 or 2: {CONVERT}", channels(count)))
+}
+
 /// A file that ends within a packet.
 pub(super) fn cut_packet((wanted, found): (usize, usize)) -> String {
     format!("it is cut short: its last packet has {found} bytes, expected {wanted} or more")

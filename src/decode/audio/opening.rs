@@ -181,10 +181,16 @@ pub(super) fn decoder_of(parameters: &AudioCodecParameters, format: FormatId) ->
     }
     // The library cuts off what lies behind the number of frames that it guesses where there is no tag.
     let options = AudioDecoderOptions::default().verify(true).gapless(!is_mpeg(format));
-    symphonia::default::get_codecs().make_audio_decoder(parameters, &options).map_err(|error| match error {
+    let decoder = symphonia::default::get_codecs().make_audio_decoder(parameters, &options);
+    let decoder = decoder.map_err(|error| match error {
         Error::Unsupported(what) => Closed::Unknown(names::unsupported(parameters, what)),
         error => Closed::Unknown(format!("its sound cannot be decoded: {}", told(&error))),
-    })
+    })?;
+    // The decoder knows how many channels there are, whatever the container says.
+    match names::coupled(parameters).or_else(|| names::coupled(decoder.codec_params())) {
+        Some(reason) => Err(Closed::Unknown(reason)),
+        None => Ok(decoder),
+    }
 }
 
 /// MPEG's sound without a container.
