@@ -21,12 +21,14 @@ mod command;
 mod csv;
 pub mod ebml;
 pub mod ffmpeg;
+pub mod fragments;
 mod gps;
 pub mod image;
 #[cfg(feature = "program")]
 mod log;
 mod metered;
 mod npy_chunks;
+pub mod ogg;
 #[cfg_attr(not(feature = "program"), allow(dead_code, reason = "the pool opens sources"))]
 mod open;
 mod packed;

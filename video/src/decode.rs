@@ -11,8 +11,9 @@ use std::rc::Rc;
 
 use npy_ingest::config::{Alpha, Damage, Pick, VideoOptions};
 use npy_ingest::decode::image::Painter;
+use npy_ingest::decode::ogg::{Content, Loss, loss_in};
 use npy_ingest::decode::video::{Frame, Reel, TimeBase};
-use npy_ingest::decode::{DecodeError, Rejection};
+use npy_ingest::decode::{DecodeError, Rejection, fragments};
 
 use crate::ahead::{Ahead, Fate, Next, Timed};
 use crate::answer::Answer;
@@ -44,7 +45,10 @@ pub fn decode(
     file: File,
     answer: &mut Answer,
 ) -> Result<(), DecodeError> {
-    let cut_short = cut_short(&file, answer)?;
+    let cut_short = match cut_short(&file, answer)? {
+        None => lost_pages(&file, Content::Pictures, answer)?.map(|(what, _)| what),
+        cut_short => cut_short,
+    };
     let mut input = Input::open(file, name).map_err(|error| {
         rejected(format!("no video that FFmpeg can open: {error}; it may be cut short, or no video"))
     })?;
@@ -123,30 +127,41 @@ fn open(input: &Input, threads: usize, keeps_alpha: bool) -> Result<(Decoder, Be
 
 /// How a container that tells its length was cut short.
 pub fn cut_short(file: &File, answer: &mut Answer) -> Result<Option<String>, DecodeError> {
-    let bytes = file.metadata().ok().map(|metadata| metadata.len());
-    if bytes == Some(0) {
+    let Ok(bytes) = file.metadata().map(|metadata| metadata.len()) else { return Ok(None) };
+    if bytes == 0 {
         return Err(rejected("the file is empty".to_owned()));
     }
     let mut alive = Ok(());
-    let cut_short = bytes.and_then(|bytes| {
-        let announced = matroska::announced_bytes(file, bytes, || {
-            if alive.is_ok() {
-                alive = answer.beat();
-            }
-        });
-        announced.or_else(|| riff::announced_bytes(file, bytes)).filter(|announced| *announced > bytes).map(
-            |announced| {
-                format!("the file ends after {bytes} of the {announced} bytes that it announces: it was cut short")
-            },
-        )
+    let announced = matroska::announced_bytes(file, bytes, || {
+        if alive.is_ok() {
+            alive = answer.beat();
+        }
     });
     alive?;
-    let is_cut = |bytes: &u64| ogg::is_cut_short(file, *bytes);
-    Ok(cut_short.or_else(|| {
-        bytes
-            .filter(is_cut)
-            .map(|bytes| format!("the file ends after {bytes} bytes, before the end of its stream: it was cut short"))
-    }))
+    let announced = announced.or_else(|| riff::announced_bytes(file, bytes)).filter(|announced| *announced > bytes);
+    Ok(if let Some(announced) = announced {
+        Some(format!("the file ends after {bytes} of the {announced} bytes that it announces: it was cut short"))
+    } else if let Some(place) = fragments::cut_in(file, 0, bytes) {
+        Some(format!(
+            "the file ends after {bytes} bytes, within the fragment that begins at byte {place}: it was cut short"
+        ))
+    } else {
+        ogg::is_cut_short(file, bytes)
+            .then(|| format!("the file ends after {bytes} bytes, before the end of its stream: it was cut short"))
+    })
+}
+
+/// What of the pages of an Ogg file is missing, in words, and whether that is at its start.
+pub fn lost_pages(file: &File, content: Content, answer: &mut Answer) -> Result<Option<(String, bool)>, DecodeError> {
+    let bytes = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut alive = Ok(());
+    let loss = loss_in(file, 0, bytes, content, || {
+        alive = answer.beat();
+        alive.is_ok()
+    });
+    alive?;
+    Ok(loss
+        .map(|Loss { at, is_at_start }| (format!("pages of its Ogg are missing or damaged at byte {at}"), is_at_start)))
 }
 
 /// Alpha that the container has beside the pictures and that is wanted.

@@ -16,7 +16,7 @@ use symphonia::core::formats::{FormatId, FormatOptions, FormatReader, well_known
 use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
 
-use super::super::{About, DecodeError, SourceFile};
+use super::super::{About, DecodeError, SourceFile, fragments, ogg};
 use super::container::Change;
 use super::input::{HIDDEN, Input, Trouble};
 use super::matroska::Order;
@@ -50,6 +50,11 @@ impl From<DecodeError> for Closed {
     }
 }
 
+/// Bytes of the packets of a file of so many.
+pub(super) fn packet_bytes_max(file_bytes: u64) -> u64 {
+    file_bytes.saturating_mul(2).saturating_add(1 << 16)
+}
+
 /// Bytes that are read of a file to find its tracks.
 pub(super) fn reads_max(file: &SourceFile) -> u64 {
     file.size().saturating_mul(PROBE_READS_MAX).saturating_add(PROBE_BYTES_MAX)
@@ -68,8 +73,10 @@ pub(super) struct Opening<'a> {
     pub(super) is_endless: bool,
     /// What becomes of its sound where the part ends, if it is another one.
     pub(super) change: Option<Change>,
-    /// Bytes of sound that are lost in front of the part.
-    pub(super) lost_start: Option<u64>,
+    /// What is lost in front of the first sample.
+    pub(super) lost_start: Option<String>,
+    /// What is lost behind it, as far as nothing but the container tells.
+    pub(super) lost_later: Option<String>,
     /// Bytes of frames, where nothing but frames stands between its metadata and its end: FLAC.
     pub(super) frame_bytes: Option<u64>,
 }
@@ -92,6 +99,15 @@ impl<'a> Opening<'a> {
         let change = container::change_in(file, begin);
         let ends = [movie::end_of_cut(file), matroska::end_of(file), frames.as_ref().map(|frames| frames.end)];
         let end = ends.into_iter().flatten().chain(change.map(|change| change.at)).next().unwrap_or(file.size());
+        let pages = ogg::loss_in(file.file(), begin, file.size(), ogg::Content::Sound, || !about.is_interrupted());
+        let (lost_start, lost_later) = match pages.map(|loss| (loss.is_at_start, names::lost_pages(loss.at))) {
+            Some((true, reason)) => (Some(reason), None),
+            Some((false, reason)) => (None, Some(reason)),
+            None => (
+                container::lost_start(file, begin).map(names::lost_start),
+                fragments::cut_in(file.file(), begin, file.size()).map(names::cut_fragment),
+            ),
+        };
         Ok(Self {
             file,
             about,
@@ -100,7 +116,8 @@ impl<'a> Opening<'a> {
             others,
             is_endless: order == Order::Open || !unknown.is_empty(),
             change,
-            lost_start: container::lost_start(file, begin),
+            lost_start,
+            lost_later,
             frame_bytes: frames.map(|frames| frames.end - frames.start),
         })
     }

@@ -22,7 +22,9 @@ use symphonia::core::units::TimeBase;
 use super::super::{About, DecodeError, SourceFile};
 use super::heard::{Heard, Tag};
 use super::input::Trouble;
-use super::opening::{Closed, Opening, as_stored, check, check_channels, decoder_of, is_end, is_mpeg, reads_max, told};
+use super::opening::{
+    Closed, Opening, as_stored, check, check_channels, decoder_of, is_end, is_mpeg, packet_bytes_max, reads_max, told,
+};
 use super::{aac, container, edits, movie, names, rejected};
 
 /// What a checksum of samples tells.
@@ -270,10 +272,10 @@ impl<'a> Track<'a> {
         if self.is_over {
             return Ok(Step::End);
         }
-        if let Some(bytes) = self.opening.lost_start
+        if let Some(reason) = &self.opening.lost_start
             && !std::mem::replace(&mut self.is_start_told, true)
         {
-            return Ok(Step::Lost(names::lost_start(bytes)));
+            return Ok(Step::Lost(reason.clone()));
         }
         let packet = match self.reader.next_packet() {
             Ok(Some(packet)) => packet,
@@ -407,6 +409,9 @@ impl<'a> Track<'a> {
         if let Some(change) = self.opening.change {
             return self.changed(change.to);
         }
+        if let Some(reason) = self.opening.lost_later.take() {
+            return Ok(Step::Lost(reason));
+        }
         if let Some(declared) = self.declared
             && self.given < declared
         {
@@ -498,11 +503,6 @@ impl<'a> Track<'a> {
             names::channels(channels)
         )))
     }
-}
-
-/// Bytes of the packets of a file of so many.
-fn packet_bytes_max(file_bytes: u64) -> u64 {
-    file_bytes.saturating_mul(2).saturating_add(1 << 16)
 }
 
 /// A quotient, rounded to the nearest.

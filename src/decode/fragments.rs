@@ -1,0 +1,154 @@
+//! Whether the fragments of an MP4 are all there. Those who decode them take the end of the file, within the head of a fragment or behind
+//! it, for the end of the sound or video.
+//!
+//! Source: ISO/IEC 14496-12, 4.2, 8.8 and 8.16.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+/// Boxes that are looked at.
+const BOXES_MAX: u32 = 1 << 24;
+/// A box says at least its size and its name.
+const HEAD_BYTES: u64 = 8;
+/// With what a file begins.
+const STARTS: [&[u8; 4]; 4] = [b"ftyp", b"styp", b"moov", b"moof"];
+/// What stands before a fragment and belongs to it.
+const BEFORE: [&[u8; 4]; 5] = [b"styp", b"sidx", b"ssix", b"emsg", b"prft"];
+
+struct Found {
+    kind: [u8; 4],
+    from: u64,
+    to: u64,
+}
+
+/// Where a fragment begins that is not all there, in a file of so many bytes whose first box stands here. `None`: all are, or it has
+/// none.
+pub fn cut_in(file: &File, begin: u64, bytes: u64) -> Option<u64> {
+    let start = next(file, begin)?;
+    if !STARTS.contains(&&start.kind) {
+        return None;
+    }
+    let (mut place, mut is_fragmented) = (begin, false);
+    // A fragment whose media have not come.
+    let mut waiting = None;
+    for _ in 0..BOXES_MAX {
+        let left = bytes.checked_sub(place)?;
+        if left == 0 {
+            return waiting;
+        }
+        if left < HEAD_BYTES {
+            return (is_fragmented && may_begin_box(file, place, left)).then_some(place);
+        }
+        let found = next(file, place)?;
+        let is_there = found.to <= bytes;
+        match &found.kind {
+            b"moof" if !is_there => return Some(place),
+            b"moof" => {
+                is_fragmented = true;
+                waiting = has_samples(file, &found).then_some(place).or(waiting);
+            }
+            b"mdat" if is_there => waiting = None,
+            kind if !is_there => {
+                let is_of_fragment = kind == b"mdat" || BEFORE.contains(&kind);
+                return (is_fragmented && is_of_fragment).then_some(place);
+            }
+            _ => {}
+        }
+        place = found.to;
+    }
+    None
+}
+
+/// Whether these last bytes may be the size of a box, of which none is larger than 16 MiB and none is empty.
+fn may_begin_box(file: &File, place: u64, left: u64) -> bool {
+    let mut rest = [0; HEAD_BYTES as usize];
+    let Some(rest) = usize::try_from(left).ok().and_then(|left| rest.get_mut(..left)) else { return false };
+    file.read_exact_at(rest, place).is_ok()
+        && rest.first() == Some(&0)
+        && (left < 4 || rest.iter().any(|byte| *byte != 0))
+}
+
+/// Whether a fragment says that it has samples.
+fn has_samples(file: &File, fragment: &Found) -> bool {
+    within(file, fragment).filter(|track| &track.kind == b"traf").any(|track| {
+        within(file, &track).filter(|run| &run.kind == b"trun").any(|run| {
+            // Behind its version and flags.
+            let mut count = [0; 4];
+            file.read_exact_at(&mut count, run.from + 4).is_ok() && count != [0; 4]
+        })
+    })
+}
+
+fn within(file: &File, around: &Found) -> impl Iterator<Item = Found> {
+    let (mut place, end) = (around.from, around.to);
+    std::iter::from_fn(move || {
+        let found = next(file, place).filter(|found| found.to <= end)?;
+        place = found.to;
+        Some(found)
+    })
+}
+
+/// The box that begins here. One that goes to the end of the file is none: it is never cut.
+fn next(file: &File, place: u64) -> Option<Found> {
+    let mut head = [0; HEAD_BYTES as usize];
+    file.read_exact_at(&mut head, place).ok()?;
+    let [a, b, c, d, kind @ ..] = head;
+    let (size, from) = match u32::from_be_bytes([a, b, c, d]) {
+        1 => {
+            file.read_exact_at(&mut head, place + HEAD_BYTES).ok()?;
+            (u64::from_be_bytes(head), place + 2 * HEAD_BYTES)
+        }
+        size => (u64::from(size), place + HEAD_BYTES),
+    };
+    let to = place.checked_add(size).filter(|to| *to >= from)?;
+    Some(Found { kind, from, to })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn cut(bytes: &[u8]) -> Option<u64> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        cut_in(&file, 0, bytes.len() as u64)
+    }
+
+    fn boxed(kind: &[u8; 4], contents: &[u8]) -> Vec<u8> {
+        [&(contents.len() as u32 + 8).to_be_bytes()[..], kind, contents].concat()
+    }
+
+    fn head_of_fragment(samples: u8) -> Vec<u8> {
+        boxed(b"moof", &boxed(b"traf", &boxed(b"trun", &[0, 0, 0, 0, 0, 0, 0, samples])))
+    }
+
+    /// They were shorter sounds without a word.
+    #[test]
+    fn fragments_are_all_there() {
+        let start = [boxed(b"ftyp", b"isom"), boxed(b"moov", b"")].concat();
+        let fragment = [boxed(b"styp", b"msdh"), head_of_fragment(9), boxed(b"mdat", &[7; 50])].concat();
+        let whole = [&start[..], &fragment, &fragment].concat();
+        let second = start.len() + fragment.len();
+        assert_eq!(cut(&whole), None);
+        for length in start.len() + 13..whole.len() {
+            // Behind the first one, and behind the first box of the second, nothing shows.
+            let is_between = [second, second + 12].contains(&length);
+            assert_eq!(cut(&whole[..length]).is_none(), is_between, "{length}");
+        }
+        let last = head_of_fragment(0);
+        for behind in [&last[..], b"TAG and a title of a song", &[0; 4096], &[0; 7], b"\n", &boxed(b"mfra", b"")] {
+            assert_eq!(cut(&[&whole, behind].concat()), None, "{behind:?}");
+        }
+    }
+
+    #[test]
+    fn files_without_fragments_are_left_to_their_index() {
+        let whole = [boxed(b"ftyp", b"isom"), boxed(b"moov", b""), boxed(b"mdat", &[0; 100])].concat();
+        for length in 0..whole.len() {
+            assert_eq!(cut(&whole[..length]), None, "{length}");
+        }
+        assert_eq!(cut(b"RIFF and so on"), None);
+    }
+}
