@@ -5,11 +5,12 @@
 
 use std::fs::File;
 
+use npy_ingest::decode::ogg::Content;
 use npy_ingest::decode::{DecodeError, RowSink as _};
 
 use crate::answer::Answer;
-use crate::decode::{GAP, UNREADABLE_MAX, cut_short, rejected};
-use crate::ffmpeg::{Decoder, Error, Input, Packet, Sound};
+use crate::decode::{GAP, UNREADABLE_MAX, cut_short, lost_pages, rejected};
+use crate::ffmpeg::{Decoder, Error, Input, Packet, Sound, altered};
 
 /// Samples of a channel that a packet stands for at most when it cannot be decoded.
 const LOST_FRAMES_MAX: u64 = 1 << 16;
@@ -24,13 +25,14 @@ const SILENT_SAMPLES: u64 = 1 << 22;
 /// There is no sound, or it cannot be decoded: with the reason. The answer cannot be written.
 pub fn decode(name: &str, file: File, answer: &mut Answer) -> Result<(), DecodeError> {
     let cut_short = cut_short(&file, answer)?;
+    let lost_pages = lost_pages(&file, Content::Sound, answer)?;
     let bytes = file.metadata().map_or(0, |metadata| metadata.len());
     let mut input =
         Input::open(file, name).map_err(|error| rejected(format!("no container that FFmpeg can open: {error}")))?;
     if !input.find_sound().map_err(|error| rejected(format!("its streams cannot be read: {error}")))? {
         return Err(rejected(format!("there is no sound in it (it is {})", input.format_name())));
     }
-    let decoder = Decoder::open(&input, 1)
+    let decoder = Decoder::open_for_sound(&input)
         .map_err(|(error, codec)| rejected(format!("its sound, {codec}, cannot be decoded: {error}")))?;
     answer.begin(size_of::<f32>());
     let no_memory = |error: Error| rejected(error.to_string());
@@ -46,10 +48,16 @@ pub fn decode(name: &str, file: File, answer: &mut Answer) -> Result<(), DecodeE
         silent_left: bytes.saturating_mul(SILENT_SAMPLES_A_BYTE).saturating_add(SILENT_SAMPLES),
         ends: None,
         untold: None,
-        has_gaps: false,
+        has_gaps: lost_pages.is_some(),
+        is_filled_up: input.is_filled_up(),
+        most: input.samples_before_others(),
+        altered: altered(),
         is_over: false,
         answer,
     };
+    if let Some((what, true)) = &lost_pages {
+        track.lose(what);
+    }
     let mut packet = Packet::new().map_err(no_memory)?;
     let mut unreadable = 0;
     while !track.is_over {
@@ -85,6 +93,10 @@ pub fn decode(name: &str, file: File, answer: &mut Answer) -> Result<(), DecodeE
         let (given_s, announced_s) = (seconds(track.given), seconds(announced));
         track.lose(&format!("it is cut short: {given_s:.3} s can be decoded, the header says {announced_s:.3} s"));
     }
+    if let Some((what, false)) = lost_pages {
+        // When that was, is not known.
+        track.answer.note(what);
+    }
     if let Some(how) = cut_short {
         track.lose(&how);
     }
@@ -109,6 +121,12 @@ struct Track<'a> {
     untold: Option<i64>,
     /// Something of the container was passed over: what the times of packets leave out is lost.
     has_gaps: bool,
+    /// All packets can be decoded, but for what fills up the last.
+    is_filled_up: bool,
+    /// Samples of a channel, behind which something else follows.
+    most: Option<u64>,
+    /// Packets that were not what they were, as told by FFmpeg.
+    altered: u64,
     is_over: bool,
     answer: &'a mut Answer,
 }
@@ -171,12 +189,24 @@ impl Track<'_> {
         if self.sound.is_damaged() {
             self.lose("a packet is damaged");
         }
+        let now = altered();
+        if std::mem::replace(&mut self.altered, now) < now {
+            self.lose("a packet is not what it was: its checksum is another");
+        }
+        if let Some(left) = self.most.map(|most| most.saturating_sub(self.given)) {
+            let left = usize::try_from(left).unwrap_or(usize::MAX).saturating_mul(found.1);
+            self.is_over = left <= self.block.len();
+            self.block.truncate(left);
+        }
         self.given += (self.block.len() / found.1.max(1)) as u64;
         Ok(self.answer.samples(&self.block)?)
     }
 
     /// Silence takes the place of a packet.
     fn undecoded(&mut self, error: Error, packet: &Packet, duration_s: f64) -> Result<(), DecodeError> {
+        if self.is_filled_up {
+            return Ok(());
+        }
         self.lose(&format!("a packet cannot be decoded: {error}"));
         self.untold = packet.time().filter(|_| packet.duration() == 0);
         self.silence(duration_s, LOST_FRAMES_MAX)

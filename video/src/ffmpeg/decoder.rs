@@ -35,7 +35,7 @@ impl Decoder {
     /// There is no decoder for the stream (its name is given), or it does not take it.
     pub fn open(input: &Input, threads: usize) -> Result<Self, (Error, String)> {
         // SAFETY: the function takes any number.
-        Self::open_by(input, threads, |id| unsafe { ff::avcodec_find_decoder(id) })
+        Self::open_by(input, threads, 0, |id| unsafe { ff::avcodec_find_decoder(id) })
     }
 
     /// With what takes alpha that is beside the pictures, see [`Input::has_alpha_beside`].
@@ -43,12 +43,44 @@ impl Decoder {
     /// # Errors
     /// As for [`Self::open`]: FFmpeg may have no such decoder.
     pub fn open_with_alpha(input: &Input, threads: usize) -> Result<Self, (Error, String)> {
-        Self::open_by(input, threads, alpha::decoder)
+        Self::open_by(input, threads, 0, alpha::decoder)
+    }
+
+    /// For sound, with one thread. What of its packets has a checksum is held against that, and a packet that is not what it was is not
+    /// decoded. Not where a damaged extension may be left out of what is whole (DTS), nor where encoders were known to get it wrong
+    /// (MP3).
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn open_for_sound(input: &Input) -> Result<Self, (Error, String)> {
+        use ff::AVCodecID as Id;
+        const CHECKED: [ff::AVCodecID; 12] = [
+            Id::AV_CODEC_ID_WAVPACK,
+            Id::AV_CODEC_ID_TTA,
+            Id::AV_CODEC_ID_AC3,
+            Id::AV_CODEC_ID_EAC3,
+            Id::AV_CODEC_ID_MLP,
+            Id::AV_CODEC_ID_TRUEHD,
+            Id::AV_CODEC_ID_FLAC,
+            Id::AV_CODEC_ID_APE,
+            Id::AV_CODEC_ID_TAK,
+            Id::AV_CODEC_ID_MP4ALS,
+            Id::AV_CODEC_ID_MP1,
+            Id::AV_CODEC_ID_MP2,
+        ];
+        let is_checked = input.parameters().is_some_and(|(parameters, _)| {
+            // SAFETY: the parameters belong to an open stream.
+            CHECKED.contains(unsafe { &(*parameters).codec_id })
+        });
+        let recognition = if is_checked { ff::AV_EF_CRCCHECK | ff::AV_EF_EXPLODE } else { 0 };
+        // SAFETY: the function takes any number.
+        Self::open_by(input, 1, recognition, |id| unsafe { ff::avcodec_find_decoder(id) })
     }
 
     fn open_by(
         input: &Input,
         threads: usize,
+        recognition: c_int,
         find: impl FnOnce(ff::AVCodecID) -> *const ff::AVCodec,
     ) -> Result<Self, (Error, String)> {
         let Some((parameters, time_base)) = input.parameters() else { return Err((Error::END, String::new())) };
@@ -72,6 +104,7 @@ impl Decoder {
             (*context).thread_count = c_int::try_from(threads).unwrap_or(1);
             // Pictures of more pixels than an image may have are refused before there is memory for them.
             (*context).max_pixels = 400_000_000;
+            (*context).err_recognition |= recognition;
             Error::check(ff::avcodec_open2(context, codec, ptr::null_mut())).map_err(named)?;
             Ok(decoder)
         }

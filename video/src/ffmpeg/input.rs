@@ -256,6 +256,19 @@ impl Input {
         }
     }
 
+    /// The same, where FFmpeg goes on with what lies behind them, as if it were sound.
+    pub fn samples_before_others(&self) -> Option<u64> {
+        self.announced_samples().filter(|_| ["au", "w64"].contains(&self.format_name().as_str()))
+    }
+
+    /// Samples without compression in a Wave64 file, whose end may be filled up: FFmpeg counts that as sound when it writes one.
+    pub fn is_filled_up(&self) -> bool {
+        let Some((parameters, _)) = self.parameters() else { return false };
+        // SAFETY: the parameters belong to an open stream; the name of a codec is a text that stays.
+        let name = unsafe { CStr::from_ptr(ff::avcodec_get_name((*parameters).codec_id)) };
+        self.format_name() == "w64" && name.to_bytes().starts_with(b"pcm_")
+    }
+
     /// What the container tells of the stream by this name. The text stays as long as the context.
     pub(super) fn metadata(&self, name: &CStr) -> Option<&CStr> {
         let stream = self.stream_at(self.stream)?;

@@ -1,6 +1,7 @@
-//! What FFmpeg writes to its log, of which nothing is shown: what matters comes back as errors. But for two things. Where parts of a
+//! What FFmpeg writes to its log, of which nothing is shown: what matters comes back as errors. But for three things. Where parts of a
 //! frame were missing and made up, the frame is marked, and with several threads it may come out before it is. And a container
-//! whose bytes are not what they were is passed over up to where it goes on, without a word elsewhere. So both are heard here.
+//! whose bytes are not what they were is passed over up to where it goes on, without a word elsewhere; and checksums of some sound
+//! are told here only. So they are heard here.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +12,10 @@ use ffmpeg_sys_next as ff;
 static MADE_UP: AtomicU64 = AtomicU64::new(0);
 /// How libavcodec's `error_resilience.c` begins to say so.
 const WORDS: &[u8] = b"concealing ";
+
+static ALTERED: AtomicU64 = AtomicU64::new(0);
+/// What `mlpdec.c` says of packets of MLP and TrueHD whose checksum is another, which it decodes all the same.
+const ALTERED_WORDS: [&[u8]; 2] = [b"Substream %d parity check failed", b"Substream %d checksum failed"];
 
 /// Where in the file something was passed over.
 static GAPS: Mutex<Vec<i64>> = Mutex::new(Vec::new());
@@ -33,6 +38,11 @@ pub fn listen() {
 /// process.
 pub fn made_up() -> u64 {
     MADE_UP.load(Ordering::Relaxed)
+}
+
+/// Packets that were decoded though their checksum was another, in the life of the process.
+pub fn altered() -> u64 {
+    ALTERED.load(Ordering::Relaxed)
 }
 
 /// Whether something of the container was passed over before this place. It is told once.
@@ -61,6 +71,9 @@ unsafe extern "C" fn hear<V>(context: *mut c_void, level: c_int, format: *const 
         if class == ff::avcodec_get_class() {
             if words.starts_with(WORDS) && !(*context.cast::<ff::AVCodecContext>()).opaque.is_null() {
                 MADE_UP.fetch_add(1, Ordering::Relaxed);
+            }
+            if ALTERED_WORDS.iter().any(|altered| words.starts_with(altered)) {
+                ALTERED.fetch_add(1, Ordering::Relaxed);
             }
         } else if class == ff::avformat_get_class()
             && level <= ff::AV_LOG_ERROR
