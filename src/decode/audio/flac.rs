@@ -1,9 +1,14 @@
 //! Where the frames of a FLAC file lie: behind what describes them, and in front of tags of other formats, which players pass over.
-//! The library takes the latter for the rest of the last frame, and drops both.
+//! The library takes the latter for the rest of the last frame, and drops both. And their checksums, which it asks in such files only.
 //!
-//! Source: RFC 9639, section 8.1.
+//! Source: RFC 9639, sections 8.1 and 9.3.
 
 use std::ops::Range;
+
+use symphonia::core::checksum::Crc16Ansi;
+use symphonia::core::codecs::audio::AudioCodecId;
+use symphonia::core::codecs::audio::well_known::CODEC_ID_FLAC;
+use symphonia::core::io::Monitor;
 
 use super::super::SourceFile;
 use super::input::{before_tags, bytes};
@@ -27,6 +32,17 @@ pub(super) fn frames_in(file: &SourceFile, begin: u64) -> Option<Range<u64>> {
         }
     }
     None
+}
+
+/// Whether the checksum of a frame is not that of its bytes: the last two are the CRC-16 of all others, so that that of all is 0. Only
+/// of packets of FLAC.
+pub(super) fn is_altered(codec: AudioCodecId, frame: &[u8]) -> bool {
+    if codec != CODEC_ID_FLAC {
+        return false;
+    }
+    let mut sum = Crc16Ansi::new(0);
+    sum.process_buf_bytes(frame);
+    sum.crc() != 0
 }
 
 #[cfg(test)]

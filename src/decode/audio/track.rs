@@ -25,7 +25,7 @@ use super::input::Trouble;
 use super::opening::{
     Closed, Opening, as_stored, check, check_channels, decoder_of, is_end, is_mpeg, packet_bytes_max, reads_max, told,
 };
-use super::{aac, container, edits, movie, names, rejected};
+use super::{aac, container, edits, flac, movie, names, rejected};
 
 /// What a checksum of samples tells.
 const ALTERED: &str = "its samples are not those that were encoded: their checksum is another";
@@ -292,7 +292,13 @@ impl<'a> Track<'a> {
             return Ok(Step::Block);
         }
         let missing = self.missing_before(&packet);
+        // Elsewhere the container has been asked for its own checksum.
+        let is_altered =
+            self.numbers == Numbers::None && flac::is_altered(self.decoder.codec_params().codec, &packet.data);
         let lost = match self.decoder.decode(&packet) {
+            Ok(_) if is_altered => {
+                Some(format!("a packet at {:.3} s is not what it was: its checksum is another", self.time_s()))
+            }
             Ok(decoded) => {
                 let found = (decoded.spec().rate(), decoded.spec().channels().count());
                 if self.rate == 0 {
