@@ -27,7 +27,12 @@ pub struct Element {
 
 /// The element that holds all of a Matroska or WebM file. `None`: it is no such file.
 pub fn segment(file: &File) -> Option<Element> {
-    let first = element(file, 0).filter(|element| element.identifier == EBML)?;
+    segment_at(file, 0)
+}
+
+/// The same of one that begins at this place.
+pub fn segment_at(file: &File, position: u64) -> Option<Element> {
+    let first = element(file, position).filter(|element| element.identifier == EBML)?;
     element(file, first.end?).filter(|element| element.identifier == SEGMENT)
 }
 

@@ -4,7 +4,9 @@
 //!
 //! Sources: RFC 9559, sections 5.1.3 and 5.1.4.1; RFC 8794, section 6.2, for elements that do not tell their length.
 
-use crate::decode::ebml::{CLUSTER, EBML, Element, TRACKS, WITHIN_SEGMENT, element, segment, track_of, unsigned};
+use crate::decode::ebml::{
+    CLUSTER, EBML, Element, TRACKS, WITHIN_SEGMENT, element, segment, segment_at, track_of, unsigned,
+};
 use crate::decode::{About, DecodeError, SourceFile};
 
 const TRACK: u64 = 0xAE;
@@ -34,6 +36,8 @@ pub(super) enum Order {
     Broken(u64),
     /// Here another file begins.
     Another(u64),
+    /// Here a third one begins.
+    Many(u64),
 }
 
 /// An element whose content is looked at.
@@ -49,9 +53,20 @@ struct Within {
 /// # Errors
 /// The rows are not wanted any more.
 pub(super) fn order(file: &SourceFile, about: About<'_>) -> Result<Order, DecodeError> {
-    const BETWEEN: usize = 1024;
     let Some(found) = segment(file.file()) else { return Ok(Order::Told) };
     let numbers: Vec<u64> = tracks(file).into_iter().map(|(number, _)| number).collect();
+    let first = order_within(file, found, &numbers, about)?;
+    let Order::Another(place) = first else { return Ok(first) };
+    let Some(found) = segment_at(file.file(), place) else { return Ok(first) };
+    match order_within(file, found, &[], about)? {
+        Order::Another(place) => Ok(Order::Many(place)),
+        _ => Ok(first),
+    }
+}
+
+/// The same of one segment. `numbers`: those of its tracks, where they are known.
+fn order_within(file: &SourceFile, found: Element, numbers: &[u64], about: About<'_>) -> Result<Order, DecodeError> {
+    const BETWEEN: usize = 1024;
     let mut place = found.begin;
     let mut open = vec![Within { holds: &WITHIN_SEGMENT, end: found.end }];
     for count in 0..ALL_ELEMENTS_MAX {

@@ -152,6 +152,11 @@ pub(super) fn another_matroska(place: u64) -> String {
     format!("another Matroska or WebM file follows at byte {place}, expected a single one: {CONVERT}")
 }
 
+/// More of them than FFmpeg finds.
+pub(super) fn many_matroska(place: u64) -> String {
+    format!("a third Matroska or WebM file follows at byte {place}, expected two at most: {CONVERT}")
+}
+
 /// What cannot be decoded before the first frame that can.
 pub(super) fn lost_start(bytes: u64) -> String {
     format!("its first {bytes} bytes are damaged: what they hold of its sound is missing")

@@ -93,6 +93,7 @@ impl<'a> Opening<'a> {
         match order {
             Order::Broken(place) => return Err(Closed::Damaged(names::broken_matroska(place))),
             Order::Another(place) => return Err(Closed::Unknown(names::another_matroska(place))),
+            Order::Many(place) => return Err(rejected(names::many_matroska(place)).into()),
             Order::Told | Order::Open => {}
         }
         let frames = flac::frames_in(file, begin);
