@@ -23,7 +23,8 @@
 //! | `movie` | the boxes of MP4 and MOV: byte order, fragments |
 //! | `edits` | edit lists of MP4 and MOV |
 //! | `wav` | sizes in WAV that are none, numbers that would become noise |
-//! | `flac` | where the frames of FLAC lie |
+//! | `aiff` | headers of AIFF that say less than it holds |
+//! | `flac` | where the frames of FLAC lie, their checksums |
 //! | `aac` | whether AAC is half of HE-AAC |
 //! | `matroska` | the tracks that are default, whether its elements stand one behind the other |
 //! | `vorbis` | what the codebooks of Vorbis claim |
@@ -35,6 +36,7 @@
 //! | `mel` | spectrograms |
 
 mod aac;
+mod aiff;
 mod container;
 mod edits;
 mod flac;

@@ -13,7 +13,7 @@ use super::super::SourceFile;
 /// What is decoded, for reasons.
 const KNOWN: &str = "PCM, FLAC, MP3, Vorbis, AAC-LC, ALAC or ADPCM";
 /// What to do about the others.
-const CONVERT: &str = "convert it, for example: ffmpeg -i IN -vn OUT.flac";
+pub(super) const CONVERT: &str = "convert it, for example: ffmpeg -i IN -vn OUT.flac";
 
 const CODECS: [(AudioCodecId, &str); 16] = [
     (codecs::CODEC_ID_OPUS, "Opus"),

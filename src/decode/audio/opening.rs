@@ -20,7 +20,7 @@ use super::super::{About, DecodeError, SourceFile, fragments, ogg};
 use super::container::Change;
 use super::input::{HIDDEN, Input, Trouble};
 use super::matroska::Order;
-use super::{container, flac, matroska, movie, names, rejected, vorbis, wav};
+use super::{aiff, container, flac, matroska, movie, names, rejected, vorbis, wav};
 use crate::config::AUDIO_CHANNELS_MAX as CHANNELS_MAX;
 
 /// Hz; more than anything that records has.
@@ -84,6 +84,7 @@ pub(super) struct Opening<'a> {
 impl<'a> Opening<'a> {
     pub(super) fn new(file: &'a SourceFile, about: About<'a>, trouble: &'a Trouble) -> Result<Self, Closed> {
         wav::check(file)?;
+        aiff::check(file)?;
         let begin = container::begin_of(file).ok_or_else(|| Closed::Unknown(names::unknown(file)))?;
         let mut others: Vec<(u64, [u8; 4])> = movie::check(file)?.into_iter().map(|place| (place, HIDDEN)).collect();
         others.extend(movie::size_of_open(file));

@@ -12,8 +12,10 @@ use super::super::{DecodeError, SourceFile};
 use super::input::{behind_tags, bytes};
 use super::{names, rejected};
 
-/// Kinds of sound without compression: integers, floating point, and what is described further on.
-const PLAIN: [u16; 3] = [1, 3, 0xFFFE];
+/// Kinds of sound without compression: integers, floating point.
+const PLAIN: [u16; 2] = [1, 3];
+/// The kind is described further on.
+const DESCRIBED: u16 = 0xFFFE;
 /// Chunks that are looked at.
 const CHUNKS_MAX: usize = 4096;
 /// Sizes that stand for none, where the file is shorter: the largest that is possible, signed or not, less a header or what is
@@ -29,11 +31,22 @@ pub(super) fn check(file: &SourceFile) -> Result<(), DecodeError> {
             "a WAV file whose numbers begin with their high byte (RIFX), expected those of RIFF: {CONVERT}"
         )));
     }
-    let format = chunk_of(file, begin, b"fmt ").and_then(|(place, _)| bytes::<16>(file, place + 8));
-    let Some([k0, k1, c0, c1, _, _, _, _, _, _, _, _, a0, a1, b0, b1]) = format else { return Ok(()) };
-    let [kind, channels, align, bits] = [[k0, k1], [c0, c1], [a0, a1], [b0, b1]].map(u16::from_le_bytes);
+    let Some((place, bytes_of_format)) = chunk_of(file, begin, b"fmt ") else { return Ok(()) };
+    let place = place + 8;
+    let Some([k0, k1, c0, c1, r @ .., a0, a1, b0, b1]) = bytes::<16>(file, place) else { return Ok(()) };
+    let [mut kind, channels, align, bits] = [[k0, k1], [c0, c1], [a0, a1], [b0, b1]].map(u16::from_le_bytes);
+    if kind == DESCRIBED
+        && bytes_of_format >= 26
+        && let Some(described) = bytes(file, place + 24)
+    {
+        kind = u16::from_le_bytes(described);
+    }
     let (wanted, found) = (u32::from(bits).div_ceil(8) * u32::from(channels), u32::from(align));
-    if PLAIN.contains(&kind) && bits > 0 && found > wanted {
+    let [rate, a_second] = r.as_chunks().0 else { return Ok(()) };
+    let [rate, a_second] = [rate, a_second].map(|word| u32::from_le_bytes(*word));
+    // Where one of both is wrong, the bytes a second tell which.
+    let is_less = found < wanted && found > 0 && u64::from(a_second) != u64::from(rate) * u64::from(wanted);
+    if PLAIN.contains(&kind) && bits > 0 && (found > wanted || is_less) {
         return Err(rejected(format!(
             "its header says {bits} bits a number and {found} bytes for {}, expected {wanted}: {CONVERT}",
             names::channels(channels.into())
