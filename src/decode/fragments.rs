@@ -132,7 +132,7 @@ mod tests {
         let whole = [&start[..], &fragment, &fragment].concat();
         let second = start.len() + fragment.len();
         assert_eq!(cut(&whole), None);
-        for length in start.len() + 13..whole.len() {
+        for length in start.len() + 12 + 8..whole.len() {
             // Behind the first one, and behind the first box of the second, nothing shows.
             let is_between = [second, second + 12].contains(&length);
             assert_eq!(cut(&whole[..length]).is_none(), is_between, "{length}");

@@ -84,7 +84,9 @@ pub fn decode(name: &str, file: File, answer: &mut Answer) -> Result<(), DecodeE
             }
         }
     }
-    track.end()?;
+    if !track.is_over {
+        track.end()?;
+    }
     if let (Some(announced), Some((rate, _))) = (input.announced_samples(), track.kind)
         && !track.is_over
         && track.given < announced

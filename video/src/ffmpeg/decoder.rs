@@ -48,13 +48,13 @@ impl Decoder {
 
     /// For sound, with one thread. What of its packets has a checksum is held against that, and a packet that is not what it was is not
     /// decoded. Not where a damaged extension may be left out of what is whole (DTS), nor where encoders were known to get it wrong
-    /// (MP3).
+    /// (MP3), nor where there is no encoder to try it with.
     ///
     /// # Errors
     /// As for [`Self::open`].
     pub fn open_for_sound(input: &Input) -> Result<Self, (Error, String)> {
         use ff::AVCodecID as Id;
-        const CHECKED: [ff::AVCodecID; 12] = [
+        const CHECKED: [ff::AVCodecID; 9] = [
             Id::AV_CODEC_ID_WAVPACK,
             Id::AV_CODEC_ID_TTA,
             Id::AV_CODEC_ID_AC3,
@@ -62,9 +62,6 @@ impl Decoder {
             Id::AV_CODEC_ID_MLP,
             Id::AV_CODEC_ID_TRUEHD,
             Id::AV_CODEC_ID_FLAC,
-            Id::AV_CODEC_ID_APE,
-            Id::AV_CODEC_ID_TAK,
-            Id::AV_CODEC_ID_MP4ALS,
             Id::AV_CODEC_ID_MP1,
             Id::AV_CODEC_ID_MP2,
         ];

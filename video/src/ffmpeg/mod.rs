@@ -44,6 +44,15 @@ impl Error {
 
 impl std::fmt::Display for Error {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Those of `aac_ac3_parser.h`, for which FFmpeg has no words.
+        match self.0 {
+            -0x103_0C0A => return formatter.write_str("no frame begins where one should"),
+            -0x603_0C0A => return formatter.write_str("its checksum is another"),
+            -0x703_0C0A..=-0x203_0C0A if -self.0 & 0xF_FFFF == 0x3_0C0A => {
+                return formatter.write_str("the head of its frame is damaged");
+            }
+            _ => {}
+        }
         let mut text = [0_u8; 128];
         // SAFETY: writes at most so many bytes, ended by a zero, whatever the number.
         unsafe { ff::av_strerror(self.0, text.as_mut_ptr().cast(), text.len()) };
