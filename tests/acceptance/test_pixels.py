@@ -233,9 +233,32 @@ def test_kinds_that_are_not_read_are_told(tmp_path):
     picture.save(project.drop / "plain.dds")
     project.once(check=3)
     reasons = project.rejected()
-    for name, expected in {"palette.tif": "expected gray or RGB of 8 or 16 bits", "float.tif": "expected gray or RGB of 8 or 16 bits",
+    for name, expected in {"palette.tif": "expected gray of 8 or 16 bits, RGB", "float.tif": "expected gray of 8 or 16 bits, RGB",
                            "plain.dds": "expected pixels compressed by DXT1"}.items():
         assert "this kind of it is not decoded, " + expected in reasons[name] and "save it as PNG" in reasons[name], reasons[name]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_colours_that_were_multiplied_by_alpha_are_divided(tmp_path, bits):
+    """A TIFF tells so in tag 338. The bug: they were taken as they are, darker."""
+    noise = np.random.default_rng(bits)
+    alpha = noise.integers(0, 256, (96, 128, 1))
+    pixels = np.concatenate([noise.integers(0, 256, (96, 128, 3)) * alpha // 255, alpha], 2) * (257 if bits == 16 else 1)
+    data = pixels.astype(f"<u{bits // 8}").tobytes()
+    tags = [(256, 4, [128]), (257, 4, [96]), (258, 3, [bits] * 4), (259, 3, [1]), (262, 3, [2]), (273, 4, [8]), (277, 3, [4]), (278, 4, [96]),
+            (279, 4, [len(data)]), (338, 3, [1])]
+    behind = struct.pack("<4H", *[bits] * 4)
+    directory = 8 + len(data) + len(behind)
+    entries = b""
+    for tag, kind, values in tags:
+        place = struct.pack("<I", 8 + len(data)) if len(values) > 1 else struct.pack("<I", values[0])
+        entries += struct.pack("<HHI", tag, kind, len(values)) + place
+    source = tmp_path / "associated.tif"
+    source.write_bytes(b"II*\0" + struct.pack("<I", directory) + data + behind + struct.pack("<H", len(tags)) + entries + bytes(4))
+    row, = ingest(tmp_path / "project", [source], (96, 128, 4), image='fit = "exact"')
+    with Image.open(source) as image:
+        # Pillow makes 8 bits of 16 before it divides.
+        assert np.abs(row.astype(int) - np.asarray(image.convert("RGBA"))).max() <= (bits == 16)
 
 
 def test_a_palette_and_one_bit(tmp_path):

@@ -140,6 +140,13 @@ pub(super) struct WebpChunk {
     pub begin: usize,
 }
 
+impl WebpChunk {
+    /// It begins the pixels of a picture, or of a frame.
+    pub fn is_picture(&self) -> bool {
+        matches!(&self.name, b"VP8 " | b"VP8L" | b"ALPH")
+    }
+}
+
 /// The chunk that begins at `position`.
 pub(super) fn webp_chunk(bytes: &[u8], position: usize) -> Option<WebpChunk> {
     let [n0, n1, n2, n3, l0, l1, l2, l3] = *bytes.get(position..)?.first_chunk()?;
@@ -152,6 +159,13 @@ pub(super) fn webp_canvas(bytes: &[u8]) -> Option<[u32; 2]> {
     let extended = webp_chunk(bytes, 12).filter(|chunk| chunk.name == *b"VP8X")?;
     let [w0, w1, w2, h0, h1, h2] = *bytes.get(extended.begin + 4..)?.first_chunk()?;
     Some([[w0, w1, w2, 0], [h0, h1, h2, 0]].map(|size| u32::from_le_bytes(size) + 1))
+}
+
+/// Whether an extended WebP says of itself that it is animated.
+pub(super) fn webp_is_animated(bytes: &[u8]) -> bool {
+    const ANIMATION: u8 = 2;
+    let extended = webp_chunk(bytes, 12).filter(|chunk| chunk.name == *b"VP8X");
+    extended.and_then(|chunk| bytes.get(chunk.begin)).is_some_and(|flags| flags & ANIMATION != 0)
 }
 
 /// No lossy frame may be larger than the image that it is a part of: the library takes memory for it before it compares. The

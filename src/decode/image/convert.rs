@@ -138,6 +138,25 @@ fn remap<From: Sample, To: Sample, const IN: usize, const OUT: usize>(
     }
 }
 
+/// Colours that were multiplied by alpha, as they were before.
+pub(super) fn divide_by_alpha(bytes: &mut [u8], raster: Raster) {
+    match raster.depth {
+        Depth::U8 => divide::<u8>(bytes, raster.channels),
+        Depth::U16 => divide::<u16>(bytes, raster.channels),
+        Depth::F32 => divide::<f32>(bytes, raster.channels),
+    }
+}
+
+fn divide<S: Sample>(bytes: &mut [u8], channels: usize) {
+    for pixel in bytes.chunks_exact_mut((channels * S::BYTES).max(1)) {
+        let Some((colours, alpha)) = pixel.split_at_mut_checked((channels - 1) * S::BYTES) else { return };
+        let alpha = S::load(alpha);
+        for colour in colours.chunks_exact_mut(S::BYTES) {
+            S::load(colour).divided(alpha).store(colour);
+        }
+    }
+}
+
 /// Gray and alpha at the far end of `bytes` over a coloured ground: RGB that fills it. The writing never overtakes the
 /// reading: before pixel `i` it stands at sample `3 i`, the reading at `pixels + 2 i`.
 fn grow<S: Sample>(bytes: &mut [u8], pixels: usize, ground: [S; 3]) {
@@ -191,6 +210,20 @@ mod tests {
         assert_eq!(converted(keep, source, &rgba).1, rgba);
         let gray = Conversion { channels: 1, ground: Some(&[10.0]), reduce: false };
         assert_eq!(converted(gray, source, &rgba).1, [u8::luma(200, 100, 50).over(128, 10), 10]);
+    }
+
+    #[test]
+    fn colours_are_divided_by_alpha() {
+        let raster = |depth| Raster { width: 3, height: 1, channels: 2, depth };
+        let mut bytes = [10, 20, 200, 100, 7, 0];
+        divide_by_alpha(&mut bytes, raster(Depth::U8));
+        assert_eq!(bytes, [127, 20, 255, 100, 0, 0]);
+        let mut words = [1000_u16, 3000, 9, 65535, 7, 0].map(u16::to_ne_bytes).concat();
+        divide_by_alpha(&mut words, raster(Depth::U16));
+        assert_eq!(words, [21845_u16, 3000, 9, 65535, 0, 0].map(u16::to_ne_bytes).concat());
+        let mut floats = [0.25_f32, 0.5, 3.0, 1.0, 1.0, 0.0].map(f32::to_ne_bytes).concat();
+        divide_by_alpha(&mut floats, raster(Depth::F32));
+        assert_eq!(floats, [0.5_f32, 0.5, 3.0, 1.0, 0.0, 0.0].map(f32::to_ne_bytes).concat());
     }
 
     #[test]

@@ -33,6 +33,10 @@ pub(super) struct Outline<'a> {
     pub further_bytes: u64,
     /// Strips or tiles of a TIFF.
     pub chunks: u64,
+    /// Colours are multiplied by alpha, where there is any: in a TIFF.
+    pub is_multiplied: bool,
+    /// Frames of an animated WebP.
+    pub frames: Option<u64>,
     /// What a plain JPEG's header says.
     #[cfg_attr(not(feature = "turbo"), allow(dead_code))]
     pub plain_jpeg: Option<PlainJpeg>,
@@ -55,8 +59,8 @@ pub(super) fn check(format: ImageFormat, bytes: &[u8]) -> Result<Outline<'_>, Re
         }
         ImageFormat::Ico => check_ico(bytes).map(|()| asking),
         ImageFormat::Tiff => {
-            let TiffClaims { further_bytes, chunks } = tiff::check(bytes)?;
-            Ok(Outline { further_bytes, chunks, ..asking })
+            let TiffClaims { further_bytes, chunks, is_multiplied } = tiff::check(bytes)?;
+            Ok(Outline { further_bytes, chunks, is_multiplied, ..asking })
         }
         ImageFormat::OpenExr => {
             let (size, further_bytes) = claims::check_exr(bytes)?;
@@ -156,10 +160,25 @@ fn walk_webp(bytes: &[u8]) -> Result<Outline<'_>, Rejection> {
     };
     let mut outline = Outline::default();
     let mut position = 12;
+    let is_animated = claims::webp_is_animated(whole);
+    outline.frames = is_animated.then_some(0);
+    let no_chunk = |position: usize| {
+        Rejection::new(format!("WebP: there is no chunk at byte {position}, where one has to be: the file is damaged"))
+    };
     while let Some(WebpChunk { name, length, begin }) = claims::webp_chunk(whole, position) {
+        // The library takes frames up to what is no chunk, or is another one than a frame.
+        let is_lost = || {
+            let is_known = WEBP_CHUNKS.contains(&name);
+            !name.iter().all(|byte| (b' '..=b'~').contains(byte))
+                || !is_known && claims::webp_chunk(whole, begin + 16).is_some_and(|part| part.is_picture())
+        };
+        if is_animated && is_lost() {
+            return Err(no_chunk(position));
+        }
         match bytes.get(begin..).and_then(|data| data.get(..length)) {
             Some(data) if name == *b"EXIF" => outline.exif = outline.exif.or(Some(data)),
             Some(_) if name == *b"ANMF" => {
+                outline.frames = outline.frames.map(|frames| frames + 1);
                 // The canvas and a frame of it, of four bytes a pixel.
                 let pixels =
                     claims::webp_canvas(bytes).map_or(0, |[width, height]| u64::from(width) * u64::from(height));
@@ -171,12 +190,31 @@ fn walk_webp(bytes: &[u8]) -> Result<Outline<'_>, Rejection> {
                 let missing = format!("within its chunk \"{chunk}\", which claims {length}");
                 return Err(cut_short(ImageFormat::WebP, bytes, &missing));
             }
+            None if is_animated => return Err(no_chunk(position)),
             // What is no chunk that a decoder looks at is no harm, whatever it claims.
             None => break,
         }
         position = begin + length.next_multiple_of(2);
     }
+    // Zeros may fill up the last bytes, and the last chunk be of an odd length.
+    let rest = whole.get(position..).unwrap_or_default();
+    if is_animated && (position > whole.len() + 1 || rest.iter().any(|byte| *byte != 0)) {
+        return Err(no_chunk(position.min(whole.len())));
+    }
     Ok(outline)
+}
+
+impl Outline<'_> {
+    /// Fewer frames were given than there are.
+    pub fn expect_frames(&self, format: ImageFormat, given: u64) -> Result<(), Rejection> {
+        match self.frames.filter(|frames| given < *frames) {
+            Some(frames) => Err(Rejection::new(format!(
+                "{}: it ends after {given} of {frames} frames: the file is damaged",
+                name(format)
+            ))),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What is decoded of a file, and as what: the file itself, or the PNG in it that the library, which takes none but RGBA there,
@@ -337,6 +375,38 @@ mod tests {
         assert_eq!(
             check(ImageFormat::WebP, &with_exif(5)).unwrap_err().reason,
             "the WebP ends after 34 bytes within its chunk \"EXIF\", which claims 5: it was cut short"
+        );
+    }
+
+    #[test]
+    fn chunks_of_an_animated_webp_take_up_the_file() {
+        let chunk = |name: &[u8; 4], data: &[u8]| [&name[..], &(data.len() as u32).to_le_bytes(), data].concat();
+        let frame = |name: &[u8; 4]| chunk(name, &[&[0; 16][..], &chunk(b"VP8L", b"/\0\0\0")].concat());
+        let with = |chunks: &[Vec<u8>]| {
+            let begin = [chunk(b"VP8X", &[2, 0, 0, 0, 1, 0, 0, 1, 0, 0]), chunk(b"ANIM", &[0; 6]), frame(b"ANMF")];
+            let all = [&b"WEBP"[..], &begin.concat(), &chunks.concat()].concat();
+            [&b"RIFF"[..], &(all.len() as u32).to_le_bytes(), &all].concat()
+        };
+        let found = |bytes: &[u8]| check(ImageFormat::WebP, bytes).map(|outline| outline.frames);
+        assert_eq!(found(&with(&[frame(b"ANMF"), chunk(b"EXIF", b"II*\0")])), Ok(Some(2)));
+        // What others put behind the frames, or behind the whole; zeros; no byte to fill up the last chunk.
+        for last in [chunk(b"own ", b"abcd"), vec![0; 3], chunk(b"XMP ", b"abc")] {
+            assert_eq!(found(&[with(&[frame(b"ANMF"), last]), b"some text".to_vec()].concat()), Ok(Some(2)));
+        }
+        let begin = with(&[]).len();
+        let damaged = |chunks: &[Vec<u8>]| found(&with(chunks)).unwrap_err().reason;
+        for chunks in [vec![frame(b"@NMF")], vec![vec![0; 60]], vec![b"ab".to_vec()], vec![chunk(b"\0own", b"abcd")]] {
+            assert_eq!(
+                damaged(&chunks),
+                format!("WebP: there is no chunk at byte {begin}, where one has to be: the file is damaged")
+            );
+        }
+        assert!(damaged(&[b"own \xff\xff\xff\x7f".to_vec(), frame(b"ANMF")]).starts_with("WebP: there is no chunk"));
+        let outline = Outline { frames: Some(3), ..Outline::default() };
+        assert!(outline.expect_frames(ImageFormat::WebP, 3).is_ok());
+        assert_eq!(
+            outline.expect_frames(ImageFormat::WebP, 2).unwrap_err().reason,
+            "WebP: it ends after 2 of 3 frames: the file is damaged"
         );
     }
 

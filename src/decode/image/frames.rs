@@ -21,8 +21,8 @@ pub struct AnimationFrame {
 /// Gives the frames of a GIF, an animated PNG or an animated WebP to `each`, until that says `false`.
 ///
 /// # Errors
-/// It is no animation, or a frame of it is broken: those before it were given then. What `each` fails with. A file that was
-/// cut short fails before its first frame, unless it `may_be_cut`.
+/// It is no animation, or a frame of it is broken: those before it were given then. What `each` fails with. A file that is
+/// not whole fails before its first frame; where it `may_be_cut`, behind its last one, unless `each` wants no more.
 pub fn animation_frames(
     bytes: &[u8],
     may_be_cut: bool,
@@ -30,9 +30,11 @@ pub fn animation_frames(
 ) -> Result<(), DecodeError> {
     let limits = Limits::default();
     let format = open::identify(bytes, None)?;
+    let mut why_cut = None;
     let outline = match ending::check(format, bytes) {
         Ok(outline) => Some(outline),
-        Err(_) if may_be_cut => {
+        Err(rejection) if may_be_cut => {
+            why_cut = Some(rejection);
             // What takes memory for nothing is refused all the same.
             if format == ImageFormat::WebP {
                 claims::check_webp(bytes)?;
@@ -51,9 +53,9 @@ pub fn animation_frames(
         ))
         .into());
     };
-    let turn = Turn::told(outline.and_then(|outline| outline.exif), animation.orientation);
+    let turn = Turn::told(outline.as_ref().and_then(|outline| outline.exif), animation.orientation);
     let raster = animation.raster;
-    let mut time_ms = 0.0;
+    let (mut time_ms, mut given) = (0.0, 0);
     let in_us = |time_ms: f64| (time_ms * 1000.0).round() as i64;
     for frame in animation.frames {
         let frame = frame.map_err(|error| open::decoder_failed(format, error))?;
@@ -61,8 +63,12 @@ pub fn animation_frames(
         time_ms += animation::delay_ms(format, frame.delay());
         let pixels = frame.into_buffer().into_raw();
         if !each(AnimationFrame { pixels, raster, turn, time_us, end_us: in_us(time_ms) })? {
-            break;
+            return Ok(());
         }
+        given += 1;
     }
-    Ok(())
+    if let Some(rejection) = why_cut {
+        return Err(rejection.into());
+    }
+    Ok(outline.map_or(Ok(()), |outline| outline.expect_frames(format, given))?)
 }

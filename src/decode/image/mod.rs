@@ -243,6 +243,9 @@ impl ImageDecoder {
             }
             decoder.read_image(place).map_err(refused)?;
         }
+        if outline.is_multiplied && raster.has_alpha() {
+            convert::divide_by_alpha(place, raster);
+        }
         self.give_row(pixels, raster, turn, &placement, 0.0, &mut scratch.scaler, sink)
     }
 
@@ -288,7 +291,7 @@ impl ImageDecoder {
         if rows == 0 {
             return Err(Rejection::new(format!("{}: the file holds no frame", open::name(format))).into());
         }
-        Ok(())
+        Ok(outline.expect_frames(format, rows)?)
     }
 
     /// Decoded pixels, placed in `bytes` as the conversion's space asks, into the next row.

@@ -180,9 +180,9 @@ pub(super) fn decoder_failed(format: ImageFormat, error: ImageError) -> Rejectio
 /// What is decoded of formats of which much is not.
 fn kinds(format: ImageFormat) -> Option<&'static str> {
     match format {
-        ImageFormat::Tiff => {
-            Some("gray or RGB of 8 or 16 bits, with alpha or without, RGB of floating point, CMYK, or black and white")
-        }
+        ImageFormat::Tiff => Some(
+            "gray of 8 or 16 bits, RGB of them with alpha or without, RGB of floating point, CMYK, or black and white",
+        ),
         ImageFormat::Dds => Some("pixels compressed by DXT1, DXT3 or DXT5"),
         _ => None,
     }

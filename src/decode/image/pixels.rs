@@ -91,6 +91,8 @@ pub(super) trait Sample: Copy {
     fn luma(red: Self, green: Self, blue: Self) -> Self;
     /// `self` at opacity `alpha` over an opaque `ground`.
     fn over(self, alpha: Self, ground: Self) -> Self;
+    /// `self` that was multiplied by `alpha`, as it was before: rounded down, as Pillow does. Nothing where that is zero.
+    fn divided(self, alpha: Self) -> Self;
     /// The nearest sample to a value on this type's own scale.
     fn from_exact(value: f64) -> Self;
     /// A value on the 0 to 255 scale in this type's own.
@@ -113,6 +115,9 @@ impl Sample for u8 {
     fn over(self, alpha: Self, ground: Self) -> Self {
         let sum = u32::from(self) * u32::from(alpha) + u32::from(ground) * (255 - u32::from(alpha));
         ((sum + 127) / 255) as Self
+    }
+    fn divided(self, alpha: Self) -> Self {
+        (u32::from(self) * 255).checked_div(u32::from(alpha)).map_or(0, |value| value.min(255) as Self)
     }
     fn from_exact(value: f64) -> Self {
         // The cast cuts off and clamps; nothing here is negative.
@@ -141,6 +146,9 @@ impl Sample for u16 {
         let sum = u64::from(self) * u64::from(alpha) + u64::from(ground) * (65535 - u64::from(alpha));
         ((sum + 32767) / 65535) as Self
     }
+    fn divided(self, alpha: Self) -> Self {
+        (u64::from(self) * 65535).checked_div(u64::from(alpha)).map_or(0, |value| value.min(65535) as Self)
+    }
     fn from_exact(value: f64) -> Self {
         (value + 0.5) as Self
     }
@@ -164,6 +172,9 @@ impl Sample for f32 {
     }
     fn over(self, alpha: Self, ground: Self) -> Self {
         self * alpha + ground * (1.0 - alpha)
+    }
+    fn divided(self, alpha: Self) -> Self {
+        if alpha == 0.0 { 0.0 } else { self / alpha }
     }
     fn from_exact(value: f64) -> Self {
         value as Self

@@ -17,9 +17,10 @@ const TILE_WIDTH: u64 = 322;
 const TILE_LENGTH: u64 = 323;
 const TILE_OFFSETS: u64 = 324;
 const TILE_BYTE_COUNTS: u64 = 325;
+const EXTRA_SAMPLES: u64 = 338;
 const JPEG_TABLES: u64 = 347;
 /// What is looked at here. Of an entry that is there twice, nobody knows which the library takes.
-const USED: [u64; 12] = [
+const USED: [u64; 13] = [
     IMAGE_WIDTH,
     IMAGE_LENGTH,
     COMPRESSION,
@@ -31,11 +32,14 @@ const USED: [u64; 12] = [
     TILE_LENGTH,
     TILE_OFFSETS,
     TILE_BYTE_COUNTS,
+    EXTRA_SAMPLES,
     JPEG_TABLES,
 ];
 const JPEG_COMPONENTS_MAX: u64 = 4;
 /// JPEG in strips or tiles, each a file of its own but for the tables.
 const JPEG: u64 = 7;
+/// Of extra samples: alpha by which the colours are multiplied.
+const ASSOCIATED: u64 = 1;
 /// The longest sample.
 const SAMPLE_BYTES_MAX: u64 = 8;
 /// Sides of a JPEG may be those of its strip, filled up to whole blocks.
@@ -50,6 +54,8 @@ pub(super) struct TiffClaims {
     pub further_bytes: u64,
     /// Strips or tiles.
     pub chunks: u64,
+    /// Colours are multiplied by alpha.
+    pub is_multiplied: bool,
 }
 
 /// The bytes of a file, with numbers in its order.
@@ -188,6 +194,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<TiffClaims, Rejection> {
     Ok(TiffClaims {
         further_bytes: line_samples.saturating_mul(SAMPLE_BYTES_MAX).saturating_add(jpeg_pixels * JPEG_COMPONENTS_MAX),
         chunks: entry(offsets).map_or(0, |entry| entry.count),
+        is_multiplied: number(EXTRA_SAMPLES) == Some(ASSOCIATED),
     })
 }
 
