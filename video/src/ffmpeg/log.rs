@@ -22,10 +22,13 @@ static GAPS: Mutex<Vec<i64>> = Mutex::new(Vec::new());
 /// Of so many it is known where they are.
 const GAPS_MAX: usize = 1000;
 /// What `oggdec.c`, `flvdec.c` and `matroskadec.c` say of it.
-const GAP_WORDS: [&[u8]; 4] = [
+const GAP_WORDS: [&[u8]; 7] = [
     b"CRC mismatch!",
     b"Packet mismatch ",
     b" invalid as first byte of an EBML number",
+    b" indicated by an EBML number's first byte ",
+    b"Invalid track number ",
+    b"Error parsing frame sizes",
     b" exceeds containing master element ending at ",
 ];
 
