@@ -1,6 +1,7 @@
 """`video`: frames of videos against the ffmpeg command and its filters. The frames carry their number in black and white
 blocks, so that each can be told from its pixels."""
 
+import io
 import json
 import os
 import random
@@ -466,6 +467,90 @@ def test_a_container_that_goes_on_behind_a_hole_is_damaged(project, tmp_path):
         # The frame in which the hole begins may be none that its decoder objects to.
         wrong = [time_s for row, time_s in zip(rows, times) if number_of(row) != round(time_s * RATE)]
         assert len(wrong) <= 1 and len(set(times)) == count, (path, wrong)
+
+
+def test_a_block_of_matroska_that_belongs_to_no_track_is_missed(project, videos, tmp_path):
+    """The bug: FFmpeg passes over it, and says so in its log only."""
+    make(tmp_path / "a.mkv", "-pix_fmt", "yuv420p", "-c:v", "libx264", "-crf", 12, "-g", 10)
+    whole = (tmp_path / "a.mkv").read_bytes()
+    # A SimpleBlock with a length of two bytes, of the first track. The track that it then is of; a lace that cannot be.
+    blocks = [found.start() for found in re.finditer(rb"\xa3[\x40-\x4f].\x81", whole, re.DOTALL)]
+    block = blocks[len(blocks) // 2]
+    for name, place, byte in [("track.mkv", block + 3, 0x85), ("lace.mkv", block + 6, 0x06)]:
+        (tmp_path / name).write_bytes(whole[:place] + bytes([byte]) + whole[place + 1:])
+    made = take(project, tmp_path / "a.mkv", tmp_path / "track.mkv", tmp_path / "lace.mkv", check=3, decoder=table('fit = "exact"'))
+    assert sorted(made.rejected()) == ["lace.mkv", "track.mkv"] and len(made.rows()) == FRAMES, made.rejected()
+    assert all(reason.startswith("it is damaged: the container is damaged") for reason in made.rejected().values()), made.rejected()
+
+
+def test_no_frame_of_a_damaged_webp_is_lost_without_a_word(project, videos, tmp_path):
+    """The bug: what is no chunk was taken for the end."""
+    frames = [Image.fromarray(numbered(number)) for number in range(12)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "WebP", save_all=True, append_images=frames[1:], duration=50, lossless=True)
+    whole = buffer.getvalue()
+    places = [found.start() for found in re.finditer(b"ANMF", whole)]
+    place, last = places[6], places[-1]
+    changed = lambda at, new: whole[:at] + new + whole[at + len(new):]
+    files = {
+        "name": changed(place, b"@"), "last-name": changed(last, b"@"), "zeros": changed(place, bytes(8)), "many-zeros": changed(place, bytes(512)),
+        "zeros-to-end": changed(place, bytes(len(whole) - place)), "longer": changed(place + 4, bytes([whole[place + 4] + 2])), "shorter": changed(place + 4, bytes([whole[place + 4] - 2])),
+        "length": changed(place + 7, b"\x7f"), "name-and-length": changed(place, b"own " + whole[place + 4:place + 7] + b"\x7f"),
+    }
+    made = project(shape=(HEIGHT, WIDTH, 3), watch='order = "name"', decoder=table('fit = "exact"'))
+    for name, data in files.items():
+        (made.drop / f"{name}.webp").write_bytes(data)
+    # What stands behind the whole is no part of it.
+    (made.drop / "whole.webp").write_bytes(whole + b"more")
+    made.once(check=3)
+    assert sorted(made.rejected()) == sorted(f"{name}.webp" for name in files), made.rejected()
+    assert len(made.rows()) == 12
+    made.configure(output="kept/frames.npy", shape=(HEIGHT, WIDTH, 3), watch='order = "name"', decoder=table('fit = "exact"\non_error = "keep"'))
+    made.once(check=None)
+    for path, count, note in made.ledger("SELECT path, rows, reason FROM sources WHERE status = 'committed'"):
+        if path == "drop/whole.webp":
+            assert (count, note) == (12, None)
+        else:
+            assert count >= 6 and re.match(f"the rest behind {count} frames is lost: (WebP: |the WebP ends after )", note), (path, count, note)
+    made.configure(output="images/frames.npy", shape=(HEIGHT, WIDTH, 3), watch='order = "name"', decoder='[dataset.image]\nfit = "exact"\nframes = "all"')
+    made.once(check=3)
+    assert sorted(made.rejected()) == sorted(f"{name}.webp" for name in files), made.rejected()
+
+
+TRANSPORT = ["-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "veryfast", "-crf", 12, "-g", 20, "-bf", 2, "-sc_threshold", 0]
+
+
+def test_a_transport_stream_that_lost_packets_is_damaged(project, videos, tmp_path):
+    """The bug: the numbers of packets jump where recordings were joined, and where packets were lost, and all jumps were taken for joints.
+    Frames were missing, and others were wrong. Where frames say how long they are, FFmpeg does not mark what is missing from its start."""
+    folder = tmp_path / "made"
+    folder.mkdir()
+    for name, words in {"h264.ts": TRANSPORT, "lengths.ts": [*TRANSPORT, "-omit_video_pes_length", 0], "mpeg2.ts": ["-c:v", "mpeg2video", "-g", 20, "-bf", 2, "-q:v", 2],
+                        "hevc.m2ts": ["-pix_fmt", "yuv420p", "-c:v", "libx265", "-x265-params", "log-level=none:keyint=20"]}.items():
+        make(tmp_path / name, *words)
+        data, size = (tmp_path / name).read_bytes(), 192 if name.endswith(".m2ts") else 188
+        packets = [data[place:place + size] for place in range(0, len(data), size)]
+        heads = [packet[size - 188:] for packet in packets]
+        stream = max((int.from_bytes(head[1:3], "big") & 0x1fff for head in heads), key=[int.from_bytes(head[1:3], "big") & 0x1fff for head in heads].count)
+        of_video = [number for number, head in enumerate(heads) if int.from_bytes(head[1:3], "big") & 0x1fff == stream]
+        begins = [number for number in of_video if heads[number][1] & 0x40]
+        # Where a frame begins, the first packet of a key frame (in the middle), and within it.
+        for lost in (begins[30], begins[40], begins[40] + 1, of_video[len(of_video) * 2 // 3]):
+            (folder / f"{lost:04}-{name}").write_bytes(b"".join(packets[:lost] + packets[lost + 1:]))
+    made = project(shape=(HEIGHT, WIDTH, 3), watch='include = ["*"]\norder = "name"', decoder=table('fit = "exact"'))
+    for path in folder.iterdir():
+        shutil.copy(path, made.drop)
+    made.once(check=3)
+    reasons = made.rejected()
+    assert len(reasons) == len(list(folder.iterdir())) >= 14, reasons
+    assert all(reason.startswith("it is damaged: ") for reason in reasons.values()), reasons
+    made.configure(output="kept/frames.npy", shape=(HEIGHT, WIDTH, 3), watch='include = ["*"]\norder = "name"', columns="time = true",
+                   decoder=table('fit = "exact"\non_error = "keep"'))
+    made.once()
+    for path, count, first, note in made.ledger("SELECT path, rows, first_row, reason FROM sources"):
+        assert FRAMES / 2 < count < FRAMES and "frames lost; the first: " in note, (path, count, note)
+        shown = made.column("time")[first:first + count]
+        assert [number_of(row) for row in made.rows()[first:first + count]] == [round(time_s * RATE) for time_s in shown], path
 
 
 def test_a_gif_without_delays_has_those_of_ffmpeg(project):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from test_video import CODECS, FRAMES, HEIGHT, WIDTH, WORKER, ffmpeg, make, number_of, numbered, reference, table, take, times, videos
+from test_video import CODECS, FRAMES, HEIGHT, RATE, TRANSPORT, WIDTH, WORKER, ffmpeg, make, number_of, numbered, reference, table, take, times, videos
 
 
 def bars(path, width, height, *words, frames=2):
@@ -203,6 +203,59 @@ def test_joined_recordings_are_one_after_the_other(project, videos, tmp_path, na
     made.configure(output="fps/frames.npy", shape=(HEIGHT, WIDTH, 3), decoder=table('fit = "exact"\nfps = 5\non_error = "keep"'))
     made.once()
     assert numbers_of(made.rows()) == list(range(0, 60, 6)) * 2
+
+
+@pytest.mark.parametrize("name", ["a.ts", "a.m2ts"])
+def test_pieces_of_a_transport_stream_are_joined_without_a_loss(project, videos, tmp_path, name):
+    """Each begins with numbers of its own, and time goes on."""
+    words = ["-f", "segment", "-segment_format", "mpegts", "-segment_time", 1]
+    make(tmp_path / f"%d-{name}", *TRANSPORT, *words, *(["-segment_format_options", "mpegts_m2ts_mode=1"] if name == "a.m2ts" else []), frames=120)
+    pieces = sorted(tmp_path.glob(f"*-{name}"))
+    assert len(pieces) >= 3
+    (tmp_path / name).write_bytes(b"".join(piece.read_bytes() for piece in pieces))
+    made = take(project, tmp_path / name, decoder=table('fit = "exact"'))
+    assert numbers_of(made.rows()) == list(range(120)) and made.ledger("SELECT reason FROM sources") == [(None,)]
+    assert made.column("time") == pytest.approx(np.arange(120) / RATE, abs=1e-3)
+
+
+def test_joined_programme_streams_are_not_leapt_in(project, videos, tmp_path):
+    """The bug: FFmpeg looks at all of a short file, and what it lists of it is in the order of the time stamps: a leap went to the second
+    recording."""
+    for number in range(2):
+        data = b"".join(numbered(frame).tobytes() for frame in range(number * 120, number * 120 + 120))
+        ffmpeg("-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{WIDTH}x{HEIGHT}", "-r", RATE, "-i", "-", "-c:v", "mpeg2video", "-g", 15, "-bf", 2,
+               "-q:v", 5, tmp_path / f"{number}.mpg", data=data)
+    (tmp_path / "a.mpg").write_bytes(b"".join((tmp_path / f"{number}.mpg").read_bytes() for number in range(2)))
+    for chosen, expected in [('start = "3s"', range(90, 240)), ('start = "3s"\nfps = 2', range(90, 240, 15)), ("fps = 0.5", range(0, 240, 60))]:
+        made = take(project, tmp_path / "a.mpg", output=f"{len(chosen)}/frames.npy", decoder=table(f'fit = "exact"\n{chosen}'))
+        assert numbers_of(made.rows()) == list(expected), chosen
+        assert made.column("time") == pytest.approx(np.array(expected) / RATE, abs=0.05)
+
+
+def test_frames_whose_packets_have_no_time_have_their_own(project, videos, tmp_path):
+    """The bugs: a frame that was left out was the last one whose time was known, with `fps`; and with `keyframes`, times of key frames."""
+    noise = np.random.default_rng(1)
+    frame = lambda number: np.clip(numbered(number)[:HEIGHT // 2] + noise.integers(-30, 30, (HEIGHT // 2, WIDTH, 3)), 0, 255).astype("u1").tobytes()
+    data = b"".join(frame(number) + numbered(number)[HEIGHT // 2:].tobytes() for number in range(250))
+    ffmpeg("-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{WIDTH}x{HEIGHT}", "-r", RATE, "-i", "-", "-pix_fmt", "yuv420p", "-c:v", "libx264",
+           "-preset", "veryfast", "-crf", 8, "-g", 25, "-bf", 2, "-sc_threshold", 0, tmp_path / "a.mpg", data=data)
+    told = subprocess.run(["ffprobe", "-v", "error", "-select_streams", "v", "-show_entries", "packet=pts", "-of", "csv", tmp_path / "a.mpg"],
+                          check=True, capture_output=True, text=True).stdout
+    assert "N/A" in told
+    whole = range(250)
+    for chosen, expected in [*((f"fps = {rate}", whole[::RATE // rate]) for rate in (3, 5, 10, 15)), ("keyframes = true", whole[::25])]:
+        made = take(project, tmp_path / "a.mpg", output=f"{chosen}/frames.npy", decoder=table(f'fit = "exact"\n{chosen}'))
+        assert numbers_of(made.rows()) == list(expected), chosen
+        assert made.column("time") == pytest.approx(np.array(expected) / RATE, abs=0.001), chosen
+
+
+def test_time_goes_on_in_joined_matroska(project, videos, tmp_path):
+    """The bug: the second recording began where the last frame of the first was decoded, before the last ones were shown."""
+    make(tmp_path / "part.mkv", *TRANSPORT[:-4], "-bf", 3, "-x264-params", "b-pyramid=normal:bframes=3:b-adapt=0", frames=60)
+    part = (tmp_path / "part.mkv").read_bytes()
+    (tmp_path / "a.mkv").write_bytes(part + part)
+    made = take(project, tmp_path / "a.mkv", decoder=table('fit = "exact"\non_error = "keep"'))
+    assert numbers_of(made.rows()) == list(range(60)) * 2 and (np.diff(made.column("time")) > 0.02).all(), made.column("time")[55:65]
 
 
 def test_y4m_of_no_known_rate_has_25_frames_a_second(project, videos, tmp_path):

@@ -97,6 +97,22 @@ def test_a_damaged_frame_that_is_needed_is_missed(project, videos, long, lost_s,
     assert "frames lost; the first: a frame cannot be decoded" in made.ledger("SELECT reason FROM sources")[0][0]
 
 
+@pytest.mark.parametrize("byte", [0, 255])
+def test_a_key_frame_that_cannot_be_read_is_missed(project, videos, long, byte):
+    """The bug: what has no parts that can be told was taken for a key frame that is none, and left out without a word."""
+    data = bytearray((long / "plain.mp4").read_bytes())
+    place, _ = packet(long / "plain.mp4", 20)
+    data[place:place + 16] = bytes([byte]) * 16
+    made = project(shape=(HEIGHT, WIDTH, 3), columns="time = true", decoder=table('fit = "exact"\nkeyframes = true'))
+    (made.drop / "a.mp4").write_bytes(data)
+    made.once(check=3)
+    assert made.rejected()["a.mp4"].startswith("it is damaged: a frame cannot be decoded: "), made.rejected()
+    made.configure(output="kept/frames.npy", shape=(HEIGHT, WIDTH, 3), columns="time = true", decoder=table('fit = "exact"\non_error = "keep"\nkeyframes = true'))
+    made.once()
+    assert made.column("time").tolist() == [time_s for time_s in range(30) if time_s != 20]
+    assert made.ledger("SELECT reason FROM sources")[0][0].startswith("1 frames lost; the first: a frame cannot be decoded")
+
+
 def with_edits(mp4, edits):
     """An MP4 of one track and without an edit list, with one: of pieces with their length and where they begin, in seconds. ISO/IEC
     14496-12, 8.6.6."""

@@ -52,6 +52,8 @@ pub struct Ahead<P> {
     /// first always counts.
     to_next_key: usize,
     next_key_found: bool,
+    /// How many packets were taken since one without a time.
+    since_untimed: usize,
     /// There are no more packets to be read.
     is_whole: bool,
     /// The last packet that was taken was dropped, and frames behind the next key frame may be built on it.
@@ -82,6 +84,7 @@ impl<P: Timed> Ahead<P> {
             fates: VecDeque::new(),
             to_next_key: 1,
             next_key_found: false,
+            since_untimed: usize::MAX,
             is_whole: false,
             is_cut: false,
         }
@@ -90,6 +93,16 @@ impl<P: Timed> Ahead<P> {
     pub fn push(&mut self, packet: P) {
         self.bytes += packet.bytes();
         self.packets.push_back(packet);
+    }
+
+    /// So many packets, the next first.
+    pub fn first(&self, count: usize) -> impl Iterator<Item = &P> {
+        self.packets.iter().take(count)
+    }
+
+    /// Whether all that can be read was.
+    pub fn is_at_end(&self) -> bool {
+        self.is_whole
     }
 
     /// Gives back a packet that was taken, or puts one before the others.
@@ -164,6 +177,7 @@ impl<P: Timed> Ahead<P> {
         }
         let packet = self.packets.pop_front()?;
         self.bytes = self.bytes.saturating_sub(packet.bytes());
+        self.since_untimed = if packet.time().is_some() { self.since_untimed.saturating_add(1) } else { 0 };
         let (fate, is_cut) = self.fates.pop_front().unwrap_or((Fate::Decode, false));
         let is_behind_cut = std::mem::replace(&mut self.is_cut, is_cut);
         Some(Next { packet, fate, is_behind_cut })
@@ -179,6 +193,10 @@ impl<P: Timed> Ahead<P> {
             (false, _) => (REORDERED + 1, 1),
         };
         self.forget_next_key();
+        // The time of a frame that has none is reckoned from the one that is shown before it, which may come behind it.
+        if self.since_untimed < REORDERED {
+            return;
+        }
         let frame =
             |packet: &P| Some(Planned { time: packet.time()?.saturating_sub(origin), is_shown: packet.is_shown() });
         let Some(frames) = self.packets.iter().take(known).map(frame).collect::<Option<Vec<Planned>>>() else { return };
@@ -345,6 +363,23 @@ mod tests {
         assert!(text.starts_with("Koooo") && !text[..2000].contains('-'), "{}", &text[..40]);
         let heavy = fates(&groups(100, 3), &every(60), BYTES_MAX / 50);
         assert!(!heavy[..100].contains('-'));
+    }
+
+    /// The bug: where the frame that is shown before one without a time was left out, that one had the time of another.
+    #[test]
+    fn all_is_decoded_around_a_packet_without_a_time() {
+        let mut ahead = Ahead::new();
+        for number in 0..200 {
+            let time = (number != 100).then_some(number);
+            ahead.push(Frame { time, is_shown: true, is_key: number % 50 == 0, bytes: 1 });
+        }
+        ahead.end();
+        let chooser = every(60);
+        let fates: Vec<Fate> =
+            std::iter::from_fn(|| ahead.take(Some((&chooser, 0)), true)).map(|next| next.fate).collect();
+        assert_eq!(fates.len(), 200);
+        assert!(fates[80..=120].iter().all(|fate| *fate == Fate::Decode), "{fates:?}");
+        assert!(fates[1..50].iter().chain(&fates[151..]).all(|fate| *fate != Fate::Decode), "{fates:?}");
     }
 
     #[test]

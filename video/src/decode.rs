@@ -1,5 +1,6 @@
 //! One source, from its packets to its rows.
 
+mod cut;
 mod end;
 mod keys;
 mod leap;
@@ -21,9 +22,11 @@ use crate::clock::Clock;
 use crate::ffmpeg::{Decoder, Error, Input, Packet, Picture, Skip, Start, Video, made_up};
 use crate::losses::{Losses, damaged};
 use crate::matroska;
+use crate::mxf;
 use crate::ogg;
 use crate::picture::Artist;
 use crate::riff;
+use crate::transport::Transport;
 
 /// Packets that cannot be read, one after the other, before the rest is given up.
 pub const UNREADABLE_MAX: u32 = 100;
@@ -72,7 +75,7 @@ pub fn decode(
     let (numerator, denominator) = video.time_base;
     let base = TimeBase { numerator: i64::from(numerator.max(1)), denominator: i64::from(denominator.max(1)) };
     // Where the index is not in the order of time, places cannot be found by it.
-    let may_leap = options.pick != Pick::Keyframes && input.is_index_in_order();
+    let may_leap = options.pick != Pick::Keyframes && input.has_index() && input.is_index_in_order();
     let decoding = Decoding {
         options,
         input,
@@ -96,6 +99,8 @@ pub fn decode(
         cut_short,
         is_broken: false,
         is_broken_off: false,
+        is_next_cut: false,
+        transport: Transport::default(),
         ahead: Ahead::new(),
         has_sent: false,
         cut: None,
@@ -138,7 +143,8 @@ pub fn cut_short(file: &File, answer: &mut Answer) -> Result<Option<String>, Dec
         }
     });
     alive?;
-    let announced = announced.or_else(|| riff::announced_bytes(file, bytes)).filter(|announced| *announced > bytes);
+    let announced = announced.or_else(|| riff::announced_bytes(file, bytes)).or_else(|| mxf::announced_bytes(file));
+    let announced = announced.filter(|announced| *announced > bytes);
     Ok(if let Some(announced) = announced {
         Some(format!("the file ends after {bytes} of the {announced} bytes that it announces: it was cut short"))
     } else if let Some(place) = fragments::cut_in(file, 0, bytes) {
@@ -205,6 +211,9 @@ struct Decoding<'a> {
     is_broken: bool,
     /// A packet was lost, and that of no key frame has come since.
     is_broken_off: bool,
+    /// Of the packet that comes next, parts are missing.
+    is_next_cut: bool,
+    transport: Transport,
     ahead: Ahead<Queued>,
     /// The decoder had something to do.
     has_sent: bool,
@@ -244,6 +253,8 @@ struct Queued {
     start: Start,
     /// There is none here, but something was lost: what.
     lost: Option<String>,
+    /// Time stamps begin anew with it.
+    is_step: bool,
 }
 
 impl Timed for Queued {
@@ -273,7 +284,8 @@ impl Decoding<'_> {
             if !self.leap()? {
                 break false;
             }
-            let Some(Next { packet: Queued { packet, start, lost }, fate, is_behind_cut }) = self.next_packet()? else {
+            let Some(Next { packet: Queued { packet, start, lost, .. }, fate, is_behind_cut }) = self.next_packet()?
+            else {
                 break true;
             };
             if let Some(what) = lost {
@@ -292,7 +304,7 @@ impl Decoding<'_> {
                 leading += 1;
                 continue;
             }
-            if self.video.marks_cuts && packet.is_corrupt() {
+            if self.is_cut(&packet) {
                 if !self.break_off("a frame is cut short in the container")? {
                     break false;
                 }
@@ -302,6 +314,10 @@ impl Decoding<'_> {
             if let Some(shown) = shown.filter(|_| packet.is_shown()) {
                 let length = if packet.duration() > 0 { packet.duration() } else { self.frame_length() };
                 self.end = self.end.max(shown.saturating_add(length));
+            }
+            if self.takes_keys_alone && shown.is_none() && packet.is_key() {
+                self.lose(1, "a key frame has no time")?;
+                continue;
             }
             if self.takes_keys_alone && !self.is_wanted_key(&packet, shown) || self.is_before_landing(shown) {
                 continue;
@@ -405,7 +421,8 @@ impl Decoding<'_> {
 
     /// The next packet; `None` at the end.
     fn next_packet(&mut self) -> Result<Option<Next<Queued>>, DecodeError> {
-        while self.ahead.wants_more(self.looks_ahead) {
+        let least = if self.video.is_transport_stream { cut::BEHIND + 1 } else { 0 };
+        while self.ahead.wants_more(self.looks_ahead) || self.ahead.is_short_of(least) {
             self.read_ahead()?;
         }
         let wanted = self.origin.filter(|_| self.looks_ahead).map(|origin| (self.reel.chooser(), origin));
@@ -424,7 +441,10 @@ impl Decoding<'_> {
                 self.last_read = packet.decoding_time();
                 // What is not shown has its time in the media, not among that of the others.
                 let time = packet.decoding_time().filter(|_| packet.is_shown());
-                let shift = self.clock.shift(time, packet.duration().max(1));
+                let steps = self.clock.steps;
+                let shown = packet.time().filter(|_| packet.is_shown());
+                let shift = self.clock.shift(time, shown, packet.duration().max(1));
+                let is_step = self.clock.steps != steps;
                 if shift != 0 {
                     packet.shift(shift);
                     // Places in the file cannot be found by such times.
@@ -432,7 +452,7 @@ impl Decoding<'_> {
                 }
                 self.furthest = self.furthest.max(packet.time());
                 let start = if self.looks_ahead { self.decoder.start_of(&packet) } else { Start::No };
-                self.ahead.push(Queued { packet, start, lost: None });
+                self.ahead.push(Queued { packet, start, lost: None, is_step });
             }
             Err(Error::END) => self.ahead.end(),
             Err(error) => {
@@ -449,7 +469,7 @@ impl Decoding<'_> {
     /// What is told of in its turn.
     fn queue_loss(&mut self, what: String) -> Result<(), DecodeError> {
         let packet = Packet::new().map_err(short_of_memory)?;
-        self.ahead.push(Queued { packet, start: Start::No, lost: Some(what) });
+        self.ahead.push(Queued { packet, start: Start::No, lost: Some(what), is_step: false });
         Ok(())
     }
 

@@ -27,12 +27,14 @@ mod decode;
 mod ffmpeg;
 mod losses;
 mod matroska;
+mod mxf;
 mod ogg;
 mod picture;
 mod riff;
 mod sandbox;
 mod sound;
 mod tasks;
+mod transport;
 
 use std::process::ExitCode;
 

@@ -42,7 +42,7 @@ impl Decoding<'_> {
         while self.ahead.is_short_of(TIMED) {
             self.read_ahead()?;
         }
-        self.takes_keys_alone = self.video.tells_keys && self.ahead.are_timed();
+        self.takes_keys_alone = self.video.tells_keys && self.video.tells_times && self.ahead.are_timed();
         if self.takes_keys_alone {
             self.looks_ahead = false;
             if self.threads > 1 && !self.decoder.begins_anew() {
@@ -57,9 +57,11 @@ impl Decoding<'_> {
         Ok(())
     }
 
-    /// Whether a packet is to be decoded where only key frames are. Without a frame there is no video.
+    /// Whether a packet is to be decoded where only key frames are. Without a frame there is no video. What cannot be read may be a key
+    /// frame: the decoder says what is wrong with it.
     pub(super) fn is_wanted_key(&self, packet: &Packet, shown: Option<i64>) -> bool {
         let is_passed_over = shown.is_some_and(|shown| self.reel.chooser().passes_over(shown, shown));
-        self.decoder.start_of(packet) != Start::No && !(is_passed_over && self.has_sent)
+        let may_be_key = || self.input.is_key_in_index(packet).unwrap_or(true) && !self.decoder.can_read(packet);
+        (self.decoder.start_of(packet) != Start::No || may_be_key()) && !(is_passed_over && self.has_sent)
     }
 }

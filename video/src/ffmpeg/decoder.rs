@@ -5,7 +5,7 @@ use std::ptr;
 
 use ffmpeg_sys_next as ff;
 
-use super::units::{Codec, Framing, Start, is_for_others, start_of};
+use super::units::{Codec, Framing, Start, is_for_others, is_whole, start_of};
 use super::{Error, Input, Packet, Sound, alpha, is_damaged, shape_of, version};
 
 const OUTPUT_CORRUPT: c_int = ff::AV_CODEC_FLAG_OUTPUT_CORRUPT as c_int;
@@ -177,14 +177,26 @@ impl Decoder {
         if !packet.is_key() {
             return Start::No;
         }
+        match self.codec() {
+            Some(codec) => start_of(codec, self.framing(codec), packet.data()),
+            None if self.begins_anew() => Start::Anew,
+            None => Start::Emptied,
+        }
+    }
+
+    /// Whether the parts of a packet can be told from each other. Where they cannot, nobody can tell a key frame.
+    pub fn can_read(&self, packet: &Packet) -> bool {
+        self.codec().is_none_or(|codec| is_whole(self.framing(codec), packet.data()))
+    }
+
+    /// Of those whose packets are looked into.
+    fn codec(&self) -> Option<Codec> {
         // SAFETY: the context is open.
-        let codec = match unsafe { (*self.context).codec_id } {
-            ff::AVCodecID::AV_CODEC_ID_H264 => Codec::H264,
-            ff::AVCodecID::AV_CODEC_ID_HEVC => Codec::Hevc,
-            _ if self.begins_anew() => return Start::Anew,
-            _ => return Start::Emptied,
-        };
-        start_of(codec, self.framing(codec), packet.data())
+        match unsafe { (*self.context).codec_id } {
+            ff::AVCodecID::AV_CODEC_ID_H264 => Some(Codec::H264),
+            ff::AVCodecID::AV_CODEC_ID_HEVC => Some(Codec::Hevc),
+            _ => None,
+        }
     }
 
     fn framing(&self, codec: Codec) -> Framing {

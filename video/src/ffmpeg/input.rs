@@ -56,9 +56,11 @@ pub struct Video {
     pub indexed: Option<u64>,
     /// It is known which packets are key frames.
     pub tells_keys: bool,
-    /// A packet that is marked as corrupt is not whole. In a transport stream it may be: where recordings were joined, the numbers of
-    /// its packets jump. There the decoder tells.
-    pub marks_cuts: bool,
+    /// Each packet has its time, or none has. In a programme stream some lack theirs.
+    pub tells_times: bool,
+    /// It is an MPEG transport stream: a frame that is marked as corrupt is the one before that of which parts are missing, or in
+    /// which a recording ends that others were put behind.
+    pub is_transport_stream: bool,
 }
 
 /// A packet of the stream.
@@ -182,6 +184,18 @@ impl Input {
         }
     }
 
+    /// The open file.
+    pub fn file(&self) -> &File {
+        // SAFETY: the source is ours as long as `self` is; others, who get to it within calls of FFmpeg, change its position only.
+        unsafe { &(*self.source).file }
+    }
+
+    /// Whether the container has an index of its own. What FFmpeg lists while it looks at the first packets is none: where recordings
+    /// were joined, it may lead to the wrong one.
+    pub fn has_index(&self) -> bool {
+        self.has_index
+    }
+
     /// The name of the container's format, such as "matroska,webm".
     pub fn format_name(&self) -> String {
         // SAFETY: the context is open, and its format has a name.
@@ -203,7 +217,7 @@ impl Input {
     /// was found out while the streams were looked at is told by its place.
     pub fn take_gap(&mut self, packet: Option<&Packet>) -> bool {
         let place = packet.and_then(Packet::place).filter(|_| !self.has_gap);
-        let is_told = log::take_gaps(place.unwrap_or(i64::MAX));
+        let is_told = log::take_gaps(place.and_then(|place| i64::try_from(place).ok()).unwrap_or(i64::MAX));
         std::mem::take(&mut self.has_gap) | is_told
     }
 
@@ -322,7 +336,8 @@ impl Input {
                 indexed: u64::try_from(entries).ok().filter(|entries| has_whole_index && *entries > 0),
                 // Only its index tells; without one, all of them are called key frames.
                 tells_keys: format != "avi" || self.has_index,
-                marks_cuts: format != "mpegts",
+                tells_times: format != "mpeg",
+                is_transport_stream: format == "mpegts",
             }
         }
     }
@@ -408,17 +423,16 @@ impl Packet {
         }
     }
 
-    /// The container could not read all of it, see [`Video::marks_cuts`].
+    /// The container could not read all of it; but see [`Video::is_transport_stream`].
     pub fn is_corrupt(&self) -> bool {
         // SAFETY: the packet is ours.
         unsafe { (*self.0).flags & ff::AV_PKT_FLAG_CORRUPT != 0 }
     }
 
     /// Where it stands in the file.
-    fn place(&self) -> Option<i64> {
+    pub fn place(&self) -> Option<u64> {
         // SAFETY: the packet is ours.
-        let place = unsafe { (*self.0).pos };
-        (place >= 0).then_some(place)
+        u64::try_from(unsafe { (*self.0).pos }).ok()
     }
 
     /// Its contents are encrypted, and nobody has a key.

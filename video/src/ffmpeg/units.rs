@@ -45,9 +45,13 @@ pub enum Start {
 }
 
 /// Of a packet that the container or a parser calls a key frame. Where a picture is made whole little by little (intra refresh),
-/// that only says that it will be whole some frames later.
+/// that only says that it will be whole some frames later. One that has no picture, or no units, is damaged: the decoder is to see it,
+/// and to say so.
 pub fn start_of(codec: Codec, framing: Framing, packet: &[u8]) -> Start {
     let mut start = None;
+    if !is_whole(framing, packet) {
+        return Start::Emptied;
+    }
     for unit in units(framing, packet) {
         let found = match codec {
             Codec::H264 => start_of_h264(unit),
@@ -60,7 +64,7 @@ pub fn start_of(codec: Codec, framing: Framing, packet: &[u8]) -> Start {
             (start, _) => start,
         };
     }
-    start.unwrap_or(Start::No)
+    start.unwrap_or(Start::Emptied)
 }
 
 /// Whether others may be built on the picture of a packet of H.264: by `nal_ref_idc` of its first slice.
@@ -141,6 +145,13 @@ impl<'a> Bits<'a> {
     }
 }
 
+/// Whether units with lengths take up a packet, but for zeros behind them.
+pub fn is_whole(framing: Framing, packet: &[u8]) -> bool {
+    let Framing::Lengths(size) = framing else { return true };
+    let taken: usize = units(framing, packet).map(|unit| size + unit.len()).sum();
+    packet.get(taken..).is_none_or(|rest| rest.len() < size && rest.iter().all(|byte| *byte == 0))
+}
+
 fn units(framing: Framing, packet: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut left = packet;
     std::iter::from_fn(move || match framing {
@@ -184,7 +195,7 @@ mod tests {
             assert_eq!(start(&[information, intra, later]), Start::Emptied);
             assert_eq!(start(&[information, other]), Start::No);
             assert_eq!(start(&[information, intra, other]), Start::No);
-            assert_eq!(start(&[settings]), Start::No);
+            assert_eq!(start(&[settings]), Start::Emptied);
         }
         let coded = |unit: &[u8]| [&[0, 0, 0, 1], settings, &[0, 0, 1], unit].concat();
         assert_eq!(start_of(Codec::H264, Framing::StartCodes, &coded(refresh)), Start::Anew);
@@ -210,11 +221,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_short_is_no_start() {
-        for bytes in [&[][..], &[0], &[0, 0, 0, 9, 0x65], &[0xff; 8], &[0, 0, 0, 1, 0x41], &[0, 0, 0, 3, 0x41, 0, 0]] {
-            assert_eq!(start_of(Codec::H264, Framing::Lengths(4), bytes), Start::No, "{bytes:?}");
-            assert_eq!(start_of(Codec::Hevc, Framing::StartCodes, bytes), Start::No, "{bytes:?}");
+    fn the_decoder_sees_key_frames_that_cannot_be_read() {
+        let behind = [&[0, 0, 0, 2, 0x41, 0b1001_1000][..], &[0xff; 4]].concat();
+        for bytes in [&[][..], &[0], &[0, 0, 0, 9, 0x65], &[0xff; 8], &[0; 16], &behind] {
+            assert_eq!(start_of(Codec::H264, Framing::Lengths(4), bytes), Start::Emptied, "{bytes:?}");
+            assert_eq!(start_of(Codec::Hevc, Framing::StartCodes, bytes), Start::Emptied, "{bytes:?}");
         }
+        // Zeros behind what is whole.
+        let filled = [0, 0, 0, 2, 0x41, 0b1001_1000, 0, 0];
+        assert_eq!(start_of(Codec::H264, Framing::Lengths(4), &filled), Start::No);
+        assert_eq!(start_of(Codec::H264, Framing::Lengths(4), &[0, 0, 0, 3, 0x41, 0, 0]), Start::No);
     }
 
     #[test]

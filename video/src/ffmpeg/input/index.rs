@@ -2,7 +2,7 @@
 
 use ffmpeg_sys_next as ff;
 
-use super::Input;
+use super::{Input, Packet};
 
 impl Input {
     /// The time of the last key frame in the index that is not behind `time`.
@@ -12,6 +12,17 @@ impl Input {
         unsafe {
             let entry = ff::avformat_index_get_entry_from_timestamp(stream, time, ff::AVSEEK_FLAG_BACKWARD);
             if entry.is_null() { None } else { Some((*entry).timestamp) }
+        }
+    }
+
+    /// Whether the index has a packet for a key frame, where it has the packet. Its own word for it is FFmpeg's guess from what is in it.
+    pub fn is_key_in_index(&self, packet: &Packet) -> Option<bool> {
+        let (stream, time) = (self.stream_at(self.stream)?, packet.decoding_time()?);
+        // SAFETY: as above.
+        unsafe {
+            let entry = ff::avformat_index_get_entry_from_timestamp(stream, time, ff::AVSEEK_FLAG_ANY);
+            let is_there = self.has_index && !entry.is_null() && (*entry).timestamp == time;
+            is_there.then(|| (*entry).flags() & ff::AVINDEX_KEYFRAME != 0)
         }
     }
 
