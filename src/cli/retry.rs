@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::error::Error;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::args::{RetryOptions, chosen};
@@ -15,7 +16,8 @@ use crate::source::Identity;
 use crate::storage::file_name::beside;
 use crate::storage::{Disk, FileStatus, RealDisk, lock_holder};
 use crate::writer::{
-    aside_names, find_moved, is_it, make_folders, missing_folder, move_aside, move_beside, reason_path,
+    aside_names, copy_near, find_moved, is_it, is_temporary, make_folders, missing_folder, move_aside, move_beside,
+    reason_path,
 };
 
 /// Names under which a source that is being moved is looked for.
@@ -70,7 +72,10 @@ fn retry(moved: &Moved<'_>, dataset: &Dataset, names: &mut Names<'_>) -> Result<
     // takes it for the rejected one, nor is there an instant at which nobody knows of it.
     for entry in away {
         match bring_back(moved, dataset, &view, &entry) {
-            Ok(true) => entries.push(entry),
+            Ok(true) => {
+                remove_what_was_copied(moved, dataset, &entry);
+                entries.push(entry);
+            }
             Ok(false) => {
                 gone += 1;
                 let path = text::path(&entry.path);
@@ -190,7 +195,13 @@ fn bring_back(moved: &Moved<'_>, dataset: &Dataset, view: &LedgerView, entry: &E
             Err(error) => return Err(failed(&error)),
         }
     }
-    let aside = move_aside(&RealDisk, &moved_to, &home).map_err(|error| failed(&error))?;
+    let aside = match move_aside(&RealDisk, &moved_to, &home) {
+        Err(error) if error.kind() == ErrorKind::CrossesDevices => {
+            let near = bring_near(view, entry, &moved_to, &home).map_err(|error| failed(&error))?;
+            return bring_back(moved, dataset, view, &near);
+        }
+        aside => aside.map_err(|error| failed(&error))?,
+    };
     // The way back is durable before the ledger forgets it, which may be on another disk.
     let is_durable = [&aside, &moved_to].iter().try_for_each(|path| RealDisk.sync_folder(folder_of(path)));
     let forgotten = match is_durable {
@@ -206,6 +217,45 @@ fn bring_back(moved: &Moved<'_>, dataset: &Dataset, view: &LedgerView, entry: &E
     // It tells of the last attempt; that it is gone already is no fault.
     drop(std::fs::remove_file(reason_path(&moved_to)));
     Ok(true)
+}
+
+/// Brings a rejected source from another disk to the disk of its home, and returns the entry as it is then. No kill leaves two
+/// files of which either could be taken: no scan takes the copy, which is the source once the ledger says so.
+fn bring_near(view: &LedgerView, entry: &Entry, moved_to: &Path, home: &Path) -> Result<Entry, Box<dyn Error>> {
+    let copy = copy_near(&RealDisk, moved_to, home)?;
+    let undo = || drop(std::fs::remove_file(&copy));
+    match view.note_rejected(entry, &copy) {
+        Ok(true) => {}
+        Ok(false) => {
+            undo();
+            return Err("it is being moved at the moment: try again".into());
+        }
+        // Whether it was noted is not known: nothing is lost with two copies.
+        Err(error) => return Err(error.into()),
+    }
+    let near = Entry { moved_to: Some(copy.clone()), ..entry.clone() };
+    if let Err(error) = std::fs::remove_file(moved_to) {
+        if view.note_rejected(&near, moved_to)? {
+            undo();
+        }
+        return Err(error.into());
+    }
+    drop(std::fs::remove_file(reason_path(moved_to)));
+    Ok(near)
+}
+
+/// A kill may have come between the note of a copy and the removal of what was copied: it lies where it was moved to, and nobody
+/// has it any more. `entry`: as it was when that copy was brought back.
+fn remove_what_was_copied(moved: &Moved<'_>, dataset: &Dataset, entry: &Entry) {
+    let is_copy = entry.moved_to.as_deref().is_some_and(is_temporary);
+    let Some(by_place) = Some(moved).filter(|_| is_copy).and_then(|moved| moved.by_place().ok()) else { return };
+    let is_others = |path: &Path| by_place.contains_key(path);
+    let Ok(Some(original)) = find_moved(&RealDisk, dataset, entry, &is_others) else { return };
+    let status = RealDisk.status(&original).ok().flatten();
+    if status.is_some_and(|status| status.mtime_ns == entry.identity.mtime_ns) {
+        drop(std::fs::remove_file(&original));
+        drop(std::fs::remove_file(reason_path(&original)));
+    }
 }
 
 /// Refuses to bring back a source that would get another name, as a file has its own, where a scan would not take that name.

@@ -159,8 +159,16 @@ impl DatasetIntake {
         for entry in entries {
             let Identity { size, mtime_ns, inode } = entry.identity;
             if let Some(place) = self.place_of(&self.lane.options.base.join(&entry.path)) {
-                let status =
-                    FileStatus { device: 0, inode, size, mtime_ns, ctime_ns: 0, is_regular: true, is_folder: false };
+                let status = FileStatus {
+                    device: 0,
+                    inode,
+                    size,
+                    mtime_ns,
+                    ctime_ns: 0,
+                    born_ns: None,
+                    is_regular: true,
+                    is_folder: false,
+                };
                 self.logs.sightings.note_if_new(Sighting { place, status, born: None, by: Witness::Ledger });
             }
         }

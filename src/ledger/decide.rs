@@ -8,12 +8,16 @@
 //! * Same path, same content: known, however its time stamp or inode changed; where sources stay after their commit.
 //! * Where sources are moved or deleted after their commit, a file that comes back under the same path with the same
 //!   size and time is the same delivery again if its content is equal, and so is one with the same inode that the ledger does
-//!   not know to be gone: it was touched before it could be moved. Anything else is a new source.
+//!   not know to be gone: it was touched before it could be moved. Anything else is a new source, and so is a file that was
+//!   made after the commit, as far as its filesystem tells that: it has no more than the inode of one that is gone, which a crash
+//!   kept from being noted.
 //! * What was rejected under a path does not count where its earlier content comes back, or once it was moved away.
 //! * Same path, other content: a rejected source that was mended is tried again; a committed one by `changed`.
 //! * Another path, same inode, size and time, and the old path names something else or nothing: it was renamed, if its
 //!   content is equal and the ledger does not say that it was moved or deleted after its commit. That comes before `changed`:
 //!   a log that is rotated onto the name of an older one is the log that it was, not a changed older one.
+//! * Another path, same inode and size, another time, where sources stay: it was renamed and touched, if its content is equal and it
+//!   was made before the commit. Where its filesystem does not tell that, it is a new source.
 //! * Another path, same content: by `duplicates`.
 
 use std::path::Path;
@@ -47,6 +51,10 @@ pub trait KnownContent: Known {
     /// The newest committed entry under this path, whatever was rejected there since.
     fn committed_at_path(&self, path: &Path) -> Result<Option<Entry>, LedgerError>;
     fn with_hash(&self, hash: &Hash) -> Result<Option<Entry>, LedgerError>;
+    /// The newest committed entries with this inode, size and content, whatever their time, the newest first.
+    fn with_inode(&self, identity: Identity, hash: &Hash) -> Result<Vec<Entry>, LedgerError>;
+    /// Whether the file with this path was made after the entry was committed, or before. `None`: that is not known.
+    fn is_younger(&self, entry: &Entry, path: &Path) -> Result<Option<bool>, LedgerError>;
 }
 
 /// The answer without reading the file.
@@ -145,11 +153,18 @@ pub fn last_look(
 ) -> Result<LastLook, LedgerError> {
     let at_path = known.committed_at_path(path)?;
     if let Some(entry) = at_path.as_ref().filter(|entry| entry.hash.as_ref() == Some(hash))
-        && (rules.keeps || same_delivery(entry.identity, identity) || is_still_there(entry, identity))
+        && (rules.keeps
+            || same_delivery(entry.identity, identity)
+            || is_still_there(entry, identity) && known.is_younger(entry, path)? != Some(true))
     {
         return Ok(LastLook::Same(Box::new(entry.clone())));
     }
-    if let Some(entry) = moved_here(known, rules, path, identity, Some(hash))? {
+    if let Some(entry) = moved_here(known, rules, path, identity, Some(hash))?
+        && (rules.keeps || entry.path == path || known.is_younger(&entry, path)? != Some(true))
+    {
+        return Ok(LastLook::Same(Box::new(entry)));
+    }
+    if let Some(entry) = touched_here(known, rules, path, identity, hash)? {
         return Ok(LastLook::Same(Box::new(entry)));
     }
     if at_path.is_some_and(|entry| entry.hash.as_ref() != Some(hash)) && rules.keeps && !rules.append_changed {
@@ -161,6 +176,31 @@ pub fn last_look(
         return Ok(LastLook::Duplicate(Box::new(entry)));
     }
     Ok(LastLook::New)
+}
+
+/// The committed source that this file is, renamed and touched since. Only the time when it was made tells it from a file that
+/// has the inode of one that was removed.
+fn touched_here(
+    known: &impl KnownContent,
+    rules: Rules,
+    path: &Path,
+    identity: Identity,
+    hash: &Hash,
+) -> Result<Option<Entry>, LedgerError> {
+    if !rules.keeps {
+        return Ok(None);
+    }
+    for entry in known.with_inode(identity, hash)? {
+        if entry.path != path
+            && entry.moved_to.is_none()
+            && entry.part.is_none()
+            && !known.is_elsewhere(&entry, path)
+            && known.is_younger(&entry, path)? == Some(false)
+        {
+            return Ok(Some(entry));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether the file is the one that was committed and is still to be moved or deleted, touched since.
@@ -181,6 +221,8 @@ mod tests {
     struct Table {
         entries: Vec<Entry>,
         gone: Vec<&'static str>,
+        /// What is known of all files.
+        is_younger: Option<bool>,
     }
 
     impl Known for Table {
@@ -202,6 +244,13 @@ mod tests {
         }
         fn with_hash(&self, hash: &Hash) -> Result<Option<Entry>, LedgerError> {
             Ok(self.entries.iter().find(|entry| entry.hash.as_ref() == Some(hash)).cloned())
+        }
+        fn with_inode(&self, identity: Identity, hash: &Hash) -> Result<Vec<Entry>, LedgerError> {
+            let is_it = |entry: &&Entry| entry.identity.inode == identity.inode && entry.hash.as_ref() == Some(hash);
+            Ok(self.entries.iter().rev().filter(is_it).cloned().collect())
+        }
+        fn is_younger(&self, _: &Entry, _: &Path) -> Result<Option<bool>, LedgerError> {
+            Ok(self.is_younger)
         }
     }
 
@@ -235,6 +284,7 @@ mod tests {
         Table {
             entries: vec![entry(1, "good", committed), entry(2, "bad", Fate::Rejected { reason: "no".into() })],
             gone: gone.to_vec(),
+            is_younger: None,
         }
     }
 
@@ -402,6 +452,38 @@ mod tests {
         table.entries[0].moved_to = Some(PathBuf::new());
         let (first, last) = both(&table, delete, "good", identity(10, 900, 1), "good");
         assert_eq!((first, last), (read(None), LastLook::New), "it was deleted, and its inode is another file's");
+    }
+
+    /// The bug: a kill came between the removal of a source and its note, and the next one of its name, content and inode was
+    /// taken for it, and removed without a row.
+    #[test]
+    fn a_file_that_was_made_after_the_commit_is_another() {
+        let delete = Rules { keeps: false, ..KEEP };
+        for (path, mtime_ns) in [("good", 900), ("next", 100)] {
+            let mut table = table(&["good"]);
+            let look = |table: &Table| {
+                last_look(table, delete, Path::new(path), identity(10, mtime_ns, 1), &hash("good")).unwrap()
+            };
+            for (is_younger, is_same) in [(None, true), (Some(false), true), (Some(true), false)] {
+                table.is_younger = is_younger;
+                assert_eq!(matches!(look(&table), LastLook::Same(_)), is_same, "{path} {is_younger:?}");
+            }
+        }
+    }
+
+    /// The bug: its rows came twice.
+    #[test]
+    fn a_source_that_was_renamed_and_touched_is_the_same() {
+        let mut table = table(&["good"]);
+        let look =
+            |table: &Table| last_look(table, KEEP, Path::new("renamed"), identity(10, 900, 1), &hash("good")).unwrap();
+        assert_eq!(look(&table), LastLook::New, "its inode may be that of a file that was removed");
+        table.is_younger = Some(true);
+        assert_eq!(look(&table), LastLook::New);
+        table.is_younger = Some(false);
+        assert!(matches!(look(&table), LastLook::Same(entry) if entry.id == 1));
+        table.gone.clear();
+        assert_eq!(look(&table), LastLook::New, "the old name is there as well");
     }
 
     /// The bug: of two names of one file the first was renamed, and its rows came a third time.

@@ -278,6 +278,20 @@ impl Ledger for MemoryLedger {
         Ok(self.read()?.with_identity(identity))
     }
 
+    fn with_inode(&self, identity: Identity, hash: &Hash) -> Result<Vec<Entry>, LedgerError> {
+        let is_it = |entry: &Entry| {
+            (entry.identity.inode, entry.identity.size) == (identity.inode, identity.size)
+                && entry.hash.as_ref() == Some(hash)
+                && matches!(entry.fate, Fate::Committed(_))
+        };
+        Ok(self.read()?.entries.iter().rev().filter(|entry| is_it(entry)).map(|entry| (**entry).clone()).collect())
+    }
+
+    /// The simulated disk does not tell when files were made.
+    fn committed_ms(&self, _: u64) -> Result<Option<i64>, LedgerError> {
+        Ok(None)
+    }
+
     fn with_hash(&self, hash: &Hash) -> Result<Option<Entry>, LedgerError> {
         let tables = self.read()?;
         let found = tables.entries.iter().find(|entry| {
@@ -359,11 +373,17 @@ impl Ledger for MemoryLedger {
         })
     }
 
-    fn replaced(&self) -> Result<Vec<Entry>, LedgerError> {
+    fn has_moved_to(&self, path: &Path, hash: &Hash, but: Option<u64>) -> Result<bool, LedgerError> {
+        let is_like = |entry: &Entry| entry.hash.is_none_or(|known| known == *hash) && but != Some(entry.id);
+        let mut entries = self.read()?.entries.iter();
+        Ok(entries.any(|entry| entry.moved_to.as_deref() == Some(path) && is_like(entry)))
+    }
+
+    fn not_moved(&self) -> Result<Vec<(Entry, bool)>, LedgerError> {
         let entries = &self.read()?.entries;
         let is_left = |entry: &Entry| matches!(entry.fate, Fate::Rejected { .. }) && entry.moved_to.is_none();
         let is_replaced = |old: &Entry| entries.iter().any(|new| new.path == old.path && new.id > old.id);
-        Ok(entries.iter().filter(|entry| is_left(entry) && is_replaced(entry)).map(|entry| (**entry).clone()).collect())
+        Ok(entries.iter().filter(|entry| is_left(entry)).map(|entry| ((**entry).clone(), is_replaced(entry))).collect())
     }
 
     fn forget(&mut self, rejected: &[u64]) -> Result<(), LedgerError> {

@@ -149,6 +149,19 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
+    /// Whether a disk has failed: it is not asked again.
+    pub fn is_of_a_failing_disk(&self) -> bool {
+        match self {
+            Self::Sqlite { source, .. } => {
+                source.sqlite_error_code() == Some(rusqlite::ErrorCode::SystemIoFailure) && !self.may_pass()
+            }
+            Self::Io { source, .. } => source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()),
+            // A failed sync is never tried again.
+            Self::Sync { .. } => true,
+            Self::Foreign { .. } => false,
+        }
+    }
+
     /// Whether the cause may pass by itself: a missing or read-only folder, no room, a busy ledger.
     pub fn may_pass(&self) -> bool {
         use rusqlite::ErrorCode::{CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, PermissionDenied, ReadOnly};
@@ -167,9 +180,7 @@ impl LedgerError {
                         | rusqlite::ffi::SQLITE_IOERR_SHMMAP
                 )
             }
-            // A disk that fails is not waited for.
-            Self::Io { source, .. } => source.raw_os_error() != Some(rustix::io::Errno::IO.raw_os_error()),
-            // A failed sync is never tried again.
+            Self::Io { .. } => !self.is_of_a_failing_disk(),
             Self::Sync { .. } | Self::Foreign { .. } => false,
         }
     }
@@ -185,6 +196,10 @@ pub trait Ledger: Send {
     fn newest_at(&self, path: &Path, below: u64) -> Result<Option<Entry>, LedgerError>;
     /// The newest entries with this inode, size and modification time, the newest first.
     fn with_identity(&self, identity: Identity) -> Result<Vec<Entry>, LedgerError>;
+    /// The newest committed entries with this inode, size and content, the newest first.
+    fn with_inode(&self, identity: Identity, hash: &Hash) -> Result<Vec<Entry>, LedgerError>;
+    /// When the transaction was that wrote this entry last: milliseconds since 1970. `None`: that is not known.
+    fn committed_ms(&self, id: u64) -> Result<Option<i64>, LedgerError>;
     /// The oldest committed entry with rows and this content.
     fn with_hash(&self, hash: &Hash) -> Result<Option<Entry>, LedgerError>;
     /// The newest part of the log that has this inode; a log that went on in another file has that one's.
@@ -199,8 +214,10 @@ pub trait Ledger: Send {
     fn commit(&mut self, transaction: &Transaction<'_>) -> Result<(), CommitError>;
     /// Notes where disposed-of sources went; an empty path: deleted. Their inodes are free for others.
     fn note_moved(&mut self, moved: &[(u64, PathBuf)]) -> Result<(), LedgerError>;
-    /// Rejected sources that were not moved away, with a newer source under their path.
-    fn replaced(&self) -> Result<Vec<Entry>, LedgerError>;
+    /// Whether a source went to this place that has this content, or one that is not known, but for this one. Reads all of it.
+    fn has_moved_to(&self, path: &Path, hash: &Hash, but: Option<u64>) -> Result<bool, LedgerError>;
+    /// Rejected sources of which it is not noted that they were moved away, and whether there is a newer source under their path.
+    fn not_moved(&self) -> Result<Vec<(Entry, bool)>, LedgerError>;
     /// Rejected sources that are to be listed no longer.
     fn forget(&mut self, rejected: &[u64]) -> Result<(), LedgerError>;
     /// Notes that this log was seen to have no more than `size` bytes when it had been taken up to `end`, and waits.

@@ -144,6 +144,28 @@ pub(super) fn with_identity(connection: &Connection, identity: Identity) -> rusq
         .collect()
 }
 
+/// See [`super::Ledger::with_inode`].
+pub(super) fn with_inode(connection: &Connection, identity: Identity, hash: &Hash) -> rusqlite::Result<Vec<Entry>> {
+    connection
+        .prepare_cached(&format!(
+            "SELECT {FIELDS} FROM sources WHERE inode = ?1 AND size = ?2 AND hash = ?3 AND status = 'committed'
+             ORDER BY id DESC LIMIT {NAMES_MAX}"
+        ))?
+        .query_map(params![identity.inode.cast_signed(), identity.size.cast_signed(), hash.to_hex().as_str()], entry)?
+        .collect()
+}
+
+/// When the transaction was that wrote this entry last: milliseconds since 1970.
+pub(super) fn committed_ms(connection: &Connection, id: u64) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached(
+            "SELECT CAST(round(unixepoch(committed_at, 'subsec') * 1000) AS INTEGER) FROM sources WHERE id = ?1",
+        )?
+        .query_row(params![id.cast_signed()], |row| row.get(0))
+        .optional()
+        .map(Option::flatten)
+}
+
 pub(super) fn committed_from(connection: &Connection, row: u64, limit: usize) -> rusqlite::Result<Vec<Entry>> {
     // The source that holds `row` begins at or before it: go back to the last one that begins there.
     connection
@@ -175,14 +197,26 @@ pub(super) fn rejected_with_id(connection: &Connection, id: u64) -> rusqlite::Re
         .optional()
 }
 
-/// See [`super::Ledger::replaced`].
-pub(super) fn replaced(connection: &Connection) -> rusqlite::Result<Vec<Entry>> {
+/// See [`super::Ledger::has_moved_to`].
+pub(super) fn has_moved_to(
+    connection: &Connection,
+    path: &Path,
+    hash: &Hash,
+    but: Option<u64>,
+) -> rusqlite::Result<bool> {
+    connection
+        .prepare("SELECT 1 FROM sources WHERE moved_to = ?1 AND (hash IS NULL OR hash = ?2) AND id IS NOT ?3 LIMIT 1")?
+        .exists(params![path_value(path), hash.to_hex().as_str(), but.map(u64::cast_signed)])
+}
+
+/// See [`super::Ledger::not_moved`].
+pub(super) fn not_moved(connection: &Connection) -> rusqlite::Result<Vec<(Entry, bool)>> {
     connection
         .prepare(&format!(
-            "SELECT {FIELDS} FROM sources AS old WHERE status = 'rejected' AND moved_to IS NULL
-                    AND EXISTS (SELECT 1 FROM sources AS new WHERE new.path = old.path AND new.id > old.id)",
+            "SELECT {FIELDS}, EXISTS (SELECT 1 FROM sources AS new WHERE new.path = old.path AND new.id > old.id) AS replaced
+             FROM sources AS old WHERE status = 'rejected' AND moved_to IS NULL",
         ))?
-        .query_map([], entry)?
+        .query_map([], |row| Ok((entry(row)?, row.get("replaced")?)))?
         .collect()
 }
 

@@ -277,6 +277,14 @@ impl Ledger for SqliteLedger {
         queries::with_identity(&self.connection, identity).map_err(at(&self.path, "looking up a source"))
     }
 
+    fn with_inode(&self, identity: Identity, hash: &Hash) -> Result<Vec<Entry>, LedgerError> {
+        queries::with_inode(&self.connection, identity, hash).map_err(at(&self.path, "looking up a source"))
+    }
+
+    fn committed_ms(&self, id: u64) -> Result<Option<i64>, LedgerError> {
+        queries::committed_ms(&self.connection, id).map_err(at(&self.path, "looking up the time of a source"))
+    }
+
     fn with_hash(&self, hash: &Hash) -> Result<Option<Entry>, LedgerError> {
         // Asked for only where duplicates are skipped: the index is made by the first such question.
         if !self.hash_indexed.get() {
@@ -324,8 +332,12 @@ impl Ledger for SqliteLedger {
         Ok(())
     }
 
-    fn replaced(&self) -> Result<Vec<Entry>, LedgerError> {
-        queries::replaced(&self.connection).map_err(at(&self.path, "looking for rejected sources that are gone"))
+    fn has_moved_to(&self, path: &Path, hash: &Hash, but: Option<u64>) -> Result<bool, LedgerError> {
+        queries::has_moved_to(&self.connection, path, hash, but).map_err(at(&self.path, "looking for what was moved"))
+    }
+
+    fn not_moved(&self) -> Result<Vec<(Entry, bool)>, LedgerError> {
+        queries::not_moved(&self.connection).map_err(at(&self.path, "looking for rejected sources that are gone"))
     }
 
     fn forget(&mut self, rejected: &[u64]) -> Result<(), LedgerError> {
@@ -450,7 +462,7 @@ mod tests {
         ledger.note_moved(&[(3, "failed/a".into())]).unwrap();
         assert_eq!(ledger.rejected_at(Path::new("a")).unwrap(), [(1, None), (3, Some("failed/a".into()))]);
         let replaced = |ledger: &dyn Ledger| -> Vec<u64> {
-            ledger.replaced().unwrap().into_iter().map(|entry| entry.id).collect()
+            ledger.not_moved().unwrap().into_iter().filter(|(_, is)| *is).map(|(entry, _)| entry.id).collect()
         };
         assert_eq!(replaced(&*ledger), [1], "the other one was moved away before its like came");
         let view = LedgerView::open(&path).unwrap().unwrap();

@@ -1,8 +1,8 @@
 //! The statements that change a ledger, each prepared once for a connection.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 
 use super::queries::path_value;
 use super::{Committed, Entry, Fate, FoundAgain, State};
@@ -22,6 +22,14 @@ pub fn forget_as_read(transaction: &Transaction<'_>, entry: &Entry) -> rusqlite:
         .prepare_cached("DELETE FROM sources WHERE id = ?1 AND status = 'rejected' AND moved_to IS ?2")?
         .execute(params![entry.id.cast_signed(), entry.moved_to.as_deref().map(path_value)])
         .map(|deleted| deleted > 0)
+}
+
+/// Where a rejected source went, if it is noted to be where this entry has it. `false`: it is not, or is not listed any more.
+pub fn move_as_read(connection: &Connection, entry: &Entry, moved_to: &Path) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("UPDATE sources SET moved_to = ?3 WHERE id = ?1 AND status = 'rejected' AND moved_to IS ?2")?
+        .execute(params![entry.id.cast_signed(), entry.moved_to.as_deref().map(path_value), path_value(moved_to)])
+        .map(|changed| changed > 0)
 }
 
 pub fn insert(transaction: &Transaction<'_>, entries: &[Entry]) -> rusqlite::Result<()> {

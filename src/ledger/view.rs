@@ -1,4 +1,4 @@
-//! A view of a ledger for everybody but its writer, which writes nothing but what `retry` forgets.
+//! A view of a ledger for everybody but its writer, which writes nothing but what `retry` forgets, and where it has it meanwhile.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -93,15 +93,7 @@ impl LedgerView {
 
     /// When the transaction was that wrote this entry last: milliseconds since 1970.
     pub fn committed_ms(&self, id: u64) -> Result<Option<i64>, LedgerError> {
-        self.read("looking up the time of a source", |connection| {
-            connection
-                .prepare_cached(
-                    "SELECT CAST(round(unixepoch(committed_at, 'subsec') * 1000) AS INTEGER) FROM sources WHERE id = ?1",
-                )?
-                .query_row(params![id.cast_signed()], |row| row.get(0))
-                .optional()
-                .map(Option::flatten)
-        })
+        self.read("looking up the time of a source", |connection| queries::committed_ms(connection, id))
     }
 
     /// The newest part of this log, with the path that the log had at first.
@@ -281,6 +273,16 @@ impl LedgerView {
                 }
             }
             Ok(found)
+        })
+    }
+
+    /// Notes where a rejected source is by now. `false`: it is not where it was any more, or not listed.
+    pub fn note_rejected(&self, entry: &Entry, moved_to: &Path) -> Result<bool, LedgerError> {
+        self.read("noting where a rejected source is", |connection| {
+            connection.pragma_update(None, "query_only", false)?;
+            let noted = statements::move_as_read(connection, entry, moved_to);
+            connection.pragma_update(None, "query_only", true)?;
+            noted
         })
     }
 

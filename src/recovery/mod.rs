@@ -74,11 +74,20 @@ impl OpenError {
         ))
     }
 
+    /// Whether a disk has failed: it is not asked again.
+    pub fn is_of_a_failing_disk(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()),
+            Self::Ledger(error) => error.is_of_a_failing_disk(),
+            Self::Sync { .. } => true,
+            Self::Locked { .. } | Self::Settings(_) | Self::Damaged(_) | Self::Layout(_) => false,
+        }
+    }
+
     /// Whether trying again later can help: a missing or read-only folder, a full disk.
     pub fn may_pass(&self) -> bool {
         match self {
-            // A disk that fails is not waited for.
-            Self::Io { source, .. } => source.raw_os_error() != Some(rustix::io::Errno::IO.raw_os_error()),
+            Self::Io { .. } => !self.is_of_a_failing_disk(),
             Self::Ledger(error) => error.may_pass(),
             // A failed sync is never tried again.
             Self::Sync { .. } | Self::Locked { .. } | Self::Settings(_) | Self::Damaged(_) | Self::Layout(_) => false,
@@ -149,10 +158,10 @@ fn open_after(
     }
     verify_rows(&*ledger, &main, &columns, state)?;
     // The program was killed after another file under its name was committed, and before it was noted that a rejected source
-    // was moved away, or was not there to be moved.
-    let replaced = match options.watch.rejected {
+    // was moved away, or was not there to be moved; or between the move and its note.
+    let not_moved = match options.watch.rejected {
         Disposal::Keep => Vec::new(),
-        Disposal::Delete | Disposal::Move(_) => ledger.replaced()?,
+        Disposal::Delete | Disposal::Move(_) => ledger.not_moved()?,
     };
 
     if !new_settings.is_empty() {
@@ -185,8 +194,11 @@ fn open_after(
         writer.restore_labels().map_err(io_error("writing", &path))?;
     }
     publish_all(&mut writer.main, &mut writer.columns, state)?;
-    if let Err(fault) = writer.note_replaced(&replaced) {
-        tracing::warn!(dataset = options.name, "what is rejected no longer stays listed: {fault}");
+    if let Err(fault) = writer.note_gone(&not_moved) {
+        tracing::warn!(
+            dataset = options.name,
+            "what is rejected no longer stays listed, or where it went is not noted: {fault}"
+        );
     }
     let marked = if durable { writer.mark_clean() } else { Ok(()) };
     if let Err(fault) = marked {

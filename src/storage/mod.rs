@@ -52,6 +52,9 @@ pub struct FileStatus {
     pub mtime_ns: i64,
     /// Inode change time, nanoseconds since 1970: set by the kernel alone, also when the file comes under its name.
     pub ctime_ns: i64,
+    /// When the inode was made, nanoseconds since 1970, where the filesystem tells it. An inode that is free and another
+    /// file's by now has a later one.
+    pub born_ns: Option<i64>,
     pub is_regular: bool,
     pub is_folder: bool,
 }

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use rustix::fs::{AtFlags, CWD, FallocateFlags, FlockOperation, Mode, OFlags, RenameFlags, StatxFlags};
 use rustix::io::Errno;
@@ -20,6 +21,7 @@ pub struct RealDisk;
 
 impl From<&fs::Metadata> for FileStatus {
     fn from(metadata: &fs::Metadata) -> Self {
+        let born = metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
         let ns = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
         Self {
             device: metadata.dev(),
@@ -27,6 +29,7 @@ impl From<&fs::Metadata> for FileStatus {
             size: metadata.size(),
             mtime_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
             ctime_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
+            born_ns: born.and_then(|born| i64::try_from(born.as_nanos()).ok()),
             is_regular: metadata.file_type().is_file(),
             is_folder: metadata.file_type().is_dir(),
         }

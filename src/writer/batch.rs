@@ -232,6 +232,22 @@ impl KnownContent for Staged<'_> {
             None => Ok(self.staged(self.batch.by_hash.get(hash)).cloned()),
         }
     }
+
+    /// Of the ledger: what this batch has was not committed before any file was made.
+    fn with_inode(&self, identity: Identity, hash: &Hash) -> Result<Vec<Entry>, LedgerError> {
+        let committed = self.ledger.with_inode(identity, hash)?.into_iter().map(|entry| self.noted(entry));
+        Ok(committed.filter(|entry| !self.batch.found_again.contains_key(&entry.id)).collect())
+    }
+
+    fn is_younger(&self, entry: &Entry, path: &Path) -> Result<Option<bool>, LedgerError> {
+        let status = self.disk.status(&self.base.join(path)).ok().flatten();
+        let Some(born_ns) = status.filter(|status| status.inode == entry.identity.inode).and_then(|at| at.born_ns)
+        else {
+            return Ok(None);
+        };
+        let committed_ms = self.ledger.committed_ms(entry.id)?;
+        Ok(committed_ms.map(|committed_ms| born_ns / 1_000_000 > committed_ms))
+    }
 }
 
 /// Whether nothing is left of what was rejected once there is a later entry: another file has its name; or, of a log, it goes on,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
-use super::relocate::{GoOn, is_taken, make_file, move_if, move_to, remove_if};
+use super::relocate::{Asks, is_taken, make_file, move_if, move_to, remove_if};
 use crate::config::Disposal;
 use crate::source::{Identity, Place};
 use crate::storage::file_name::{beside, first_free, fitting};
@@ -24,6 +24,8 @@ pub struct Leaving {
     pub disposal: Disposal,
     /// Why it was rejected.
     pub reason: Option<String>,
+    /// Whether it was to leave before: a crash may have left a copy of it where it goes.
+    pub is_left: bool,
 }
 
 /// What was done.
@@ -53,8 +55,10 @@ pub fn sync_moves(disk: &dyn Disk, results: &mut Results) {
 }
 
 /// Disposes of a source, if it is still the one that is meant. A move is still to be made durable ([`sync_moves`]).
-pub fn dispose(disk: &dyn Disk, leaving: &Leaving, go_on: GoOn<'_>) -> io::Result<Disposed> {
-    let Leaving { root, place, identity, disposal, reason, .. } = leaving;
+pub fn dispose(disk: &dyn Disk, leaving: &Leaving, asks: Asks<'_>) -> io::Result<Disposed> {
+    let Leaving { root, place, identity, disposal, reason, is_left, .. } = leaving;
+    let is_own = |path: &Path| if *is_left { (asks.is_own)(path) } else { Ok(false) };
+    let asks = Asks { is_own: &is_own, ..asks };
     if *disposal == Disposal::Keep {
         return Ok(Disposed::No);
     }
@@ -73,8 +77,8 @@ pub fn dispose(disk: &dyn Disk, leaving: &Leaving, go_on: GoOn<'_>) -> io::Resul
             let wanted = target.join(&place.below);
             make_folders(disk, wanted.parent().unwrap_or(target))?;
             let moved_to = match reason {
-                Some(reason) => move_with_reason(disk, &path, &wanted, *identity, reason, go_on)?,
-                None => move_if(disk, &path, &wanted, *identity, go_on)?,
+                Some(reason) => move_with_reason(disk, &path, &wanted, *identity, reason, asks)?,
+                None => move_if(disk, &path, &wanted, *identity, asks)?,
             };
             Ok(moved_to.map_or(Disposed::No, Disposed::MovedTo))
         }
@@ -108,14 +112,14 @@ fn move_with_reason(
     wanted: &Path,
     identity: Identity,
     reason: &str,
-    go_on: GoOn<'_>,
+    asks: Asks<'_>,
 ) -> io::Result<Option<PathBuf>> {
     first_free(beside(wanted), |target| {
-        if is_taken(disk, from, target, go_on)? {
+        if is_taken(disk, from, target, asks)? {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let is_new = write_reason(disk, target, reason)?;
-        let moved = move_to(disk, from, target, identity, go_on);
+        let moved = move_to(disk, from, target, identity, asks);
         // It is another file by now, or somebody took the name in between.
         let is_for_nothing = match &moved {
             Ok(moved) => moved.is_none(),
@@ -172,8 +176,9 @@ mod tests {
             identity,
             disposal: disposal.clone(),
             reason: reason.map(str::to_owned),
+            is_left: false,
         };
-        dispose(&RealDisk, &leaving, &|| Ok(())).unwrap()
+        dispose(&RealDisk, &leaving, Asks::NOTHING).unwrap()
     }
 
     #[test]

@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 
 use super::dispose::{Leaving, Results, dispose, sync_moves};
+use super::relocate::Asks;
 use crate::storage::Disk;
 
 /// So many files may wait; what is beyond is left to a later scan. Some twenty megabytes at most.
@@ -40,9 +42,18 @@ impl Jobs {
     }
 }
 
+/// Whether the file at this path, which is like the one that leaves, is a copy of it that a crash left. All results before it
+/// have been told. What cannot be told has the file stay where it is.
+pub struct Question {
+    pub leaving: Leaving,
+    pub path: PathBuf,
+    pub answer: Sender<io::Result<bool>>,
+}
+
 /// See the module documentation.
 pub struct Disposer {
     pub results: Receiver<Results>,
+    pub questions: Receiver<Question>,
     is_called_off: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
@@ -56,16 +67,22 @@ impl Disposer {
         let (jobs, waiting) = bounded(WAITING_MAX);
         // No more than there are jobs; the disposer must not wait for the writer, which may wait for its end.
         let (tell, results) = unbounded();
+        let (ask, questions) = unbounded();
         let is_called_off = Arc::new(AtomicBool::new(false));
         let flag = is_called_off.clone();
         let thread =
-            Builder::new().name("npy-disposer".to_owned()).spawn(move || run(&*disk, &waiting, &tell, &flag))?;
-        Ok((Self { results, is_called_off, thread }, Jobs(jobs)))
+            Builder::new().name("npy-disposer".to_owned()).spawn(move || run(&*disk, &waiting, &tell, &ask, &flag))?;
+        Ok((Self { results, questions, is_called_off, thread }, Jobs(jobs)))
     }
 
     /// Copies to other disks end where they are, and are made by the next start.
     pub fn call_off(&self) {
         self.is_called_off.store(true, Ordering::Relaxed);
+    }
+
+    /// Where that can be said from elsewhere.
+    pub fn called_off(&self) -> Arc<AtomicBool> {
+        self.is_called_off.clone()
     }
 
     /// Waits for its end, after [`Disposer::results`] has come to its own.
@@ -76,7 +93,13 @@ impl Disposer {
     }
 }
 
-fn run(disk: &dyn Disk, waiting: &Receiver<Leaving>, tell: &Sender<Results>, is_called_off: &AtomicBool) {
+fn run(
+    disk: &dyn Disk,
+    waiting: &Receiver<Leaving>,
+    tell: &Sender<Results>,
+    ask: &Sender<Question>,
+    is_called_off: &AtomicBool,
+) {
     let results = RefCell::new(Results::new());
     let tell_all = || {
         let mut results = results.take();
@@ -98,8 +121,15 @@ fn run(disk: &dyn Disk, waiting: &Receiver<Leaving>, tell: &Sender<Results>, is_
         let started = Instant::now();
         let mut next = Some(first);
         while let Some(leaving) = next {
+            let is_own = |path: &Path| {
+                let (answer, answered) = bounded(1);
+                let question = Question { leaving: leaving.clone(), path: path.to_owned(), answer };
+                drop(ask.send(question));
+                answered.recv().unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()))
+            };
+            let asks = Asks { go_on: &go_on, is_own: &is_own };
             // A mistake of ours costs its file, and not all that come behind it.
-            let result = catch_unwind(AssertUnwindSafe(|| dispose(disk, &leaving, &go_on)));
+            let result = catch_unwind(AssertUnwindSafe(|| dispose(disk, &leaving, asks)));
             let result = result.unwrap_or_else(|_| Err(io::Error::other("a fault of the program, a panic")));
             results.borrow_mut().push((leaving, result));
             let is_enough = results.borrow().len() >= AT_ONCE || started.elapsed() > AT_ONCE_TIME;
@@ -118,7 +148,6 @@ mod tests {
     use crate::writer::dispose::Disposed;
     use crate::writer::relocate::tests::{identity, names, two_disks};
     use std::fs;
-    use std::path::PathBuf;
 
     #[test]
     fn everything_that_was_handed_over_is_told_of_before_the_end() {
@@ -130,7 +159,8 @@ mod tests {
             fs::write(&path, number.to_string()).unwrap();
             let disposal = if number.is_multiple_of(2) { Disposal::Delete } else { Disposal::Move(done.clone()) };
             let (root, place) = (drop_folder.clone(), Place { folder: 0, below: format!("{number:03}").into() });
-            Leaving { lane: 0, id: number, root, place, identity: identity(&path), disposal, reason: None }
+            let identity = identity(&path);
+            Leaving { lane: 0, id: number, root, place, identity, disposal, reason: None, is_left: false }
         };
         let (disposer, jobs) = Disposer::start(Arc::new(RealDisk)).unwrap();
         let all = 2 * AT_ONCE as u64 + 1;
@@ -153,7 +183,7 @@ mod tests {
     fn leaving(root: &std::path::Path, name: &str, disposal: Disposal) -> Leaving {
         let (root, place) = (root.to_owned(), Place { folder: 0, below: name.into() });
         let identity = identity(&root.join(name));
-        Leaving { lane: 0, id: 1, root, place, identity, disposal, reason: None }
+        Leaving { lane: 0, id: 1, root, place, identity, disposal, reason: None, is_left: false }
     }
 
     /// The bug: the ledger did not have yet that a file was gone while another one was copied, and the next file of its name
@@ -167,7 +197,7 @@ mod tests {
         jobs.send(leaving(folder.path(), "a.bin", Disposal::Move(disk.other.clone()))).unwrap();
         drop(jobs);
         let (tell, told) = unbounded();
-        run(&disk, &waiting, &tell, &AtomicBool::new(false));
+        run(&disk, &waiting, &tell, &unbounded().0, &AtomicBool::new(false));
         let told: Vec<Vec<PathBuf>> = told
             .try_iter()
             .map(|results| results.into_iter().map(|(leaving, _)| leaving.place.below).collect())

@@ -46,7 +46,9 @@ pub use disposer::Disposer;
 pub use fault::Fault;
 pub use labels::{Labels, Written};
 pub use parts::FinishedPart;
-pub use relocate::{is_temporary, move_aside, move_beside};
+#[cfg(feature = "simulation")]
+pub use relocate::Asks;
+pub use relocate::{copy_near, is_temporary, move_aside, move_beside};
 pub use slot::Opening;
 #[cfg(feature = "simulation")]
 pub use slot::Slot;

@@ -16,12 +16,24 @@ use crate::storage::{Access, Disk, DiskFile, FileStatus, fill, sync_names, write
 
 const COPY_BYTES: usize = 1 << 20;
 
-/// Asked before each block of a file that is copied or compared: an error calls it off, and all is as it was before.
-pub type GoOn<'a> = &'a dyn Fn() -> io::Result<()>;
+/// What is asked while a file is moved to another disk.
+#[derive(Clone, Copy)]
+pub struct Asks<'a> {
+    /// Before each block that is copied or compared: an error calls it off, and all is as it was before.
+    pub go_on: &'a dyn Fn() -> io::Result<()>,
+    /// Whether a file that is like it, at the target, can be the copy of it that a crash left. Else it is another source.
+    pub is_own: &'a dyn Fn(&Path) -> io::Result<bool>,
+}
+
+impl Asks<'static> {
+    /// Of a file whose move was not begun before, and is not called off.
+    pub const NOTHING: Self = Self { go_on: &|| Ok(()), is_own: &|_| Ok(false) };
+}
+
 /// After so many bytes of a copy they are made durable, so that no single sync takes minutes.
 const SYNC_BYTES: u64 = 64 << 20;
-/// The longest that a filesystem counts times in: FAT's two seconds.
-const TIME_UNIT_NS: u64 = 2_000_000_000;
+/// What filesystems count times in, up to FAT's two seconds.
+const TIME_UNITS_NS: [u64; 6] = [100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000];
 /// What a file of ours is called that is not whole yet: `.NAME` and this.
 const TEMPORARY: &str = ".npy-ingest.tmp";
 /// So many of one name may be in use or be left.
@@ -29,29 +41,31 @@ const TEMPORARIES_MAX: u32 = 100;
 
 /// Moves to the wanted name or, where that is taken, to `name.1.jpg`, `name.2.jpg`, and so on.
 pub fn move_beside(disk: &dyn Disk, from: &Path, wanted: &Path) -> io::Result<PathBuf> {
-    move_to_first_free(disk, from, || beside(wanted))
-}
-
-/// Moves a file from elsewhere to where the file `home` would be set aside.
-pub fn move_aside(disk: &dyn Disk, from: &Path, home: &Path) -> io::Result<PathBuf> {
-    move_to_first_free(disk, from, || aside_names(home))
-}
-
-fn move_to_first_free<Names: Iterator<Item = PathBuf>>(
-    disk: &dyn Disk,
-    from: &Path,
-    names: impl Fn() -> Names,
-) -> io::Result<PathBuf> {
-    match first_free(names(), |target| disk.rename_no_replace(from, target).map(|()| target.to_owned())) {
+    match first_free(beside(wanted), |target| disk.rename_no_replace(from, target).map(|()| target.to_owned())) {
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
         moved => return moved,
     }
-    let status = disk.status(from)?.ok_or(io::ErrorKind::NotFound)?;
-    let target = first_free(names(), |target| {
-        copy_over(disk, from, target, Identity::from(&status), &|| Ok(())).map(|()| target.to_owned())
-    })?;
+    let target = copy_to_first_free(disk, from, beside(wanted))?;
     disk.remove_file(from)?;
     Ok(target)
+}
+
+/// Moves a file from elsewhere on the disk to where the file `home` would be set aside.
+pub fn move_aside(disk: &dyn Disk, from: &Path, home: &Path) -> io::Result<PathBuf> {
+    first_free(aside_names(home), |target| disk.rename_no_replace(from, target).map(|()| target.to_owned()))
+}
+
+/// Copies a file from another disk to where `home` is, under a name that no scan takes, and that nobody else removes.
+pub fn copy_near(disk: &dyn Disk, from: &Path, home: &Path) -> io::Result<PathBuf> {
+    let names = (1..=TEMPORARIES_MAX).map(|number| fitting(home, ".", &format!(".{number}.back{TEMPORARY}")));
+    copy_to_first_free(disk, from, names)
+}
+
+fn copy_to_first_free(disk: &dyn Disk, from: &Path, names: impl Iterator<Item = PathBuf>) -> io::Result<PathBuf> {
+    let status = disk.status(from)?.ok_or(io::ErrorKind::NotFound)?;
+    first_free(names, |target| {
+        copy_over(disk, from, target, Identity::from(&status), Asks::NOTHING).map(|()| target.to_owned())
+    })
 }
 
 /// As [`move_beside`], if it is this file. `None`: another file is there by now, and stays.
@@ -60,9 +74,9 @@ pub fn move_if(
     from: &Path,
     wanted: &Path,
     identity: Identity,
-    go_on: GoOn<'_>,
+    asks: Asks<'_>,
 ) -> io::Result<Option<PathBuf>> {
-    first_free(beside(wanted), |target| move_to(disk, from, target, identity, go_on))
+    first_free(beside(wanted), |target| move_to(disk, from, target, identity, asks))
 }
 
 /// As [`move_if`], to this name alone.
@@ -74,7 +88,7 @@ pub fn move_to(
     from: &Path,
     target: &Path,
     identity: Identity,
-    go_on: GoOn<'_>,
+    asks: Asks<'_>,
 ) -> io::Result<Option<PathBuf>> {
     match disk.rename_no_replace(from, target) {
         Ok(()) if is_file(disk, target, identity)? => return Ok(Some(target.to_owned())),
@@ -86,11 +100,12 @@ pub fn move_to(
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
         Err(error) => return Err(error),
     }
-    if is_taken(disk, from, target, go_on)? {
+    (asks.go_on)()?;
+    if is_taken(disk, from, target, asks)? {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     let Some(aside) = set_aside(disk, from, identity)? else { return Ok(None) };
-    match copy_over(disk, &aside.path, target, identity, go_on) {
+    match copy_over(disk, &aside.path, target, identity, asks) {
         Ok(()) => {
             aside.remove(disk, identity)?;
             // Before anybody notes that it is gone: what was rejected and is back would be another file.
@@ -117,27 +132,31 @@ pub fn is_file(disk: &dyn Disk, path: &Path, identity: Identity) -> io::Result<b
 }
 
 /// Whether another file has this name. A copy of the file that a crash left there is none.
-pub fn is_taken(disk: &dyn Disk, from: &Path, target: &Path, go_on: GoOn<'_>) -> io::Result<bool> {
+pub fn is_taken(disk: &dyn Disk, from: &Path, target: &Path, asks: Asks<'_>) -> io::Result<bool> {
     match disk.status(target)? {
-        Some(there) => Ok(!is_copy(disk, from, target, &there, go_on)?),
+        Some(there) => Ok(!is_copy(disk, from, target, &there, asks)?),
         None => Ok(false),
     }
 }
 
 /// Whether the file was copied to another disk already, and a crash came before it was removed: time, size and content are
-/// the same, the time as well as that disk can tell it.
-fn is_copy(disk: &dyn Disk, from: &Path, to: &Path, there: &FileStatus, go_on: GoOn<'_>) -> io::Result<bool> {
+/// the same, the time as well as that disk can tell it, and it is no other source's.
+fn is_copy(disk: &dyn Disk, from: &Path, to: &Path, there: &FileStatus, asks: Asks<'_>) -> io::Result<bool> {
     let Some(here) = disk.status(from)? else { return Ok(false) };
-    let is_of_its_time = here.mtime_ns.abs_diff(there.mtime_ns) < TIME_UNIT_NS;
+    let is_of_its_time = is_rounded(here.mtime_ns, there.mtime_ns);
     let is_like = here.is_regular && there.is_regular && here.size == there.size && is_of_its_time;
     if !is_like || here.device == there.device {
+        return Ok(false);
+    }
+    (asks.go_on)()?;
+    if !(asks.is_own)(to)? {
         return Ok(false);
     }
     let (here, there) = (disk.open(from, Access::Read)?, disk.open(to, Access::Read)?);
     let (mut one, mut two) = (vec![0; COPY_BYTES], vec![0; COPY_BYTES]);
     let mut at = 0;
     loop {
-        go_on()?;
+        (asks.go_on)()?;
         let (one, two) = (read_block(&*here, &mut one, at)?, read_block(&*there, &mut two, at)?);
         if one != two {
             return Ok(false);
@@ -149,6 +168,13 @@ fn is_copy(disk: &dyn Disk, from: &Path, to: &Path, there: &FileStatus, go_on: G
     }
 }
 
+/// Whether a time is this one, or this one as a filesystem counts it that has nothing finer.
+fn is_rounded(time_ns: i64, rounded_ns: i64) -> bool {
+    let is_unit = |unit: &u64| rounded_ns.unsigned_abs().is_multiple_of(*unit);
+    let unit = TIME_UNITS_NS.into_iter().rev().find(is_unit).unwrap_or(1);
+    time_ns.abs_diff(rounded_ns) < unit
+}
+
 /// Fills the buffer, or as much of it as there is left in the file.
 fn read_block<'a>(file: &dyn DiskFile, buffer: &'a mut [u8], offset: u64) -> io::Result<&'a [u8]> {
     let filled = fill(buffer, |rest, filled| file.read_at(rest, offset + filled))?;
@@ -156,16 +182,16 @@ fn read_block<'a>(file: &dyn DiskFile, buffer: &'a mut [u8], offset: u64) -> io:
 }
 
 /// Copies to another filesystem, durably, also under its name. The original stays.
-fn copy_over(disk: &dyn Disk, from: &Path, to: &Path, identity: Identity, go_on: GoOn<'_>) -> io::Result<()> {
+fn copy_over(disk: &dyn Disk, from: &Path, to: &Path, identity: Identity, asks: Asks<'_>) -> io::Result<()> {
     if disk.status(to)?.is_some() {
-        return if is_taken(disk, from, to, go_on)? {
+        return if is_taken(disk, from, to, asks)? {
             Err(io::ErrorKind::AlreadyExists.into())
         } else {
             sync_names(disk, to.parent().unwrap_or(Path::new(".")))
         };
     }
     make_file(disk, to, |file, temporary| {
-        copy(&*disk.open(from, Access::Read)?, file, go_on)?;
+        copy(&*disk.open(from, Access::Read)?, file, asks)?;
         // Not everybody may give files away, and some filesystems know no owners: the content is what counts. The times come
         // first, as the mode may take the right to write away.
         let _ = disk.copy_times(from, temporary);
@@ -177,11 +203,11 @@ fn copy_over(disk: &dyn Disk, from: &Path, to: &Path, identity: Identity, go_on:
     })
 }
 
-fn copy(source: &dyn DiskFile, target: &dyn DiskFile, go_on: GoOn<'_>) -> io::Result<()> {
+fn copy(source: &dyn DiskFile, target: &dyn DiskFile, asks: Asks<'_>) -> io::Result<()> {
     let mut block = vec![0; COPY_BYTES];
     let (mut at, mut synced) = (0, 0);
     loop {
-        go_on()?;
+        (asks.go_on)()?;
         let part = read_block(source, &mut block, at)?;
         if part.is_empty() {
             return Ok(());
@@ -299,7 +325,7 @@ pub(super) mod tests {
         fs::write(folder.path().join("new"), "new").unwrap();
         fs::rename(folder.path().join("new"), &path).unwrap();
         assert!(!remove_if(&RealDisk, &path, old).unwrap());
-        assert_eq!(move_if(&RealDisk, &path, &folder.path().join("done.jpg"), old, &|| Ok(())).unwrap(), None);
+        assert_eq!(move_if(&RealDisk, &path, &folder.path().join("done.jpg"), old, Asks::NOTHING).unwrap(), None);
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(names(folder.path()), ["a.jpg"]);
         let new = identity(&path);
@@ -385,8 +411,11 @@ pub(super) mod tests {
     }
 
     fn go(disk: &TwoDisks, path: &Path) -> io::Result<Option<PathBuf>> {
-        move_if(disk, path, &disk.other.join("a.bin"), identity(path), &|| Ok(()))
+        move_if(disk, path, &disk.other.join("a.bin"), identity(path), AGAIN)
     }
+
+    /// Of a file whose move a crash came upon.
+    const AGAIN: Asks<'static> = Asks { is_own: &|_| Ok(true), ..Asks::NOTHING };
 
     /// The bugs: a file of the user's with the name of a temporary one was removed; a sync that the folder does not have was
     /// taken for a failure.
@@ -406,7 +435,7 @@ pub(super) mod tests {
     #[test]
     fn a_copy_that_a_crash_left_is_not_made_again() {
         let (folder, disk, path) = two_disks();
-        copy_over(&disk, &path, &disk.other.join("a.bin"), identity(&path), &|| Ok(())).unwrap();
+        copy_over(&disk, &path, &disk.other.join("a.bin"), identity(&path), Asks::NOTHING).unwrap();
         assert_eq!(go(&disk, &path).unwrap(), Some(disk.other.join("a.bin")));
         assert_eq!((names(&disk.other), names(folder.path())), (vec!["a.bin".to_owned()], vec!["other".to_owned()]));
         // Another file of the same name and length is another file.
@@ -422,10 +451,32 @@ pub(super) mod tests {
         let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(1_700_000_001_999);
         fs::File::open(&path).unwrap().set_modified(time).unwrap();
         let target = disk.other.join("a.bin");
-        copy_over(&disk, &path, &target, identity(&path), &|| Ok(())).unwrap();
+        copy_over(&disk, &path, &target, identity(&path), Asks::NOTHING).unwrap();
         fs::File::open(&target).unwrap().set_modified(time - std::time::Duration::from_millis(1_999)).unwrap();
         assert_eq!(go(&disk, &path).unwrap(), Some(target));
         assert_eq!(names(&disk.other), ["a.bin"]);
+    }
+
+    /// The bug: the next delivery of a fixed name and content, seconds after the last one, was taken for the copy of it, and
+    /// removed.
+    #[test]
+    fn another_file_that_is_equal_is_no_copy() {
+        let (_folder, disk, path) = two_disks();
+        let content = fs::read(&path).unwrap();
+        let target = disk.other.join("a.bin");
+        let at = |nanoseconds| std::time::UNIX_EPOCH + std::time::Duration::from_nanos(nanoseconds);
+        let moves = [
+            (1_700_000_001_000_000_007, Asks::NOTHING, "a.bin"),
+            (1_700_000_001_000_000_007, Asks::NOTHING, "a.1.bin"),
+            (1_700_000_001_500_000_000, AGAIN, "a.2.bin"),
+            (1_700_000_001_500_000_000, Asks { is_own: &|path| Ok(!path.ends_with("a.2.bin")), ..AGAIN }, "a.3.bin"),
+        ];
+        for (time_ns, asks, name) in moves {
+            fs::write(&path, &content).unwrap();
+            fs::File::open(&path).unwrap().set_modified(at(time_ns)).unwrap();
+            let moved = move_if(&disk, &path, &target, identity(&path), asks).unwrap();
+            assert_eq!(moved, Some(disk.other.join(name)));
+        }
     }
 
     /// The bug: a copy for which there was no room was left where it filled the disk.
@@ -443,10 +494,10 @@ pub(super) mod tests {
         let blocks = std::cell::Cell::new(0);
         let go_on = || {
             blocks.set(blocks.get() + 1);
-            if blocks.get() < 2 { Ok(()) } else { Err(io::ErrorKind::Interrupted.into()) }
+            if blocks.get() < 3 { Ok(()) } else { Err(io::ErrorKind::Interrupted.into()) }
         };
-        let moved = move_if(&disk, &path, &disk.other.join("a.bin"), identity(&path), &go_on);
-        assert_eq!((moved.unwrap_err().kind(), blocks.get()), (io::ErrorKind::Interrupted, 2));
+        let moved = move_if(&disk, &path, &disk.other.join("a.bin"), identity(&path), Asks { go_on: &go_on, ..AGAIN });
+        assert_eq!((moved.unwrap_err().kind(), blocks.get()), (io::ErrorKind::Interrupted, 3));
         assert_eq!((names(&disk.other), names(folder.path())), (vec![], vec!["a.bin".to_owned(), "other".to_owned()]));
     }
 

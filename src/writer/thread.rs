@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, at, never, select};
 
 use super::dispose::Results;
-use super::disposer::{Disposer, Jobs};
+use super::disposer::{Disposer, Jobs, Question};
 use super::slot::{Opening, Slot};
 use crate::lane::{Lane, ToIntake, ToWriter};
 use crate::pulse;
@@ -34,6 +34,7 @@ pub struct Writer {
 enum Word {
     Message(ToWriter),
     Disposed(Results),
+    Asked(Question),
     Due,
     /// Every sender of messages is gone.
     End,
@@ -71,6 +72,7 @@ impl Writer {
                     }
                 }
                 Word::Disposed(results) => self.disposed(results),
+                Word::Asked(question) => self.answer(question),
                 Word::Due => {}
                 Word::End => break,
             }
@@ -92,6 +94,7 @@ impl Writer {
             recv(self.messages) -> message => message.map_or(Word::End, Word::Message),
             // It ends behind the slots, which have its jobs.
             recv(self.disposer.results) -> results => results.map_or(Word::Due, Word::Disposed),
+            recv(self.disposer.questions) -> question => question.map_or(Word::Due, Word::Asked),
             recv(timer) -> _ => Word::Due,
         }
     }
@@ -104,7 +107,21 @@ impl Writer {
         if !self.once {
             self.disposer.call_off();
         }
-        while let Ok(results) = pulse::resting(|| self.disposer.results.recv()) {
+        loop {
+            // It ends once the slots have no job for it any more, and then nothing comes.
+            let word = pulse::resting(|| {
+                select! {
+                    recv(self.disposer.results) -> results => results.map(Word::Disposed),
+                    recv(self.disposer.questions) -> question => question.map(Word::Asked),
+                }
+            });
+            match word {
+                Ok(Word::Disposed(results)) => self.disposed(results),
+                Ok(Word::Asked(question)) => self.answer(question),
+                _ => break,
+            }
+        }
+        while let Ok(results) = self.disposer.results.try_recv() {
             self.disposed(results);
         }
         for slot in &mut self.slots {
@@ -112,6 +129,28 @@ impl Writer {
             slot.finish();
         }
         self.disposer.join();
+    }
+
+    /// Whether a file is a copy of a source that a crash left: if it is no other source's of any dataset.
+    fn answer(&mut self, question: Question) {
+        while let Ok(results) = self.disposer.results.try_recv() {
+            self.disposed(results);
+        }
+        pulse::beat();
+        let Question { leaving, path, answer } = question;
+        let is_own = || {
+            let Some(own) = self.slots.get(leaving.lane) else { return Ok(false) };
+            let Some(hash) = own.hash_of(&leaving)? else { return Ok(false) };
+            for slot in &self.slots {
+                pulse::beat();
+                if slot.has_another(&leaving, &hash, &path)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        // Who has asked may have ended.
+        drop(answer.send(is_own()));
     }
 
     /// Of one dataset after the other, in the order of their disposal.

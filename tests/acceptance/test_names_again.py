@@ -3,7 +3,9 @@
 import os
 import shutil
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -208,3 +210,63 @@ def test_folders_that_are_one_by_a_symbolic_link_are_seen_as_one(project):
     (one.drop / "done").mkdir()
     (one.folder / "link").symlink_to(one.drop / "done")
     assert "inside a watched folder" in one.command("check", check=2).stderr
+
+
+@pytest.fixture
+def elsewhere():
+    """A folder on another disk."""
+    folder = tempfile.mkdtemp(dir="/dev/shm")
+    yield Path(folder)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("key", ["after", "rejected"])
+def test_equal_deliveries_of_one_name_all_get_to_another_disk(project, elsewhere, key):
+    """The bug: each was taken for a copy of the one before it, which a crash had left, and removed."""
+    watch = f'{key} = "move"\n' + {"after": "move_to", "rejected": "rejected_to"}[key] + f' = "{elsewhere}"'
+    content, header = ("7\n", "false") if key == "after" else ("a\n7\n", "true")
+    project = project(watch=watch, **CSV)
+    for number in range(3):
+        (project.drop / "a.csv").write_text(content)
+        # Within the seconds that some disks count in.
+        os.utime(project.drop / "a.csv", ns=(0, 10**18 + number * 10**8))
+        project.once(check=0 if key == "after" else 3)
+    assert sorted(path.name for path in elsewhere.glob("*.csv")) == ["a.1.csv", "a.2.csv", "a.csv"]
+    project.configure(watch=watch, **{**CSV, "decoder": f"[dataset.csv]\nheader = {header}"})
+    project.command("retry", check=0)
+    project.once()
+    assert values(project) == [7, 7, 7] and not project.rejected()
+
+
+def test_a_source_whose_move_to_another_disk_was_killed_is_no_copy_of_an_equal_one(project, elsewhere):
+    """The bug: it was taken for a copy, which it would have been in its first run, and removed."""
+    needs("strace")
+    project = project(watch=f'after = "move"\nmove_to = "{elsewhere}"', **CSV)
+    for kill in [[], ["strace", "-f", "-qqq", "-o", "/dev/null", "-e", "trace=renameat2",
+                      "-e", "inject=renameat2:signal=KILL:when=1"], []]:
+        if not (project.drop / "a.csv").exists():
+            (project.drop / "a.csv").write_text("7\n")
+            # Its time looks like a rounded one of the second.
+            os.utime(project.drop / "a.csv", ns=(0, 10**18 + bool(kill) * 10**8))
+        subprocess.run([*kill, PROGRAM, "--config", project.config, "--once"], capture_output=True)
+        assert (project.drop / "a.csv").exists() == bool(kill)
+    assert sorted(os.listdir(elsewhere)) == ["a.1.csv", "a.csv"] and values(project) == [7, 7]
+
+
+@pytest.mark.parametrize("call", ["unlink,unlinkat", "pwrite64"])
+def test_a_retry_from_another_disk_that_is_killed_doubles_nothing(project, elsewhere, call):
+    """The bug: both the copy and what was copied were taken, the one by the next run, the other by the next `retry`."""
+    needs("strace")
+    watch = f'rejected = "move"\nrejected_to = "{elsewhere}"'
+    project = project(watch=watch, **CSV)
+    (project.drop / "a.csv").write_text("a\n7\n")
+    project.once(check=3)
+    project.configure(watch=watch, **{**CSV, "decoder": "[dataset.csv]\nheader = true"})
+    killed = subprocess.run(["strace", "-f", "-qqq", "-o", "/dev/null", "-e", f"trace={call}",
+                             "-e", f"inject={call}:signal=KILL:when=1", PROGRAM, "--config", project.config, "retry"])
+    assert killed.returncode != 0
+    for _ in range(2):
+        project.command("--once")
+        project.command("retry", check=0)
+    project.once()
+    assert values(project) == [7] and not project.rejected() and os.listdir(elsewhere) == []

@@ -1,14 +1,16 @@
 """What makes a file a new source, and what becomes of it: changed, renamed, doubled, mended, moved, deleted."""
 
+import contextlib
 import os
 import shutil
+import sqlite3
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from harness import PROGRAM, TESTDATA, make_pngs, write_png
+from harness import PROGRAM, TESTDATA, make_pngs, with_inode, write_png
 
 
 def age(path, seconds=100):
@@ -356,3 +358,42 @@ def test_sources_that_were_touched_or_copied_back_are_known(project):
         status = (project.drop / f"{name}.bin").stat()
         known = project.ledger("SELECT mtime_ns, inode FROM sources WHERE path = ?", f"drop/{name}.bin")
         assert known == [(status.st_mtime_ns, status.st_ino)]
+
+
+def tells_birth(path):
+    return int(subprocess.run(["stat", "-c", "%W", path], capture_output=True, text=True).stdout) > 0
+
+
+def test_a_source_that_was_renamed_and_touched_meanwhile_is_known(project):
+    """The bug: its rows came twice. Another file that got the inode of one that was removed is another."""
+    project = project(watch='include = ["**/*.bin"]', **RECORDS)
+    first = project.drop / "a.bin"
+    first.write_bytes(b"ROWROW00")
+    if not tells_birth(first):
+        pytest.skip("the filesystem does not tell when files were made")
+    project.once()
+    os.utime(first.rename(project.drop / "b.bin"))
+    project.once()
+    assert rows_of(project) == [b"ROWROW00"]
+    (project.drop / "b.bin").rename(project.folder / "c.bin")
+    inode = (project.folder / "c.bin").stat().st_ino
+    (project.folder / "c.bin").unlink()
+    with_inode(project.drop / "d.bin", inode, lambda path: path.write_bytes(b"ROWROW00"))
+    project.once()
+    assert rows_of(project) == [b"ROWROW00"] * 2
+
+
+def test_the_next_file_of_a_name_is_taken_after_a_kill_kept_the_removal_from_being_noted(project):
+    """The bug: it had the inode and the content of the one before, and was deleted unread."""
+    project = project(watch='include = ["**/*.bin"]\nafter = "delete"', **RECORDS)
+    source = project.drop / "a.bin"
+    source.write_bytes(b"ROWROW00")
+    if not tells_birth(source):
+        pytest.skip("the filesystem does not tell when files were made")
+    inode = source.stat().st_ino
+    project.once()
+    with contextlib.closing(sqlite3.connect(project.output.with_suffix(".ledger.db"))) as ledger, ledger:
+        ledger.execute("UPDATE sources SET moved_to = NULL")
+    with_inode(source, inode, lambda path: path.write_bytes(b"ROWROW00"))
+    project.once()
+    assert rows_of(project) == [b"ROWROW00"] * 2 and not source.exists()

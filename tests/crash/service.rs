@@ -18,7 +18,7 @@ use npy_ingest::recovery;
 use npy_ingest::source::{Candidate, Follow, Identity, Marks, NotFinished, PartRead, Place};
 use npy_ingest::storage::Disk;
 use npy_ingest::storage::simulated::Image;
-use npy_ingest::writer::{DatasetWriter, Leaving, Opening, Slot, dispose, is_aside, put_back_if_free, rules};
+use npy_ingest::writer::{Asks, DatasetWriter, Leaving, Opening, Slot, dispose, is_aside, put_back_if_free, rules};
 
 use crate::check::{Case, Violation};
 use crate::log;
@@ -464,9 +464,9 @@ impl<'a> Service<'a> {
             _ => (&watch.after, None),
         };
         let (place, identity) = (finished.candidate.place.clone(), finished.candidate.identity);
-        let leaving =
-            Leaving { lane: 0, id: 0, root: DROP.into(), place, identity, disposal: disposal.clone(), reason };
-        drop(dispose(&self.world.disk, &leaving, &|| Ok(())));
+        let (root, disposal) = (DROP.into(), disposal.clone());
+        let leaving = Leaving { lane: 0, id: 0, root, place, identity, disposal, reason, is_left: true };
+        drop(dispose(&self.world.disk, &leaving, Asks { is_own: &|_| Ok(true), ..Asks::NOTHING }));
     }
 
     /// What the writer has said, and whether what it did is right.

@@ -5,7 +5,16 @@ fn place(name: &str) -> Place {
 }
 
 fn status(size: u64) -> FileStatus {
-    FileStatus { device: 0, size, mtime_ns: 0, inode: 0, ctime_ns: 7, is_regular: true, is_folder: false }
+    FileStatus {
+        device: 0,
+        size,
+        mtime_ns: 0,
+        inode: 0,
+        ctime_ns: 7,
+        born_ns: None,
+        is_regular: true,
+        is_folder: false,
+    }
 }
 
 fn names(tracker: &mut Tracker) -> Vec<String> {

@@ -166,6 +166,7 @@ impl Image {
                 size: 0,
                 mtime_ns: 0,
                 ctime_ns: 0,
+                born_ns: None,
                 is_regular: false,
                 is_folder: true,
             }),
@@ -317,6 +318,7 @@ impl Image {
             size: file.content.length(),
             mtime_ns: file.mtime_ns,
             ctime_ns: file.ctime_ns,
+            born_ns: None,
             is_regular: true,
             is_folder: false,
         })

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::DatasetWriter;
 use crate::ledger::{Entry, Fate, Known};
-use crate::source::Place;
+use crate::source::{Hash, Place};
 use crate::writer::dispose::{Leaving, reason_path};
 use crate::writer::fault::Fault;
 use crate::writer::relocate::move_beside;
@@ -28,6 +28,18 @@ impl DatasetWriter {
         if let Err(fault) = self.note_moved(moved) {
             tracing::warn!(dataset = self.options.name, "where sources went is not in the ledger: {fault}");
         }
+    }
+
+    /// The content of a source that leaves. `None`: it is not known, as it could not be read.
+    pub fn hash_of(&self, leaving: &Leaving) -> Result<Option<Hash>, Fault> {
+        let entry = self.ledger.newest_at(&self.ledger_path(&leaving.place), leaving.id + 1)?;
+        Ok(entry.filter(|entry| entry.id == leaving.id).and_then(|entry| entry.hash))
+    }
+
+    /// Whether a source of this content went to this place, but for this one.
+    pub fn has_moved_to(&self, path: &Path, hash: &Hash, but: Option<u64>) -> Result<bool, Fault> {
+        let is_unnoted = self.unnoted.iter().any(|(id, place)| place == path && but != Some(*id));
+        Ok(is_unnoted || self.ledger.has_moved_to(path, hash, but)?)
     }
 
     /// A rejected source was moved away and that is noted, unless `retry` has forgotten it in between: then it goes back to where
@@ -73,13 +85,18 @@ impl DatasetWriter {
     }
 
     /// At a start: rejected sources under whose names other files were taken since, and of which it was not noted that they
-    /// were moved away. Those that were are noted now, the others forgotten.
-    pub(crate) fn note_replaced(&mut self, replaced: &[Entry]) -> Result<(), Fault> {
+    /// were moved away. Those that were are noted now, the others forgotten. So are noted those under whose names nothing is. With
+    /// each, whether it was replaced.
+    pub(crate) fn note_gone(&mut self, not_moved: &[(Entry, bool)]) -> Result<(), Fault> {
         let (mut moved, mut gone) = (Vec::new(), Vec::new());
-        for entry in replaced {
+        for (entry, is_replaced) in not_moved {
+            if !is_replaced && !self.is_away(entry) {
+                continue;
+            }
             match self.find_moved(entry, &moved)? {
                 Ok(Some(path)) => moved.push((entry.id, path)),
-                Ok(None) => gone.push(entry.id),
+                Ok(None) if *is_replaced => gone.push(entry.id),
+                Ok(None) => {}
                 Err(error) => self.cannot_look_for(entry, &error),
             }
         }
@@ -88,6 +105,16 @@ impl DatasetWriter {
             self.ledger.forget(&gone)?;
         }
         Ok(())
+    }
+
+    /// Whether nothing has the name of a source, in a watched folder that is there.
+    fn is_away(&self, entry: &Entry) -> bool {
+        let path = self.options.base.join(&entry.path);
+        let is_there = |path: &Path| self.disk.status(path).map(|status| status.is_some());
+        let root = self.options.place_of(&path).map(|place| self.options.root(place.folder));
+        entry.part.is_none()
+            && matches!(is_there(&path), Ok(false))
+            && root.is_some_and(|root| matches!(is_there(root), Ok(true)))
     }
 
     /// Where a rejected source lies of which that is not noted. `found`: where others were found to lie.
@@ -261,6 +288,29 @@ mod tests {
         }
     }
 
+    /// The bug: a kill came between the move of a bad file and its note, and no start noted it.
+    #[test]
+    fn a_rejected_source_whose_move_was_not_noted_is_noted_by_the_next_start() {
+        let (folder, mut writer) = opened();
+        let [moved, stays] = ["a", "b"].map(|name| Place { folder: 0, below: name.into() });
+        take(&mut writer, &moved, 1, false);
+        take(&mut writer, &stays, 1, false);
+        writer.commit(drop).unwrap();
+        drop(writer);
+        let failed = folder.path().join("failed");
+        fs::create_dir(&failed).unwrap();
+        for path in [failed.join("a"), failed.join("b")] {
+            fs::write(path, [1]).unwrap();
+        }
+        // Its disk is not mounted.
+        assert_eq!(open(folder.path()).ledger.rejected_at(Path::new("drop/a")).unwrap(), [(1, None)]);
+        fs::create_dir(folder.path().join("drop")).unwrap();
+        fs::write(folder.path().join("drop/b"), [1]).unwrap();
+        let writer = open(folder.path());
+        assert_eq!(writer.ledger.rejected_at(Path::new("drop/a")).unwrap(), [(1, Some(failed.join("a")))]);
+        assert_eq!(writer.ledger.rejected_at(Path::new("drop/b")).unwrap(), [(2, None)]);
+    }
+
     /// The bug: the disk of `rejected_to` was not mounted, and what lay there was forgotten by the next file of the name.
     #[test]
     fn what_was_moved_to_a_folder_that_is_away_stays_listed() {
@@ -295,7 +345,8 @@ mod tests {
             }
             let identity = Identity { size: 1, mtime_ns: 1, inode: 1 };
             let (disposal, reason) = (Disposal::Move(failed.clone()), Some("it is cut short".to_owned()));
-            Leaving { lane: 0, id, root: root.clone(), place: place.clone(), identity, disposal, reason }
+            let (root, place) = (root.clone(), place.clone());
+            Leaving { lane: 0, id, root, place, identity, disposal, reason, is_left: false }
         };
         fs::create_dir(&root).unwrap();
         fs::create_dir(&failed).unwrap();

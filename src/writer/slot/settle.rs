@@ -9,9 +9,10 @@ use crate::config::Disposal;
 use crate::lane::{End, Stays, Tally, ToIntake};
 use crate::ledger::{Entry, Fate};
 use crate::pulse;
-use crate::source::{Identity, Place, wall_clock_ns};
-use crate::writer::dataset::StagedAs;
+use crate::source::{Hash, Identity, Place, wall_clock_ns};
+use crate::writer::dataset::{DatasetWriter, StagedAs};
 use crate::writer::dispose::{Disposed, Leaving, Results, dispose, sync_moves};
+use crate::writer::relocate::Asks;
 
 /// Of sources that could not be moved or deleted the log tells so often at most.
 const TELL_EVERY: Duration = Duration::from_secs(60);
@@ -50,7 +51,7 @@ impl Slot {
             Fate::Rejected { reason } => (&watch.rejected, Some(reason.clone())),
         };
         let leaving = self.leaving(place, identity, entry.id, disposal, reason);
-        self.dispose_of(leaving.into_iter().collect());
+        self.dispose_of(leaving.map(|leaving| Leaving { is_left: true, ..leaving }).into_iter().collect());
     }
 
     pub(super) fn settle_batch(&mut self, new_rows: u64, disposes: bool) {
@@ -95,7 +96,9 @@ impl Slot {
                 }
             };
             if disposes {
-                leaving.extend(self.leaving(&candidate.place, candidate.identity, *id, disposal, reason.clone()));
+                let one = self.leaving(&candidate.place, candidate.identity, *id, disposal, reason.clone());
+                let is_left = matches!(kind, StagedAs::FoundAgain { .. });
+                leaving.extend(one.map(|leaving| Leaving { is_left, ..leaving }));
             }
         }
         // Before the intake may look at them again.
@@ -117,7 +120,7 @@ impl Slot {
     ) -> Option<Leaving> {
         let root = self.lane.options.root(place.folder).to_owned();
         let (place, disposal) = (place.clone(), disposal.clone());
-        let leaving = Leaving { lane: self.lane.index, id, root, place, identity, disposal, reason };
+        let leaving = Leaving { lane: self.lane.index, id, root, place, identity, disposal, reason, is_left: false };
         (leaving.disposal != Disposal::Keep).then_some(leaving)
     }
 
@@ -135,14 +138,40 @@ impl Slot {
                 }
             }
             None => {
-                let dispose = |leaving| {
-                    let result = dispose(&*writer.disk, &leaving, &|| Ok(()));
-                    (leaving, result)
-                };
-                let mut results: Results = all.into_iter().map(dispose).collect();
+                let mut results = Results::new();
+                for leaving in all {
+                    let was_made = |path: &Path| {
+                        results.iter().any(|(_, result)| matches!(result, Ok(Disposed::MovedTo(made)) if made == path))
+                    };
+                    let is_own = |path: &Path| {
+                        let Some(hash) = writer.hash_of(&leaving).map_err(io::Error::other)? else { return Ok(false) };
+                        let other = writer.has_moved_to(path, &hash, Some(leaving.id)).map_err(io::Error::other)?;
+                        Ok(!other && !was_made(path))
+                    };
+                    let result = dispose(&*writer.disk, &leaving, Asks { is_own: &is_own, ..Asks::NOTHING });
+                    results.push((leaving, result));
+                }
                 sync_moves(&*writer.disk, &mut results);
                 self.disposed(results);
             }
+        }
+    }
+
+    /// The content of a source that leaves. `None`: it is not known, as it could not be read.
+    pub fn hash_of(&self, leaving: &Leaving) -> io::Result<Option<Hash>> {
+        self.opened()?.hash_of(leaving).map_err(io::Error::other)
+    }
+
+    /// Whether another source of this dataset, with the content of the one that leaves, went to this path.
+    pub fn has_another(&self, leaving: &Leaving, hash: &Hash, path: &Path) -> io::Result<bool> {
+        let own = (leaving.lane == self.lane.index).then_some(leaving.id);
+        self.opened()?.has_moved_to(path, hash, own).map_err(io::Error::other)
+    }
+
+    fn opened(&self) -> io::Result<&DatasetWriter> {
+        match &self.state {
+            State::Open(writer) => Ok(&**writer),
+            _ => Err(io::Error::other(format!("the ledger of {} cannot be asked now", self.lane.options.name))),
         }
     }
 
