@@ -13,7 +13,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -61,6 +61,11 @@ impl StartError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     Service,
+    /// As a service, in place of one that ran: datasets that do not open now are waited for, as it would have waited. A new
+    /// config whose settings are others is refused.
+    Reload,
+    /// The same with the config that ran: no dataset is a reason to end.
+    GoOn,
     /// Takes what is there, and ends.
     Once,
 }
@@ -77,6 +82,7 @@ pub struct Running {
     ended: Receiver<Ended>,
     intake: JoinHandle<Report>,
     writer: JoinHandle<()>,
+    moves_called_off: Arc<AtomicBool>,
 }
 
 /// What came of it.
@@ -89,7 +95,8 @@ pub struct Outcome {
 
 /// Opens the datasets and starts the threads. A dataset that cannot be opened for a cause that may pass (a folder that is
 /// missing or read-only, a full disk, another process that writes to it) is tried again later by a service. One that cannot be opened
-/// for another reason takes nothing, and the others go on; if there are none to go on with, that is an error.
+/// for another reason takes nothing, and the others go on; if there are none to go on with, that is an error. See [`Mode`] for a
+/// reload.
 pub fn start(config: &Config, mode: Mode) -> Result<Running, StartError> {
     lease::ignore_lease_breaks();
     last_words::listen();
@@ -101,14 +108,20 @@ pub fn start(config: &Config, mode: Mode) -> Result<Running, StartError> {
             .map_err(|reason| StartError::Folders { name: options.name.clone(), reason })?;
         let options = Arc::new(options.clone());
         let opened = recovery::open(&disk, &SqliteLedgers, &options);
-        if let Err(error @ OpenError::Settings(_)) = opened {
-            return Err(StartError::of(&options, error));
+        if mode != Mode::GoOn
+            && let Err(OpenError::Settings(text)) = opened
+        {
+            return Err(StartError::of(&options, OpenError::Settings(text)));
         }
         let lane = Arc::new(Lane::new(index, options, share_bytes(config, index), spare_bytes));
         datasets.push_back((lane, opened));
     }
     // Who has nothing but what another process writes to is a second service by mistake.
-    let is_hopeless = |error: &OpenError| mode == Mode::Once || !error.may_pass();
+    let is_hopeless = |error: &OpenError| match mode {
+        Mode::Service => !error.may_pass(),
+        Mode::Reload | Mode::GoOn => false,
+        Mode::Once => true,
+    };
     if datasets.iter().all(|(_, opened)| opened.as_ref().is_err_and(is_hopeless))
         && let Some((lane, Err(error))) = datasets.pop_front()
     {
@@ -150,7 +163,8 @@ pub fn start(config: &Config, mode: Mode) -> Result<Running, StartError> {
         })
     };
     let disposer = Disposer::start(disk.clone())?;
-    let writer = Writer::new(datasets, messages, &to_intake, opener(disk), disposer, mode == Mode::Once);
+    let moves_called_off = disposer.0.called_off();
+    let writer = Writer::new(datasets, messages, &to_intake, opener(disk, mode), disposer, mode == Mode::Once);
     drop(to_intake);
     let permits = Permits { memory_bytes: config.service.memory_bytes, sources_max: SOURCES_IN_FLIGHT_MAX };
     let doors = Doors { from_writer, to_writer, control: words, spawn };
@@ -170,7 +184,7 @@ pub fn start(config: &Config, mode: Mode) -> Result<Running, StartError> {
         pulse::adopt(own);
         intake.run()
     })?;
-    Ok(Running { lanes, pulses, control, ended, intake, writer })
+    Ok(Running { lanes, pulses, control, ended, intake, writer, moves_called_off })
 }
 
 /// What goes wrong with one dataset leaves the others alone.
@@ -181,7 +195,7 @@ fn opening(options: &Dataset, opened: Result<DatasetWriter, OpenError>, mode: Mo
             tracing::info!(dataset, output = %options.output.display(), rows = writer.rows(), "opened");
             Opening::Opened(Box::new(writer))
         }
-        Err(error) if mode == Mode::Service && is_tried_again(&error) => {
+        Err(error) if is_tried_again(&error, mode) => {
             tracing::error!(dataset, "{error}; trying again every two seconds, its sources are kept");
             Opening::NotYet(format!("not open yet: {error}"))
         }
@@ -189,15 +203,24 @@ fn opening(options: &Dataset, opened: Result<DatasetWriter, OpenError>, mode: Mo
     }
 }
 
-/// Another process may let go of it.
-fn is_tried_again(error: &OpenError) -> bool {
-    error.may_pass() || matches!(error, OpenError::Locked { .. })
+/// Another process may let go of it. And what was open before a reload may be so again, once its files are back.
+fn is_tried_again(error: &OpenError, mode: Mode) -> bool {
+    match mode {
+        Mode::Service => error.may_pass() || matches!(error, OpenError::Locked { .. }),
+        Mode::Reload | Mode::GoOn => {
+            let may_be_mended = matches!(error, OpenError::Damaged(_) | OpenError::Settings(_) | OpenError::Ledger(_));
+            error.may_pass()
+                || matches!(error, OpenError::Locked { .. })
+                || may_be_mended && !error.is_of_a_failing_disk()
+        }
+        Mode::Once => false,
+    }
 }
 
-fn opener(disk: Arc<dyn Disk>) -> Opener {
+fn opener(disk: Arc<dyn Disk>, mode: Mode) -> Opener {
     Box::new(move |lane| match recovery::open_at_once(&disk, &SqliteLedgers, &lane.options) {
         Ok(writer) => Opening::Opened(Box::new(writer)),
-        Err(error) if is_tried_again(&error) => Opening::NotYet(error.to_string()),
+        Err(error) if is_tried_again(&error, mode) => Opening::NotYet(error.to_string()),
         Err(error) => Opening::Never(error.to_string()),
     })
 }
@@ -241,6 +264,11 @@ impl Running {
         }
         // An intake that has ended already has nothing to stop.
         let _ = self.control.send(Control::Stop);
+    }
+
+    /// Makes no more moves to other disks, and ends the one that it is at; the next start makes them.
+    pub fn call_off_moves(&self) {
+        self.moves_called_off.store(true, Ordering::Relaxed);
     }
 
     /// Has all folders scanned now.

@@ -21,6 +21,8 @@ use crate::ledger::{LedgerError, LedgerView};
 const REFRESH: Duration = Duration::from_millis(100);
 /// Without a terminal, a line is printed this often.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+/// Threads that tell of their end.
+const THREADS: u32 = 2;
 /// So many sources that are left for the next run are named.
 const NAMED_MAX: usize = 20;
 
@@ -102,15 +104,17 @@ fn failure(lane: &Lane, left: &Left) -> Option<String> {
     Some(format!("dataset \"{name}\": {reason}{sources}"))
 }
 
-/// Shows the progress until the end. Returns whether a signal asked for it.
+/// Shows the progress until both threads have ended, the second of which may have files to move for long. Returns whether a
+/// signal asked for the end.
 fn follow(running: &Running, signals: &mut Signals, bar: &ProgressBar) -> bool {
-    let mut stopped = false;
+    let (mut stopped, mut ended) = (false, 0);
     let mut line_due = Instant::now() + LINE_EVERY;
     loop {
-        let ended = running.ended().recv_timeout(REFRESH).is_ok();
+        ended += u32::from(running.ended().recv_timeout(REFRESH).is_ok());
         // SIGUSR1 asks a service to scan; here it must do no harm.
         if !stopped && signals.pending().any(|signal| signal != SIGUSR1) {
             running.stop();
+            running.call_off_moves();
             stopped = true;
         }
         let sum = |counter: fn(&crate::lane::Tally) -> &std::sync::atomic::AtomicU64| -> u64 {
@@ -126,7 +130,7 @@ fn follow(running: &Running, signals: &mut Signals, bar: &ProgressBar) -> bool {
         bar.set_length(found);
         bar.set_position(taken);
         bar.set_message(figures);
-        if ended {
+        if ended == THREADS {
             return stopped;
         }
     }

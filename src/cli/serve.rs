@@ -66,7 +66,7 @@ pub fn run(config: &Config, file: &Path) -> Result<u8, Failure> {
             }
             Ended::ToReload(new, new_server) => {
                 board.show(None);
-                running = match daemon::start(&new, Mode::Service) {
+                running = match daemon::start(&new, Mode::Reload) {
                     Ok(running) => {
                         if new.service.listen != config.service.listen {
                             // The old one closes its door.
@@ -76,9 +76,11 @@ pub fn run(config: &Config, file: &Path) -> Result<u8, Failure> {
                         running
                     }
                     Err(error) => {
-                        tracing::error!("the new config is refused, the old one goes on: {error}");
                         drop(new_server);
-                        daemon::start(&config, Mode::Service)?
+                        let old = daemon::start(&config, Mode::GoOn);
+                        let goes_on = if old.is_ok() { ", the old one goes on" } else { "" };
+                        tracing::error!("the new config is refused{goes_on}: {error}");
+                        old?
                     }
                 };
             }

@@ -3,13 +3,16 @@
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
+import tempfile
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from harness import PROGRAM, TESTDATA, Project, copy_testdata, make_photographs, make_pngs
+from harness import PROGRAM, TESTDATA, Project, copy_testdata, make_photographs, make_pngs, needs, wait_for
 
 BAD = {
     "truncated.jpg": "cut short",
@@ -239,3 +242,29 @@ def test_a_file_of_several_names_is_not_called_unfinished(project):
     told = project.once().stderr
     assert "000000.png has 2 names (`hard_links`): left for the next run" in told and "being written" not in told, told
     assert project.count() == 1
+
+
+def test_a_signal_ends_it_while_it_moves_to_another_disk(project, tmp_path):
+    """The bug: it heard nothing until the last file was moved."""
+    needs("strace")
+    done = tempfile.mkdtemp(dir="/dev/shm")
+    project = project(shape=[1 << 20], decoder="[dataset.records]\n",
+                      watch=f'include = ["*"]\nafter = "move"\nmove_to = "{done}"')
+    content = os.urandom(8 << 20)
+    (project.drop / "large").write_bytes(content)
+    slow = ["strace", "-f", "-qqq", "-o", "/dev/null", "-P", f"{done}/.large.npy-ingest.tmp", "-e", "trace=pwrite64",
+            "-e", "inject=pwrite64:delay_exit=700000"]
+    run = subprocess.Popen([*slow, PROGRAM, "--config", project.config, "--once"], stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(lambda: os.listdir(done))
+        child = subprocess.run(["pgrep", "-P", str(run.pid)], capture_output=True, text=True).stdout
+        os.kill(int(child.split()[0]), signal.SIGTERM)
+        started = time.monotonic()
+        _, told = run.communicate(timeout=60)
+        assert run.returncode == 1 and "stopped by a signal" in told, told
+        assert time.monotonic() - started < 3 and os.listdir(done) == []
+        assert (project.drop / "large").read_bytes() == content
+        project.once()
+        assert os.listdir(done) == ["large"] and project.count() == 8
+    finally:
+        shutil.rmtree(done)

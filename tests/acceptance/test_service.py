@@ -418,3 +418,26 @@ def test_reload_takes_a_new_dataset_and_refuses_a_bad_config(project):
         names += make_pngs(project.drop, 5, first=10)
         project.wait_for_rows(15)
     project.check_exactly_once(names)
+
+
+def test_a_reload_of_a_paused_service_waits_as_it_did(project):
+    """The bug: it ended, right after it had said that the old config goes on."""
+    project = project()
+    make_pngs(project.drop, 1)
+    ledger = project.output.with_suffix(".ledger.db")
+    with project.service() as service:
+        project.wait_for_rows(1)
+        ledger.rename(project.folder / "away")
+        service.send_signal(signal.SIGHUP)
+        wait_for(lambda: "reloading the config" in project.log() and "trying again every two seconds" in project.log())
+        assert service.poll() is None
+        (project.folder / "away").rename(ledger)
+        make_pngs(project.drop, 1, first=1)
+        project.wait_for_rows(2)
+        # Other settings are refused as ever.
+        text = project.config.read_text()
+        project.config.write_text(text.replace("[32, 32, 3]", "[16, 16, 3]"))
+        service.send_signal(signal.SIGHUP)
+        wait_for(lambda: "the new config is refused, the old one goes on" in project.log())
+        make_pngs(project.drop, 1, first=2)
+        project.wait_for_rows(3)
