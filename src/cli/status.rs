@@ -11,12 +11,12 @@ use crate::recovery::{OpenError, look};
 use crate::storage::RealDisk;
 
 pub fn run(config: &Config, json: bool) -> Result<u8, Failure> {
-    let Told { answer, teller, unread } = ask(config);
+    let Told { answer, teller, unread, silence } = ask(config);
     if json {
         print_json(&answer)?;
     } else {
         for figures in &answer.datasets {
-            print(&lines(figures, teller, unread.contains(&figures.name)))?;
+            print(&lines(figures, teller, silence.as_deref(), unread.contains(&figures.name)))?;
         }
     }
     Ok(if unread.is_empty() { DONE } else { FAILED })
@@ -27,6 +27,8 @@ struct Told {
     teller: Teller,
     /// Names of the datasets whose ledger cannot be read.
     unread: Vec<String>,
+    /// Why the service did not tell, where the config says that it would.
+    silence: Option<String>,
 }
 
 /// Who told the figures.
@@ -38,6 +40,7 @@ enum Teller {
 
 /// From the running service if it listens and has this config; else from the files, with a walk through the folders.
 fn ask(config: &Config) -> Told {
+    let mut silence = None;
     if let Some(address) = config.service.listen {
         match monitor::ask(address) {
             Ok(mut answer) if is_about(&answer, config) => {
@@ -47,10 +50,12 @@ fn ask(config: &Config) -> Told {
                         figures.problems.push(text::joined(&error.to_string()));
                     }
                 }
-                return Told { answer, teller: Teller::Service, unread: Vec::new() };
+                return Told { answer, teller: Teller::Service, unread: Vec::new(), silence };
             }
-            Ok(answer) => tracing::debug!("at {address} a service with the config {} listens", answer.config.display()),
-            Err(error) => tracing::debug!("asking the service at {address}: {error}"),
+            Ok(answer) => {
+                silence = Some(format!("the service on {address} has {} as it was read", text::path(&answer.config)));
+            }
+            Err(error) => silence = Some(format!("the service does not answer on {address}: {error}")),
         }
     }
     let mut unread = Vec::new();
@@ -75,7 +80,7 @@ fn ask(config: &Config) -> Told {
         }
         datasets.push(figures);
     }
-    Told { answer: Answer { config: config.file.clone(), datasets }, teller: Teller::Files, unread }
+    Told { answer: Answer { config: config.file.clone(), datasets }, teller: Teller::Files, unread, silence }
 }
 
 /// Whether the service has this config, and all of it: it may not have been reloaded yet.
@@ -91,7 +96,8 @@ fn is_about(answer: &Answer, config: &Config) -> bool {
             .all(|(one, other)| one.name == other.name && is_same(&one.output, &other.output))
 }
 
-fn lines(status: &Figures, from: Teller, is_unread: bool) -> String {
+/// `silence`: why the service does not tell.
+fn lines(status: &Figures, from: Teller, silence: Option<&str>, is_unread: bool) -> String {
     let output = text::path(&status.output);
     let mut lines = match (status.published_rows, status.rows) {
         // Whether somebody writes to it is told by its lock.
@@ -108,8 +114,8 @@ fn lines(status: &Figures, from: Teller, is_unread: bool) -> String {
     line("sources", of_ledger(format!("{committed} committed, {rejected} rejected")));
     line("backlog", of_ledger(format!("{backlog}, {}", text::bytes(status.backlog_bytes))));
     let rate = status.rows_per_second.map(|rate| format!("{rate:.1} rows a second over the last minute"));
-    let of_service = "not known of a log: only a service that has `listen` in its config tells";
-    line("rate", rate.unwrap_or_else(|| of_service.to_owned()));
+    let silence = silence.unwrap_or("only a service that has `listen` in its config tells");
+    line("rate", rate.unwrap_or_else(|| format!("not known of a log: {silence}")));
     if let (Some(median), Some(p95)) = (status.latency_median_seconds, status.latency_p95_seconds) {
         line("drop to row", format!("half within {median:.2} s, 95 % within {p95:.2} s"));
     }
@@ -123,7 +129,7 @@ fn lines(status: &Figures, from: Teller, is_unread: bool) -> String {
         line(name, text::one_line(reason));
     }
     if status.running && from == Teller::Files {
-        line("paused", "not known: only a service that has `listen` in its config tells".to_owned());
+        line("paused", format!("not known: {silence}"));
     }
     lines
 }

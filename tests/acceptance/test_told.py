@@ -321,3 +321,15 @@ def test_sources_that_are_still_to_go_are_not_new(project, after):
     assert "to take   1 source" in told and "4 committed, and still to be moved or deleted" in told, told
     assert project.json("status")["datasets"][0]["backlog"] == 1
     assert "frames: 1 new row" in project.once().stdout
+
+
+def test_status_says_that_the_service_does_not_answer(project):
+    """The bug: that only a service with `listen` tells, of one that has it."""
+    project = project()
+    make_pngs(project.drop, 1)
+    with project.service():
+        project.wait_for_rows(1)
+        port = free_port()
+        project.configure(service=f'[service]\nlisten = "127.0.0.1:{port}"')
+        told = project.command("status", check=0).stdout
+        assert f"paused       not known: the service does not answer on 127.0.0.1:{port}: Connection refused" in told, told
