@@ -274,7 +274,7 @@ fn failed(candidate: &Candidate, failure: OpenFailure) -> Outcome {
                                            run `npy-ingest retry`"
                         .to_owned()
                 }
-                _ => format!("the file cannot be read: {error}"),
+                _ => format!("the file cannot be read: {error}; once it can be, run `npy-ingest retry`"),
             };
             Outcome::Rejected { reason, hash: None }
         }

@@ -68,7 +68,7 @@ impl DatasetIntake {
                         Err(error) => failure = Some(error),
                     }
                 }
-                match look.at(&place, identity) {
+                match look.at(&place, &status) {
                     Ok(FirstLook::Read { known_hash })
                         if self.staying.is_not_read(&place, identity, known_hash.as_ref(), now) =>
                     {
@@ -145,7 +145,7 @@ impl DatasetIntake {
             self.tracker.wait_on(due, now + settle, Some(identity));
             return None;
         }
-        match self.look.as_ref()?.at(&due.place, identity) {
+        match self.look.as_ref()?.at(&due.place, &status) {
             Ok(FirstLook::Read { known_hash })
                 if self.staying.is_not_read(&due.place, identity, known_hash.as_ref(), now) =>
             {

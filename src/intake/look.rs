@@ -13,6 +13,7 @@ use crate::config::{Dataset, Paths};
 use crate::ledger::{Entry, Fate, FirstLook, Known, LedgerError, LedgerView, Rules, Snapshot, first_look};
 use crate::source::{Hash, Identity, LogState, Original, Place};
 use crate::storage::{FileStatus, RealDisk, open_without_waiting};
+use crate::tally::Class;
 use crate::writer::{is_elsewhere, rules};
 
 /// A dataset's ledger, as the intake reads it.
@@ -44,9 +45,24 @@ impl Look {
         self.view.snapshot()
     }
 
-    pub fn at(&self, place: &Place, identity: Identity) -> Result<FirstLook, LedgerError> {
+    pub fn at(&self, place: &Place, status: &FileStatus) -> Result<FirstLook, LedgerError> {
         let known = ViewKnown { view: &self.view, base: &self.options.base };
-        first_look(&known, self.rules, &self.options.ledger_path(place), identity)
+        let look = first_look(&known, self.rules, &self.options.ledger_path(place), Identity::from(status))?;
+        match &look {
+            FirstLook::Known(entry) if self.may_be_read_now(entry, status)? => Ok(FirstLook::Read { known_hash: None }),
+            _ => Ok(look),
+        }
+    }
+
+    /// Whether a source that could not be read was changed since, which its time of modification does not show: it may have got
+    /// another owner, or other permissions.
+    fn may_be_read_now(&self, entry: &Entry, status: &FileStatus) -> Result<bool, LedgerError> {
+        let Fate::Rejected { reason } = &entry.fate else { return Ok(false) };
+        if entry.hash.is_some() || Class::of(reason) != Class::Unreadable {
+            return Ok(false);
+        }
+        let committed_ms = self.view.committed_ms(entry.id)?;
+        Ok(committed_ms.is_some_and(|committed_ms| status.ctime_ns / 1_000_000 > committed_ms))
     }
 }
 

@@ -8,7 +8,7 @@ use super::look::{LogLook, Look};
 use super::scan::walk;
 use crate::config::{Dataset, Disposal};
 use crate::ledger::{Fate, FirstLook, LedgerError};
-use crate::source::{Identity, Place};
+use crate::source::Place;
 use crate::storage::FileStatus;
 
 /// How many files have which prospects.
@@ -60,7 +60,7 @@ pub fn survey(options: &Arc<Dataset>) -> Result<Survey, LedgerError> {
                 return;
             }
             let first = match &look {
-                Some(look) => look.at(&place, Identity::from(&status)),
+                Some(look) => look.at(&place, &status),
                 None => Ok(FirstLook::Read { known_hash: None }),
             };
             match first {

@@ -295,8 +295,10 @@ def test_a_source_that_cannot_be_disposed_of_is_tried_again(tmp_path, after, fau
         assert (project.folder / "done" / name).read_bytes() == (project.folder / "expected.png").read_bytes()
 
 
-@pytest.mark.parametrize("when, is_rejected", [("1", False), ("1..2", False), ("1+", True)])
-def test_a_source_that_cannot_be_read_is_tried_four_times(tmp_path, when, is_rejected):
+@pytest.mark.parametrize("when, mend", [("1", None), ("1..2", None), ("1+", "retry"), ("1+", "chmod")])
+def test_a_source_that_cannot_be_read_is_tried_four_times(tmp_path, when, mend):
+    """The bug: one that got its permissions later stayed rejected."""
+    is_rejected = mend is not None
     project = Two(tmp_path)
     with project.service() as service:
         project.wait_for_log("running")
@@ -312,7 +314,11 @@ def test_a_source_that_cannot_be_read_is_tried_four_times(tmp_path, when, is_rej
                 assert time.monotonic() < end, project.log()
                 time.sleep(0.02)
             assert (project.drop / "000000.png").exists()
-            project.command("retry", check=0)
+            if mend == "retry":
+                project.command("retry", check=0)
+            else:
+                time.sleep(0.05)
+                (project.drop / "000000.png").chmod(0o640)
         project.wait_for_rows(1)
         project.other.wait_for_rows(1)
     project.check_all()
