@@ -16,12 +16,9 @@ use crate::source::Identity;
 use crate::storage::file_name::beside;
 use crate::storage::{Disk, FileStatus, RealDisk, lock_holder};
 use crate::writer::{
-    aside_names, copy_near, find_moved, is_it, is_temporary, make_folders, missing_folder, move_aside, move_beside,
+    copy_near, find_moved, is_any_aside, is_it, is_temporary, make_folders, missing_folder, move_aside, move_beside,
     reason_path,
 };
-
-/// Names under which a source that is being moved is looked for.
-const ASIDE_LOOKED_AT: usize = 8;
 
 /// `file`: the config as it was named.
 pub fn run(config: &Config, file: &Path, options: &RetryOptions) -> Result<u8, Failure> {
@@ -171,7 +168,7 @@ fn bring_back(moved: &Moved<'_>, dataset: &Dataset, view: &LedgerView, entry: &E
     let found = where_it_is(moved, dataset, entry);
     let is_being_moved = || format!("{} is being moved at the moment: try again", text::path(&home));
     if let Ok(None) = &found
-        && aside_names(&home).take(ASIDE_LOOKED_AT).any(|aside| aside.exists())
+        && is_any_aside(&RealDisk, &home).unwrap_or(true)
     {
         return Err(is_being_moved());
     }

@@ -16,6 +16,8 @@ use crate::storage::file_name::{NAME_BYTES_MAX, NAMES_MAX, first_free, fitting};
 
 /// What a file is called that is set aside: `.NAME`, this and, where that is taken, a dot and a number.
 const ASIDE: &str = ".npy-ingest-aside";
+/// So many names are looked at for a file that is set aside.
+const LOOKED_AT: usize = 8;
 /// Longer names have no room for that.
 const LONGEST: usize = NAME_BYTES_MAX - ".".len() - ASIDE.len() - ".10000".len();
 
@@ -95,6 +97,16 @@ pub fn set_aside(disk: &dyn Disk, home: &Path, identity: Identity) -> io::Result
 pub fn aside_names(home: &Path) -> impl Iterator<Item = PathBuf> {
     let numbered = (1..=NAMES_MAX).map(|number| fitting(home, ".", &format!("{ASIDE}.{number}")));
     std::iter::once(fitting(home, ".", ASIDE)).chain(numbered)
+}
+
+/// Whether a file is set aside, or was left so by a crash.
+pub fn is_any_aside(disk: &dyn Disk, home: &Path) -> io::Result<bool> {
+    for aside in aside_names(home).take(LOOKED_AT) {
+        if disk.status(&aside)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Gives a file that a crash left aside its name again, under which the ledger may know it. `None`: another file has the

@@ -35,7 +35,7 @@ mod slot;
 mod thread;
 mod whereabouts;
 
-pub use aside::{aside_names, home_of, is_aside, put_back_if_free, put_back_if_left};
+pub use aside::{home_of, is_any_aside, is_aside, put_back_if_free, put_back_if_left};
 pub use batch::{is_elsewhere, rules};
 pub use column::Column;
 pub use dataset::{DatasetWriter, Finish, FinishedSource, SourceResult, StagedAs, check_room};

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::DatasetWriter;
 use crate::ledger::{Entry, Fate, Known};
 use crate::source::{Hash, Place};
+use crate::writer::aside::is_any_aside;
 use crate::writer::dispose::{Leaving, reason_path};
 use crate::writer::fault::Fault;
 use crate::writer::relocate::move_beside;
@@ -107,13 +108,14 @@ impl DatasetWriter {
         Ok(())
     }
 
-    /// Whether nothing has the name of a source, in a watched folder that is there.
+    /// Whether nothing has the name of a source, nor will have it again, in a watched folder that is there.
     fn is_away(&self, entry: &Entry) -> bool {
         let path = self.options.base.join(&entry.path);
         let is_there = |path: &Path| self.disk.status(path).map(|status| status.is_some());
         let root = self.options.place_of(&path).map(|place| self.options.root(place.folder));
         entry.part.is_none()
             && matches!(is_there(&path), Ok(false))
+            && matches!(is_any_aside(&*self.disk, &path), Ok(false))
             && root.is_some_and(|root| matches!(is_there(root), Ok(true)))
     }
 
@@ -306,6 +308,11 @@ mod tests {
         assert_eq!(open(folder.path()).ledger.rejected_at(Path::new("drop/a")).unwrap(), [(1, None)]);
         fs::create_dir(folder.path().join("drop")).unwrap();
         fs::write(folder.path().join("drop/b"), [1]).unwrap();
+        // It has its name again after the next scan.
+        let aside = folder.path().join("drop/.a.npy-ingest-aside");
+        fs::write(&aside, [1]).unwrap();
+        assert_eq!(open(folder.path()).ledger.rejected_at(Path::new("drop/a")).unwrap(), [(1, None)]);
+        fs::remove_file(aside).unwrap();
         let writer = open(folder.path());
         assert_eq!(writer.ledger.rejected_at(Path::new("drop/a")).unwrap(), [(1, Some(failed.join("a")))]);
         assert_eq!(writer.ledger.rejected_at(Path::new("drop/b")).unwrap(), [(2, None)]);
