@@ -60,6 +60,10 @@ pub struct Marks {
     pub is_crlf: bool,
 }
 
+/// Fills a field that is no short number: it gets the number of the field, the text from there on, and the row, and gives the
+/// bytes of the field. `None`: the field is bad.
+pub type Other<'a> = &'a mut dyn FnMut(usize, &[u8], &mut [u8]) -> Option<usize>;
+
 /// Whether this processor has what it takes.
 pub fn is_able() -> bool {
     #[cfg(target_arch = "x86_64")]
@@ -71,18 +75,17 @@ pub fn is_able() -> bool {
 }
 
 /// Takes `count` lines from each of `starts` in `text`, and fills that many rows for the first lane, behind them those for the
-/// second, and so on. `other` is asked for fields that are no short numbers: it gets the number of the
-/// field, the text from there on, and the row, and gives the bytes of the field.
+/// second, and so on.
 ///
-/// Where the last lane ends, behind its last LF. `None`: some line is empty, a comment, or another one than its fields say, or ends
-/// otherwise, or `other` refused it; what the rows hold has no meaning then. So it is where [`is_able`] says no.
+/// Where the last lane ends, behind its last LF. `None`: some line is empty, a comment, or another one than its fields say, or
+/// ends otherwise, or `other` refused it; what the rows hold has no meaning then. So it is where [`is_able`] says no.
 pub fn fill(
     text: &[u8],
     starts: [usize; LANES],
     count: usize,
     (fields, marks): (&[Field], &Marks),
     (rows, row_bytes): (&mut [u8], usize),
-    other: &mut dyn FnMut(usize, &[u8], &mut [u8]) -> Option<usize>,
+    other: Other<'_>,
 ) -> Option<usize> {
     let is_within = |field: &Field| field.at.checked_add(field.form.bytes()).is_some_and(|end| end <= row_bytes);
     let room = LANES.checked_mul(count)?.checked_mul(row_bytes)?;
@@ -103,7 +106,7 @@ pub fn fill(
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Field, Form, LANES, Marks};
+    use super::{Field, Form, LANES, Marks, Other};
 
     /// Bytes that are looked at for a number: a sign, and sixteen more.
     const READ: usize = 17;
@@ -112,6 +115,7 @@ mod x86 {
 
     /// By the digits before a point, or before the end where there is none, and the end ([`place`]): which byte goes to which
     /// place, so that the digits come last and zeros before them.
+    #[allow(clippy::indexing_slicing, reason = "the compiler would find what lies outside")]
     static ORDERS: [Order; 256] = {
         let mut orders = [Order([0x80; 16]); 256];
         let mut whole = 0;
@@ -133,6 +137,7 @@ mod x86 {
         orders
     };
     /// Likewise: the power of ten that the digits are to be divided by, behind those the same below zero.
+    #[allow(clippy::indexing_slicing, reason = "the compiler would find what lies outside")]
     static DIVISORS: [f64; 512] = {
         let mut divisors = [1.0; 512];
         let mut whole = 0;
@@ -245,7 +250,7 @@ mod x86 {
         count: usize,
         (fields, marks): (&[Field], &Marks),
         (rows, row_bytes): (&mut [u8], usize),
-        other: &mut dyn FnMut(usize, &[u8], &mut [u8]) -> Option<usize>,
+        other: Other<'_>,
     ) -> Option<usize> {
         // Where the next field of each lane begins, and its row.
         let mut at = starts;

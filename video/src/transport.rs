@@ -196,7 +196,7 @@ mod tests {
             assert!(!is_gap(&without(31), 3, Some(30)));
             let transport = |packets: &[(u16, u8)]| Transport::default().is_counted(&file(size, packets), 0);
             assert!(transport(&whole) && transport(&without(9)));
-            let uncounted: Vec<(u16, u8)> = (0..60).map(|number| (256, (number & 0x0f) * 7 & 0x0f)).collect();
+            let uncounted: Vec<(u16, u8)> = (0..60).map(|number| (256, ((number & 0x0f) * 7) & 0x0f)).collect();
             assert!(!transport(&uncounted));
         }
     }
