@@ -183,6 +183,7 @@ LINES = {
     "1080p, one frame a second": one_a_second,
     # Cameras that watch places are set to a key frame a second, as a rule.
     "1080p with a key frame a second, one frame a second": functools.partial(one_a_second, gop=RATE),
+    "1080p with the key frames of x264, one frame a second": functools.partial(one_a_second, gop=GOP_OF_X264),
     "1080p, key frames": keyframes,
     "1080p with the key frames of x264, key frames": functools.partial(keyframes, gop=GOP_OF_X264),
 }

@@ -76,13 +76,12 @@ pub fn loss_in(
     const BETWEEN: u64 = 64;
     page(file, begin)?;
     let mut streams: HashMap<u32, Stream> = HashMap::new();
-    let (mut place, mut count) = (begin, 0);
+    let (mut place, mut count, mut is_at_start) = (begin, 0, true);
     while place < bytes && streams.len() < STREAMS_MAX {
         count += 1;
         if count % BETWEEN == 0 && !goes_on() {
             return None;
         }
-        let is_at_start = !streams.values().any(|stream| stream.is_wanted && stream.has_begun);
         let lost = Some(Loss { at: place, is_at_start });
         let Some(page) = page(file, place) else {
             let next = next_mark(file, place + 1, bytes, &mut goes_on)?;
@@ -112,6 +111,7 @@ pub fn loss_in(
         }
         stream.next = page.number.wrapping_add(1);
         stream.has_begun |= page.flags & IS_FIRST == 0 && page.position > 0;
+        is_at_start &= !(stream.is_wanted && stream.has_begun);
         stream.has_ended |= page.flags & IS_LAST != 0;
         place = page.end;
     }
