@@ -10,7 +10,8 @@
 //! | `tasks` | lines and open files from the socket |
 //! | `answer` | rows and words to standard output |
 //! | `ahead` | packets that were read, and which of them need not be decoded |
-//! | `matroska`, `riff`, `ogg` | how long a Matroska, AVI or Wave64 file should be, whether an Ogg file has its end |
+//! | `matroska`, `riff`, `mxf`, `ogg` | how long a Matroska, AVI, WAV, Wave64, Windows Media or MXF file should be, whether an Ogg file has its end |
+//! | `transport` | which packets of an MPEG transport stream are missing |
 //! | `decode` | one video, from its packets to its rows; `decode/keys`: key frames by themselves, `leap`: over what is not wanted, `end` |
 //! | `clock` | time stamps that begin anew within a stream |
 //! | `losses` | what is lost of a damaged video |
