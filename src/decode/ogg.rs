@@ -45,6 +45,12 @@ pub struct Loss {
     pub is_at_start: bool,
 }
 
+impl std::fmt::Display for Loss {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "pages of its Ogg are missing or damaged at byte {}", self.at)
+    }
+}
+
 /// What is known of a stream.
 struct Stream {
     is_wanted: bool,

@@ -4,7 +4,6 @@ use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -119,7 +118,7 @@ impl Look {
         let is_in_place = entry.path == self.options.ledger_path(place);
         Ok(match status.size.cmp(&state.part.end) {
             Ordering::Less => LogLook::Replaced(state),
-            _ if !is_untouched && self.is_another_at(place, &entry)? => LogLook::Replaced(state),
+            _ if !is_untouched && self.is_made_later(status, &entry)? => LogLook::Replaced(state),
             _ if is_rejected && (is_untouched || self.is_rejected_still(place, &state)) => LogLook::Nothing,
             // Under another name it is noted, so that nobody takes a copy for it.
             _ if is_untouched && (is_in_place || self.is_linked_at(&entry)) => LogLook::Nothing,
@@ -138,16 +137,13 @@ impl Look {
         file.and_then(|file| Ok(part.is_of(&file)? && part.has_rejected(&file)?)).unwrap_or(true)
     }
 
-    /// Whether what lies there now was made after the log was taken. Few files are younger than their last change when they were
-    /// taken, so that the ledger is seldom asked.
-    fn is_another_at(&self, place: &Place, entry: &Entry) -> Result<bool, LedgerError> {
-        let Ok(metadata) = fs::symlink_metadata(self.options.source_path(place)) else { return Ok(false) };
-        let Some(born) = metadata.created().ok().filter(|_| metadata.ino() == entry.identity.inode) else {
+    /// Whether the file was made after the log was taken. Few files are younger than their last change when they were taken, so
+    /// that the ledger is seldom asked.
+    fn is_made_later(&self, status: &FileStatus, entry: &Entry) -> Result<bool, LedgerError> {
+        if status.born_ns.is_none_or(|born_ns| born_ns <= entry.identity.mtime_ns) {
             return Ok(false);
-        };
-        let born_ns = born.duration_since(UNIX_EPOCH).map_or(0, |born| born.as_nanos());
-        Ok(born_ns.cast_signed() > i128::from(entry.identity.mtime_ns)
-            && self.is_another(entry.identity.inode, Some(born))?)
+        }
+        Ok(self.view.committed_ms(entry.id)?.and_then(|at_ms| status.is_made_after(at_ms)) == Some(true))
     }
 
     /// Whether the file has its old name as well: a hard link.

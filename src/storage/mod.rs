@@ -59,6 +59,13 @@ pub struct FileStatus {
     pub is_folder: bool,
 }
 
+impl FileStatus {
+    /// Whether the inode was made after this time, in milliseconds since 1970. `None`: the filesystem does not tell.
+    pub fn is_made_after(&self, time_ms: i64) -> Option<bool> {
+        self.born_ns.map(|born_ns| born_ns / 1_000_000 > time_ms)
+    }
+}
+
 /// Which file a name stands for, and how long it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Presence {

@@ -241,12 +241,9 @@ impl KnownContent for Staged<'_> {
 
     fn is_younger(&self, entry: &Entry, path: &Path) -> Result<Option<bool>, LedgerError> {
         let status = self.disk.status(&self.base.join(path)).ok().flatten();
-        let Some(born_ns) = status.filter(|status| status.inode == entry.identity.inode).and_then(|at| at.born_ns)
-        else {
-            return Ok(None);
-        };
-        let committed_ms = self.ledger.committed_ms(entry.id)?;
-        Ok(committed_ms.map(|committed_ms| born_ns / 1_000_000 > committed_ms))
+        let status = status.filter(|status| status.inode == entry.identity.inode && status.born_ns.is_some());
+        let Some(status) = status else { return Ok(None) };
+        Ok(self.ledger.committed_ms(entry.id)?.and_then(|committed_ms| status.is_made_after(committed_ms)))
     }
 }
 

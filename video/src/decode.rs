@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use npy_ingest::config::{Alpha, Damage, Pick, VideoOptions};
 use npy_ingest::decode::image::Painter;
-use npy_ingest::decode::ogg::{Content, Loss, loss_in};
+use npy_ingest::decode::ogg::{Content, loss_in};
 use npy_ingest::decode::video::{Frame, Reel, TimeBase};
 use npy_ingest::decode::{DecodeError, Rejection, fragments};
 
@@ -166,8 +166,7 @@ pub fn lost_pages(file: &File, content: Content, answer: &mut Answer) -> Result<
         alive.is_ok()
     });
     alive?;
-    Ok(loss
-        .map(|Loss { at, is_at_start }| (format!("pages of its Ogg are missing or damaged at byte {at}"), is_at_start)))
+    Ok(loss.map(|loss| (loss.to_string(), loss.is_at_start)))
 }
 
 /// Alpha that the container has beside the pictures and that is wanted.

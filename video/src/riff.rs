@@ -6,15 +6,14 @@
 //! little-endian.
 
 use std::fs::File;
-use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt;
+
+use npy_ingest::decode::audio::stands_for_none;
 
 /// Chunks that are looked at.
 const CHUNKS_MAX: u32 = 4096;
 /// Larger sizes in an AVI stand for none, where the file is shorter: it went into a pipe.
 const SIZE_MAX: u32 = 0x7FFF_0000;
-/// The same in a WAV file: the largest that is possible, signed or not, less a header or what is no whole block.
-const PLACEHOLDERS: [RangeInclusive<u64>; 2] = [0x7FFF_0000..=0x8000_0000, 0xFFFF_0000..=0xFFFF_FFFF];
 /// The same in a Wave64 file.
 const WIDE_SIZE_MAX: u64 = 1 << 62;
 /// What the names of Wave64 have behind their four letters: the outermost, and all others.
@@ -81,7 +80,7 @@ fn wave(file: &File, bytes: u64) -> Option<u64> {
             b"data" => {
                 let size = wide.filter(|_| size == u32::MAX).unwrap_or(size.into());
                 let end = from.checked_add(size)?;
-                let is_none = size == 0 || (end > bytes && PLACEHOLDERS.iter().any(|sizes| sizes.contains(&size)));
+                let is_none = size == 0 || (end > bytes && u32::try_from(size).is_ok_and(stands_for_none));
                 return (!is_none).then_some(end);
             }
             _ => {}

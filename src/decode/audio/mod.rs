@@ -64,6 +64,7 @@ use self::opening::Closed;
 use self::resample::Resampler;
 use self::rows::Rows;
 use self::track::{Step, Track};
+pub use self::wav::stands_for_none;
 use super::ffmpeg::Ffmpeg;
 use super::{About, DecodeError, FileDecoder, Rejection, RowSink, SourceFile};
 use crate::config::{AudioOptions, Damage, SoundSample};

@@ -162,11 +162,6 @@ pub(super) fn lost_start(bytes: u64) -> String {
     format!("its first {bytes} bytes are damaged: what they hold of its sound is missing")
 }
 
-/// An Ogg file of which pages are missing.
-pub(super) fn lost_pages(place: u64) -> String {
-    format!("pages of its Ogg are missing or damaged at byte {place}")
-}
-
 /// An MP4 whose last fragment is not all there.
 pub(super) fn cut_fragment(place: u64) -> String {
     format!("it is cut short: its fragment at byte {place} is not all there")

@@ -102,7 +102,7 @@ impl<'a> Opening<'a> {
         let ends = [movie::end_of_cut(file), matroska::end_of(file), frames.as_ref().map(|frames| frames.end)];
         let end = ends.into_iter().flatten().chain(change.map(|change| change.at)).next().unwrap_or(file.size());
         let pages = ogg::loss_in(file.file(), begin, file.size(), ogg::Content::Sound, || !about.is_interrupted());
-        let (lost_start, lost_later) = match pages.map(|loss| (loss.is_at_start, names::lost_pages(loss.at))) {
+        let (lost_start, lost_later) = match pages.map(|loss| (loss.is_at_start, loss.to_string())) {
             Some((true, reason)) => (Some(reason), None),
             Some((false, reason)) => (None, Some(reason)),
             None => (

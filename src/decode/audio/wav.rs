@@ -61,6 +61,11 @@ pub(super) fn sizes_without_end(file: &SourceFile, begin: u64) -> Vec<u64> {
     data_without_end(file, begin).map_or_else(Vec::new, |data| vec![begin + 4, data + 4])
 }
 
+/// Whether a size may stand for none, where the file is shorter.
+pub fn stands_for_none(size: u32) -> bool {
+    PLACEHOLDERS.iter().any(|sizes| sizes.contains(&size))
+}
+
 /// Where the chunk with the sound is, if its size is none.
 fn data_without_end(file: &SourceFile, begin: u64) -> Option<u64> {
     let (place, size) = chunk_of(file, begin, b"data")?;
@@ -69,7 +74,7 @@ fn data_without_end(file: &SourceFile, begin: u64) -> Option<u64> {
     let is_none = match size {
         0 => from < file.size() && !has_chunk(file, from),
         u32::MAX => true,
-        size => is_longer && PLACEHOLDERS.iter().any(|sizes| sizes.contains(&size)),
+        size => is_longer && stands_for_none(size),
     };
     is_none.then_some(place)
 }

@@ -50,8 +50,8 @@ impl Slot {
             Fate::Committed(_) => (&watch.after, None),
             Fate::Rejected { reason } => (&watch.rejected, Some(reason.clone())),
         };
-        let leaving = self.leaving(place, identity, entry.id, disposal, reason);
-        self.dispose_of(leaving.map(|leaving| Leaving { is_left: true, ..leaving }).into_iter().collect());
+        let leaving = self.leaving(place, identity, entry.id, disposal, reason, true);
+        self.dispose_of(leaving.into_iter().collect());
     }
 
     pub(super) fn settle_batch(&mut self, new_rows: u64, disposes: bool) {
@@ -96,9 +96,9 @@ impl Slot {
                 }
             };
             if disposes {
-                let one = self.leaving(&candidate.place, candidate.identity, *id, disposal, reason.clone());
                 let is_left = matches!(kind, StagedAs::FoundAgain { .. });
-                leaving.extend(one.map(|leaving| Leaving { is_left, ..leaving }));
+                let (place, identity) = (&candidate.place, candidate.identity);
+                leaving.extend(self.leaving(place, identity, *id, disposal, reason.clone(), is_left));
             }
         }
         // Before the intake may look at them again.
@@ -109,7 +109,7 @@ impl Slot {
         tracing::debug!(dataset = lane.options.name, sources, rows = new_rows, "committed");
     }
 
-    /// `None`: it stays where it is.
+    /// `None`: it stays where it is. `is_left`: it was to leave before.
     pub(super) fn leaving(
         &self,
         place: &Place,
@@ -117,10 +117,11 @@ impl Slot {
         id: u64,
         disposal: &Disposal,
         reason: Option<String>,
+        is_left: bool,
     ) -> Option<Leaving> {
         let root = self.lane.options.root(place.folder).to_owned();
         let (place, disposal) = (place.clone(), disposal.clone());
-        let leaving = Leaving { lane: self.lane.index, id, root, place, identity, disposal, reason, is_left: false };
+        let leaving = Leaving { lane: self.lane.index, id, root, place, identity, disposal, reason, is_left };
         (leaving.disposal != Disposal::Keep).then_some(leaving)
     }
 

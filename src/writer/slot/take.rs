@@ -7,7 +7,6 @@ use crate::config::{DecoderOptions, Durability};
 use crate::lane::{End, Finished, Outcome, Stays, Tally};
 use crate::source::{Candidate, NotFinished, PartRead};
 use crate::writer::dataset::{Finish, FinishedSource, SourceResult, StagedAs};
-use crate::writer::dispose::Leaving;
 use crate::writer::fault::Fault;
 use crate::writer::parts::FinishedPart;
 
@@ -101,8 +100,8 @@ impl Slot {
             Ok(Finish::Known { id }) => {
                 Tally::add(&lane.tally.known, 1);
                 let after = &lane.options.watch.after;
-                let leaving = self.leaving(&candidate.place, candidate.identity, id, after, None);
-                self.dispose_of(leaving.map(|leaving| Leaving { is_left: true, ..leaving }).into_iter().collect());
+                let leaving = self.leaving(&candidate.place, candidate.identity, id, after, None, true);
+                self.dispose_of(leaving.into_iter().collect());
                 self.done(candidate, End::Settled);
             }
             Ok(Finish::Ignored) => {

@@ -55,12 +55,7 @@ fn rows_of_plain_lines_are_those_of_the_reader() {
     let (mut rows_found, mut bad_found) = (0, 0);
     for round in 0..1500 {
         let width = 1 + random(5);
-        // Wanted in any order; some of them are not.
-        let mut places: Vec<usize> = (0..width).collect();
-        for place in 0..width {
-            places.swap(place, random(width));
-        }
-        places.truncate(1 + random(width));
+        let places = places_of(width, &mut random);
         let options = options(&places, &DTYPES, &mut random, round);
         let odds = [2, 10, 100][round % 3];
         let endings = &["\n", "\n", "\r\n", "\n\n", "\r", "\n#x\n"][..if odds == 2 { 6 } else { 3 }];
@@ -86,11 +81,7 @@ fn rows_of_lanes_are_those_of_the_reader() {
     let mut of_lanes = 0;
     for round in 0..1500 {
         let width = 1 + random(5);
-        let mut places: Vec<usize> = (0..width).collect();
-        for place in 0..width {
-            places.swap(place, random(width));
-        }
-        places.truncate(1 + random(width));
+        let places = places_of(width, &mut random);
         // Most numbers fit into these.
         let options =
             options(&places, if round % 4 == 0 { &DTYPES } else { &["<f8", "<f4", ">f8", "S3"] }, &mut random, round);
@@ -123,6 +114,16 @@ fn of_block(text: &[u8], whole: usize, table: &Table) -> (Vec<u8>, String) {
     let taken = table.take_block(block, Vec::new(), true);
     let rows = taken.rows[..taken.filled].to_vec();
     (rows, format!("{:?} {:?} {:?}", taken.end, taken.bad, taken.loss))
+}
+
+/// Wanted in any order; some of them are not.
+fn places_of(width: usize, random: &mut impl FnMut(usize) -> usize) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..width).collect();
+    for place in 0..width {
+        places.swap(place, random(width));
+    }
+    places.truncate(1 + random(width));
+    places
 }
 
 /// Lines in which one field, or end, of so many is odd.
