@@ -170,6 +170,18 @@ def wait_for(condition, timeout=20, project=None, each=0.02):
         time.sleep(each)
 
 
+def children_of(pid):
+    """The processes that a process has started itself and that have not ended."""
+    return [int(child) for child in subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()]
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def free_port():
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness import LONG, PROGRAM, Project, alarms, ask_ledger
+from harness import LONG, PROGRAM, Project, alarms, ask_ledger, is_running
 from stream import HEAD, Stream, Violation, read_rows, rightly_rejected
 
 KILLS = int(os.environ.get("NPY_INGEST_KILLS", 2000 if LONG else 200))
@@ -227,13 +227,6 @@ def end_all(process):
     while any(is_running(pid) for pid in others):
         assert time.monotonic() < end, f"{others} cannot be killed"
         time.sleep(0.001)
-
-
-def is_running(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def wait_for_all(project, dropped, timeout):

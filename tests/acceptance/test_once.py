@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness import PROGRAM, TESTDATA, Project, copy_testdata, make_photographs, make_pngs, needs, wait_for
+from harness import PROGRAM, TESTDATA, Project, children_of, copy_testdata, make_photographs, make_pngs, needs, wait_for
 
 BAD = {
     "truncated.jpg": "cut short",
@@ -257,8 +257,7 @@ def test_a_signal_ends_it_while_it_moves_to_another_disk(project, tmp_path):
     run = subprocess.Popen([*slow, PROGRAM, "--config", project.config, "--once"], stderr=subprocess.PIPE, text=True)
     try:
         wait_for(lambda: os.listdir(done))
-        child = subprocess.run(["pgrep", "-P", str(run.pid)], capture_output=True, text=True).stdout
-        os.kill(int(child.split()[0]), signal.SIGTERM)
+        os.kill(children_of(run.pid)[0], signal.SIGTERM)
         started = time.monotonic()
         _, told = run.communicate(timeout=60)
         assert run.returncode == 1 and "stopped by a signal" in told, told

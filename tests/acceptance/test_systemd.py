@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import LONG, PROGRAM, ROOT, cpu_ns, make_pngs, needs
+from harness import LONG, PROGRAM, ROOT, children_of, cpu_ns, make_pngs, needs
 
 UNIT = ROOT / "packaging" / "npy-ingest.service"
 
@@ -135,8 +135,8 @@ def test_pings_stop_when_a_thread_hangs(project, thread, inject):
         manager.wait_for("WATCHDOG=1", timeout=20)
     finally:
         process.send_signal(signal.SIGTERM)
-        for child in subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split():
-            os.kill(int(child), signal.SIGTERM)
+        for child in children_of(process.pid):
+            os.kill(child, signal.SIGTERM)
         process.wait(timeout=60)
         log.close()
 
@@ -165,8 +165,8 @@ def test_a_long_move_to_another_disk_is_seen_and_left_alone(project):
         assert "is back" not in project.log() and "no more pings" not in project.log(), project.log()
         assert (Path(done) / "large").read_bytes() == content
     finally:
-        for child in subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split():
-            os.kill(int(child), signal.SIGTERM)
+        for child in children_of(process.pid):
+            os.kill(child, signal.SIGTERM)
         process.wait(timeout=60)
         shutil.rmtree(done)
 

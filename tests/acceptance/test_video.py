@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness import LONG, PROGRAM, wait_for
+from harness import LONG, PROGRAM, children_of, is_running, wait_for
 from test_systemd import allowed_by_the_unit
 
 WORKER = PROGRAM.parent / "npy-ingest-video"
@@ -669,9 +669,7 @@ def test_a_kill_in_the_middle_leaves_all_frames_or_none(project, videos, tmp_pat
     made = project(shape=(HEIGHT, WIDTH, 3), columns="time = true", service='[service]\nmemory = "4MiB"',
                    commit='max_delay = "10ms"', decoder=table('fit = "exact"'))
     shutil.copy(path, made.drop / "long.mp4")
-    # Another run of the tests may have some of its own.
-    workers = lambda: {line for line in os.popen("ps -eo pid,args").read().splitlines() if line.split(maxsplit=1)[1] == str(WORKER)}
-    before = workers()
+    workers = set()
     size = lambda: made.output.stat().st_size if made.output.exists() else 0
     within = 0
     for _ in range(20 if LONG else 3):
@@ -680,6 +678,7 @@ def test_a_kill_in_the_middle_leaves_all_frames_or_none(project, videos, tmp_pat
         with made.service(stop=signal.SIGKILL) as process:
             wait_for(lambda: size() <= 128, project=made)
             wait_for(lambda: size() > enough, project=made, each=0.001)
+            workers.update(children_of(process.pid))
             process.send_signal(signal.SIGKILL)
             process.wait()
         assert made.count() in (0, count)
@@ -688,8 +687,8 @@ def test_a_kill_in_the_middle_leaves_all_frames_or_none(project, videos, tmp_pat
             # It was too fast: from the start.
             shutil.rmtree(made.output.parent)
     assert within > 0, "no kill came while rows were written"
-    time.sleep(0.5)
-    assert not workers() - before, "a worker outlived its daemon"
+    assert workers
+    wait_for(lambda: not any(map(is_running, workers)), timeout=2)
     made.once()
     rows = made.rows()
     assert len(rows) == count
