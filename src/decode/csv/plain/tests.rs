@@ -87,7 +87,7 @@ fn rows_of_lanes_are_those_of_the_reader() {
             options(&places, if round % 4 == 0 { &DTYPES } else { &["<f8", "<f4", ">f8", "S3"] }, &mut random, round);
         let odds = [100, 1000, 10_000][round % 3];
         let endings = [&["\n"][..], &["\n"], &["\r\n"], &["\n", "\r\n"]][random(4)];
-        let mut text = lines_of(50 + random(50), width, odds, (options.delimiter, endings), &mut random);
+        let mut text = lines_of(70 + random(60), width, odds, (options.delimiter, endings), &mut random);
         text.truncate(text.iter().rposition(|byte| *byte == b'\n').unwrap() + 1);
         if options.quote.is_some_and(|quote| text.contains(&quote)) {
             continue;
