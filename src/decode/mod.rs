@@ -303,6 +303,12 @@ pub trait RowSink {
         Ok(())
     }
 
+    /// Takes the first `filled` bytes of a buffer, whole rows of `row_bytes` each. The buffer may be another one then; what it
+    /// holds does not matter any more.
+    fn take_rows(&mut self, rows: &mut Vec<u8>, filled: usize, row_bytes: usize) -> Result<(), DecodeError> {
+        self.copy_rows(rows.get(..filled).unwrap_or_default(), row_bytes)
+    }
+
     /// Promises, before the first row, that the rows will be the bytes of the source, all of them and nothing else: their
     /// checksum is then the source's hash, and need not be made.
     fn rows_are_source(&mut self) {}
@@ -322,8 +328,22 @@ pub trait RowSink {
 /// Consecutive rows of one source.
 #[derive(Debug, Default)]
 pub struct RowBlock {
+    /// Whole rows of the main file that come before `bytes`, in pieces.
+    pub before: Vec<Vec<u8>>,
     /// Whole rows of the main file.
     pub bytes: Vec<u8>,
     /// Seconds from the source's start, one a row; empty where the dataset has no `time` column.
     pub times_s: Vec<f64>,
+}
+
+impl RowBlock {
+    /// Bytes of all its rows.
+    pub fn row_bytes(&self) -> usize {
+        self.before.iter().map(Vec::len).sum::<usize>() + self.bytes.len()
+    }
+
+    /// Its rows, in their order.
+    pub fn into_pieces(self) -> impl Iterator<Item = Vec<u8>> {
+        self.before.into_iter().chain([self.bytes])
+    }
 }

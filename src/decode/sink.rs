@@ -13,6 +13,8 @@ use crate::source::Hash;
 /// Parts behind the first one that are with the writer at a time, at most. Together they are as large as that one: small enough
 /// for the processor's cache, and many enough that neither side waits for the other one's moment.
 const PARTS_MAX: usize = 4;
+/// Rows that were made elsewhere are taken in their own buffer if they are so many bytes. Fewer are copied.
+const TAKEN_BYTES_MIN: usize = 64 << 10;
 
 /// The rows of one source.
 pub struct SourceRows<'a> {
@@ -21,6 +23,9 @@ pub struct SourceRows<'a> {
     row_bytes: usize,
     keeps_times: bool,
     to_writer: &'a Sender<ToWriter>,
+    /// Rows that were taken in their own buffers, before those of `buffer`; and their bytes.
+    before: Vec<Vec<u8>>,
+    before_bytes: usize,
     buffer: Vec<u8>,
     /// Bytes of `buffer` that are rows.
     filled: usize,
@@ -33,9 +38,11 @@ pub struct SourceRows<'a> {
     hasher: blake3::Hasher,
     /// Rows are handed on once they are so many bytes: the source's share and, behind the first part, less.
     part_bytes: usize,
-    /// Where the buffers of the parts that are with the writer come back, in order; none before the first part. One never does
-    /// if the writer lost its part.
-    back: VecDeque<Receiver<Vec<u8>>>,
+    /// Where the buffers of the parts that are with the writer come back, in order, and how many; none before the first part. One
+    /// never does if the writer lost its part.
+    back: VecDeque<(Receiver<Vec<u8>>, usize)>,
+    /// Buffers that came back.
+    spare: Vec<Vec<u8>>,
 }
 
 /// The rows of a source that has come to its end.
@@ -57,6 +64,8 @@ impl<'a> SourceRows<'a> {
             row_bytes: lane.options.row.row_bytes(),
             keeps_times: lane.options.columns.time,
             to_writer,
+            before: Vec::new(),
+            before_bytes: 0,
             buffer: lane.buffers.take(),
             filled: 0,
             times_s: Vec::new(),
@@ -67,6 +76,7 @@ impl<'a> SourceRows<'a> {
             hasher: blake3::Hasher::new(),
             part_bytes: lane.share_bytes,
             back: VecDeque::new(),
+            spare: Vec::new(),
         }
     }
 
@@ -95,13 +105,18 @@ impl<'a> SourceRows<'a> {
         self.lane.buffers.give(self.buffer);
     }
 
-    /// Makes sure that the buffer takes one more row.
-    fn make_room(&mut self) -> Result<(), DecodeError> {
+    /// Bytes of rows that were not handed on yet.
+    fn held_bytes(&self) -> usize {
+        self.before_bytes + self.filled
+    }
+
+    /// Makes sure that so many bytes of rows are not too many for a part.
+    fn make_room(&mut self, bytes: usize) -> Result<(), DecodeError> {
         // A source that is nearly done is not given up for a stop; one that goes on for long is.
         if self.rows > 0 && self.lane.is_interrupted() {
             return Err(DecodeError::Interrupted);
         }
-        if self.filled > 0 && self.filled + self.row_bytes > self.part_bytes {
+        if self.held_bytes() > 0 && self.held_bytes() + bytes > self.part_bytes {
             self.hand_on()?;
         }
         Ok(())
@@ -119,13 +134,16 @@ impl<'a> SourceRows<'a> {
     }
 
     fn take_block(&mut self, next: Vec<u8>) -> RowBlock {
+        let before = std::mem::take(&mut self.before);
         let mut bytes = std::mem::replace(&mut self.buffer, next);
         bytes.truncate(self.filled);
-        self.filled = 0;
+        (self.before_bytes, self.filled) = (0, 0);
         if !self.is_hashed {
-            self.hasher.update(&bytes);
+            for rows in before.iter().chain([&bytes]) {
+                self.hasher.update(rows);
+            }
         }
-        RowBlock { bytes, times_s: std::mem::take(&mut self.times_s) }
+        RowBlock { before, bytes, times_s: std::mem::take(&mut self.times_s) }
     }
 
     /// Hands the full buffer to the writer and goes on with another one.
@@ -135,29 +153,41 @@ impl<'a> SourceRows<'a> {
             self.part_bytes = (self.lane.share_bytes / PARTS_MAX).max(self.row_bytes);
         }
         let next = self.next_buffer()?;
-        let (emptied, back) = bounded(1);
-        self.back.push_back(back);
+        let buffers = self.before.len() + 1;
+        let (emptied, back) = bounded(buffers);
+        self.back.push_back((back, buffers));
         let message = ToWriter::Rows { lane: self.lane.index, block: self.take_block(next), emptied };
         pulse::resting(|| self.to_writer.send(message)).map_err(|_| DecodeError::Interrupted)
     }
 
+    /// A buffer for what comes next, once the writer is not behind by too many parts.
     fn next_buffer(&mut self) -> Result<Vec<u8>, DecodeError> {
         let parts_max = self.lane.share_bytes / self.part_bytes;
-        let Some(oldest) = self.back.front() else { return Ok(self.lane.buffers.take()) };
-        let emptied = match oldest.try_recv() {
-            Err(TryRecvError::Empty) if self.back.len() < parts_max => return Ok(self.lane.buffers.take()),
-            // That part has been written when its buffer is back.
-            Err(TryRecvError::Empty) => pulse::resting(|| oldest.recv()).map_err(|_| DecodeError::Interrupted),
-            found => found.map_err(|_| DecodeError::Interrupted),
-        };
-        self.back.pop_front();
-        emptied
+        while let Some((oldest, buffers)) = self.back.front() {
+            match oldest.try_recv() {
+                Err(TryRecvError::Empty) if self.back.len() < parts_max => break,
+                // That part has been written when its buffers are back.
+                Err(TryRecvError::Empty) => {
+                    self.spare.push(pulse::resting(|| oldest.recv()).map_err(|_| DecodeError::Interrupted)?);
+                }
+                found => self.spare.push(found.map_err(|_| DecodeError::Interrupted)?),
+            }
+            for _ in 1..*buffers {
+                self.spare.push(pulse::resting(|| oldest.recv()).map_err(|_| DecodeError::Interrupted)?);
+            }
+            self.back.pop_front();
+        }
+        Ok(self.spare_buffer())
+    }
+
+    fn spare_buffer(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_else(|| self.lane.buffers.take())
     }
 }
 
 impl RowSink for SourceRows<'_> {
     fn row(&mut self, time_s: f64) -> Result<&mut [u8], DecodeError> {
-        self.make_room()?;
+        self.make_room(self.row_bytes)?;
         pulse::beat();
         if self.keeps_times {
             self.times_s.push(time_s);
@@ -166,9 +196,9 @@ impl RowSink for SourceRows<'_> {
     }
 
     fn rows(&mut self, count: usize) -> Result<&mut [u8], DecodeError> {
-        self.make_room()?;
+        self.make_room(self.row_bytes)?;
         pulse::beat();
-        let free = self.part_bytes.saturating_sub(self.filled) / self.row_bytes;
+        let free = self.part_bytes.saturating_sub(self.held_bytes()) / self.row_bytes;
         let count = count.min(free).max(1);
         if self.keeps_times {
             self.times_s.resize(self.times_s.len() + count, 0.0);
@@ -182,6 +212,26 @@ impl RowSink for SourceRows<'_> {
         if self.keeps_times {
             self.times_s.truncate(self.times_s.len().saturating_sub(count));
         }
+    }
+
+    fn take_rows(&mut self, rows: &mut Vec<u8>, filled: usize, row_bytes: usize) -> Result<(), DecodeError> {
+        if !(TAKEN_BYTES_MIN..=self.part_bytes).contains(&filled) || self.keeps_times {
+            return self.copy_rows(rows.get(..filled).unwrap_or_default(), row_bytes);
+        }
+        self.make_room(filled)?;
+        pulse::beat();
+        let other = self.spare_buffer();
+        let mut full = std::mem::replace(&mut self.buffer, std::mem::replace(rows, other));
+        if self.filled > 0 {
+            full.truncate(self.filled);
+            self.before_bytes += self.filled;
+            self.before.push(full);
+        } else if full.capacity() > 0 {
+            self.spare.push(full);
+        }
+        self.filled = filled;
+        self.rows += (filled / row_bytes) as u64;
+        Ok(())
     }
 
     fn rows_are_source(&mut self) {
@@ -202,5 +252,80 @@ impl RowSink for SourceRows<'_> {
             None => note,
         };
         self.note = Some(in_one_line(all.into()).into_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use std::sync::Arc;
+
+    const ROW: usize = 28;
+    const SHARE: usize = 1 << 20;
+
+    /// Rows that are copied, written in place, given back, and taken with their buffers, of sources that are handed on in one part or many:
+    /// they come in their order, and so does their checksum.
+    #[test]
+    fn rows_arrive_in_their_order_however_they_are_given() {
+        let text = "[[dataset]]\nname = 'd'\noutput = 'd.npy'\nshape = [28]\ndtype = 'u1'\n\
+                    [dataset.watch]\nfolders = ['drop']\n[dataset.columns]\nsource = false\nindex = false\n[dataset.records]\n";
+        let config = config::parse(text, std::path::Path::new("/c.toml")).unwrap();
+        let lane = Lane::new(0, Arc::new(config.datasets[0].clone()), SHARE, 1000);
+        let mut random = fastrand::Rng::with_seed(3);
+        let (mut taken, mut in_parts) = (0, 0);
+        for _ in 0..40 {
+            let (to_writer, messages) = bounded::<ToWriter>(1);
+            let mut expected = Vec::new();
+            let (mut arrived, finished) = std::thread::scope(|scope| {
+                let writer = scope.spawn(move || {
+                    let mut arrived = Vec::new();
+                    for message in messages {
+                        let ToWriter::Rows { block, emptied, .. } = message else { panic!("no other message") };
+                        for mut rows in block.into_pieces() {
+                            arrived.extend_from_slice(&rows);
+                            rows.fill(0xEE);
+                            // Nobody waits for the last ones.
+                            drop(emptied.try_send(rows));
+                        }
+                    }
+                    arrived
+                });
+                let mut sink = SourceRows::new(&lane, 0, &to_writer);
+                let mut elsewhere = Vec::new();
+                for _ in 0..random.usize(1..60) {
+                    let rows = random.usize(1..5000);
+                    let made: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(rows * ROW).collect();
+                    match random.u8(..4) {
+                        0 => sink.copy_rows(&made, ROW).unwrap(),
+                        1 => {
+                            let places = RowSink::rows(&mut sink, rows + 1).unwrap();
+                            let fitting = (places.len() / ROW - 1).min(rows);
+                            places[..fitting * ROW].copy_from_slice(&made[..fitting * ROW]);
+                            let given = places.len() / ROW;
+                            sink.give_back(given - fitting);
+                            sink.copy_rows(&made[fitting * ROW..], ROW).unwrap();
+                        }
+                        _ => {
+                            elsewhere.resize(made.len() + random.usize(..100), 0);
+                            elsewhere[..made.len()].copy_from_slice(&made);
+                            let before = elsewhere.as_ptr();
+                            sink.take_rows(&mut elsewhere, made.len(), ROW).unwrap();
+                            taken += usize::from(elsewhere.as_ptr() != before);
+                        }
+                    }
+                    expected.extend_from_slice(&made);
+                }
+                in_parts += usize::from(!sink.back.is_empty());
+                let finished = sink.finish();
+                drop(to_writer);
+                (writer.join().unwrap(), finished)
+            });
+            arrived.extend(finished.block.into_pieces().flatten());
+            assert!(arrived == expected);
+            assert_eq!(finished.rows, (expected.len() / ROW) as u64);
+            assert_eq!(finished.checksum, Some(blake3::hash(&expected)));
+        }
+        assert!(taken > 100 && in_parts > 10, "{taken} {in_parts}");
     }
 }

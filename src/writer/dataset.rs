@@ -212,19 +212,21 @@ impl DatasetWriter {
                 staged.map_err(|error| Fault::io("writing rows to", column.file.path(), &error))?;
             }
         }
-        if self.options.decoder.follows() {
-            self.chain.update(&block.bytes);
+        for rows in block.into_pieces() {
+            if self.options.decoder.follows() {
+                self.chain.update(&rows);
+            }
+            self.main.stage(rows);
         }
-        self.main.stage(block.bytes);
         if self.main.pending_bytes() >= FLUSH_BYTES {
             self.main.flush(&mut recycle).map_err(|error| Fault::io("writing rows to", self.main.path(), &error))?;
         }
         Ok(())
     }
 
-    /// As [`Self::stage_rows`] for a source that goes on: its rows are written at once, and the buffer comes back.
+    /// As [`Self::stage_rows`] for a source that goes on: its rows are written at once, and the buffers come back.
     pub fn stage_part(&mut self, block: RowBlock, mut recycle: impl FnMut(Vec<u8>)) -> Result<(), Fault> {
-        self.check_room(block.bytes.len() as u64)?;
+        self.check_room(block.row_bytes() as u64)?;
         // What waited before it belongs to others, and is let go of separately.
         self.main.flush(drop).map_err(|error| Fault::io("writing rows to", self.main.path(), &error))?;
         self.stage_rows(block, &mut recycle)?;

@@ -444,7 +444,7 @@ impl<'a> Service<'a> {
         let row_bytes = self.workload.row_bytes();
         let bytes = rows.clone().flat_map(|row| content.row(row, row_bytes)).collect();
         let times_s = if self.workload.options.columns.time { rows.map(time_s).collect() } else { Vec::new() };
-        RowBlock { bytes, times_s }
+        RowBlock { bytes, times_s, ..RowBlock::default() }
     }
 
     fn hand_on(&mut self, finished: Finished) -> Result<(), Interruption> {

@@ -61,7 +61,7 @@ impl TakenBlock {
         end: &mut u64,
         sink: &mut dyn RowSink,
     ) -> Result<Option<DecodeError>, DecodeError> {
-        sink.copy_rows(self.rows.get(..self.filled).unwrap_or_default(), self.row_bytes)?;
+        sink.take_rows(&mut self.rows, self.filled, self.row_bytes)?;
         loss.join(std::mem::take(&mut self.loss));
         *end = self.end.unwrap_or(*end);
         Ok(self.bad.take())

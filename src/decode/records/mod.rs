@@ -116,11 +116,11 @@ impl RecordsDecoder {
         while let Some(mut segment) = segments.next()? {
             let begin = reader.position();
             reader.accept(&mut segment);
-            let Converted { good, bad, rows, branches } = segment.out;
+            let Converted { good, bad, mut rows, branches } = segment.out;
             if let (Some(tree), Some(branches)) = (&mut tree, branches) {
                 tree.add(branches);
             }
-            sink.copy_rows(rows.get(..good * row_bytes).unwrap_or_default(), row_bytes)?;
+            sink.take_rows(&mut rows, good * row_bytes, row_bytes)?;
             if let Some(bad) = bad {
                 let place = begin + (good * length) as u64;
                 return Ok((place, Some(rejected(format!("the record at byte {place}: {}", bad.text)))));

@@ -222,7 +222,7 @@ mod tests {
     fn take(writer: &mut DatasetWriter, place: &Place, inode: u64, is_good: bool) {
         let hash = blake3::hash(&[inode as u8]);
         let result = if is_good {
-            writer.stage_rows(RowBlock { bytes: vec![7; 2], times_s: Vec::new() }, drop).unwrap();
+            writer.stage_rows(RowBlock { bytes: vec![7; 2], ..RowBlock::default() }, drop).unwrap();
             SourceResult::Rows { hash, checksum: blake3::hash(&[7; 2]), rows: 1, note: None }
         } else {
             SourceResult::Rejected { hash: Some(hash), reason: "it is cut short".into() }

@@ -142,13 +142,13 @@ impl Slot {
         sequence < self.lane.accept_from.load(Ordering::Acquire)
     }
 
-    /// A part of the source whose turn it is. Its buffer goes back through `emptied`; where it does not, the decoder learns
+    /// A part of the source whose turn it is. Its buffers go back through `emptied`; where they do not, the decoder learns
     /// that the part is lost.
     pub fn rows(&mut self, block: RowBlock, emptied: &Sender<Vec<u8>>) {
         let is_lost = self.is_refused(self.next_sequence);
         match &mut self.state {
             State::Open(writer) if !is_lost => {
-                // The decoder may have given up; then the buffer is freed.
+                // The decoder may have given up; then they are freed.
                 if let Err(fault) = writer.stage_part(block, |buffer| drop(emptied.try_send(buffer))) {
                     self.fault(fault);
                 }
@@ -330,7 +330,7 @@ mod tests {
     }
 
     fn rows(count: usize) -> RowBlock {
-        RowBlock { bytes: vec![7; count * ROW], times_s: Vec::new() }
+        RowBlock { bytes: vec![7; count * ROW], ..RowBlock::default() }
     }
 
     fn finished(sequence: u64, part: usize, all: u64) -> Finished {
