@@ -69,7 +69,15 @@ impl Rows {
     /// # Errors
     /// They cannot be read, or are not there.
     pub fn read(&self, first: u64, into: &mut [u8]) -> Result<(), RowFileError> {
-        let failed = |source| RowFileError::Read { path: self.path.clone(), row: first, source };
+        let failed = |source: io::Error| {
+            let source = match source.kind() {
+                io::ErrorKind::UnexpectedEof => io::Error::other(
+                    "the file ends before the rows that its header counts: it was cut short, and `npy-ingest inspect` tells what is missing",
+                ),
+                _ => source,
+            };
+            RowFileError::Read { path: self.path.clone(), row: first, source }
+        };
         if first >= self.count {
             let there = format!("the array has {}", number_of(self.count, "row", "rows"));
             return Err(failed(io::Error::new(io::ErrorKind::NotFound, there)));
