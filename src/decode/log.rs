@@ -84,11 +84,11 @@ pub(super) fn follow<'a>(
         checked => checked?,
     };
     let Some(follow) = &candidate.follow else { return Ok(Outcome::Interrupted) };
+    let unreadable = OpenFailure::Unreadable;
     // It was cut since it was found, and what was cut off may be in a file that is to be taken before it.
-    if follow.known.is_none() && source.size() < candidate.identity.size {
+    if follow.known.is_none() && !has_all_found(&source, candidate, follow).map_err(unreadable)? {
         return Ok(Outcome::NotFinished(NotFinished::Replaced));
     }
-    let unreadable = OpenFailure::Unreadable;
     let start = start(&source, about.path, follow, decoder, &lane.copies).map_err(unreadable)?;
     let is_copy = matches!(start, Start::New { is_copy: true, .. });
     let (state, begin, note, is_elsewhere) = match start {
@@ -196,6 +196,16 @@ pub(super) fn follow<'a>(
         stopped,
     };
     Ok(Outcome::Part { block, rows, read: Box::new(read), note })
+}
+
+/// Whether a file still has what it had when it was found. It may have been cut and be longer by now.
+fn has_all_found(source: &SourceFile, candidate: &Candidate, follow: &Follow) -> io::Result<bool> {
+    let found = candidate.identity.size;
+    match follow.found_tail {
+        _ if source.size() < found => Ok(false),
+        Some(tail) => Ok(tail_hash(source.file(), found)? == tail),
+        None => Ok(true),
+    }
 }
 
 /// What is told, as one note.

@@ -25,7 +25,7 @@ use super::tracker::Due;
 use crate::config::Duplicates;
 use crate::lane::Tally;
 use crate::ledger::LedgerError;
-use crate::source::{Follow, Identity, LogState, Original, Place};
+use crate::source::{Follow, Identity, LogState, Original, Place, tail_hash};
 use crate::storage::{FileStatus, open_without_waiting};
 
 /// What is in flight is waited for, before a scan, by looking so often.
@@ -222,12 +222,12 @@ impl DatasetIntake {
         seen.sort_by_cached_key(|seen| (seen.status.mtime_ns, seen.rank, Reverse(seen.place.clone())));
         let room = self.tracker.room();
         self.tracker.is_incomplete |= seen.len() > room;
-        let found = seen.into_iter().take(room).map(|Seen { place, status, follow, .. }| Found {
-            place,
-            status,
-            known_hash: None,
-            follow: Some(Box::new(follow)),
-            due: None,
+        let found = seen.into_iter().take(room).map(|Seen { place, status, mut follow, .. }| {
+            if follow.known.is_none() {
+                let file = open_without_waiting(&lane.path_of(&place));
+                follow.found_tail = file.and_then(|file| tail_hash(&file, status.size)).ok();
+            }
+            Found { place, status, known_hash: None, follow: Some(Box::new(follow)), due: None }
         });
         Ok(Some(found.collect()))
     }

@@ -152,6 +152,8 @@ pub struct Follow {
     pub replaces: Option<LogState>,
     /// It is another file, which only has the inode that `replaces` had.
     pub has_only_inode: bool,
+    /// Unless it is `known`: [`tail_hash`] of what it had when it was found.
+    pub found_tail: Option<Hash>,
     /// The smallest size that it was seen to have since, if that is smaller than what was taken.
     pub cut_at: Option<u64>,
     /// Logs that it may be a copy of.

@@ -185,7 +185,9 @@ def test_a_copy_of_a_log_that_was_cut_once(plain, more):
     assert rows(plain) == [*range(100, 150), *range(1000, 1000 + more), 2000]
 
 
-def test_a_new_log_that_is_cut_before_it_is_read_comes_behind_its_copy(project):
+@pytest.mark.parametrize("more", [5, 90])
+def test_a_new_log_that_is_cut_before_it_is_read_comes_behind_its_copy(project, more):
+    """Also where it is longer by then than it was when it was found."""
     project = project(shape=[1], dtype="<i4", decoder=PLAIN, watch=ALL, service="[service]\nworkers = 1")
     slow = '[[dataset]]\nname = "slow"\noutput = "data/slow.npy"\nshape = [1]\ndtype = "u1"\n[dataset.watch]\nfolders = ["slow"]\n' \
            '[dataset.command]\nargv = ["sh", "-c", "touch begun; sleep 1.5; printf x"]\noutput = "raw"\n'
@@ -201,10 +203,10 @@ def test_a_new_log_that_is_cut_before_it_is_read_comes_behind_its_copy(project):
         shutil.copyfile(log, project.folder / "copy")
         os.rename(project.folder / "copy", project.drop / "a.log.1")
         os.truncate(log, 0)
-        append(log, lines(150, 5))
-        project.wait_for_rows(55)
+        append(log, lines(150, more))
+        project.wait_for_rows(50 + more)
     project.once()
-    assert rows(project) == [*range(100, 155)]
+    assert rows(project) == [*range(100, 150 + more)]
 
 
 def test_a_copy_is_left_out_however_soon_it_is_written_to(skipping):
