@@ -90,7 +90,7 @@ impl DatasetIntake {
         if !status.is_regular {
             return None;
         }
-        self.logs.sightings.note(Sighting::looked_at(&place, &metadata));
+        self.logs.sightings.note(Sighting::looked_at(&place, status));
         match self.look.as_ref()?.log(&place, &status) {
             Ok(LogLook::Grown { state, is_moved })
                 if !self.logs.replaced.contains(&status.inode) && !self.is_cut(&place, &state, status.inode) =>
@@ -216,7 +216,7 @@ impl DatasetIntake {
             return Ok(None);
         }
         self.tell_of_missing(look, missing)?;
-        self.logs.sightings.renew(&files, |place| lane.path_of(place));
+        self.logs.sightings.renew(&files);
         self.logs.replaced.clear();
         self.logs.linked.clear();
         seen.sort_by_cached_key(|seen| (seen.status.mtime_ns, seen.rank, Reverse(seen.place.clone())));
@@ -285,8 +285,10 @@ impl DatasetIntake {
             match old {
                 Some(old) => {
                     changed.insert(old.part.log);
-                    if self.is_another(look, place, status.inode)? {
+                    if look.is_another(status)? {
                         used_again.insert(status.inode);
+                        // What was seen may have been the other one.
+                        self.logs.sightings.note(Sighting::looked_at(place, **status));
                     }
                 }
                 None => {
@@ -335,18 +337,6 @@ impl DatasetIntake {
         }
         self.introduce(&mut seen);
         Ok(seen)
-    }
-
-    /// Whether a file only has the inode of the log of which something was taken.
-    fn is_another(&mut self, look: &Look, place: &Place, inode: u64) -> Result<bool, LedgerError> {
-        let Ok(metadata) = fs::symlink_metadata(self.lane.path_of(place)) else { return Ok(false) };
-        let is_another =
-            FileStatus::from(&metadata).inode == inode && look.is_another(inode, metadata.created().ok())?;
-        if is_another {
-            // What was seen may have been the other one.
-            self.logs.sightings.note(Sighting::looked_at(place, &metadata));
-        }
-        Ok(is_another)
     }
 
     /// Of files that are new together, one may be a copy of another: those that were changed last are held against each other.

@@ -6,7 +6,6 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::{Dataset, Paths};
 use crate::ledger::{Entry, Fate, FirstLook, Known, LedgerError, LedgerView, Rules, Snapshot, first_look};
@@ -116,9 +115,11 @@ impl Look {
         let is_rejected = matches!(entry.fate, Fate::Rejected { .. });
         let is_untouched = entry.identity == Identity::from(status);
         let is_in_place = entry.path == self.options.ledger_path(place);
+        // Few files are younger than their last change when they were taken, so that the ledger is seldom asked.
+        let may_be_another = !is_untouched && status.born_ns.is_some_and(|born_ns| born_ns > entry.identity.mtime_ns);
         Ok(match status.size.cmp(&state.part.end) {
             Ordering::Less => LogLook::Replaced(state),
-            _ if !is_untouched && self.is_made_later(status, &entry)? => LogLook::Replaced(state),
+            _ if may_be_another && self.is_made_later(status, &entry)? => LogLook::Replaced(state),
             _ if is_rejected && (is_untouched || self.is_rejected_still(place, &state)) => LogLook::Nothing,
             // Under another name it is noted, so that nobody takes a copy for it.
             _ if is_untouched && (is_in_place || self.is_linked_at(&entry)) => LogLook::Nothing,
@@ -137,12 +138,8 @@ impl Look {
         file.and_then(|file| Ok(part.is_of(&file)? && part.has_rejected(&file)?)).unwrap_or(true)
     }
 
-    /// Whether the file was made after the log was taken. Few files are younger than their last change when they were taken, so
-    /// that the ledger is seldom asked.
+    /// Whether the file was made after the log was taken.
     fn is_made_later(&self, status: &FileStatus, entry: &Entry) -> Result<bool, LedgerError> {
-        if status.born_ns.is_none_or(|born_ns| born_ns <= entry.identity.mtime_ns) {
-            return Ok(false);
-        }
         Ok(self.view.committed_ms(entry.id)?.and_then(|at_ms| status.is_made_after(at_ms)) == Some(true))
     }
 
@@ -167,12 +164,10 @@ impl Look {
         Ok(self.view.newest_part_of_inode(identity.inode)?.is_some_and(|entry| entry.identity == identity))
     }
 
-    /// Whether a file that has this inode is surely another one than that of which something was taken: it was made later.
-    pub fn is_another(&self, inode: u64, born: Option<SystemTime>) -> Result<bool, LedgerError> {
-        let Some(born) = born.and_then(|born| born.duration_since(UNIX_EPOCH).ok()) else { return Ok(false) };
-        let Some(entry) = self.view.newest_part_of_inode(inode)? else { return Ok(false) };
-        let committed_ms = self.view.committed_ms(entry.id)?;
-        Ok(committed_ms.is_some_and(|at| born.as_millis().cast_signed() > i128::from(at)))
+    /// Whether the file is surely another one than that of which something was taken under its inode: it was made later.
+    pub fn is_another(&self, status: &FileStatus) -> Result<bool, LedgerError> {
+        let entry = self.view.newest_part_of_inode(status.inode)?;
+        entry.map_or(Ok(false), |entry| self.is_made_later(status, &entry))
     }
 
     /// The logs that were begun last.

@@ -2,10 +2,9 @@
 //! whether an event told of that or not, and whether rows of it are there or not.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, Metadata};
+use std::fs;
 use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use super::dataset::DatasetIntake;
 use super::logs::is_still;
@@ -20,8 +19,6 @@ use crate::storage::{FileStatus, open_without_waiting};
 pub struct Sighting {
     place: Place,
     status: FileStatus,
-    /// When the file was made: of two that had an inode one after the other, it tells which. Not every filesystem knows it.
-    born: Option<SystemTime>,
     by: Witness,
 }
 
@@ -36,16 +33,15 @@ enum Witness {
 
 impl Sighting {
     /// Of a file that has its name now.
-    pub fn looked_at(place: &Place, metadata: &Metadata) -> Self {
-        let status = FileStatus::from(metadata);
-        Self { place: place.clone(), status, born: metadata.created().ok(), by: Witness::Look }
+    pub fn looked_at(place: &Place, status: FileStatus) -> Self {
+        Self { place: place.clone(), status, by: Witness::Look }
     }
 
-    /// Whether this is surely the same file, and no shorter.
-    fn is(&self, metadata: &Metadata) -> bool {
-        let status = FileStatus::from(metadata);
+    /// Whether this is surely the same file, and no shorter. Of two that had an inode one after the other, the time when it was
+    /// made tells which.
+    fn is(&self, status: &FileStatus) -> bool {
         let is_one = status.inode == self.status.inode && status.size >= self.status.size;
-        is_one && self.born.is_some() && metadata.created().ok() == self.born
+        is_one && status.born_ns.is_some() && status.born_ns == self.status.born_ns
     }
 }
 
@@ -69,21 +65,10 @@ impl Sightings {
     }
 
     /// A scan has met these files; all others are gone.
-    pub fn renew(&mut self, met: &[(Place, FileStatus)], path_of: impl Fn(&Place) -> PathBuf) {
-        let before = std::mem::take(&mut self.by_inode);
-        for (place, status) in met {
-            let born = match before.get(&status.inode).and_then(|sighting| sighting.born) {
-                Some(born) => Some(born),
-                None => born(&path_of(place), status.inode),
-            };
-            self.note(Sighting { place: place.clone(), status: *status, born, by: Witness::Look });
-        }
+    pub fn renew(&mut self, met: &[(Place, FileStatus)]) {
+        let seen = met.iter().map(|(place, status)| (status.inode, Sighting::looked_at(place, *status)));
+        self.by_inode = seen.collect();
     }
-}
-
-fn born(path: &Path, inode: u64) -> Option<SystemTime> {
-    let metadata = fs::symlink_metadata(path).ok()?;
-    (FileStatus::from(&metadata).inode == inode).then(|| metadata.created().ok()).flatten()
 }
 
 /// A log that is nowhere in its folder.
@@ -99,9 +84,10 @@ impl DatasetIntake {
         if let Ok(metadata) = fs::symlink_metadata(self.lane.path_of(place))
             && metadata.is_file()
         {
-            let seen = Sighting::looked_at(place, &metadata);
+            let seen = Sighting::looked_at(place, FileStatus::from(&metadata));
             let before = self.logs.sightings.by_inode.get(&seen.status.inode);
-            let by = before.filter(|before| before.born == seen.born).map_or(Witness::Event, |before| before.by);
+            let is_same = |before: &&Sighting| before.status.born_ns == seen.status.born_ns;
+            let by = before.filter(is_same).map_or(Witness::Event, |before| before.by);
             self.logs.sightings.note(Sighting { by, ..seen });
         }
     }
@@ -109,7 +95,7 @@ impl DatasetIntake {
     /// Whether a file whose name is no source's is a log that had the name of one, and of which nothing was taken yet.
     pub(super) fn is_log(&self, place: &Place, inode: u64) -> bool {
         let Some(sighting) = self.logs.sightings.by_inode.get(&inode) else { return false };
-        fs::symlink_metadata(self.lane.path_of(place)).is_ok_and(|metadata| sighting.is(&metadata))
+        fs::symlink_metadata(self.lane.path_of(place)).is_ok_and(|metadata| sighting.is(&FileStatus::from(&metadata)))
     }
 
     /// Adds to the files of a scan the logs that have names by now which are no sources'. The others that it has not met.
@@ -130,7 +116,7 @@ impl DatasetIntake {
         let mut missing = Vec::new();
         for sighting in not_met {
             // What was taken may have been of another file, which had the inode before.
-            let state = match look.is_another(sighting.status.inode, sighting.born)? {
+            let state = match look.is_another(&sighting.status)? {
                 true => None,
                 false => look.log_of_inode(sighting.status.inode)?,
             };
@@ -169,7 +155,7 @@ impl DatasetIntake {
                     is_regular: true,
                     is_folder: false,
                 };
-                self.logs.sightings.note_if_new(Sighting { place, status, born: None, by: Witness::Ledger });
+                self.logs.sightings.note_if_new(Sighting { place, status, by: Witness::Ledger });
             }
         }
         Ok(())
@@ -232,8 +218,8 @@ fn found(path: &Path, sighting: &Sighting, state: Option<&LogState>) -> Option<(
     let status = FileStatus::from(&metadata);
     let is_it = match state {
         // One that was cut waits until it is closed.
-        Some(state) => status.size >= state.part.end && is_still(path, state) || sighting.is(&metadata),
-        None => sighting.is(&metadata),
+        Some(state) => status.size >= state.part.end && is_still(path, state) || sighting.is(&status),
+        None => sighting.is(&status),
     };
     (status.is_regular && status.inode == sighting.status.inode && is_it).then(|| (path.to_owned(), status))
 }
