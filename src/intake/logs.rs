@@ -253,7 +253,7 @@ impl DatasetIntake {
     fn look_at_all(&mut self, look: &Look, files: &[(Place, FileStatus)]) -> Result<Vec<Seen>, LedgerError> {
         let lane = self.lane.clone();
         let skips_copies = lane.options.watch.duplicates == Duplicates::Skip;
-        let known: HashSet<u64> = files.iter().map(|(_, status)| status.inode).collect();
+        let found: HashMap<u64, &Place> = files.iter().map(|(place, status)| (status.inode, place)).collect();
         let mut seen = Vec::new();
         // Files that are no log that goes on; with what they were.
         let mut others = Vec::new();
@@ -282,59 +282,57 @@ impl DatasetIntake {
         let (mut changed, mut used_again) = (HashSet::new(), HashSet::new());
         let mut at_path = HashMap::new();
         for (place, status, old) in &others {
-            match old {
-                Some(old) => {
-                    changed.insert(old.part.log);
-                    if look.is_another(status)? {
-                        used_again.insert(status.inode);
-                        // What was seen may have been the other one.
-                        self.logs.sightings.note(Sighting::looked_at(place, **status));
-                    }
+            if let Some(old) = old {
+                changed.insert(old.part.log);
+                if !look.is_another(status)? {
+                    continue;
                 }
-                None => {
-                    if let Some(entry) = look.log_at_path(place)? {
-                        changed.insert(entry.source_id());
-                        at_path.insert(*place, entry.identity.inode);
-                    }
-                }
+                used_again.insert(status.inode);
+                // What was seen may have been the other one.
+                self.logs.sightings.note(Sighting::looked_at(place, **status));
+            }
+            if let Some(entry) = look.log_at_path(place)? {
+                changed.insert(entry.source_id());
+                at_path.insert(*place, entry.identity.inode);
             }
         }
         let here = files.iter().filter(|(_, status)| !used_again.contains(&status.inode));
         let originals = Arc::new(look.originals(here, changed.into_iter())?);
-        let newcomers = others.iter().filter(|(.., old)| old.is_none());
-        let mut heirs = Heirs::new(newcomers.map(|(place, status, _)| (lane.path_of(place), status.size)), &known);
+        // A file that only has the inode of a log is as new as any other.
+        let is_new = |status: &FileStatus, old: Option<&LogState>| old.is_none() || used_again.contains(&status.inode);
+        let newcomers = others.iter().filter(|(_, status, old)| is_new(status, old.as_ref()));
+        let mut heirs = Heirs::new(newcomers.map(|(place, status, _)| (lane.path_of(place), **status)), &found);
+        // Files that are no sources by their names, with the logs that they may be copies of.
+        let mut copies: HashMap<Place, (FileStatus, Vec<Original>)> = HashMap::new();
         for (place, status, old) in others {
             let path = lane.path_of(place);
+            let rank = if is_new(status, old.as_ref()) { 2 } else { 3 };
             // A name that is no source's is that of a log which was renamed, or by now of anything else.
             let only_continues = !is_wanted(&lane.options.watch, &place.below) && !self.is_log(place, status.inode);
             let originals = originals.clone();
-            let follow = Follow { originals, only_continues, skips_copies, ..Follow::default() };
-            let (follow, rank) = match old {
-                Some(old) => {
-                    let has_only_inode = used_again.contains(&status.inode);
-                    let cut_at = if has_only_inode { None } else { self.cut_at(look, &old, status)? };
-                    for copy in heirs.copies(look, &path, &old)? {
-                        let Some(copied) = self.place_of(&copy.0) else { continue };
-                        let (parts, path) = (look.parts(&old)?, path.clone());
-                        let (first_path, inode) = (path.clone(), Some(status.inode));
-                        let original = Original { parts, state: old.clone(), first_path, path, inode };
-                        let originals = Arc::new(vec![original]);
-                        let follow = Follow { originals, only_continues: true, ..Follow::default() };
-                        seen.push(Seen { place: copied, status: copy.1, follow, rank: 1 });
-                    }
-                    // It may be a copy of another log.
-                    let before = heirs.heir(&path, &old);
-                    (Follow { replaces: Some(old), has_only_inode, cut_at, before, ..follow }, 3)
+            let inode = at_path.get(place).filter(|inode| **inode != status.inode);
+            let before = inode.and_then(|inode| found.get(inode)).map(|place| lane.path_of(place));
+            let mut follow = Follow { before, originals, only_continues, skips_copies, ..Follow::default() };
+            if let Some(old) = old {
+                follow.has_only_inode = used_again.contains(&status.inode);
+                follow.cut_at = if follow.has_only_inode { None } else { self.cut_at(look, &old, status)? };
+                // It may be a copy of another log.
+                follow.before = heirs.heir(&path, &old).or(follow.before);
+                for (copy, status_of_copy) in heirs.copies(look, &path, &old)? {
+                    let Some(copied) = self.place_of(&copy) else { continue };
+                    let (parts, state, inode) = (look.parts(&old)?, old.clone(), Some(status.inode));
+                    let original = Original { parts, state, first_path: path.clone(), path: path.clone(), inode };
+                    copies.entry(copied).or_insert((status_of_copy, Vec::new())).1.push(original);
+                    follow.before.get_or_insert(copy);
                 }
-                None => {
-                    let inode = at_path.get(place).filter(|inode| **inode != status.inode);
-                    let old = inode.and_then(|inode| files.iter().find(|(_, status)| status.inode == *inode));
-                    let before = old.map(|(place, _)| lane.path_of(place));
-                    (Follow { before, ..follow }, 2)
-                }
-            };
+                follow.replaces = Some(old);
+            }
             seen.push(Seen { place: place.clone(), status: *status, follow, rank });
         }
+        seen.extend(copies.into_iter().map(|(place, (status, originals))| {
+            let follow = Follow { originals: Arc::new(originals), only_continues: true, ..Follow::default() };
+            Seen { place, status, follow, rank: 1 }
+        }));
         self.introduce(&mut seen);
         Ok(seen)
     }

@@ -6,11 +6,12 @@ import lzma
 import os
 import shutil
 import time
+from functools import partial
 
 import pytest
 from blake3 import blake3
 
-from harness import append
+from harness import append, with_inode
 from plain_logs import ALL, PLAIN, lines, rows
 
 
@@ -399,3 +400,110 @@ def test_a_log_that_begins_as_the_first_part_of_another_is_a_copy_of_that_only(p
     assert sorted(rows(project)) == [*range(1000, 2000), *range(5000, 5890), *range(7000, 7050)]
     (reason,), = project.ledger("SELECT reason FROM sources WHERE path LIKE '%b.log'")
     assert reason.startswith("its first 500 bytes are left out: a copy of ")
+
+
+def cut_at_once(project, count):
+    """Logs that have got records, and are copied under names that are no sources' and cut, one after the other."""
+    logs = [project.drop / f"{number}.log" for number in range(count)]
+    for number, log in enumerate(logs):
+        append(log, lines(1000 * number + 1010, 5))
+    for number, log in enumerate(logs):
+        shutil.copyfile(log, f"{log}.1")
+        os.truncate(log, 0)
+        append(log, lines(1000 * number + 1015, 2))
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+def test_logs_that_are_copied_and_cut_at_once_are_all_read_to_their_ends(project, is_running):
+    """The bug: each copy was held against one of the logs only, and so were the 16 newest ones for each log."""
+    project = project(shape=[1], dtype="<i4", decoder=PLAIN, watch='include = ["*.log"]')
+    for number in range(40):
+        (project.drop / f"{number}.log").write_bytes(lines(1000 * number + 1000, 10))
+    if is_running:
+        with project.service():
+            project.wait_for_rows(400)
+            cut_at_once(project, 40)
+            project.wait_for_rows(680)
+    else:
+        project.once()
+        cut_at_once(project, 40)
+        project.once()
+    for number in range(40):
+        of_log = [row for row in rows(project) if row // 1000 == number + 1]
+        assert of_log == [*range(1000 * number + 1000, 1000 * number + 1017)]
+    assert project.ledger("SELECT DISTINCT reason FROM sources") == [(None,)]
+
+
+def test_copies_of_logs_that_begin_alike_are_known_by_what_follows(project):
+    """As many as are looked at for each log; their names do not begin as those of the logs."""
+    project = project(shape=[1], dtype="<i4", decoder=PLAIN, watch='include = ["*.log"]')
+    banner, logs = lines(0, 100), [project.drop / f"{number}.log" for number in range(60)]
+    for number, log in enumerate(logs):
+        log.write_bytes(banner + lines(1000 * number + 1000, 10))
+    project.once()
+    for number, log in enumerate(logs):
+        append(log, lines(1000 * number + 1010, 5))
+        shutil.copyfile(log, project.drop / f"old-{number}")
+        os.truncate(log, 0)
+        append(log, lines(1000 * number + 1015, 2))
+    project.once()
+    for number in range(60):
+        of_log = [row for row in rows(project) if row // 1000 == number + 1]
+        assert of_log == [*range(1000 * number + 1000, 1000 * number + 1017)]
+
+
+def test_a_copy_is_found_among_newer_files_that_are_no_logs(project):
+    """The bug: 16 of them, and it was not looked at."""
+    project = project(shape=[1], dtype="<i4", decoder=PLAIN, watch='include = ["*.log"]')
+    log = project.drop / "a.log"
+    log.write_bytes(lines(1000, 10))
+    project.once()
+    append(log, lines(1010, 5))
+    shutil.copyfile(log, project.drop / "a.log.1")
+    os.truncate(log, 0)
+    append(log, lines(1015, 2))
+    time.sleep(0.05)
+    for number in range(80):
+        (project.drop / f"{number}.jpg").write_bytes(os.urandom(200))
+    project.once()
+    assert rows(project) == [*range(1000, 1017)]
+    assert project.ledger("SELECT DISTINCT reason FROM sources") == [(None,)]
+
+
+def with_inode_of_older(plain, copy, log):
+    """Copies the log, of which 15 lines are there, to a file that has the inode of a log which is removed."""
+    older = plain.drop / "z.log"
+    older.write_bytes(lines(900, 30))
+    log.write_bytes(lines(1000, 10))
+    plain.once()
+    append(log, lines(1010, 5))
+    inode = older.stat().st_ino
+    time.sleep(0.05)
+    older.unlink()
+    with_inode(copy, inode, partial(shutil.copyfile, log))
+    os.truncate(log, 0)
+
+
+@pytest.mark.parametrize("name", ["a.log.1", "a-1.log", "0"])
+def test_a_copy_with_the_inode_of_an_older_log_comes_before_what_is_as_new(plain, name):
+    """The bug: it came behind what its log had by then, as if it were a log that was written anew."""
+    log, copy = plain.drop / "a.log", plain.drop / name
+    with_inode_of_older(plain, copy, log)
+    append(log, lines(1015, 3))
+    for path in (log, copy):
+        os.utime(path, (2_000_000_000, 2_000_000_000))
+    plain.once()
+    assert rows(plain) == [*range(900, 930), *range(1000, 1018)]
+
+
+def test_a_copy_with_the_inode_of_an_older_log_is_foreseen_by_its_log(plain):
+    """The bug: the log was looked at again when its copy was known to go on with it, and came behind the log that followed."""
+    log, copy = plain.drop / "a.log", plain.drop / "a.log.1"
+    with_inode_of_older(plain, copy, log)
+    time.sleep(0.05)
+    append(log, lines(1015, 50))
+    os.rename(log, plain.drop / "a.log-2")
+    time.sleep(0.05)
+    log.write_bytes(lines(1065, 3))
+    plain.once()
+    assert rows(plain) == [*range(900, 930), *range(1000, 1068)]
