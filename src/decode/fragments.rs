@@ -1,9 +1,10 @@
 //! Whether the fragments of an MP4 are all there. Those who decode them take the end of the file, within the head of a fragment or behind
-//! it, for the end of the sound or video.
+//! it, for the end of the sound or video; and so they do with a place where no box begins, as behind bytes that are missing or too many.
 //!
 //! Source: ISO/IEC 14496-12, 4.2, 8.8 and 8.16.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 /// Boxes that are looked at.
@@ -15,15 +16,31 @@ const STARTS: [&[u8; 4]; 4] = [b"ftyp", b"styp", b"moov", b"moof"];
 /// What stands before a fragment and belongs to it.
 const BEFORE: [&[u8; 4]; 5] = [b"styp", b"sidx", b"ssix", b"emsg", b"prft"];
 
+/// How a fragment begins: its box, and the first one in it.
+const FRAGMENT: &[u8] = b"moof\0\0\0\x10mfhd";
+/// What stands between fragments, or behind the last one.
+const BESIDES: [&[u8; 4]; 7] = [b"mdat", b"mfra", b"free", b"skip", b"uuid", b"meta", b"udta"];
+/// How far further fragments are looked for, and how much of it at one go.
+const SEARCHED_BYTES: u64 = 64 << 20;
+const BLOCK_BYTES: u64 = 64 << 10;
+
+/// What is not as it has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// The file ends within the fragment that begins here.
+    Cut(u64),
+    /// There are fragments behind this place, where they do not go on.
+    Broken(u64),
+}
+
 struct Found {
     kind: [u8; 4],
     from: u64,
     to: u64,
 }
 
-/// Where a fragment begins that is not all there, in a file of so many bytes whose first box stands here. `None`: all are, or it has
-/// none.
-pub fn cut_in(file: &File, begin: u64, bytes: u64) -> Option<u64> {
+/// What is missing of the fragments of a file of so many bytes whose first box stands here. `None`: nothing, or it has none.
+pub fn loss_in(file: &File, begin: u64, bytes: u64) -> Option<Loss> {
     let start = next(file, begin)?;
     if !STARTS.contains(&&start.kind) {
         return None;
@@ -31,32 +48,60 @@ pub fn cut_in(file: &File, begin: u64, bytes: u64) -> Option<u64> {
     let (mut place, mut is_fragmented) = (begin, false);
     // A fragment whose media have not come.
     let mut waiting = None;
+    // Behind the head of the last box whose name is known: with another size, a box may reach over others.
+    let mut known = begin;
     for _ in 0..BOXES_MAX {
         let left = bytes.checked_sub(place)?;
         if left == 0 {
-            return waiting;
+            return waiting.map(Loss::Cut);
         }
         if left < HEAD_BYTES {
-            return (is_fragmented && may_begin_box(file, place, left)).then_some(place);
+            return (is_fragmented && may_begin_box(file, place, left)).then_some(Loss::Cut(place));
         }
-        let found = next(file, place)?;
-        let is_there = found.to <= bytes;
+        let found = next(file, place);
+        let Some(found) = found.filter(|found| found.to <= bytes) else {
+            // A fragment that is not all there is none that is behind it.
+            if is_fragmented && goes_on(file, known..bytes, place + 4) {
+                return Some(Loss::Broken(place));
+            }
+            let kind = next(file, place)?.kind;
+            let is_of_fragment = is_fragmented && (&kind == b"mdat" || BEFORE.contains(&&kind));
+            return (&kind == b"moof" || is_of_fragment).then_some(Loss::Cut(place));
+        };
         match &found.kind {
-            b"moof" if !is_there => return Some(place),
             b"moof" => {
                 is_fragmented = true;
                 waiting = has_samples(file, &found).then_some(place).or(waiting);
             }
-            b"mdat" if is_there => waiting = None,
-            kind if !is_there => {
-                let is_of_fragment = kind == b"mdat" || BEFORE.contains(&kind);
-                return (is_fragmented && is_of_fragment).then_some(place);
-            }
+            b"mdat" => waiting = None,
             _ => {}
+        }
+        if [&STARTS[..], &BEFORE, &BESIDES].iter().any(|names| names.contains(&&found.kind)) {
+            known = found.from;
         }
         place = found.to;
     }
     None
+}
+
+/// Whether a fragment begins within these bytes, but for one at `except`.
+fn goes_on(file: &File, within: Range<u64>, except: u64) -> bool {
+    let end = within.end.min(within.start.saturating_add(SEARCHED_BYTES));
+    let overlap = FRAGMENT.len() as u64 - 1;
+    let mut block = Vec::new();
+    let mut place = within.start;
+    while place + overlap < end {
+        block.resize(usize::try_from((end - place).min(BLOCK_BYTES)).unwrap_or(0), 0);
+        if file.read_exact_at(&mut block, place).is_err() {
+            return false;
+        }
+        let mut found = block.windows(FRAGMENT.len()).zip(place..).filter(|(bytes, _)| *bytes == FRAGMENT);
+        if found.any(|(_, at)| at != except) {
+            return true;
+        }
+        place += block.len() as u64 - overlap;
+    }
+    false
 }
 
 /// Whether these last bytes may be the size of a box, of which none is larger than 16 MiB and none is empty.
@@ -110,10 +155,18 @@ mod tests {
 
     use super::*;
 
-    fn cut(bytes: &[u8]) -> Option<u64> {
+    fn loss(bytes: &[u8]) -> Option<Loss> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
-        cut_in(&file, 0, bytes.len() as u64)
+        loss_in(&file, 0, bytes.len() as u64)
+    }
+
+    fn cut(bytes: &[u8]) -> Option<u64> {
+        match loss(bytes) {
+            Some(Loss::Cut(place)) => Some(place),
+            None => None,
+            broken => panic!("{broken:?}"),
+        }
     }
 
     fn boxed(kind: &[u8; 4], contents: &[u8]) -> Vec<u8> {
@@ -121,7 +174,8 @@ mod tests {
     }
 
     fn head_of_fragment(samples: u8) -> Vec<u8> {
-        boxed(b"moof", &boxed(b"traf", &boxed(b"trun", &[0, 0, 0, 0, 0, 0, 0, samples])))
+        let run = boxed(b"traf", &boxed(b"trun", &[0, 0, 0, 0, 0, 0, 0, samples]));
+        boxed(b"moof", &[boxed(b"mfhd", &[0; 8]), run].concat())
     }
 
     /// They were shorter sounds without a word.
@@ -141,6 +195,33 @@ mod tests {
         for behind in [&last[..], b"TAG and a title of a song", &[0; 4096], &[0; 7], b"\n", &boxed(b"mfra", b"")] {
             assert_eq!(cut(&[&whole, behind].concat()), None, "{behind:?}");
         }
+    }
+
+    /// What was behind bytes that were missing, or too many, was missing without a word.
+    #[test]
+    fn fragments_go_on_to_the_end() {
+        let start = [boxed(b"ftyp", b"isom"), boxed(b"moov", b"")].concat();
+        let fragment = [head_of_fragment(9), boxed(b"mdat", &[7; 50])].concat();
+        let whole = [&start[..], &fragment, &fragment, &fragment, &fragment].concat();
+        // Within the media of the second fragment, and those of the third.
+        for (place, before) in
+            [(2, 2), (3, 3)].map(|(number, before)| (start.len() + number * fragment.len() - 20, before))
+        {
+            let end = (start.len() + before * fragment.len()) as u64;
+            for bytes in 1..20 {
+                let without = [&whole[..place], &whole[place + bytes..]].concat();
+                let with = [&whole[..place], &[7; 20][..bytes], &whole[place..]].concat();
+                assert_eq!(loss(&without), Some(Loss::Broken(end)), "{bytes}");
+                assert_eq!(loss(&with), Some(Loss::Broken(end)), "{bytes}");
+            }
+            // Its size, and its name.
+            let size = [&whole[..end as usize], &[0x7f], &whole[end as usize + 1..]].concat();
+            assert_eq!(loss(&size), Some(Loss::Broken(end)));
+        }
+        // A box that nobody knows, and other bytes behind the last fragment.
+        let other =
+            [&start[..], &fragment, &boxed(b"abcd", &[1; 9]), &fragment, &boxed(b"abcd", &[1; 9]), &[9; 40]].concat();
+        assert_eq!(loss(&other), None);
     }
 
     #[test]

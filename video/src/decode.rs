@@ -147,10 +147,15 @@ pub fn cut_short(file: &File, answer: &mut Answer) -> Result<Option<String>, Dec
     let announced = announced.filter(|announced| *announced > bytes);
     Ok(if let Some(announced) = announced {
         Some(format!("the file ends after {bytes} of the {announced} bytes that it announces: it was cut short"))
-    } else if let Some(place) = fragments::cut_in(file, 0, bytes) {
-        Some(format!(
-            "the file ends after {bytes} bytes, within the fragment that begins at byte {place}: it was cut short"
-        ))
+    } else if let Some(loss) = fragments::loss_in(file, 0, bytes) {
+        Some(match loss {
+            fragments::Loss::Cut(place) => format!(
+                "the file ends after {bytes} bytes, within the fragment that begins at byte {place}: it was cut short"
+            ),
+            fragments::Loss::Broken(place) => {
+                format!("its fragments do not go on at byte {place}, and there are others behind it")
+            }
+        })
     } else {
         ogg::is_cut_short(file, bytes)
             .then(|| format!("the file ends after {bytes} bytes, before the end of its stream: it was cut short"))

@@ -9,6 +9,7 @@ use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters};
 use symphonia::core::formats::{FormatReader, TrackType};
 
 use super::super::SourceFile;
+use super::super::fragments::Loss;
 
 /// What is decoded, for reasons.
 const KNOWN: &str = "PCM, FLAC, MP3, Vorbis, AAC-LC, ALAC or ADPCM";
@@ -163,8 +164,13 @@ pub(super) fn lost_start(bytes: u64) -> String {
 }
 
 /// An MP4 whose last fragment is not all there.
-pub(super) fn cut_fragment(place: u64) -> String {
-    format!("it is cut short: its fragment at byte {place} is not all there")
+pub(super) fn lost_fragments(loss: Loss) -> String {
+    match loss {
+        Loss::Cut(place) => format!("it is cut short: its fragment at byte {place} is not all there"),
+        Loss::Broken(place) => {
+            format!("it is damaged: its fragments do not go on at byte {place}, and there are others behind it")
+        }
+    }
 }
 
 /// What of the frames of a FLAC file was not taken.

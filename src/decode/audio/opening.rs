@@ -107,7 +107,7 @@ impl<'a> Opening<'a> {
             Some((false, reason)) => (None, Some(reason)),
             None => (
                 container::lost_start(file, begin).map(names::lost_start),
-                fragments::cut_in(file.file(), begin, file.size()).map(names::cut_fragment),
+                fragments::loss_in(file.file(), begin, file.size()).map(names::lost_fragments),
             ),
         };
         Ok(Self {
