@@ -4,6 +4,7 @@
 //! frame only if the animation says so; where it is the still for viewers that know no animation, it is left out.
 
 use std::io::Cursor;
+use std::ops::Range;
 
 use image::codecs::gif::GifDecoder;
 use image::codecs::png::PngDecoder;
@@ -12,6 +13,7 @@ use image::metadata::Orientation;
 use image::{AnimationDecoder, Delay, Frames, ImageDecoder, ImageError, ImageFormat, Rgba};
 
 use super::Limits;
+use super::ending::png_chunk;
 use super::open::{check_size, decoder_failed, library_limits};
 use super::pixels::{Depth, Raster};
 use crate::decode::Rejection;
@@ -45,6 +47,7 @@ pub(super) fn open<'a>(
             if !decoder.is_apng().map_err(refused)? {
                 return Ok(None);
             }
+            check_disposal(bytes)?;
             let (raster, orientation, decoder) = within_limits(format, bytes, decoder, limits)?;
             Ok(Some(Animation { raster, orientation, frames: decoder.apng().map_err(refused)?.into_frames() }))
         }
@@ -60,6 +63,43 @@ pub(super) fn open<'a>(
         }
         _ => Ok(None),
     }
+}
+
+/// What is put back behind a frame, the decoder takes from before the last clearing: where an area was cleared away, and the next frame
+/// that changed it is to be taken back, it would show what was cleared.
+fn check_disposal(png: &[u8]) -> Result<(), Rejection> {
+    const SIGNATURE_BYTES: usize = 8;
+    const CLEARED: u8 = 1;
+    const PUT_BACK: u8 = 2;
+    let mut rest = png.get(SIGNATURE_BYTES..).unwrap_or_default();
+    let (mut number, mut cleared, mut is_wrong) = (0, None, false);
+    while let Some((name, length, after)) = png_chunk(rest) {
+        // Behind its number: width, height and place, how long it is shown, and what becomes of it.
+        if name == b"fcTL"
+            && let Some([_, _, _, _, area @ .., _, _, _, _, disposal, _]) = after.first_chunk::<26>()
+            && let Some([width, height, x, y]) = area.as_chunks::<4>().0.first_chunk()
+        {
+            if is_wrong {
+                return Err(Rejection::new(format!(
+                    "PNG: its frame {number} is put back (disposal \"previous\") to what a frame was cleared away from (\"background\"), \
+                     which comes out wrong here: write the animation without one of the two"
+                )));
+            }
+            number += 1;
+            let [width, height, x, y] = [width, height, x, y].map(|bytes| u64::from(u32::from_be_bytes(*bytes)));
+            let area = [x..x + width, y..y + height];
+            let is_over = |other: &[Range<u64>; 2]| {
+                area.iter().zip(other).all(|(one, other)| one.start < other.end && other.start < one.end)
+            };
+            match *disposal {
+                PUT_BACK if number > 1 => is_wrong = cleared.as_ref().is_some_and(is_over),
+                CLEARED => cleared = Some(area),
+                _ => cleared = None,
+            }
+        }
+        rest = after.get(length.saturating_add(4)..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 fn within_limits<D: ImageDecoder>(

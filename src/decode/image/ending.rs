@@ -102,7 +102,7 @@ fn walk_png(bytes: &[u8]) -> Result<Outline<'_>, Rejection> {
 }
 
 /// The chunk that the bytes begin with: its name, the length of its data, and these with all that follows.
-fn png_chunk(bytes: &[u8]) -> Option<(&[u8; 4], usize, &[u8])> {
+pub(super) fn png_chunk(bytes: &[u8]) -> Option<(&[u8; 4], usize, &[u8])> {
     let (length, after) = bytes.split_first_chunk()?;
     let (name, after) = after.split_first_chunk()?;
     Some((name, u32::from_be_bytes(*length) as usize, after))
