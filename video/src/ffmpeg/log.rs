@@ -22,7 +22,7 @@ static GAPS: Mutex<Vec<i64>> = Mutex::new(Vec::new());
 /// Of so many it is known where they are.
 const GAPS_MAX: usize = 1000;
 /// What `oggdec.c`, `flvdec.c` and `matroskadec.c` say of it.
-const GAP_WORDS: [&[u8]; 7] = [
+const GAP_WORDS: [&[u8]; 9] = [
     b"CRC mismatch!",
     b"Packet mismatch ",
     b" invalid as first byte of an EBML number",
@@ -30,6 +30,8 @@ const GAP_WORDS: [&[u8]; 7] = [
     b"Invalid track number ",
     b"Error parsing frame sizes",
     b" exceeds containing master element ending at ",
+    b" for element with ID ",
+    b"Unknown-sized element at ",
 ];
 
 pub fn listen() {
