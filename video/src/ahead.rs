@@ -100,6 +100,14 @@ impl<P: Timed> Ahead<P> {
         self.packets.iter().take(count)
     }
 
+    pub fn last_mut(&mut self) -> Option<&mut P> {
+        self.packets.back_mut()
+    }
+
+    pub fn change(&mut self, change: impl FnMut(&mut P)) {
+        self.packets.iter_mut().for_each(change);
+    }
+
     /// Whether all that can be read was.
     pub fn is_at_end(&self) -> bool {
         self.is_whole

@@ -4,6 +4,7 @@ mod cut;
 mod end;
 mod keys;
 mod leap;
+mod read;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -101,6 +102,8 @@ pub fn decode(
         is_broken_off: false,
         is_next_cut: false,
         transport: Transport::default(),
+        headless: 0,
+        lacks_order: false,
         ahead: Ahead::new(),
         has_sent: false,
         cut: None,
@@ -218,6 +221,10 @@ struct Decoding<'a> {
     /// Of the packet that comes next, parts are missing.
     is_next_cut: bool,
     transport: Transport,
+    /// Frames of recordings that were put behind others, before their first key frames.
+    headless: u64,
+    /// The container does not tell when frames are shown.
+    lacks_order: bool,
     ahead: Ahead<Queued>,
     /// The decoder had something to do.
     has_sent: bool,
@@ -278,17 +285,23 @@ impl Timed for Queued {
 
 impl Decoding<'_> {
     fn run(mut self) -> Result<(), DecodeError> {
+        if self.video.may_lack_order {
+            self.find_order()?;
+        }
         if self.options.pick == Pick::Keyframes {
             self.prepare_keys()?;
         }
         let (mut packets, mut leading) = (0_u64, 0_u64);
-        let mut has_key = false;
+        let (mut has_key, mut is_joined, mut passed_over) = (false, false, 0);
+        // Since the last key frame, with it, nothing was to be shown.
+        let mut is_begun = false;
         let wants_more = loop {
             self.answer.beat()?;
             if !self.leap()? {
                 break false;
             }
-            let Some(Next { packet: Queued { packet, start, lost, .. }, fate, is_behind_cut }) = self.next_packet()?
+            let Some(Next { packet: Queued { packet, start, lost, is_step }, fate, is_behind_cut }) =
+                self.next_packet()?
             else {
                 break true;
             };
@@ -302,10 +315,19 @@ impl Decoding<'_> {
             if packet.is_encrypted() {
                 return Err(rejected(ENCRYPTED.to_owned()));
             }
+            if is_step && !is_begun {
+                // Nothing of what comes is built on what was.
+                if !self.empty_all()? {
+                    break false;
+                }
+                (has_key, is_joined, passed_over) = (false, true, 0);
+            }
+            is_begun = !packet.is_shown() && (is_begun || packet.is_key());
             has_key |= packet.is_key();
-            if !has_key && leading < LEADING_MAX {
+            if !has_key && passed_over < LEADING_MAX {
                 // A recording that begins between two key frames. Nothing can be made of what needs the first.
-                leading += 1;
+                passed_over += 1;
+                *(if is_joined { &mut self.headless } else { &mut leading }) += 1;
                 continue;
             }
             if self.is_cut(&packet) {
@@ -399,6 +421,8 @@ impl Decoding<'_> {
                 (None, Some(last)) => last.saturating_add(self.frame_length()),
                 (None, None) => 0,
             };
+            let is_back = self.last.is_some_and(|last| !self.video.tells_times && time <= last);
+            let time = if is_back { self.last.unwrap_or(0).saturating_add(self.frame_length()) } else { time };
             self.last = Some(time);
             if self.options.pick == Pick::Keyframes && !self.takes_keys_alone && !picture.is_key() {
                 continue;
@@ -421,60 +445,6 @@ impl Decoding<'_> {
         let wants_more = self.drain()?;
         self.decoder.flush();
         Ok(wants_more)
-    }
-
-    /// The next packet; `None` at the end.
-    fn next_packet(&mut self) -> Result<Option<Next<Queued>>, DecodeError> {
-        let least = if self.video.is_transport_stream { cut::BEHIND + 1 } else { 0 };
-        while self.ahead.wants_more(self.looks_ahead) || self.ahead.is_short_of(least) {
-            self.read_ahead()?;
-        }
-        let wanted = self.origin.filter(|_| self.looks_ahead).map(|origin| (self.reel.chooser(), origin));
-        Ok(self.ahead.take(wanted, self.has_sent))
-    }
-
-    fn read_ahead(&mut self) -> Result<(), DecodeError> {
-        let mut packet = Packet::new().map_err(short_of_memory)?;
-        let read = self.input.read(&mut packet);
-        if self.input.take_gap(read.is_ok().then_some(&packet)) {
-            self.queue_loss(GAP.to_owned())?;
-        }
-        match read {
-            Ok(()) => {
-                self.unreadable = 0;
-                self.last_read = packet.decoding_time();
-                // What is not shown has its time in the media, not among that of the others.
-                let time = packet.decoding_time().filter(|_| packet.is_shown());
-                let steps = self.clock.steps;
-                let shown = packet.time().filter(|_| packet.is_shown());
-                let shift = self.clock.shift(time, shown, packet.duration().max(1));
-                let is_step = self.clock.steps != steps;
-                if shift != 0 {
-                    packet.shift(shift);
-                    // Places in the file cannot be found by such times.
-                    self.may_leap = false;
-                }
-                self.furthest = self.furthest.max(packet.time());
-                let start = if self.looks_ahead { self.decoder.start_of(&packet) } else { Start::No };
-                self.ahead.push(Queued { packet, start, lost: None, is_step });
-            }
-            Err(Error::END) => self.ahead.end(),
-            Err(error) => {
-                self.queue_loss(format!("the container cannot be read: {error}"))?;
-                self.unreadable += 1;
-                if self.unreadable == UNREADABLE_MAX {
-                    self.ahead.end();
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// What is told of in its turn.
-    fn queue_loss(&mut self, what: String) -> Result<(), DecodeError> {
-        let packet = Packet::new().map_err(short_of_memory)?;
-        self.ahead.push(Queued { packet, start: Start::No, lost: Some(what), is_step: false });
-        Ok(())
     }
 
     /// A packet is lost. What was sent before it is whole and comes out first, however many threads decode; what comes behind it

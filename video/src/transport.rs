@@ -25,8 +25,35 @@ const MARKS: usize = 8;
 /// See the module documentation.
 #[derive(Default)]
 pub struct Transport {
+    /// Where the first frame stands that was looked at.
+    first: Option<u64>,
+    layout: Option<Layout>,
+    /// Where the last recording begins that is counted from 0 on and whose time stamps leap forward, and how many do.
+    leap: Option<u64>,
+    pub leaps: u64,
     /// Packets are counted, as they should be; some programs do not. `None`: nobody has asked yet.
     is_counted: Option<bool>,
+}
+
+/// How long a packet is, and where its mark is from its place on.
+type Layout = (usize, usize);
+
+/// What shows that something is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gap {
+    /// The numbers of packets jump.
+    Jump,
+    /// No packet begins where one has to.
+    Unmarked,
+}
+
+/// How a frame begins of which the tables are before it, behind all other frames of its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joint {
+    /// All is counted from 0 on, as in a file of its own.
+    Zero,
+    /// The numbers of the tables jump: pieces of recordings were put behind each other, or packets of the tables are missing, too.
+    Jump,
 }
 
 /// What begins a packet.
@@ -48,71 +75,102 @@ enum Step {
     /// As it has to be where nothing is in it, or where it is there twice.
     Same,
     Jump,
+    /// No packet begins behind it.
+    Unmarked,
 }
 
 impl Transport {
-    /// Whether the frame that begins with the packet at `place` is the first of a recording: the tables are before it, behind all other
-    /// frames of its stream, and their counter begins anew as well.
-    pub fn begins_anew(&self, file: &File, place: u64) -> bool {
+    /// Whether a recording may begin with the frame that begins with the packet at `place`.
+    pub fn joint(&self, file: &File, place: u64) -> Option<Joint> {
         let from = place.saturating_sub(BEFORE_BYTES);
         let before = usize::try_from(place - from).unwrap_or(0);
-        let Some(bytes) = part(file, from, place.saturating_add((HEAD_BYTES + BEFORE_MARK_MAX) as u64)) else {
-            return false;
-        };
+        let bytes = part(file, from, place.saturating_add((HEAD_BYTES + BEFORE_MARK_MAX) as u64))?;
         // FFmpeg gives the place of the packet, or of what stands before it.
         let is_mark = |at: Option<usize>| at.is_some_and(|at| bytes.get(at) == Some(&MARK));
-        let Some((size, at)) =
-            layouts(before).find(|(size, at)| (0..MARKS).all(|number| is_mark(at.checked_sub(number * size))))
-        else {
-            return false;
-        };
-        let Some(frame) = head(&bytes, at) else { return false };
+        let (size, at) =
+            layouts(before).find(|(size, at)| (0..MARKS).all(|number| is_mark(at.checked_sub(number * size))))?;
+        let frame = head(&bytes, at)?;
         let earlier = (1..).map_while(|number: usize| at.checked_sub(number.checked_mul(size)?));
         let mut earlier = earlier.map_while(|at| head(&bytes, at));
         let tables =
-            earlier.by_ref().take_while(|head| head.stream != frame.stream).find(|head| head.stream == PROGRAMS);
-        let Some(tables) = tables else { return false };
-        let Some(last) = earlier.find(|head| head.stream == PROGRAMS) else { return false };
-        tables.counter != (last.counter + 1) & 0x0f || tables.counter == 0 && frame.counter == 0
+            earlier.by_ref().take_while(|head| head.stream != frame.stream).find(|head| head.stream == PROGRAMS)?;
+        if tables.counter == 0 && frame.counter == 0 {
+            return Some(Joint::Zero);
+        }
+        let last = earlier.find(|head| head.stream == PROGRAMS)?;
+        (tables.counter != (last.counter + 1) & 0x0f).then_some(Joint::Jump)
     }
 
     /// Whether packets of the stream to which that at `begin` belongs are missing, or damaged, from there on up to the one at `end`, or to
     /// the end of the file.
-    pub fn is_gap(&self, file: &File, begin: u64, end: Option<u64>) -> bool {
-        steps(file, begin, end).is_some_and(|steps| steps.contains(&Step::Jump))
+    pub fn gap(&mut self, file: &File, begin: u64, end: Option<u64>) -> Option<Gap> {
+        self.first.get_or_insert(begin);
+        let (layout, steps) = steps(file, begin, end, self.layout)?;
+        self.layout = Some(layout);
+        let is_off = end.is_some_and(|end| !(end - begin).is_multiple_of(layout.0 as u64));
+        if is_off || steps.last() == Some(&Step::Unmarked) {
+            return Some(Gap::Unmarked);
+        }
+        steps.contains(&Step::Jump).then_some(Gap::Jump)
     }
 
-    /// Whether the packets from `place` on are counted, as far as it can be told.
-    pub fn is_counted(&mut self, file: &File, place: u64) -> bool {
+    /// A recording begins with the frame at `place`, and its time stamps leap forward.
+    pub fn count_leap(&mut self, place: Option<u64>) {
+        if self.leap < place {
+            (self.leap, self.leaps) = (place, self.leaps + 1);
+        }
+    }
+
+    /// Whether the packets of the stream are counted, as far as it can be told.
+    pub fn is_counted(&mut self, file: &File) -> bool {
+        let place = self.first.unwrap_or(0);
         *self.is_counted.get_or_insert_with(|| {
             let end = file.metadata().map_or(0, |metadata| metadata.len()).min(place.saturating_add(COUNTED_BYTES));
-            let found = steps(file, place, Some(end)).unwrap_or_default();
+            let (_, found) = steps(file, place, Some(end), self.layout).unwrap_or_default();
             let count = |step: Step| found.iter().filter(|other| **other == step).count();
-            count(Step::Next) >= count(Step::Jump)
+            let (next, same) = (count(Step::Next), count(Step::Same));
+            next >= count(Step::Jump) && (next > 0 || same == 0)
         })
     }
 }
 
 /// Where the mark of a packet may be, and how long it is.
-fn layouts(at: usize) -> impl Iterator<Item = (usize, usize)> {
+fn layouts(at: usize) -> impl Iterator<Item = Layout> {
     SIZES.into_iter().flat_map(move |(size, before)| [(size, at), (size, at + before)])
 }
 
-/// How the packets of a stream follow each other from `begin` on up to the one at `end`. `None`: they cannot be told.
-fn steps(file: &File, begin: u64, end: Option<u64>) -> Option<Vec<Step>> {
+/// How the packets of a stream follow each other from `begin` on up to the one at `end`, or to the end of the file, or to where no
+/// packet begins. `None`: they cannot be told. `known`: the layout that they have where too few of them tell.
+fn steps(file: &File, begin: u64, end: Option<u64>, known: Option<Layout>) -> Option<(Layout, Vec<Step>)> {
     let behind = (HEAD_BYTES + BEFORE_MARK_MAX) as u64;
+    let is_last = end.is_none();
     let end = match end {
         Some(end) => end.saturating_add(behind),
         None => file.metadata().ok()?.len(),
     };
     let bytes = part(file, begin, end)?;
-    let (size, first) = layouts(0).find(|(size, first)| {
-        let mut marks = (*first..bytes.len()).step_by(*size).take(MARKS);
-        bytes.get(*first) == Some(&MARK) && marks.all(|at| bytes.get(at) == Some(&MARK))
-    })?;
+    let may_be = |(size, first): Layout| {
+        let mut marks = (first..bytes.len()).step_by(size).take(MARKS);
+        bytes.get(first) == Some(&MARK) && marks.all(|at| bytes.get(at) == Some(&MARK))
+    };
+    let is_sure = |layout: &Layout| may_be(*layout) && layout.0 * MARKS <= bytes.len();
+    let known = known.filter(|(_, first)| bytes.get(*first) == Some(&MARK));
+    let layout = layouts(0).find(is_sure).or(known).or_else(|| layouts(0).find(|layout| may_be(*layout)))?;
+    let (size, first) = layout;
     let stream = head(&bytes, first)?.stream;
     let (mut last, mut steps) = (None, Vec::new());
     for at in (first..bytes.len()).step_by(size) {
+        if bytes.get(at) != Some(&MARK) {
+            // What is behind the last packet is none.
+            let goes_on = || {
+                let mut places = (1..=2 * size).flat_map(|behind| SIZES.map(|(size, _)| (at + behind, size)));
+                places.any(|(at, size)| are_packets(&bytes, at, size))
+            };
+            if !is_last || goes_on() {
+                steps.push(Step::Unmarked);
+            }
+            break;
+        }
         let Some(head) = head(&bytes, at).filter(|head| head.stream == stream) else { continue };
         if let Some(last) = last.replace(head.counter).filter(|_| !head.is_new) {
             steps.push(match head.counter {
@@ -123,7 +181,12 @@ fn steps(file: &File, begin: u64, end: Option<u64>) -> Option<Vec<Step>> {
             });
         }
     }
-    Some(steps)
+    Some((layout, steps))
+}
+
+/// Whether there is one packet behind the other from here on.
+fn are_packets(bytes: &[u8], at: usize, size: usize) -> bool {
+    at + size < bytes.len() && (at..bytes.len()).step_by(size).all(|at| bytes.get(at) == Some(&MARK))
 }
 
 /// What is in the file from `begin` to `end`.
@@ -164,8 +227,8 @@ mod tests {
         file
     }
 
-    fn begins(size: usize, packets: &[(u16, u8)], place: usize) -> bool {
-        Transport::default().begins_anew(&file(size, packets), (place * size) as u64)
+    fn joint(size: usize, packets: &[(u16, u8)], place: usize) -> Option<Joint> {
+        Transport::default().joint(&file(size, packets), (place * size) as u64)
     }
 
     #[test]
@@ -184,7 +247,7 @@ mod tests {
                 .collect();
             let at = |number: usize| (number * size) as u64;
             let is_gap = |packets: &[(u16, u8)], begin: usize, end: Option<usize>| {
-                Transport::default().is_gap(&file(size, packets), at(begin), end.map(at))
+                Transport::default().gap(&file(size, packets), at(begin), end.map(at)) == Some(Gap::Jump)
             };
             assert!(!is_gap(&whole, 0, None) && !is_gap(&whole, 3, Some(30)), "{size}");
             let without = |number: usize| [&whole[..number], &whole[number + 1..]].concat();
@@ -194,10 +257,11 @@ mod tests {
             // One of another stream; before and behind what is asked for.
             assert!(!is_gap(&without(5), 3, Some(30)) && !is_gap(&without(1), 3, Some(30)));
             assert!(!is_gap(&without(31), 3, Some(30)));
-            let transport = |packets: &[(u16, u8)]| Transport::default().is_counted(&file(size, packets), 0);
+            let transport = |packets: &[(u16, u8)]| Transport::default().is_counted(&file(size, packets));
             assert!(transport(&whole) && transport(&without(9)));
             let uncounted: Vec<(u16, u8)> = (0..60).map(|number| (256, ((number & 0x0f) * 7) & 0x0f)).collect();
-            assert!(!transport(&uncounted));
+            assert!(!transport(&uncounted) && !transport(&[(256, 0); 60]) && !transport(&[(256, 7); 60]));
+            assert!(transport(&[(256, 0)]));
         }
     }
 
@@ -207,15 +271,46 @@ mod tests {
             let recording: Vec<(u16, u8)> =
                 [(0, 0), (17, 0)].into_iter().chain((0..9).map(|counter| (256, counter))).collect();
             let with = |tables: u8, frame: u8| [&recording[..], &[(0, tables), (17, tables), (256, frame)]].concat();
-            assert!(begins(size, &with(0, 0), 13), "{size}");
-            assert!(begins(size, &with(7, 3), 13) && begins(size, &[&recording[..]; 2].concat(), 13));
+            assert_eq!(joint(size, &with(0, 0), 13), Some(Joint::Zero), "{size}");
+            assert_eq!(joint(size, &with(7, 3), 13), Some(Joint::Jump));
+            assert_eq!(joint(size, &[&recording[..]; 2].concat(), 13), Some(Joint::Zero));
+            // The tables of the piece before it are too far back.
+            assert_eq!(joint(size, &[&recording[2..], &[(0, 0), (256, 0)]].concat(), 10), Some(Joint::Zero));
+            assert_eq!(joint(size, &[&recording[2..], &[(0, 1), (256, 0)]].concat(), 10), None);
             // Only frames are missing.
-            assert!(!begins(size, &with(1, 3), 13) && !begins(size, &with(1, 0), 13));
-            // No tables between the frames, no others before them, and no packet.
-            assert!(!begins(size, &[&with(0, 0)[..], &[(256, 5)]].concat(), 14) && !begins(size, &recording, 2));
-            assert!(
-                !begins(size, &[&recording[2..], &[(0, 0), (256, 0)]].concat(), 10) && !begins(size, &recording, 90)
-            );
+            assert_eq!((joint(size, &with(1, 3), 13), joint(size, &with(1, 0), 13)), (None, None));
+            // No tables between the frames, too little before them, and no packet.
+            assert_eq!(joint(size, &[&with(0, 0)[..], &[(256, 5)]].concat(), 14), None);
+            assert_eq!((joint(size, &recording, 2), joint(size, &recording, 90)), (None, None));
+        }
+    }
+
+    /// The bug: what was no packet was passed over, and what was lost with it was no jump.
+    #[test]
+    fn packets_follow_each_other() {
+        for size in [188, 192, 204] {
+            let packets: Vec<(u16, u8)> = (0..40).map(|number| (256, number & 0x0f)).collect();
+            let mut whole = vec![0; 40 * size];
+            file(size, &packets).read_exact_at(&mut whole, 0).unwrap();
+            let gap = |bytes: &[u8], begin: usize, end: Option<usize>| {
+                let mut file = tempfile::tempfile().unwrap();
+                file.write_all(bytes).unwrap();
+                Transport::default().gap(&file, begin as u64, end.map(|end| end as u64))
+            };
+            let place = 14 * size + 100;
+            let mut unmarked = whole.clone();
+            unmarked[14 * size + if size == 192 { 4 } else { 0 }] = 0x43;
+            let shorter = [&whole[..place], &whole[place + 1..]].concat();
+            let longer = [&whole[..place], &[9; 3], &whole[place..]].concat();
+            for (bytes, end) in [(&unmarked, 20 * size), (&shorter, 20 * size - 1), (&longer, 20 * size + 3)] {
+                assert_eq!(gap(bytes, 0, Some(end)), Some(Gap::Unmarked), "{size}");
+                assert_eq!(gap(bytes, 8 * size, Some(end)), Some(Gap::Unmarked), "{size}");
+                assert_eq!(gap(bytes, 8 * size, None), Some(Gap::Unmarked), "{size}");
+                assert_eq!(gap(bytes, 0, Some(10 * size)), None, "{size}");
+            }
+            for behind in [&b"x"[..], &[0; 1000], &[0xff; 5000], &whole[..100]] {
+                assert_eq!(gap(&[&whole, behind].concat(), 8 * size, None), None, "{size}");
+            }
         }
     }
 }

@@ -4,8 +4,9 @@
 //! missing from its first packet on. So they are counted here as well. Where recordings were joined the numbers jump, too, and nothing is
 //! lost.
 
-use super::{Decoding, Queued};
+use super::Decoding;
 use crate::ffmpeg::Packet;
+use crate::transport::{Gap, Joint};
 
 /// Packets behind one that FFmpeg marks within which the recording begins that was put behind.
 pub(super) const BEHIND: usize = 2;
@@ -18,27 +19,50 @@ impl Decoding<'_> {
         }
         // FFmpeg marks the one before it.
         let is_told = std::mem::take(&mut self.is_next_cut);
-        let is_gap = self.is_gap(packet);
-        if !(is_gap || packet.is_corrupt()) {
+        let gap = self.gap(packet);
+        if gap.is_none() && !packet.is_corrupt() {
             return is_told;
         }
-        let file = self.input.file();
-        let transport = &mut self.transport;
-        let begins_anew = |next: &Queued| {
-            let place = next.packet.place();
-            next.is_step || next.packet.is_key() && place.is_some_and(|place| transport.begins_anew(file, place))
-        };
-        let is_joint = self.ahead.first(BEHIND).any(begins_anew);
-        let is_cut = !is_joint && packet.place().is_none_or(|place| transport.is_counted(file, place));
+        let is_cut = !self.is_joint(packet)
+            && (gap == Some(Gap::Unmarked) || packet.place().is_none() || self.transport.is_counted(self.input.file()));
         self.is_next_cut = is_cut && packet.is_corrupt();
         is_told || is_cut
     }
 
-    /// Whether the numbers of packets jump from this one on up to the next.
-    fn is_gap(&self, packet: &Packet) -> bool {
-        let Some(place) = packet.place() else { return false };
+    /// Whether something is missing from this packet on up to the next.
+    fn gap(&mut self, packet: &Packet) -> Option<Gap> {
+        let place = packet.place()?;
         let next = self.ahead.first(usize::MAX).filter_map(|next| next.packet.place()).find(|next| *next > place);
         let is_last = next.is_none() && self.ahead.is_at_end();
-        (next.is_some() || is_last) && self.transport.is_gap(self.input.file(), place, next)
+        if next.is_none() && !is_last {
+            return None;
+        }
+        self.transport.gap(self.input.file(), place, next)
+    }
+
+    /// Whether another recording, or another piece of one, begins behind a packet. Where packets of the tables are missing as well, a key
+    /// frame looks like the first of a piece; but then frames are missing before it.
+    fn is_joint(&mut self, packet: &Packet) -> bool {
+        let length = packet.duration().max(self.frame_length());
+        let mut before = packet.decoding_time();
+        for next in self.ahead.first(BEHIND) {
+            let time = next.packet.decoding_time();
+            let goes_on =
+                before.zip(time).is_none_or(|(before, time)| time <= before.saturating_add(length + length / 2));
+            before = time;
+            if next.is_step {
+                return true;
+            }
+            let place = next.packet.place().filter(|_| next.packet.is_key());
+            match place.and_then(|place| self.transport.joint(self.input.file(), place)) {
+                Some(_) if goes_on => return true,
+                Some(Joint::Zero) => {
+                    self.transport.count_leap(place);
+                    return true;
+                }
+                _ => {}
+            }
+        }
+        false
     }
 }

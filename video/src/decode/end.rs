@@ -59,12 +59,19 @@ impl Decoding<'_> {
             notes.push(format!("{count} frames lost; the first: {first}"));
         }
         notes.extend(self.cut_short.take());
+        let times = |count: u64| if count == 1 { "once".to_owned() } else { format!("{count} times") };
         if self.clock.steps > 0 {
-            let steps = self.clock.steps;
-            let times = if steps == 1 { "once".to_owned() } else { format!("{steps} times") };
+            let times = times(self.clock.steps);
             notes.push(format!(
                 "its time stamps begin anew {times}, as where recordings were joined: the clock goes on"
             ));
+        }
+        if self.headless > 0 {
+            notes.push(format!("{} frames between there and the next key frame were left out", self.headless));
+        }
+        if self.transport.leaps > 0 {
+            let times = times(self.transport.leaps);
+            notes.push(format!("its time stamps leap forward {times} where its packets are counted anew, as where recordings were joined"));
         }
         if leading > 0 && self.options.start.is_zero() {
             notes.push(format!("begins {leading} frames before its first key frame, which were left out"));

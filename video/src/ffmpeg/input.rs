@@ -58,6 +58,8 @@ pub struct Video {
     pub tells_keys: bool,
     /// Each packet has its time, or none has. In a programme stream some lack theirs.
     pub tells_times: bool,
+    /// Frames are not shown as they are decoded, and the container may know only when they are decoded.
+    pub may_lack_order: bool,
     /// It is an MPEG transport stream: a frame that is marked as corrupt is the one before that of which parts are missing, or in
     /// which a recording ends that others were put behind.
     pub is_transport_stream: bool,
@@ -313,11 +315,14 @@ impl Input {
         // SAFETY: by the caller's promise.
         unsafe {
             let parameters = (*stream).codecpar;
-            let rate = ff::av_guess_frame_rate(self.context, stream, ptr::null_mut());
             let tag = (*parameters).codec_tag.to_le_bytes();
             let encryption = side_data(stream, ff::AVPacketSideDataType::AV_PKT_DATA_ENCRYPTION_INIT_INFO);
             let matrix = side_data(stream, ff::AVPacketSideDataType::AV_PKT_DATA_DISPLAYMATRIX);
             let format = CStr::from_ptr((*(*self.context).iformat).name).to_string_lossy();
+            let tells_times = format != "mpeg";
+            // The guess is by the shortest time between packets that have one.
+            let average = Some((*stream).avg_frame_rate).filter(|average| !tells_times && average.num > 0);
+            let rate = average.unwrap_or_else(|| ff::av_guess_frame_rate(self.context, stream, ptr::null_mut()));
             let has_whole_index = format.contains("mov,mp4") || format == "avi" && self.has_index;
             let entries = ff::avformat_index_get_entries_count(stream);
             Video {
@@ -336,7 +341,8 @@ impl Input {
                 indexed: u64::try_from(entries).ok().filter(|entries| has_whole_index && *entries > 0),
                 // Only its index tells; without one, all of them are called key frames.
                 tells_keys: format != "avi" || self.has_index,
-                tells_times: format != "mpeg",
+                tells_times,
+                may_lack_order: format == "mxf" && (*parameters).video_delay > 0,
                 is_transport_stream: format == "mpegts",
             }
         }
@@ -392,6 +398,13 @@ impl Packet {
                 *time = time.saturating_add(by);
             }
         }
+    }
+
+    /// Takes its times from it.
+    pub fn forget_times(&mut self) {
+        // SAFETY: the packet is ours.
+        let packet = unsafe { &mut *self.0 };
+        (packet.pts, packet.dts) = (ff::AV_NOPTS_VALUE, ff::AV_NOPTS_VALUE);
     }
 
     pub fn duration(&self) -> i64 {
