@@ -20,6 +20,8 @@ const BEFORE: [&[u8; 4]; 5] = [b"styp", b"sidx", b"ssix", b"emsg", b"prft"];
 const FRAGMENT: &[u8] = b"moof\0\0\0\x10mfhd";
 /// What stands between fragments, or behind the last one.
 const BESIDES: [&[u8; 4]; 7] = [b"mdat", b"mfra", b"free", b"skip", b"uuid", b"meta", b"udta"];
+/// What is within fragments alone: where it follows a box, the head of its fragment was taken for a part of that.
+const WITHIN: [&[u8; 4]; 2] = [b"mfhd", b"traf"];
 /// How far further fragments are looked for, and how much of it at one go.
 const SEARCHED_BYTES: u64 = 64 << 20;
 const BLOCK_BYTES: u64 = 64 << 10;
@@ -74,6 +76,7 @@ pub fn loss_in(file: &File, begin: u64, bytes: u64) -> Option<Loss> {
                 waiting = has_samples(file, &found).then_some(place).or(waiting);
             }
             b"mdat" => waiting = None,
+            kind if is_fragmented && WITHIN.contains(&kind) => return Some(Loss::Broken(place)),
             _ => {}
         }
         if [&STARTS[..], &BEFORE, &BESIDES].iter().any(|names| names.contains(&&found.kind)) {
@@ -214,9 +217,9 @@ mod tests {
                 assert_eq!(loss(&without), Some(Loss::Broken(end)), "{bytes}");
                 assert_eq!(loss(&with), Some(Loss::Broken(end)), "{bytes}");
             }
-            // Its size, and its name.
+            // With another size, the last one is cut short.
             let size = [&whole[..end as usize], &[0x7f], &whole[end as usize + 1..]].concat();
-            assert_eq!(loss(&size), Some(Loss::Broken(end)));
+            assert_eq!(loss(&size), Some(if before == 3 { Loss::Cut(end) } else { Loss::Broken(end) }));
         }
         // A box that nobody knows, and other bytes behind the last fragment.
         let other =
