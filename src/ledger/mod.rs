@@ -214,7 +214,7 @@ pub trait Ledger: Send {
     fn commit(&mut self, transaction: &Transaction<'_>) -> Result<(), CommitError>;
     /// Notes where disposed-of sources went; an empty path: deleted. Their inodes are free for others.
     fn note_moved(&mut self, moved: &[(u64, PathBuf)]) -> Result<(), LedgerError>;
-    /// Whether a source went to this place that has this content, or one that is not known, but for this one. Reads all of it.
+    /// Whether a source went to this place that has this content, or one that is not known, but for this one.
     fn has_moved_to(&self, path: &Path, hash: &Hash, but: Option<u64>) -> Result<bool, LedgerError>;
     /// Rejected sources of which it is not noted that they were moved away, and whether there is a newer source under their path.
     fn not_moved(&self) -> Result<Vec<(Entry, bool)>, LedgerError>;

@@ -197,6 +197,10 @@ pub(super) fn rejected_with_id(connection: &Connection, id: u64) -> rusqlite::Re
         .optional()
 }
 
+/// With the condition of the index that the writer makes for it.
+pub(super) const HAS_MOVED_TO: &str = "SELECT 1 FROM sources WHERE moved_to = ?1 AND moved_to <> ''
+    AND (hash IS NULL OR hash = ?2) AND id IS NOT ?3 LIMIT 1";
+
 /// See [`super::Ledger::has_moved_to`].
 pub(super) fn has_moved_to(
     connection: &Connection,
@@ -204,9 +208,11 @@ pub(super) fn has_moved_to(
     hash: &Hash,
     but: Option<u64>,
 ) -> rusqlite::Result<bool> {
-    connection
-        .prepare("SELECT 1 FROM sources WHERE moved_to = ?1 AND (hash IS NULL OR hash = ?2) AND id IS NOT ?3 LIMIT 1")?
-        .exists(params![path_value(path), hash.to_hex().as_str(), but.map(u64::cast_signed)])
+    connection.prepare_cached(HAS_MOVED_TO)?.exists(params![
+        path_value(path),
+        hash.to_hex().as_str(),
+        but.map(u64::cast_signed)
+    ])
 }
 
 /// See [`super::Ledger::not_moved`].

@@ -276,6 +276,11 @@ impl LedgerView {
         })
     }
 
+    /// See [`super::Ledger::has_moved_to`]. Without its index this reads all of the ledger.
+    pub fn has_moved_to(&self, path: &Path, hash: &Hash) -> Result<bool, LedgerError> {
+        self.read("looking for what was moved", |connection| queries::has_moved_to(connection, path, hash, None))
+    }
+
     /// Notes where a rejected source is by now. `false`: it is not where it was any more, or not listed.
     pub fn note_rejected(&self, entry: &Entry, moved_to: &Path) -> Result<bool, LedgerError> {
         self.read("noting where a rejected source is", |connection| {
