@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{Dataset, Paths};
+use crate::config::{Dataset, Disposal, Paths};
 use crate::ledger::{Entry, Fate, FirstLook, Known, LedgerError, LedgerView, Rules, Snapshot, first_look};
 use crate::source::{Hash, Identity, LogState, Original, Place};
 use crate::storage::{FileStatus, RealDisk, open_without_waiting};
@@ -52,11 +52,15 @@ impl Look {
         }
     }
 
-    /// Whether a source that could not be read was changed since, which its time of modification does not show: it may have got
-    /// another owner, or other permissions.
+    /// Whether a source that could not be read, and is left where it is, was changed since, which its time of modification does
+    /// not show: it may have got another owner, or other permissions. What is to be moved or deleted gets a new time of change
+    /// from attempts of our own.
     fn may_be_read_now(&self, entry: &Entry, status: &FileStatus) -> Result<bool, LedgerError> {
         let Fate::Rejected { reason } = &entry.fate else { return Ok(false) };
-        if entry.hash.is_some() || Class::of(reason) != Class::Unreadable {
+        if self.options.watch.rejected != Disposal::Keep
+            || entry.hash.is_some()
+            || Class::of(reason) != Class::Unreadable
+        {
             return Ok(false);
         }
         let committed_ms = self.view.committed_ms(entry.id)?;
