@@ -3,22 +3,29 @@
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::error::Error;
-use std::io::ErrorKind;
+use std::fmt::Display;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::args::{RetryOptions, chosen};
 use super::failure::{Failure, warn};
 use super::{DONE, FAILED, print, text};
-use crate::config::{Config, Dataset, Paths};
+use crate::config::{Config, Dataset, Disposal, Paths};
 use crate::intake::is_wanted;
 use crate::ledger::{Entry, LedgerError, LedgerView};
 use crate::source::Identity;
 use crate::storage::file_name::beside;
 use crate::storage::{Disk, FileStatus, RealDisk, lock_holder};
 use crate::writer::{
-    copy_near, find_moved, is_any_aside, is_it, is_temporary, make_folders, missing_folder, move_aside, move_beside,
-    reason_path,
+    copy_near, find_moved, has_room_aside, is_any_aside, is_it, is_temporary, make_folders, missing_folder, move_aside,
+    move_beside, reason_path, set_aside,
 };
+
+/// So long a source is waited for that a service has set aside, and it is looked at so often.
+const WAIT_MAX: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// `file`: the config as it was named.
 pub fn run(config: &Config, file: &Path, options: &RetryOptions) -> Result<u8, Failure> {
@@ -58,21 +65,18 @@ fn retry(moved: &Moved<'_>, dataset: &Dataset, names: &mut Names<'_>) -> Result<
     let paths = Paths::new(&dataset.output);
     let Some(view) = LedgerView::open(&paths.ledger)? else { return Ok((0, true)) };
     let (mut gone, mut all) = (0, true);
-    let is_here = |entry: &Entry| is_here(moved, dataset, entry);
-    let (mut entries, mut away): (Vec<Entry>, Vec<Entry>) =
-        names.chosen(dataset, &view)?.into_iter().partition(is_here);
+    let stays = |entry: &Entry| stays(moved, dataset, entry);
+    let (mut entries, mut others): (Vec<Entry>, Vec<Entry>) =
+        names.chosen(dataset, &view)?.into_iter().partition(stays);
     // A running service may have moved some of them away since they were read.
     let moved_since = view.forget_rejected(&entries)?;
     entries.retain(|entry| !moved_since.iter().any(|moved| moved.id == entry.id));
-    away.extend(moved_since);
-    // One by one: each is forgotten while its file is back and not yet under its name, so that a running service neither
-    // takes it for the rejected one, nor is there an instant at which nobody knows of it.
-    for entry in away {
-        match bring_back(moved, dataset, &view, &entry) {
-            Ok(true) => {
-                remove_what_was_copied(moved, dataset, &entry);
-                entries.push(entry);
-            }
+    others.extend(moved_since);
+    // One by one: each is forgotten while its file is set aside where it was taken, so that a running service neither takes
+    // it for the rejected one nor moves it, and there is no instant at which nobody knows of it.
+    for entry in others {
+        match take_again(moved, dataset, &view, &entry) {
+            Ok(true) => entries.push(entry),
             Ok(false) => {
                 gone += 1;
                 let path = text::path(&entry.path);
@@ -93,12 +97,28 @@ fn retry(moved: &Moved<'_>, dataset: &Dataset, names: &mut Names<'_>) -> Result<
     Ok((gone + entries.len(), all))
 }
 
-/// Whether a source is under its name, or a mended one. What was moved away is where it went, whatever has its name by now.
-fn is_here(moved: &Moved<'_>, dataset: &Dataset, entry: &Entry) -> bool {
-    let status = RealDisk.status(&dataset.base.join(&entry.path));
+/// Whether a source is under its name and no service moves it from there, or a mended one is. What was moved away is where it
+/// went, whatever has its name by now.
+fn stays(moved: &Moved<'_>, dataset: &Dataset, entry: &Entry) -> bool {
+    let home = dataset.base.join(&entry.path);
+    let status = RealDisk.status(&home);
     let Some(status) = status.ok().flatten().filter(|_| entry.moved_to.is_none()) else { return false };
-    // A crash may have come before it was noted where it went.
-    Identity::from(&status) == entry.identity || !matches!(where_it_is(moved, dataset, entry), Ok(Some(_)))
+    if Identity::from(&status) == entry.identity {
+        return dataset.watch.rejected == Disposal::Keep || dataset.decoder.follows() || !has_room_aside(&home);
+    }
+    // It may be on its way, or a crash may have come before it was noted where it went.
+    !is_aside(&home) && matches!(where_it_is(moved, dataset, entry), Ok(None))
+}
+
+/// Whether something is set aside where this would be. To be asked before the look at where it goes from there.
+fn is_aside(home: &Path) -> bool {
+    is_any_aside(&RealDisk, home).unwrap_or(true)
+}
+
+/// Whether a source that was not moved, as far as is noted, is under its name.
+fn is_at_home(home: &Path, entry: &Entry) -> bool {
+    let status = RealDisk.status(home).ok().flatten().filter(|_| entry.moved_to.is_none());
+    status.is_some_and(|status| Identity::from(&status) == entry.identity)
 }
 
 /// The sources that were named, and which of the names were found in some dataset.
@@ -161,27 +181,63 @@ fn as_shown(dataset: &Dataset, rejected: Vec<Entry>) -> HashMap<String, Vec<Entr
     shown
 }
 
-/// Moves a source back that was moved away when it was rejected, and forgets that it was. One that is nowhere is forgotten,
-/// too: `false`.
-fn bring_back(moved: &Moved<'_>, dataset: &Dataset, view: &LedgerView, entry: &Entry) -> Result<bool, String> {
-    let home = dataset.base.join(&entry.path);
-    let found = where_it_is(moved, dataset, entry);
-    let is_being_moved = || format!("{} is being moved at the moment: try again", text::path(&home));
-    if let Ok(None) = &found
-        && is_any_aside(&RealDisk, &home).unwrap_or(true)
-    {
-        return Err(is_being_moved());
+/// Has a source in hand, where it is or where it was moved to when it was rejected, forgets that it was rejected, and gives it its
+/// name again. One that is nowhere is forgotten, too: `false`.
+fn take_again(moved: &Moved<'_>, dataset: &Dataset, view: &LedgerView, entry: &Entry) -> Result<bool, String> {
+    let started = Instant::now();
+    loop {
+        if let Some(is_there) = try_to_take_again(moved, dataset, view, entry)? {
+            return Ok(is_there);
+        }
+        if started.elapsed() > WAIT_MAX {
+            let home = text::path(&dataset.base.join(&entry.path));
+            return Err(format!(
+                "{home} is being moved at the moment, or was when a run was cut short: try again after the next scan"
+            ));
+        }
+        thread::sleep(LOOK_AGAIN);
     }
-    let Some(moved_to) = found.map_err(|error| format!("looking for {}: {error}", text::path(&home)))? else {
-        return match view.forget_rejected(std::slice::from_ref(entry)) {
-            Ok(moved_since) if moved_since.is_empty() => Ok(false),
-            Ok(_) => Err(is_being_moved()),
-            Err(error) => Err(error.to_string()),
-        };
+}
+
+/// As [`take_again`]. `None`: it is being moved.
+fn try_to_take_again(
+    moved: &Moved<'_>,
+    dataset: &Dataset,
+    view: &LedgerView,
+    entry: &Entry,
+) -> Result<Option<bool>, String> {
+    let home = dataset.base.join(&entry.path);
+    if is_at_home(&home, entry) {
+        let aside = set_aside(&RealDisk, &home, entry.identity).map_err(|error| as_before(&home, &error))?;
+        if let Some(aside) = aside {
+            return forget(view, entry, &aside.path, &home, &home).map(|()| Some(true));
+        }
+    }
+    let is_aside = is_aside(&home);
+    let found = where_it_is(moved, dataset, entry);
+    let found = found.map_err(|error| format!("looking for {}: {error}", text::path(&home)))?;
+    let Some(moved_to) = found.filter(|_| !is_aside || entry.moved_to.is_some()) else {
+        if is_aside || is_at_home(&home, entry) {
+            return Ok(None);
+        }
+        let moved_since = view.forget_rejected(std::slice::from_ref(entry)).map_err(|error| error.to_string())?;
+        return Ok(moved_since.is_empty().then_some(false));
     };
-    let failed = |error: &dyn std::fmt::Display| {
-        let (home, moved_to) = (text::path(&home), text::path(&moved_to));
-        format!("{home} could not be brought back from {moved_to}: {error}; it is rejected as before")
+    bring_back(moved, dataset, view, entry, &moved_to).map(|()| Some(true))
+}
+
+/// Moves a source back that was moved away when it was rejected, and forgets that it was.
+fn bring_back(
+    moved: &Moved<'_>,
+    dataset: &Dataset,
+    view: &LedgerView,
+    entry: &Entry,
+    moved_to: &Path,
+) -> Result<(), String> {
+    let home = dataset.base.join(&entry.path);
+    let failed = |error: &dyn Display| {
+        let error = format!("it could not be brought back from {}: {error}", text::path(moved_to));
+        as_before(&home, &error)
     };
     if let Some(root) = watched_folder(dataset, entry) {
         refuse_unwanted_name(dataset, root, &home).map_err(|text| failed(&text))?;
@@ -192,28 +248,57 @@ fn bring_back(moved: &Moved<'_>, dataset: &Dataset, view: &LedgerView, entry: &E
             Err(error) => return Err(failed(&error)),
         }
     }
-    let aside = match move_aside(&RealDisk, &moved_to, &home) {
-        Err(error) if error.kind() == ErrorKind::CrossesDevices => {
-            let near = bring_near(view, entry, &moved_to, &home).map_err(|error| failed(&error))?;
-            return bring_back(moved, dataset, view, &near);
-        }
-        aside => aside.map_err(|error| failed(&error))?,
-    };
-    // The way back is durable before the ledger forgets it, which may be on another disk.
-    let is_durable = [&aside, &moved_to].iter().try_for_each(|path| RealDisk.sync_folder(folder_of(path)));
-    let forgotten = match is_durable {
-        Ok(()) => forget_in_hand(view, entry).map_err(|error| error.to_string()),
-        Err(error) => Err(format!("syncing its folders: {error}")),
-    };
-    if let Err(error) = forgotten {
-        // As it was. If that fails as well, the next scan gives it its name, and finds it rejected.
-        let _ = move_beside(&RealDisk, &aside, &moved_to);
-        return Err(failed(&error));
+    if is_temporary(moved_to) {
+        remove_what_was_copied(moved, dataset, entry).map_err(|error| failed(&error))?;
     }
-    move_beside(&RealDisk, &aside, &home).map_err(|error| failed(&error))?;
+    let near;
+    let (entry, from, aside) = match move_aside(&RealDisk, moved_to, &home) {
+        Err(error) if error.kind() == ErrorKind::CrossesDevices => {
+            near = bring_near(view, entry, moved_to, &home).map_err(|error| failed(&error))?;
+            let copy = near.moved_to.as_deref().unwrap_or(moved_to);
+            (&near, copy, move_aside(&RealDisk, copy, &home))
+        }
+        aside => (entry, moved_to, aside),
+    };
+    let aside = aside.map_err(|error| failed(&error))?;
+    // The way back is durable before the ledger forgets it, which may be on another disk.
+    if let Err(error) = [&aside, from].iter().try_for_each(|path| RealDisk.sync_folder(folder_of(path))) {
+        let _ = move_beside(&RealDisk, &aside, from);
+        return Err(failed(&format!("syncing its folders: {error}")));
+    }
+    forget(view, entry, &aside, from, &home)?;
     // It tells of the last attempt; that it is gone already is no fault.
-    drop(std::fs::remove_file(reason_path(&moved_to)));
-    Ok(true)
+    drop(std::fs::remove_file(reason_path(from)));
+    Ok(())
+}
+
+fn as_before(home: &Path, error: &dyn Display) -> String {
+    format!("{}: {error}; it is rejected as before", text::path(home))
+}
+
+/// Forgets a source that is set aside, and gives it its name again. What fails leaves it where it was taken `from`.
+fn forget(view: &LedgerView, entry: &Entry, aside: &Path, from: &Path, home: &Path) -> Result<(), String> {
+    let forget = || {
+        let noted_since = view.forget_rejected(std::slice::from_ref(entry))?;
+        match noted_since.is_empty() || RealDisk.status(aside)?.is_some() {
+            // If it was noted meanwhile where the file was moved to, that is over.
+            true => Ok(view.forget_rejected(&noted_since).map(drop)?),
+            false => Err::<(), Box<dyn Error>>("it was moved away meanwhile: try again".into()),
+        }
+    };
+    if let Err(error) = forget() {
+        // If that fails as well, the next scan gives it its name, and finds it rejected.
+        let _ = move_beside(&RealDisk, aside, from);
+        return Err(as_before(home, &error));
+    }
+    match move_beside(&RealDisk, aside, home) {
+        // A scan has given it its name already.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => {
+            Err(format!("{} could not be given its name again: {error}; the next scan does it", text::path(aside)))
+        }
+        Ok(_) => Ok(()),
+    }
 }
 
 /// Brings a rejected source from another disk to the disk of its home, and returns the entry as it is then. No kill leaves two
@@ -241,18 +326,16 @@ fn bring_near(view: &LedgerView, entry: &Entry, moved_to: &Path, home: &Path) ->
     Ok(near)
 }
 
-/// A kill may have come between the note of a copy and the removal of what was copied: it lies where it was moved to, and nobody
-/// has it any more. `entry`: as it was when that copy was brought back.
-fn remove_what_was_copied(moved: &Moved<'_>, dataset: &Dataset, entry: &Entry) {
-    let is_copy = entry.moved_to.as_deref().is_some_and(is_temporary);
-    let Some(by_place) = Some(moved).filter(|_| is_copy).and_then(|moved| moved.by_place().ok()) else { return };
-    let is_others = |path: &Path| by_place.contains_key(path);
-    let Ok(Some(original)) = find_moved(&RealDisk, dataset, entry, &is_others) else { return };
-    let status = RealDisk.status(&original).ok().flatten();
-    if status.is_some_and(|status| status.mtime_ns == entry.identity.mtime_ns) {
-        drop(std::fs::remove_file(&original));
-        drop(std::fs::remove_file(reason_path(&original)));
-    }
+/// A kill may have come between the note of a copy and the removal of what was copied: it lies where it was moved to, and would
+/// be nobody's. `entry`: of which the copy is noted still.
+fn remove_what_was_copied(moved: &Moved<'_>, dataset: &Dataset, entry: &Entry) -> Result<(), Box<dyn Error>> {
+    let by_place = moved.by_place()?;
+    let Some(original) = find_moved(&RealDisk, dataset, entry, &|path| Ok(by_place.contains_key(path)))? else {
+        return Ok(());
+    };
+    std::fs::remove_file(&original)?;
+    drop(std::fs::remove_file(reason_path(&original)));
+    Ok(())
 }
 
 /// Refuses to bring back a source that would get another name, as a file has its own, where a scan would not take that name.
@@ -266,12 +349,6 @@ fn refuse_unwanted_name(dataset: &Dataset, root: &Path, home: &Path) -> Result<(
          other file away, and try again",
         text::path(&name)
     ))
-}
-
-/// Forgets a source whose file is in our hands. If it was noted meanwhile where the file was moved to, that is over.
-fn forget_in_hand(view: &LedgerView, entry: &Entry) -> Result<(), LedgerError> {
-    let noted_since = view.forget_rejected(std::slice::from_ref(entry))?;
-    view.forget_rejected(&noted_since).map(drop)
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -301,8 +378,8 @@ fn where_it_is(moved: &Moved<'_>, dataset: &Dataset, entry: &Entry) -> Result<Op
     }
     let is_other = |other: &Entry| (other.id, &other.path) != (entry.id, &entry.path);
     let is_others = |path: &Path| {
-        let by_place = moved.by_place().ok();
-        by_place.and_then(|by_place| by_place.get(path)).is_some_and(|noted| noted.iter().any(is_other))
+        let by_place = moved.by_place().map_err(io::Error::other)?;
+        Ok(by_place.get(path).is_some_and(|noted| noted.iter().any(is_other)))
     };
     Ok(find_moved(&RealDisk, dataset, entry, &is_others)?)
 }

@@ -162,6 +162,12 @@ impl Watch {
     pub fn disregards_changed(&self) -> bool {
         self.after == Disposal::Keep && self.changed == Changed::Ignore
     }
+
+    /// Whether sources are moved to places of which this is one.
+    pub fn moves_to(&self, path: &Path) -> bool {
+        let is_below = |disposal: &Disposal| matches!(disposal, Disposal::Move(target) if path.starts_with(target));
+        is_below(&self.after) || is_below(&self.rejected)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -47,7 +47,7 @@ impl Aside {
     }
 
     /// Gives it its name again, or one beside it.
-    pub fn put_back(self, disk: &dyn Disk) -> io::Result<()> {
+    pub fn put_back(&self, disk: &dyn Disk) -> io::Result<()> {
         if self.is_at_home() {
             return Ok(());
         }
@@ -55,7 +55,7 @@ impl Aside {
     }
 
     /// Removes it. One that is at home is looked at once more: another file stays.
-    pub fn remove(self, disk: &dyn Disk, identity: Identity) -> io::Result<()> {
+    pub fn remove(&self, disk: &dyn Disk, identity: Identity) -> io::Result<()> {
         if self.is_at_home() && !is_file(disk, &self.path, identity)? {
             return Ok(());
         }
@@ -74,7 +74,7 @@ impl Drop for Aside {
 
 /// Sets the file aside, if it is this file.
 pub fn set_aside(disk: &dyn Disk, home: &Path, identity: Identity) -> io::Result<Option<Aside>> {
-    if home.file_name().is_some_and(|name| name.len() > LONGEST) {
+    if !has_room_aside(home) {
         return Ok(is_file(disk, home, identity)?.then(|| Aside::new(home, home)));
     }
     let set_aside = first_free(aside_names(home), |path| {
@@ -91,6 +91,11 @@ pub fn set_aside(disk: &dyn Disk, home: &Path, identity: Identity) -> io::Result
     }
     aside.put_back(disk)?;
     Ok(None)
+}
+
+/// Whether a file can be set aside.
+pub fn has_room_aside(home: &Path) -> bool {
+    home.file_name().is_none_or(|name| name.len() <= LONGEST)
 }
 
 /// The names under which a file can be set aside.
@@ -156,8 +161,8 @@ pub fn is_aside(path: &Path) -> bool {
 mod tests {
     use super::*;
     use crate::storage::RealDisk;
-    use crate::writer::relocate::remove_if;
     use crate::writer::relocate::tests::{identity, names};
+    use crate::writer::relocate::{Asks, remove_if};
     use std::fs;
 
     /// Sets the file aside as a run that is then killed.
@@ -205,11 +210,11 @@ mod tests {
         assert!(left.iter().all(|aside| is_aside(aside)));
         fs::write(&path, "four").unwrap();
         assert_eq!(put_back_if_free(&RealDisk, &left[0]).unwrap(), None);
-        assert!(remove_if(&RealDisk, &path, identity(&path)).unwrap());
+        assert!(remove_if(&RealDisk, &path, identity(&path), Asks::NOTHING).unwrap());
         for (aside, content) in left.iter().zip(["one", "two", "three"]) {
             assert_eq!(put_back_if_free(&RealDisk, aside).unwrap().as_deref(), Some(&*path));
             assert_eq!(fs::read_to_string(&path).unwrap(), content);
-            assert!(remove_if(&RealDisk, &path, identity(&path)).unwrap());
+            assert!(remove_if(&RealDisk, &path, identity(&path), Asks::NOTHING).unwrap());
         }
         assert_eq!(names(folder.path()), [""; 0]);
     }
@@ -232,8 +237,8 @@ mod tests {
             assert_eq!(home_of(&leave_aside(&path)), path);
             put_back_if_left(&RealDisk, &folder.path().join(&names(folder.path())[0])).unwrap();
             fs::write(&path, "another").unwrap();
-            assert!(!remove_if(&RealDisk, &path, old).unwrap());
-            assert!(remove_if(&RealDisk, &path, identity(&path)).unwrap());
+            assert!(!remove_if(&RealDisk, &path, old, Asks::NOTHING).unwrap());
+            assert!(remove_if(&RealDisk, &path, identity(&path), Asks::NOTHING).unwrap());
             assert_eq!(names(folder.path()), [""; 0]);
         }
     }

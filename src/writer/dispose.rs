@@ -58,7 +58,7 @@ pub fn sync_moves(disk: &dyn Disk, results: &mut Results) {
 pub fn dispose(disk: &dyn Disk, leaving: &Leaving, asks: Asks<'_>) -> io::Result<Disposed> {
     let Leaving { root, place, identity, disposal, reason, is_left, .. } = leaving;
     let is_own = |path: &Path| if *is_left { (asks.is_own)(path) } else { Ok(false) };
-    let asks = Asks { is_own: &is_own, ..asks };
+    let asks = Asks { is_own: &is_own, is_listed: asks.is_listed.filter(|_| reason.is_some()), ..asks };
     if *disposal == Disposal::Keep {
         return Ok(Disposed::No);
     }
@@ -70,7 +70,7 @@ pub fn dispose(disk: &dyn Disk, leaving: &Leaving, asks: Asks<'_>) -> io::Result
     match disposal {
         Disposal::Keep => Ok(Disposed::No),
         Disposal::Delete => {
-            let is_gone = remove_if(disk, &path, *identity)?;
+            let is_gone = remove_if(disk, &path, *identity, asks)?;
             Ok(if is_gone { Disposed::Deleted } else { Disposed::No })
         }
         Disposal::Move(target) => {
@@ -237,5 +237,35 @@ mod tests {
         fs::write(&path, "new content").unwrap();
         assert_eq!(go(folder.path(), "a.jpg", old, &Disposal::Delete, None), Disposed::No);
         assert_eq!(fs::read_to_string(&path).unwrap(), "new content");
+    }
+
+    /// The bug: what `retry` had forgotten while it waited to be moved was moved, and no ledger had it.
+    #[test]
+    fn a_rejected_file_that_is_not_listed_any_more_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, failed) = (folder.path().join("a.jpg"), folder.path().join("failed"));
+        for disposal in [Disposal::Delete, Disposal::Move(failed.clone())] {
+            fs::write(&path, "bad").unwrap();
+            let leaving = Leaving {
+                lane: 0,
+                id: 1,
+                root: folder.path().to_owned(),
+                place: Place { folder: 0, below: "a.jpg".into() },
+                identity: identity(&path),
+                disposal,
+                reason: Some("it is bad".to_owned()),
+                is_left: false,
+            };
+            let go = |leaving: &Leaving, is_listed| {
+                // Nobody else has it meanwhile.
+                let answer = || Ok(is_listed && !path.exists());
+                dispose(&RealDisk, leaving, Asks { is_listed: Some(&answer), ..Asks::NOTHING }).unwrap()
+            };
+            assert_eq!(go(&leaving, false), Disposed::No);
+            assert_eq!(fs::read_to_string(&path).unwrap(), "bad");
+            assert!(!failed.exists() || fs::read_dir(&failed).unwrap().count() == 0, "no reason either");
+            assert_ne!(go(&leaving, true), Disposed::No);
+            assert!(!path.exists());
+        }
     }
 }

@@ -42,12 +42,19 @@ impl Jobs {
     }
 }
 
-/// Whether the file at this path, which is like the one that leaves, is a copy of it that a crash left. All results before it
-/// have been told. What cannot be told has the file stay where it is.
+/// What the writer is asked. What cannot be told has the file stay where it is.
 pub struct Question {
     pub leaving: Leaving,
-    pub path: PathBuf,
+    pub about: About,
     pub answer: Sender<io::Result<bool>>,
+}
+
+pub enum About {
+    /// Whether the file at this path, which is like the one that leaves, is a copy of it that a crash left. All results before
+    /// it have been told.
+    Copy(PathBuf),
+    /// Whether the ledger still has the one that leaves.
+    Listed,
 }
 
 /// See the module documentation.
@@ -121,13 +128,14 @@ fn run(
         let started = Instant::now();
         let mut next = Some(first);
         while let Some(leaving) = next {
-            let is_own = |path: &Path| {
+            let question = |about| {
                 let (answer, answered) = bounded(1);
-                let question = Question { leaving: leaving.clone(), path: path.to_owned(), answer };
-                drop(ask.send(question));
+                drop(ask.send(Question { leaving: leaving.clone(), about, answer }));
                 answered.recv().unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()))
             };
-            let asks = Asks { go_on: &go_on, is_own: &is_own };
+            let is_own = |path: &Path| question(About::Copy(path.to_owned()));
+            let is_listed = || question(About::Listed);
+            let asks = Asks { go_on: &go_on, is_own: &is_own, is_listed: Some(&is_listed) };
             // A mistake of ours costs its file, and not all that come behind it.
             let result = catch_unwind(AssertUnwindSafe(|| dispose(disk, &leaving, asks)));
             let result = result.unwrap_or_else(|_| Err(io::Error::other("a fault of the program, a panic")));

@@ -35,7 +35,7 @@ mod slot;
 mod thread;
 mod whereabouts;
 
-pub use aside::{home_of, is_any_aside, is_aside, put_back_if_free, put_back_if_left};
+pub use aside::{has_room_aside, home_of, is_any_aside, is_aside, put_back_if_free, put_back_if_left, set_aside};
 pub use batch::{is_elsewhere, rules};
 pub use column::Column;
 pub use dataset::{DatasetWriter, Finish, FinishedSource, SourceResult, StagedAs, check_room};

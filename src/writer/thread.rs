@@ -1,13 +1,15 @@
 //! The writer's thread: messages in, commits when they are due, until every sender is gone.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, at, never, select};
 
-use super::dispose::Results;
-use super::disposer::{Disposer, Jobs, Question};
+use super::dispose::{Leaving, Results};
+use super::disposer::{About, Disposer, Jobs, Question};
 use super::slot::{Opening, Slot};
 use crate::lane::{Lane, ToIntake, ToWriter};
 use crate::pulse;
@@ -131,26 +133,31 @@ impl Writer {
         self.disposer.join();
     }
 
-    /// Whether a file is a copy of a source that a crash left: if it is no other source's of any dataset.
     fn answer(&mut self, question: Question) {
+        pulse::beat();
+        let Question { leaving, about, answer } = question;
+        let answered = match about {
+            About::Copy(path) => self.is_copy(&leaving, &path),
+            About::Listed => self.slots.get_mut(leaving.lane).map_or(Ok(false), |slot| slot.is_listed(&leaving)),
+        };
+        // Who has asked may have ended.
+        drop(answer.send(answered));
+    }
+
+    /// Whether a file is a copy of a source that a crash left: if it is no other source's of any dataset.
+    fn is_copy(&mut self, leaving: &Leaving, path: &Path) -> io::Result<bool> {
         while let Ok(results) = self.disposer.results.try_recv() {
             self.disposed(results);
         }
-        pulse::beat();
-        let Question { leaving, path, answer } = question;
-        let is_own = || {
-            let Some(own) = self.slots.get(leaving.lane) else { return Ok(false) };
-            let Some(hash) = own.hash_of(&leaving)? else { return Ok(false) };
-            for slot in &self.slots {
-                pulse::beat();
-                if slot.has_another(&leaving, &hash, &path)? {
-                    return Ok(false);
-                }
+        let Some(own) = self.slots.get(leaving.lane) else { return Ok(false) };
+        let Some(hash) = own.hash_of(leaving)? else { return Ok(false) };
+        for slot in &self.slots {
+            pulse::beat();
+            if slot.has_another(leaving, &hash, path)? {
+                return Ok(false);
             }
-            Ok(true)
-        };
-        // Who has asked may have ended.
-        drop(answer.send(is_own()));
+        }
+        Ok(true)
     }
 
     /// Of one dataset after the other, in the order of their disposal.

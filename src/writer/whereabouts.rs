@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::relocate::is_rounded;
 use crate::config::{Dataset, Disposal};
 use crate::ledger::Entry;
 use crate::source::Identity;
@@ -35,26 +36,38 @@ pub fn is_it(disk: &dyn Disk, path: &Path, status: &FileStatus, entry: &Entry) -
 }
 
 /// Where a rejected source lies of which it was not noted that it was moved, as a crash came before that: under the names that
-/// it can have been given, but for those that the ledger knows to be another source's.
+/// it can have been given, but for those that the ledger knows to be another source's. A move within its disk has left it the
+/// file that it was; a copy on another one has its time, as well as that disk can tell it, and its content.
 pub fn find_moved(
     disk: &dyn Disk,
     options: &Dataset,
     entry: &Entry,
-    is_others: &dyn Fn(&Path) -> bool,
+    is_others: &dyn Fn(&Path) -> io::Result<bool>,
 ) -> io::Result<Option<PathBuf>> {
     let Disposal::Move(target) = &options.watch.rejected else { return Ok(None) };
     let Some(place) = options.place_of(&options.base.join(&entry.path)) else { return Ok(None) };
-    let mut free = 0;
+    let (mut free, mut alike) = (0, Vec::new());
     for path in beside(&target.join(&place.below)) {
         match disk.status(&path)? {
             None if free == FREE_NAMES_MAX => break,
             None => free += 1,
             Some(status) => {
                 free = 0;
-                if status.is_regular && !is_others(&path) && is_it(disk, &path, &status, entry)? {
+                if !status.is_regular {
+                    continue;
+                }
+                if Identity::from(&status) == entry.identity && !is_others(&path)? {
                     return Ok(Some(path));
                 }
+                if is_rounded(entry.identity.mtime_ns, status.mtime_ns) {
+                    alike.push((path, status));
+                }
             }
+        }
+    }
+    for (path, status) in alike {
+        if !is_others(&path)? && is_it(disk, &path, &status, entry)? {
+            return Ok(Some(path));
         }
     }
     Ok(None)

@@ -7,9 +7,8 @@ use super::DatasetWriter;
 use crate::ledger::{Entry, Fate, Known};
 use crate::source::{Hash, Place};
 use crate::writer::aside::is_any_aside;
-use crate::writer::dispose::{Leaving, reason_path};
+use crate::writer::dispose::Leaving;
 use crate::writer::fault::Fault;
-use crate::writer::relocate::move_beside;
 use crate::writer::whereabouts::{find_moved, missing_folder};
 
 impl DatasetWriter {
@@ -43,36 +42,10 @@ impl DatasetWriter {
         Ok(is_unnoted || self.ledger.has_moved_to(path, hash, but)?)
     }
 
-    /// A rejected source was moved away and that is noted, unless `retry` has forgotten it in between: then it goes back to where
-    /// it is looked for, or was rejected again by now, and is noted as that.
-    ///
-    /// # Errors
-    /// The ledger's; within, that it could not be brought back.
-    pub fn keep_known(&mut self, leaving: &Leaving, moved_to: &Path) -> Result<io::Result<()>, Fault> {
-        let name = self.ledger_path(&leaving.place);
-        if self.ledger.rejected_at(&name)?.iter().any(|(id, _)| *id == leaving.id) {
-            return Ok(Ok(()));
-        }
-        let newest = self.ledger.newest_at(&name, u64::MAX)?;
-        let is_it = |entry: &Entry| {
-            matches!(entry.fate, Fate::Rejected { .. })
-                && entry.moved_to.is_none()
-                && entry.identity == leaving.identity
-        };
-        if let Some(again) = newest.filter(is_it) {
-            return self.note_moved([(again.id, moved_to.to_owned())]).map(Ok);
-        }
-        let home = leaving.root.join(&leaving.place.below);
-        let back = match move_beside(&*self.disk, moved_to, &home) {
-            // `retry` has brought it back already.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && matches!(self.disk.status(moved_to), Ok(None)) => {
-                return Ok(Ok(()));
-            }
-            back => back,
-        };
-        // No power cut leaves it where it was without its reason.
-        let is_durable = back.and_then(|back| self.disk.sync_folder(back.parent().unwrap_or(&leaving.root)));
-        Ok(is_durable.and_then(|()| self.disk.remove_file(&reason_path(moved_to))))
+    /// Whether a rejected source that leaves is listed still: `retry` may have forgotten it.
+    pub fn is_listed(&self, leaving: &Leaving) -> Result<bool, Fault> {
+        let rejected = self.ledger.rejected_at(&self.ledger_path(&leaving.place))?;
+        Ok(rejected.iter().any(|(id, _)| *id == leaving.id))
     }
 
     /// A rejected source was not there to be moved away. If another file that was taken is why, it is forgotten; one that
@@ -94,7 +67,7 @@ impl DatasetWriter {
             if !is_replaced && !self.is_away(entry) {
                 continue;
             }
-            match self.find_moved(entry, &moved)? {
+            match self.find_moved(entry, &moved) {
                 Ok(Some(path)) => moved.push((entry.id, path)),
                 Ok(None) if *is_replaced => gone.push(entry.id),
                 Ok(None) => {}
@@ -120,16 +93,13 @@ impl DatasetWriter {
     }
 
     /// Where a rejected source lies of which that is not noted. `found`: where others were found to lie.
-    ///
-    /// # Errors
-    /// The ledger's; within, that it could not be looked for.
-    fn find_moved(&self, entry: &Entry, found: &[(u64, PathBuf)]) -> Result<io::Result<Option<PathBuf>>, Fault> {
-        let noted = self.ledger.rejected_at(&entry.path)?;
+    fn find_moved(&self, entry: &Entry, found: &[(u64, PathBuf)]) -> io::Result<Option<PathBuf>> {
         let is_others = |path: &Path| {
-            let mut found = found.iter().chain(&self.unnoted);
-            noted.iter().any(|(_, moved_to)| moved_to.as_deref() == Some(path)) || found.any(|(_, place)| place == path)
+            let is_found = found.iter().any(|(_, place)| place == path);
+            let is_noted = |hash| self.has_moved_to(path, hash, Some(entry.id)).map_err(io::Error::other);
+            Ok(is_found || entry.hash.as_ref().map_or(Ok(false), is_noted)?)
         };
-        Ok(find_moved(&*self.disk, &self.options, entry, &is_others))
+        find_moved(&*self.disk, &self.options, entry, &is_others)
     }
 
     fn cannot_look_for(&self, entry: &Entry, error: &io::Error) {
@@ -157,7 +127,7 @@ impl DatasetWriter {
                         if !self.batch.ends_rejection(&entry) {
                             continue;
                         }
-                        match self.find_moved(&entry, &found)? {
+                        match self.find_moved(&entry, &found) {
                             Ok(Some(place)) => found.push((id, place)),
                             Ok(None) => forgotten.push(id),
                             Err(error) => self.cannot_look_for(&entry, &error),
@@ -188,7 +158,6 @@ impl DatasetWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Disposal;
     use crate::decode::RowBlock;
     use crate::ledger::SqliteLedgers;
     use crate::source::Identity;
@@ -231,6 +200,13 @@ mod tests {
         writer.finish_source(&FinishedSource { place, identity, result }, drop).unwrap();
     }
 
+    /// As a copy of a source of inode 1 on another disk is.
+    fn write_copy(path: &Path) {
+        fs::write(path, [1]).unwrap();
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_nanos(1);
+        fs::File::open(path).unwrap().set_modified(time).unwrap();
+    }
+
     /// The bug: a kill between the commit of a mended source and the word of the disposer, which had not found the bad one,
     /// left the bad one listed for good.
     #[test]
@@ -270,7 +246,7 @@ mod tests {
             for (id, name) in (1..).zip(["a", "a.1", "a.2"]) {
                 take(&mut writer, &place, 1, false);
                 writer.commit(drop).unwrap();
-                fs::write(failed.join(name), [1]).unwrap();
+                write_copy(&failed.join(name));
                 writer.leaving.insert(id);
             }
             writer.note_moved([(1, failed.join("a"))]).unwrap();
@@ -301,8 +277,8 @@ mod tests {
         drop(writer);
         let failed = folder.path().join("failed");
         fs::create_dir(&failed).unwrap();
-        for path in [failed.join("a"), failed.join("b")] {
-            fs::write(path, [1]).unwrap();
+        for name in ["a", "b"] {
+            write_copy(&failed.join(name));
         }
         // Its disk is not mounted.
         assert_eq!(open(folder.path()).ledger.rejected_at(Path::new("drop/a")).unwrap(), [(1, None)]);
@@ -337,44 +313,6 @@ mod tests {
         assert_eq!(listed_after_next(&mut writer, 2), [(1, Some(moved_to))]);
         fs::create_dir(folder.path().join("failed")).unwrap();
         assert_eq!(listed_after_next(&mut writer, 3), []);
-    }
-
-    /// The bug: `retry` forgot a source that was being moved away, and then it lay in `failed` without anybody's knowing.
-    #[test]
-    fn what_retry_forgets_on_its_way_goes_back_or_is_known_again() {
-        let (folder, mut writer) = opened();
-        let (root, failed) = (folder.path().join("drop"), folder.path().join("failed"));
-        let place = Place { folder: 0, below: "a".into() };
-        let moved_to = failed.join("a");
-        let move_away = |id| {
-            for path in [&moved_to, &reason_path(&moved_to)] {
-                fs::write(path, "").unwrap();
-            }
-            let identity = Identity { size: 1, mtime_ns: 1, inode: 1 };
-            let (disposal, reason) = (Disposal::Move(failed.clone()), Some("it is cut short".to_owned()));
-            let (root, place) = (root.clone(), place.clone());
-            Leaving { lane: 0, id, root, place, identity, disposal, reason, is_left: false }
-        };
-        fs::create_dir(&root).unwrap();
-        fs::create_dir(&failed).unwrap();
-        take(&mut writer, &place, 1, false);
-        writer.commit(drop).unwrap();
-        let leaving = move_away(1);
-        writer.keep_known(&leaving, &moved_to).unwrap().unwrap();
-        assert!(moved_to.exists(), "it is listed");
-
-        writer.ledger.forget(&[1]).unwrap();
-        writer.keep_known(&leaving, &moved_to).unwrap().unwrap();
-        assert_eq!((root.join("a").exists(), fs::read_dir(&failed).unwrap().count()), (true, 0));
-        // The bug: that no ledger had it was told of one that `retry` had brought back.
-        writer.keep_known(&leaving, &moved_to).unwrap().unwrap();
-        assert!(root.join("a").exists());
-
-        take(&mut writer, &place, 1, false);
-        writer.commit(drop).unwrap();
-        writer.keep_known(&move_away(1), &moved_to).unwrap().unwrap();
-        assert!(moved_to.exists());
-        assert_eq!(writer.ledger.rejected_at(Path::new("drop/a")).unwrap(), [(2, Some(moved_to))]);
     }
 
     /// The bug: a source was deleted, and before the ledger had that, the next file of its inode and content was taken for it

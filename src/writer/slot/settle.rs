@@ -1,17 +1,19 @@
 //! What becomes of sources once the ledger has them: figures, disposal, and the word to the intake.
 
+use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::{Settlement, Slot, State};
-use crate::config::Disposal;
+use crate::config::{Disposal, Paths};
 use crate::lane::{End, Stays, Tally, ToIntake};
-use crate::ledger::{Entry, Fate};
+use crate::ledger::{Entry, Fate, LedgerView};
 use crate::pulse;
 use crate::source::{Hash, Identity, Place, wall_clock_ns};
 use crate::writer::dataset::{DatasetWriter, StagedAs};
 use crate::writer::dispose::{Disposed, Leaving, Results, dispose, sync_moves};
+use crate::writer::fault::Fault;
 use crate::writer::relocate::Asks;
 
 /// Of sources that could not be moved or deleted the log tells so often at most.
@@ -139,7 +141,7 @@ impl Slot {
                 }
             }
             None => {
-                let mut results = Results::new();
+                let (mut results, failed) = (Results::new(), Cell::new(None));
                 for leaving in all {
                     let was_made = |path: &Path| {
                         results.iter().any(|(_, result)| matches!(result, Ok(Disposed::MovedTo(made)) if made == path))
@@ -149,11 +151,22 @@ impl Slot {
                         let other = writer.has_moved_to(path, &hash, Some(leaving.id)).map_err(io::Error::other)?;
                         Ok(!other && !was_made(path))
                     };
-                    let result = dispose(&*writer.disk, &leaving, Asks { is_own: &is_own, ..Asks::NOTHING });
+                    let is_listed = || {
+                        writer.is_listed(&leaving).map_err(|fault| {
+                            let error = io::Error::other(fault.to_string());
+                            failed.set(Some(fault));
+                            error
+                        })
+                    };
+                    let asks = Asks { is_own: &is_own, is_listed: Some(&is_listed), ..Asks::NOTHING };
+                    let result = dispose(&*writer.disk, &leaving, asks);
                     results.push((leaving, result));
                 }
                 sync_moves(&*writer.disk, &mut results);
                 self.disposed(results);
+                if let Some(fault @ Fault::Lasting(_)) = failed.take() {
+                    self.fault(fault);
+                }
             }
         }
     }
@@ -166,14 +179,39 @@ impl Slot {
     /// Whether another source of this dataset, with the content of the one that leaves, went to this path.
     pub fn has_another(&self, leaving: &Leaving, hash: &Hash, path: &Path) -> io::Result<bool> {
         let own = (leaving.lane == self.lane.index).then_some(leaving.id);
-        self.opened()?.has_moved_to(path, hash, own).map_err(io::Error::other)
+        if let State::Open(writer) = &self.state {
+            return writer.has_moved_to(path, hash, own).map_err(io::Error::other);
+        }
+        let options = &self.lane.options;
+        match LedgerView::open(&Paths::new(&options.output).ledger).map_err(io::Error::other)? {
+            Some(view) => view.has_moved_to(path, hash).map_err(io::Error::other),
+            // Its disk may be away.
+            None if options.watch.moves_to(path) => Err(self.cannot_be_asked()),
+            None => Ok(false),
+        }
+    }
+
+    /// Whether the ledger still has a rejected source that leaves.
+    pub fn is_listed(&mut self, leaving: &Leaving) -> io::Result<bool> {
+        self.opened()?.is_listed(leaving).map_err(|fault| {
+            let error = io::Error::other(fault.to_string());
+            // What may pass is waited for by the file alone.
+            if matches!(fault, Fault::Lasting(_)) {
+                self.fault(fault);
+            }
+            error
+        })
     }
 
     fn opened(&self) -> io::Result<&DatasetWriter> {
         match &self.state {
             State::Open(writer) => Ok(&**writer),
-            _ => Err(io::Error::other(format!("the ledger of {} cannot be asked now", self.lane.options.name))),
+            _ => Err(self.cannot_be_asked()),
         }
+    }
+
+    fn cannot_be_asked(&self) -> io::Error {
+        io::Error::other(format!("the ledger of {} cannot be asked now", self.lane.options.name))
     }
 
     /// What came of it.
@@ -192,11 +230,6 @@ impl Slot {
         }
         if let State::Open(writer) = &mut self.state {
             writer.try_to_note_moved(moved);
-        }
-        for (leaving, result) in &results {
-            if let (Some(_), Ok(Disposed::MovedTo(path))) = (&leaving.reason, result) {
-                self.keep_known(leaving, path);
-            }
         }
         // Not before the ledger has it: another file of the same inode, size and time would be taken for the one that is gone.
         for (leaving, _) in results {
@@ -225,23 +258,6 @@ impl Slot {
         let State::Open(writer) = &mut self.state else { return };
         if let Err(fault) = writer.not_moved(leaving.id, &leaving.place) {
             tracing::warn!(dataset = self.lane.options.name, "what is rejected no longer is not known: {fault}");
-        }
-    }
-
-    fn keep_known(&mut self, leaving: &Leaving, moved_to: &Path) {
-        let State::Open(writer) = &mut self.state else { return };
-        match writer.keep_known(leaving, moved_to) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                let source = self.lane.path_of(&leaving.place);
-                let moved_to = moved_to.display();
-                tracing::warn!(
-                    dataset = self.lane.options.name,
-                    ?source,
-                    "it lies as {moved_to}, and no ledger has it: {error}"
-                );
-            }
-            Err(fault) => self.fault(fault),
         }
     }
 }
