@@ -44,6 +44,12 @@ impl NotDisposed {
     }
 }
 
+/// Why a file stays where it is. Where the dataset stops for it, that says all.
+fn called_off(fault: &Fault) -> io::Error {
+    let kind = if matches!(fault, Fault::Lasting(_)) { io::ErrorKind::Interrupted } else { io::ErrorKind::Other };
+    io::Error::new(kind, fault.to_string())
+}
+
 impl Slot {
     /// A source that an earlier run committed and did not get round to dispose of.
     pub fn dispose_leftover(&mut self, place: &Place, identity: Identity, entry: &Entry) {
@@ -153,7 +159,7 @@ impl Slot {
                     };
                     let is_listed = || {
                         writer.is_listed(&leaving).map_err(|fault| {
-                            let error = io::Error::other(fault.to_string());
+                            let error = called_off(&fault);
                             failed.set(Some(fault));
                             error
                         })
@@ -194,7 +200,7 @@ impl Slot {
     /// Whether the ledger still has a rejected source that leaves.
     pub fn is_listed(&mut self, leaving: &Leaving) -> io::Result<bool> {
         self.opened()?.is_listed(leaving).map_err(|fault| {
-            let error = io::Error::other(fault.to_string());
+            let error = called_off(&fault);
             // What may pass is waited for by the file alone.
             if matches!(fault, Fault::Lasting(_)) {
                 self.fault(fault);
