@@ -141,12 +141,30 @@ impl Page {
 }
 
 fn is_wanted(file: &File, first_packet: u64, wanted: Content) -> bool {
-    let mut start = [0; 8];
-    let read = file.read_at(&mut start, first_packet).unwrap_or(0);
-    let start = start.get(..read).unwrap_or_default();
-    let is_one_of = |marks: &[&[u8]]| marks.iter().any(|mark| start.starts_with(mark));
     let unwanted: &[&[u8]] = if wanted == Content::Sound { &PICTURES } else { &SOUNDS };
-    !is_one_of(unwanted) && !is_one_of(&OTHERS)
+    !begins_with(file, first_packet, unwanted) && !begins_with(file, first_packet, &OTHERS)
+}
+
+fn begins_with(file: &File, place: u64, marks: &[&[u8]]) -> bool {
+    let mut start = [0; 8];
+    let read = file.read_at(&mut start, place).unwrap_or(0);
+    let start = start.get(..read).unwrap_or_default();
+    marks.iter().any(|mark| start.starts_with(mark))
+}
+
+/// The numbers of the streams with sound in the order in which they begin in a file of so many bytes, from this place on up to what is
+/// no page.
+pub fn sounds_in(file: &File, begin: u64, bytes: u64) -> impl Iterator<Item = u32> {
+    let mut place = begin;
+    std::iter::from_fn(move || {
+        loop {
+            let page = page(file, place).filter(|page| page.end <= bytes)?;
+            place = page.end;
+            if page.flags & IS_FIRST != 0 && begins_with(file, page.content, &SOUNDS) {
+                return Some(page.stream);
+            }
+        }
+    })
 }
 
 /// The page that begins here.
@@ -270,6 +288,17 @@ mod tests {
         let recording = |number| [stream(7)[..2].to_vec(), vec![page(IS_LAST, 9999, 7, number, b"on")]].concat();
         assert_eq!(loss(&recording(70_000)), None);
         assert!(loss(&recording(5)).is_some());
+    }
+
+    #[test]
+    fn sounds_are_told_in_their_order() {
+        let mut pictures = stream(9);
+        pictures[0] = page(IS_FIRST, 0, 9, 0, b"\x80theora");
+        let bytes = [pictures, stream(8), stream(7)].concat().concat();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        assert_eq!(sounds_in(&file, 0, bytes.len() as u64).collect::<Vec<_>>(), [8, 7]);
+        assert_eq!(sounds_in(&file, 1, bytes.len() as u64).next(), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use symphonia::core::codecs::CodecParameters;
 use symphonia::core::formats::probe::{Probe, ProbeOptions};
 use symphonia::core::formats::{FormatReader, Track, TrackType, well_known};
 
-use super::super::SourceFile;
+use super::super::{SourceFile, ogg};
 use super::{input, matroska, movie, names};
 
 /// How far behind the start of a file sound of MPEG is looked for, and how long a frame of it is at most.
@@ -140,19 +140,37 @@ impl Pieces<'_> {
     }
 }
 
-/// The sound track that the container calls its default, else the first.
+/// The sound track that the container calls its default, else the first. `None`: there is none, or it has a codec that the library
+/// does not know.
 pub(super) fn default_track<'a>(reader: &'a dyn FormatReader, file: &SourceFile) -> Option<&'a Track> {
-    let mut sounds =
-        reader.tracks().iter().filter(|track| matches!(track.codec_params, Some(CodecParameters::Audio(_))));
-    let named = match reader.format_info().format {
-        well_known::FORMAT_ID_ISOMP4 => sounds.find(|track| movie::is_enabled(file, track.id)),
-        well_known::FORMAT_ID_MKV => {
-            let default = matroska::default_tracks(file);
-            sounds.find(|track| default.contains(&u64::from(track.id)))
-        }
+    let default = match reader.format_info().format {
+        well_known::FORMAT_ID_ISOMP4 => movie::default_sound(file),
+        well_known::FORMAT_ID_MKV => matroska::default_sound(file).and_then(|track| u32::try_from(track.number).ok()),
+        // The library has them in the order of their numbers.
+        well_known::FORMAT_ID_OGG if sounds(reader).next().is_some() => ogg_sounds(file).next(),
         _ => None,
     };
-    named.or_else(|| reader.default_track(TrackType::Audio))
+    match default {
+        Some(number) => sounds(reader).find(|track| track.id == number),
+        None => reader.default_track(TrackType::Audio),
+    }
+}
+
+/// The same of streams that stand in the file behind others.
+pub(super) fn next_track<'a>(reader: &'a dyn FormatReader, file: &SourceFile) -> Option<&'a Track> {
+    let first = sounds(reader).next()?;
+    if sounds(reader).count() == 1 {
+        return Some(first);
+    }
+    ogg_sounds(file).find_map(|number| sounds(reader).find(|track| track.id == number))
+}
+
+fn sounds(reader: &dyn FormatReader) -> impl Iterator<Item = &Track> {
+    reader.tracks().iter().filter(|track| matches!(track.codec_params, Some(CodecParameters::Audio(_))))
+}
+
+fn ogg_sounds(file: &SourceFile) -> impl Iterator<Item = u32> {
+    ogg::sounds_in(file.file(), input::behind_tags(file), file.size())
 }
 
 /// Whether these bytes are so many frames of one kind, or nothing but some of them.

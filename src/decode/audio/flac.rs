@@ -1,13 +1,13 @@
 //! Where the frames of a FLAC file lie: behind what describes them, and in front of tags of other formats, which players pass over.
 //! The library takes the latter for the rest of the last frame, and drops both. And their checksums, which it asks in such files only.
 //!
-//! Source: RFC 9639, sections 8.1 and 9.3.
+//! Source: RFC 9639, sections 8.1, 8.2 and 9.3.
 
 use std::ops::Range;
 
 use symphonia::core::checksum::Crc16Ansi;
-use symphonia::core::codecs::audio::AudioCodecId;
 use symphonia::core::codecs::audio::well_known::CODEC_ID_FLAC;
+use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters};
 use symphonia::core::io::Monitor;
 
 use super::super::SourceFile;
@@ -32,6 +32,14 @@ pub(super) fn frames_in(file: &SourceFile, begin: u64) -> Option<Range<u64>> {
         }
     }
     None
+}
+
+/// Samples of a channel by what describes the stream, 0 where that was not known. `None`: it is no FLAC.
+pub(super) fn samples_in(parameters: &AudioCodecParameters) -> Option<u64> {
+    const BITS: u32 = 36;
+    let described = parameters.extra_data.as_deref().filter(|_| parameters.codec == CODEC_ID_FLAC)?;
+    let word = described.get(10..18)?.first_chunk().copied().map(u64::from_be_bytes)?;
+    Some(word & ((1 << BITS) - 1))
 }
 
 /// Whether the checksum of a frame is not that of its bytes: the last two are the CRC-16 of all others, so that that of all is 0. Only

@@ -1,8 +1,8 @@
 //! What the library of containers does not look at in a Matroska or WebM file: which tracks it calls its default ones (all that do not
-//! say otherwise), and whether its elements stand one behind the other, up to its end. The library passes over an element whose
-//! length is damaged, and over all that it holds.
+//! say otherwise), which are packed, and whether its elements stand one behind the other, up to its end. The library passes over an
+//! element whose length is damaged, and over all that it holds.
 //!
-//! Sources: RFC 9559, sections 5.1.3 and 5.1.4.1; RFC 8794, section 6.2, for elements that do not tell their length.
+//! Sources: RFC 9559, sections 5.1.3, 5.1.4.1 and 5.1.4.1.31; RFC 8794, section 6.2, for elements that do not tell their length.
 
 use crate::decode::ebml::{
     CLUSTER, EBML, Element, TRACKS, WITHIN_SEGMENT, element, segment, segment_at, track_of, unsigned,
@@ -11,7 +11,10 @@ use crate::decode::{About, DecodeError, SourceFile};
 
 const TRACK: u64 = 0xAE;
 const NUMBER: u64 = 0xD7;
+const KIND: u64 = 0x83;
 const IS_DEFAULT: u64 = 0x88;
+/// How its packets are compressed or encrypted.
+const ENCODINGS: u64 = 0x6D80;
 const SIMPLE_BLOCK: u64 = 0xA3;
 const BLOCK_GROUP: u64 = 0xA0;
 const BLOCK: u64 = 0xA1;
@@ -40,6 +43,16 @@ pub(super) enum Order {
     Many(u64),
 }
 
+/// What a track says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Track {
+    pub(super) number: u64,
+    is_sound: bool,
+    is_default: bool,
+    /// Its packets are not what the codec gave: they are compressed, lack their first bytes, or are encrypted.
+    pub(super) is_packed: bool,
+}
+
 /// An element whose content is looked at.
 struct Within {
     /// What it may hold.
@@ -54,7 +67,7 @@ struct Within {
 /// The rows are not wanted any more.
 pub(super) fn order(file: &SourceFile, about: About<'_>) -> Result<Order, DecodeError> {
     let Some(found) = segment(file.file()) else { return Ok(Order::Told) };
-    let numbers: Vec<u64> = tracks(file).into_iter().map(|(number, _)| number).collect();
+    let numbers: Vec<u64> = tracks(file).into_iter().map(|track| track.number).collect();
     let first = order_within(file, found, &numbers, about)?;
     let Order::Another(place) = first else { return Ok(first) };
     let Some(found) = segment_at(file.file(), place) else { return Ok(first) };
@@ -128,13 +141,15 @@ fn begins_file(file: &SourceFile, place: u64) -> bool {
     element(file.file(), place).is_some_and(|found| found.identifier == EBML)
 }
 
-/// The numbers of the tracks that are not called other than default. Damage is left to those who decode.
-pub(super) fn default_tracks(file: &SourceFile) -> Vec<u64> {
-    tracks(file).into_iter().filter(|(_, is_default)| *is_default).map(|(number, _)| number).collect()
+/// The first sound track that is not called other than default, else the first. Damage is left to those who decode.
+pub(super) fn default_sound(file: &SourceFile) -> Option<Track> {
+    let mut sounds = tracks(file);
+    sounds.retain(|track| track.is_sound);
+    sounds.iter().find(|track| track.is_default).or(sounds.first()).copied()
 }
 
-/// The numbers of all tracks, and whether they are default.
-fn tracks(file: &SourceFile) -> Vec<(u64, bool)> {
+fn tracks(file: &SourceFile) -> Vec<Track> {
+    const SOUND: u64 = 2;
     let mut left = ELEMENTS_MAX;
     let mut within = |around: Element| elements(file, around, &mut left);
     let Some(segment) = segment(file.file()) else { return Vec::new() };
@@ -143,8 +158,14 @@ fn tracks(file: &SourceFile) -> Vec<(u64, bool)> {
     let tracks = within(tracks).into_iter().filter(|found| found.identifier == TRACK);
     let described = |track: Element| {
         let about = within(track);
-        let value = |identifier| unsigned(file.file(), about.iter().find(|found| found.identifier == identifier)?);
-        Some((value(NUMBER)?, value(IS_DEFAULT) != Some(0)))
+        let find = |identifier| about.iter().find(|found| found.identifier == identifier);
+        let value = |identifier| unsigned(file.file(), find(identifier)?);
+        Some(Track {
+            number: value(NUMBER)?,
+            is_sound: value(KIND) == Some(SOUND),
+            is_default: value(IS_DEFAULT) != Some(0),
+            is_packed: find(ENCODINGS).is_some(),
+        })
     };
     tracks.filter_map(described).collect()
 }
@@ -248,17 +269,27 @@ mod tests {
         }
     }
 
-    fn default_of(tracks: &[&[u8]]) -> Vec<u64> {
+    fn default_of(tracks: &[&[u8]]) -> Option<(u64, bool)> {
         let tracks: Vec<_> = tracks.iter().map(|track| sized(&[0xAE], track)).collect();
         let tracks = sized(&[0x16, 0x54, 0xAE, 0x6B], &tracks.concat());
         let header = [0x1A, 0x45, 0xDF, 0xA3, 0x82, 0xEC, 0x80, 0x18, 0x53, 0x80, 0x67, 0xFF, 0xEC, 0x83, 1, 2, 3];
-        default_tracks(&source(&[&header[..], &tracks].concat()))
+        default_sound(&source(&[&header[..], &tracks].concat())).map(|track| (track.number, track.is_packed))
     }
 
     #[test]
     fn tracks_are_default_unless_they_say_otherwise() {
-        assert_eq!(default_of(&[&[0xD7, 0x81, 1, 0x88, 0x81, 0], &[0xD7, 0x81, 2]]), [2]);
-        assert_eq!(default_of(&[&[0xD7, 0x82, 1, 4, 0x88, 0x81, 1], &[0x88, 0x81, 0, 0xD7, 0x81, 2]]), [260]);
-        assert_eq!(default_of(&[]), [0; 0]);
+        let other = [0xD7, 0x81, 1, 0x83, 0x81, 2, 0x88, 0x81, 0];
+        assert_eq!(default_of(&[&other, &[0xD7, 0x81, 2, 0x83, 0x81, 2]]), Some((2, false)));
+        let default = [0xD7, 0x82, 1, 4, 0x88, 0x81, 1, 0x83, 0x81, 2];
+        assert_eq!(default_of(&[&default, &[0x88, 0x81, 0, 0xD7, 0x81, 2, 0x83, 0x81, 2]]), Some((260, false)));
+        // Pictures, and sound that is not default.
+        assert_eq!(default_of(&[&[0xD7, 0x81, 3, 0x83, 0x81, 1], &other]), Some((1, false)));
+        assert_eq!(default_of(&[]), None);
+    }
+
+    /// It became noise.
+    #[test]
+    fn tracks_tell_that_they_are_packed() {
+        assert_eq!(default_of(&[&[0xD7, 0x81, 1, 0x83, 0x81, 2, 0x6D, 0x80, 0x80]]), Some((1, true)));
     }
 }

@@ -19,6 +19,7 @@
 //! | `input` | the file, for the library of containers |
 //! | `opening` | opening it, its track and its decoder |
 //! | `track` | decoding, what is lost |
+//! | `numbers` | what is missing between packets |
 //! | `heard` | what is cut off at the start and at the end |
 //! | `movie` | the boxes of MP4 and MOV: byte order, fragments |
 //! | `edits` | edit lists of MP4 and MOV |
@@ -26,7 +27,7 @@
 //! | `aiff` | headers of AIFF that say less than it holds |
 //! | `flac` | where the frames of FLAC lie, their checksums |
 //! | `aac` | whether AAC is half of HE-AAC |
-//! | `matroska` | the tracks that are default, whether its elements stand one behind the other |
+//! | `matroska` | the track that is the default one, whether it is packed, whether its elements stand one behind the other |
 //! | `vorbis` | what the codebooks of Vorbis claim |
 //! | `names` | words for what cannot be decoded |
 //! | `resample` | from one rate to another |
@@ -47,6 +48,7 @@ mod matroska;
 mod mel;
 mod movie;
 mod names;
+mod numbers;
 mod opening;
 mod resample;
 mod rows;

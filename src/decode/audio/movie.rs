@@ -45,12 +45,24 @@ pub(super) fn track_of(file: &SourceFile, number: u32, left: &mut usize) -> Opti
     }
 }
 
-/// Whether a track is one of those that are played unless others are asked for.
-pub(super) fn is_enabled(file: &SourceFile, track: u32) -> bool {
+/// The number of the first sound track that is played unless others are asked for, else of the first.
+pub(super) fn default_sound(file: &SourceFile) -> Option<u32> {
     const ENABLED: u32 = 1;
     let mut left = BOXES_MAX;
-    let header = track_of(file, track, &mut left).and_then(|track| child(file, track, b"tkhd", &mut left));
-    header.and_then(|header| word(file, header, 0)).is_some_and(|flags| flags & ENABLED != 0)
+    let mut first = None;
+    let movie = movie_in(file, &mut left)?;
+    for track in all(file, movie, &mut left).into_iter().filter(|found| found.kind == *b"trak") {
+        if handler_of(file, track, &mut left) != Some(*b"soun") {
+            continue;
+        }
+        let Some(number) = number_of(file, track, &mut left) else { continue };
+        let header = child(file, track, b"tkhd", &mut left);
+        if header.and_then(|header| word(file, header, 0)).is_some_and(|flags| flags & ENABLED != 0) {
+            return Some(number);
+        }
+        first = first.or(Some(number));
+    }
+    first
 }
 
 /// What is in a movie.
@@ -351,10 +363,19 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_track_says_whether_it_is_enabled() {
-        let track = |number: u32, flags: u32| boxed(b"trak", &boxed(b"tkhd", &words(&[flags, 0, 0, number, 0])));
-        let file = source(&[boxed(b"ftyp", b"M4A "), boxed(b"moov", &[track(1, 2), track(2, 3)].concat())].concat());
-        assert_eq!([1, 2, 3].map(|number| is_enabled(&file, number)), [false, true, false]);
+    fn the_first_sound_that_is_enabled_is_the_default() {
+        let track = |number: u32, kind: &[u8; 4], flags: u32| {
+            let handler = boxed(b"hdlr", &[&[0; 8][..], kind].concat());
+            let header = boxed(b"tkhd", &words(&[flags, 0, 0, number, 0]));
+            boxed(b"trak", &[header, boxed(b"mdia", &handler)].concat())
+        };
+        let default = |tracks: &[Vec<u8>]| {
+            default_sound(&source(&[boxed(b"ftyp", b"M4A "), boxed(b"moov", &tracks.concat())].concat()))
+        };
+        let (pictures, off, on) = (track(1, b"vide", 3), track(2, b"soun", 2), track(3, b"soun", 3));
+        assert_eq!(default(&[pictures.clone(), off.clone(), on]), Some(3));
+        assert_eq!(default(&[pictures.clone(), off, track(3, b"soun", 0)]), Some(2));
+        assert_eq!(default(&[pictures]), None);
     }
 
     #[test]

@@ -143,6 +143,11 @@ pub(super) fn chunks_out_of_order() -> String {
     format!("its chunks of sound stand in the file in another order than that of their times: {CONVERT}")
 }
 
+/// A track of Matroska whose packets are not what the codec gave.
+pub(super) fn packed() -> String {
+    format!("its sound is compressed or encrypted once more by Matroska (ContentEncodings): {CONVERT}")
+}
+
 /// A Matroska or WebM file of which parts would be passed over.
 pub(super) fn broken_matroska(place: u64) -> String {
     format!("its Matroska or WebM is damaged at byte {place}")

@@ -2,7 +2,7 @@
 //!
 //! Rules:
 //! - What the file begins with decides on the container: see `container`.
-//! - The track is the one that the container calls its default, else the first that can be decoded.
+//! - The track is the one that the container calls its default, else the first.
 //! - What goes wrong before the first sample may only mean that this library does not know it: `Closed::Unknown`.
 //! - What encoders put before and behind the sound is cut off, where the file says so: LAME's tag, the edit list of an
 //!   MP4, the positions of Ogg pages, times before 0 in Matroska.
@@ -22,10 +22,11 @@ use symphonia::core::units::TimeBase;
 use super::super::{About, DecodeError, SourceFile};
 use super::heard::{Heard, Tag};
 use super::input::Trouble;
+use super::numbers::Numbers;
 use super::opening::{
     Closed, Opening, as_stored, check, check_channels, decoder_of, is_end, is_mpeg, packet_bytes_max, reads_max, told,
 };
-use super::{aac, container, edits, flac, movie, names, rejected};
+use super::{aac, container, edits, flac, matroska, movie, names, rejected};
 
 /// What a checksum of samples tells.
 const ALTERED: &str = "its samples are not those that were encoded: their checksum is another";
@@ -52,10 +53,8 @@ pub(super) struct Track<'a> {
     is_movie: bool,
     is_matroska: bool,
     numbers: Numbers,
-    /// The first number of a sample.
-    first: Option<u64>,
-    /// Where the last packet ends, in units.
-    ends: Option<i64>,
+    /// Frames of the stream that were decoded, heard or not.
+    decoded: u64,
     /// Samples, of all channels together, for which silence may still be put.
     silent_left: u64,
     heard: Heard,
@@ -69,17 +68,6 @@ pub(super) struct Track<'a> {
     bytes_left: u64,
     packets_left: u64,
     is_over: bool,
-}
-
-/// What the times of packets are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Numbers {
-    /// What came before them, added up, or rounded: nothing that is missing shows.
-    None,
-    /// Numbers of samples, written into each of them: FLAC.
-    Samples,
-    /// Where a page of them ends is written: Ogg. A packet begins where the last one ended, unless a page is missing between them.
-    Ends,
 }
 
 /// What a step has brought.
@@ -111,6 +99,9 @@ impl<'a> Track<'a> {
         let Some(CodecParameters::Audio(parameters)) = &track.codec_params else {
             return Err(Closed::Unknown(names::without_sound(&*reader)));
         };
+        if format == well_known::FORMAT_ID_MKV && matroska::default_sound(file).is_some_and(|track| track.is_packed) {
+            return Err(Closed::Unknown(names::packed()));
+        }
         let (number, time_base, delay, padding) = (track.id, track.time_base, track.delay, track.padding);
         if aac::may_be_half(parameters) {
             if has_other() {
@@ -150,7 +141,7 @@ impl<'a> Track<'a> {
         let mut track = Self::of(reader, decoder, number, time_base, opening);
         (track.rate, track.channels) = (rate, channels);
         // Where the number of all is known, the first one's number is.
-        (track.declared, track.first) = (declared, declared.map(|_| 0));
+        (track.declared, track.numbers.first) = (declared, declared.map(|_| 0));
         check(rate, channels)?;
         if is_mpeg(format) {
             track.heard.skip = delay.map_or(0, u64::from);
@@ -201,13 +192,8 @@ impl<'a> Track<'a> {
             channels: 0,
             time_base,
             is_movie: format == well_known::FORMAT_ID_ISOMP4,
-            numbers: match format {
-                well_known::FORMAT_ID_FLAC => Numbers::Samples,
-                well_known::FORMAT_ID_OGG => Numbers::Ends,
-                _ => Numbers::None,
-            },
-            first: None,
-            ends: None,
+            numbers: Numbers::of(format),
+            decoded: 0,
             is_matroska: format == well_known::FORMAT_ID_MKV,
             silent_left: bytes.saturating_mul(SILENT_SAMPLES_A_BYTE).saturating_add(SILENT_SAMPLES),
             heard: Heard::default(),
@@ -263,7 +249,7 @@ impl<'a> Track<'a> {
     /// Whether another decoder may make something of what this one does not: before the first sample, and not of FLAC, whose
     /// checksums others do not ask, nor of what is known to be damaged, which others do not see.
     pub(super) fn may_be_foreign(&self) -> bool {
-        self.given == 0 && self.numbers != Numbers::Samples && self.opening.lost_start.is_none()
+        self.given == 0 && !self.numbers.are_of_samples() && self.opening.lost_start.is_none()
     }
 
     /// The next samples, interleaved, in place of what the block had.
@@ -291,10 +277,11 @@ impl<'a> Track<'a> {
         if packet.track_id != self.number {
             return Ok(Step::Block);
         }
-        let missing = self.missing_before(&packet);
+        let (base, rate) = (self.time_base, self.rate);
+        let missing = self.numbers.missing_before(&packet, self.given, rate, |units| frames_in(units, base, rate));
         // Elsewhere the container has been asked for its own checksum.
         let is_altered =
-            self.numbers == Numbers::None && flac::is_altered(self.decoder.codec_params().codec, &packet.data);
+            self.numbers.are_unchecked() && flac::is_altered(self.decoder.codec_params().codec, &packet.data);
         let lost = match self.decoder.decode(&packet) {
             Ok(_) if is_altered => {
                 Some(format!("a packet at {:.3} s is not what it was: its checksum is another", self.time_s()))
@@ -306,6 +293,7 @@ impl<'a> Track<'a> {
                     check(self.rate, self.channels)?;
                 }
                 let frames = decoded.frames();
+                self.decoded += frames as u64;
                 if frames == 0 {
                     return Ok(Step::Block);
                 }
@@ -334,14 +322,7 @@ impl<'a> Track<'a> {
 
     /// Frames that a packet says it has.
     fn frames_of(&self, packet: &Packet) -> u64 {
-        self.frames_in(packet.dur.get())
-    }
-
-    /// Frames of so many units of the track.
-    fn frames_in(&self, units: u64) -> u64 {
-        let Some(base) = self.time_base else { return 0 };
-        let frames = u128::from(units) * u128::from(base.numer.get()) * u128::from(self.rate);
-        nearest(frames, u128::from(base.denom.get()))
+        frames_in(packet.dur.get(), self.time_base, self.rate)
     }
 
     /// For how many of so many frames silence is put.
@@ -350,24 +331,6 @@ impl<'a> Track<'a> {
         let frames = frames.min(SILENT_SAMPLES.min(self.silent_left) / channels);
         self.silent_left -= frames * channels;
         usize::try_from(frames).unwrap_or(0)
-    }
-
-    /// Frames that are missing before a packet, as far as its time tells.
-    fn missing_before(&mut self, packet: &Packet) -> u64 {
-        let time = packet.pts.get();
-        let missing = match self.numbers {
-            Numbers::None => None,
-            Numbers::Samples => u64::try_from(time)
-                .ok()
-                .and_then(|number| number.checked_sub(*self.first.get_or_insert(number))?.checked_sub(self.given)),
-            Numbers::Ends => {
-                let whole = [packet.dur, packet.trim_start, packet.trim_end].map(|part| part.get().cast_signed());
-                let ends = whole.into_iter().fold(time, i64::saturating_add);
-                let units = self.ends.replace(ends).and_then(|ends| u64::try_from(time.saturating_sub(ends)).ok());
-                units.map(|units| self.frames_in(units))
-            }
-        };
-        missing.unwrap_or(0)
     }
 
     /// Silence for so many frames that are missing before a block.
@@ -449,7 +412,7 @@ impl<'a> Track<'a> {
             return Ok(self.over(ALTERED.to_owned()));
         }
         let format = self.reader.format_info().format;
-        let found = container::default_track(&*self.reader, self.opening.file).cloned();
+        let found = container::next_track(&*self.reader, self.opening.file).cloned();
         let Some(Found { id, time_base, codec_params: Some(CodecParameters::Audio(parameters)), .. }) = found else {
             return Ok(self.over(format!("another stream begins after {time_s:.3} s, without sound that is known")));
         };
@@ -469,7 +432,8 @@ impl<'a> Track<'a> {
         {
             return self.changed((rate, channels));
         }
-        (self.number, self.time_base, self.decoder, self.ends) = (id, time_base, decoder, None);
+        (self.number, self.time_base, self.decoder, self.decoded) = (id, time_base, decoder, 0);
+        self.numbers.begin_anew();
         if let Some(left) = self.streams_left.checked_sub(1) {
             self.streams_left = left;
             self.opening.trouble.allow_reads(NEXT_STREAM_BYTES);
@@ -477,9 +441,12 @@ impl<'a> Track<'a> {
         Ok(Step::Block)
     }
 
-    /// Whether a sum of the samples is another than that of those that were encoded.
+    /// Whether a sum of the samples is another than that of those that were encoded. Outside of FLAC's own container the header may be
+    /// that of a longer sound, of which this is a part that was not encoded anew, or of one of several.
     fn is_altered(&mut self) -> bool {
-        self.decoder.finalize().verify_ok == Some(false)
+        let is_of_these = self.numbers.are_of_samples()
+            || flac::samples_in(self.decoder.codec_params()).is_none_or(|samples| samples == self.decoded);
+        is_of_these && self.decoder.finalize().verify_ok == Some(false)
     }
 
     /// Nothing more is decoded.
@@ -509,6 +476,13 @@ impl<'a> Track<'a> {
             names::channels(channels)
         )))
     }
+}
+
+/// Frames of so many units of a track.
+fn frames_in(units: u64, base: Option<TimeBase>, rate: u32) -> u64 {
+    let Some(base) = base else { return 0 };
+    let frames = u128::from(units) * u128::from(base.numer.get()) * u128::from(rate);
+    nearest(frames, u128::from(base.denom.get()))
 }
 
 /// A quotient, rounded to the nearest.
