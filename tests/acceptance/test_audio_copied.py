@@ -10,7 +10,8 @@ import pytest
 from harness import needs
 from test_audio import decoded_by_ffmpeg, ffmpeg, sources, write
 from test_audio_ends import of_one  # noqa: F401
-from test_audio_noticed import encoded, original, without_worker
+from test_audio_foreign import RATE as WORKER_RATE
+from test_audio_noticed import ID3, encoded, original, without_worker
 
 SEGMENT, TRACKS, TRACK, CLUSTER, GROUP = (bytes.fromhex(name) for name in ("18538067", "1654AE6B", "AE", "1F43B675", "A0"))
 BLOCKS = (b"\xA3", b"\xA1")
@@ -104,7 +105,8 @@ def test_the_first_stream_of_an_ogg_is_taken(of_one):
     assert found == {"up.ogg": 48000, "down.ogg": 48000, "twice-up.ogg": 96000, "twice-down.ogg": 96000}
 
 
-@pytest.mark.parametrize("name,first,second", [("a.mkv", "pcm_alaw", "pcm_s16le"), ("a.mov", "mp2", "aac")])
+@pytest.mark.parametrize("name,first,second", [("a.mkv", "pcm_alaw", "pcm_s16le"), ("a.mov", "mp2", "aac"),
+                                               ("a.ogg", "libopus", "libvorbis")])
 def test_a_default_track_of_another_codec_is_left_to_the_worker(of_one, tmp_path, name, first, second):
     """The second track was taken for it."""
     needs("ffmpeg")
@@ -148,3 +150,67 @@ def test_flac_that_was_cut_without_encoding_it_anew_is_whole(of_one):
     made.once()
     for name, (rows, reason) in sources(made).items():
         assert reason is None and np.array_equal(rows, decoded_by_ffmpeg(made.drop / name, 1)), (name, reason)
+
+
+def test_streams_for_the_worker_may_have_tags_behind_them(of_one):
+    """They were rejected for what cannot be read of them."""
+    needs("ffmpeg")
+    made = of_one()
+    for name, codec in {"a.wv": "wavpack", "a.ac3": "ac3", "a.eac3": "eac3"}.items():
+        whole = encoded(made, name, "-c:a", codec, rate=WORKER_RATE)
+        write(made.drop / f"plain-{name}", whole)
+        write(made.drop / f"tag-{name}", whole + ID3)
+        write(made.drop / f"cut-{name}", whole[:len(whole) - 100] + ID3)
+    made.once(check=3)
+    assert made.rejected().keys() == {"cut-a.wv", "cut-a.ac3", "cut-a.eac3"}
+    found = sources(made)
+    for name in ("a.wv", "a.ac3", "a.eac3"):
+        assert np.array_equal(found[f"tag-{name}"][0], found[f"plain-{name}"][0]), name
+
+
+@pytest.mark.parametrize("codec,rate", [("mp2", 44100), ("wmav2", 44100), ("libgsm_ms", 8000)])
+def test_what_fills_up_a_wave64_is_no_damage(of_one, codec, rate):
+    """A packet of some zeros cannot be decoded."""
+    needs("ffmpeg")
+    made = of_one()
+    for tenths in range(20, 28):
+        ffmpeg("-t", tenths / 10, "-i", original(made, rate=rate), "-c:a", codec, made.drop / f"{tenths}.w64")
+    made.once()
+    for name, (rows, reason) in sources(made).items():
+        assert reason is None and np.array_equal(rows, decoded_by_ffmpeg(made.drop / name, 1)), (name, reason)
+
+
+def units(content):
+    """Those of MLP, and whether each begins anew."""
+    found, place = [], 0
+    while place < len(content):
+        length = 2 * (int.from_bytes(content[place:place + 2], "big") & 0xFFF)
+        found.append((content[place:place + length], content[place + 4:place + 7] == b"\xF8\x72\x6F"))
+        place += length
+    return found
+
+
+@pytest.mark.parametrize("name,codec", [("a.mlp", "mlp"), ("a.thd", "truehd")])
+def test_units_that_are_missing_or_altered_are_noticed_and_joined_files_are_whole(of_one, name, codec):
+    """FFmpeg makes other samples of them, or none."""
+    needs("ffmpeg")
+    made = of_one()
+    whole = encoded(made, name, "-c:a", codec, "-strict", "-2", rate=WORKER_RATE)
+    parts = units(whole)
+    begins = [number for number, (_, begins_anew) in enumerate(parts) if begins_anew]
+    joined = lambda parts: b"".join(part for part, _ in parts)  # noqa: E731
+    middle = begins[len(begins) // 2]
+    # The length of a packet, and what FFmpeg calls a sign of its samples.
+    bad = bytearray(whole)
+    bad[len(joined(parts[:middle + 3])) + 1] ^= 8
+    good = {"whole": whole, "late": joined(parts[begins[3]:]), "rest": joined(parts[3:]), "twice": whole * 2,
+            "joined": joined(parts[:begins[2] + 5] + parts[begins[5]:])}
+    damaged = {"lacks": joined(parts[:middle + 3] + parts[middle + 4:]), "again": joined(parts[:middle + 4] + parts[middle + 3:]),
+               "cut": whole[:-9], "bad": bytes(bad)}
+    for kind, content in {**good, **damaged}.items():
+        write(made.drop / f"{kind}-{name}", content)
+    made.once(check=3)
+    found = sources(made)
+    assert made.rejected().keys() == {f"{kind}-{name}" for kind in damaged}, made.rejected()
+    assert len(found[f"twice-{name}"][0]) == 2 * len(found[f"whole-{name}"][0])
+    assert "no whole packet" in found[f"cut-{name}"][1] and "no packet" in found[f"bad-{name}"][1]

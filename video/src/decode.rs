@@ -53,7 +53,7 @@ pub fn decode(
         None => lost_pages(&file, Content::Pictures, answer)?.map(|(what, _)| what),
         cut_short => cut_short,
     };
-    let mut input = Input::open(file, name).map_err(|error| {
+    let mut input = Input::open(file, name, None).map_err(|error| {
         rejected(format!("no video that FFmpeg can open: {error}; it may be cut short, or no video"))
     })?;
     let found = input.find_video().map_err(|error| rejected(format!("its streams cannot be read: {error}")))?;

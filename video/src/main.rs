@@ -28,6 +28,7 @@ mod decode;
 mod ffmpeg;
 mod losses;
 mod matroska;
+mod mlp;
 mod mxf;
 mod ogg;
 mod picture;

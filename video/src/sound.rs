@@ -5,12 +5,14 @@
 
 use std::fs::File;
 
+use npy_ingest::decode::audio::end_of_stream;
 use npy_ingest::decode::ogg::Content;
 use npy_ingest::decode::{DecodeError, RowSink as _};
 
 use crate::answer::Answer;
 use crate::decode::{GAP, UNREADABLE_MAX, cut_short, lost_pages, rejected};
-use crate::ffmpeg::{Decoder, Error, Input, Packet, Sound, altered};
+use crate::ffmpeg::{Decoder, Error, Input, Packet, Sound, altered, unlike};
+use crate::mlp::Units;
 
 /// Samples of a channel that a packet stands for at most when it cannot be decoded.
 const LOST_FRAMES_MAX: u64 = 1 << 16;
@@ -27,8 +29,9 @@ pub fn decode(name: &str, file: File, answer: &mut Answer) -> Result<(), DecodeE
     let cut_short = cut_short(&file, answer)?;
     let lost_pages = lost_pages(&file, Content::Sound, answer)?;
     let bytes = file.metadata().map_or(0, |metadata| metadata.len());
-    let mut input =
-        Input::open(file, name).map_err(|error| rejected(format!("no container that FFmpeg can open: {error}")))?;
+    let end = end_of_stream(&file);
+    let mut input = Input::open(file, name, end)
+        .map_err(|error| rejected(format!("no container that FFmpeg can open: {error}")))?;
     if !input.find_sound().map_err(|error| rejected(format!("its streams cannot be read: {error}")))? {
         return Err(rejected(format!("there is no sound in it (it is {})", input.format_name())));
     }
@@ -49,15 +52,18 @@ pub fn decode(name: &str, file: File, answer: &mut Answer) -> Result<(), DecodeE
         ends: None,
         untold: None,
         has_gaps: lost_pages.is_some(),
-        is_filled_up: input.is_filled_up(),
+        filled_up_blocks: input.filled_up_blocks(),
         most: input.samples_before_others(),
         altered: altered(),
+        unlike: unlike(),
+        units: Units::default(),
         is_over: false,
         answer,
     };
     if let Some((what, true)) = &lost_pages {
         track.lose(what);
     }
+    let are_units = ["mlp", "truehd"].contains(&input.format_name().as_str());
     let mut packet = Packet::new().map_err(no_memory)?;
     let mut unreadable = 0;
     while !track.is_over {
@@ -71,6 +77,11 @@ pub fn decode(name: &str, file: File, answer: &mut Answer) -> Result<(), DecodeE
             Ok(()) if packet.is_encrypted() => return Err(rejected("its sound is encrypted".to_owned())),
             Ok(()) => {
                 unreadable = 0;
+                if let Some(place) = packet.place().filter(|_| are_units)
+                    && track.units.is_gap(place, packet.bytes())
+                {
+                    track.lose("it is damaged: some of it is no packet");
+                }
                 track.fill_gap(&packet, unit_s)?;
                 track.packet(&packet, packet.duration() as f64 * unit_s)?;
             }
@@ -86,6 +97,9 @@ pub fn decode(name: &str, file: File, answer: &mut Answer) -> Result<(), DecodeE
     }
     if !track.is_over {
         track.end()?;
+        if let left @ 1.. = track.units.left(bytes) {
+            track.lose(&format!("it is cut short: its last {left} bytes are no whole packet"));
+        }
     }
     if let (Some(announced), Some((rate, _))) = (input.announced_samples(), track.kind)
         && !track.is_over
@@ -123,18 +137,32 @@ struct Track<'a> {
     untold: Option<i64>,
     /// Something of the container was passed over: what the times of packets leave out is lost.
     has_gaps: bool,
-    /// All packets can be decoded, but for what fills up the last.
-    is_filled_up: bool,
+    /// Bytes of a block, where the last packet may be filled up.
+    filled_up_blocks: Option<usize>,
     /// Samples of a channel, behind which something else follows.
     most: Option<u64>,
     /// Packets that were not what they were, as told by FFmpeg.
     altered: u64,
+    /// The same of all samples since the last that was told.
+    unlike: u64,
+    /// Of MLP and TrueHD.
+    units: Units,
     is_over: bool,
     answer: &'a mut Answer,
 }
 
 impl Track<'_> {
     fn packet(&mut self, packet: &Packet, duration_s: f64) -> Result<(), DecodeError> {
+        let follows = self.units.follows(packet.data());
+        let result = self.decode(packet, duration_s);
+        let now = unlike();
+        if std::mem::replace(&mut self.unlike, now) < now && follows {
+            self.lose("samples before this are not those that were encoded: their checksum is another");
+        }
+        result
+    }
+
+    fn decode(&mut self, packet: &Packet, duration_s: f64) -> Result<(), DecodeError> {
         match self.decoder.send(Some(packet)) {
             Ok(()) => {}
             Err(Error::AGAIN) => {
@@ -206,7 +234,7 @@ impl Track<'_> {
 
     /// Silence takes the place of a packet.
     fn undecoded(&mut self, error: Error, packet: &Packet, duration_s: f64) -> Result<(), DecodeError> {
-        if self.is_filled_up {
+        if self.filled_up_blocks.is_some_and(|bytes| packet.is_filled_up(bytes)) {
             return Ok(());
         }
         self.lose(&format!("a packet cannot be decoded: {error}"));

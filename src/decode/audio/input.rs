@@ -1,5 +1,6 @@
 //! The file as the library of containers reads it: any place, any number of times, never beyond its size.
 
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -50,8 +51,12 @@ impl Trouble {
 
 /// So many bytes from a place on, if the file has them.
 pub(super) fn bytes<const COUNT: usize>(file: &SourceFile, place: u64) -> Option<[u8; COUNT]> {
+    bytes_at(file.file(), place)
+}
+
+fn bytes_at<const COUNT: usize>(file: &File, place: u64) -> Option<[u8; COUNT]> {
     let mut bytes = [0; COUNT];
-    file.file().read_exact_at(&mut bytes, place).ok().map(|()| bytes)
+    file.read_exact_at(&mut bytes, place).ok().map(|()| bytes)
 }
 
 /// Where in an AIFF file the names of chunks with ID3v2 tags stand, which are not to be read either. Source: AIFF 1.3; sizes of
@@ -76,17 +81,21 @@ fn tag_chunks(file: &SourceFile, begin: u64) -> Vec<u64> {
 /// Where the file goes on behind the ID3v2 tags that it begins with: they hold nothing that is used, and what they hold may
 /// stand within itself, deeper than a stack is. Source: ID3v2.4.0, section 3.1.
 pub(super) fn behind_tags(file: &SourceFile) -> u64 {
+    behind_tags_of(file.file(), file.size())
+}
+
+fn behind_tags_of(file: &File, size: u64) -> u64 {
     const HAS_FOOTER: u8 = 0x10;
     let mut place = 0;
     loop {
         let Some([b'I', b'D', b'3', _, _, flags, s0 @ ..=127, s1 @ ..=127, s2 @ ..=127, s3 @ ..=127]) =
-            bytes(file, place)
+            bytes_at(file, place)
         else {
             return place;
         };
-        let size = [s0, s1, s2, s3].iter().fold(0, |size, seven_bits| size << 7 | u64::from(*seven_bits));
-        let behind = place + 10 + size + if flags & HAS_FOOTER == 0 { 0 } else { 10 };
-        if behind >= file.size() {
+        let length = [s0, s1, s2, s3].iter().fold(0, |length, seven_bits| length << 7 | u64::from(*seven_bits));
+        let behind = place + 10 + length + if flags & HAS_FOOTER == 0 { 0 } else { 10 };
+        if behind >= size {
             return place;
         }
         place = behind;
@@ -96,33 +105,47 @@ pub(super) fn behind_tags(file: &SourceFile) -> u64 {
 /// Where the file ends in front of the tags that it ends with, as far as they lie behind a place: ID3v1, Lyrics3 2.00, APEv2. Sources:
 /// their descriptions at id3.org and wiki.hydrogenaud.io.
 pub(super) fn before_tags(file: &SourceFile, from: u64) -> u64 {
-    let mut end = file.size();
+    before_tags_of(file.file(), file.size(), from)
+}
+
+fn before_tags_of(file: &File, size: u64, from: u64) -> u64 {
+    let mut end = size;
     while let Some(begin) = tag_before(file, end).filter(|begin| (from..end).contains(begin)) {
         end = begin;
     }
     end
 }
 
+/// Where a stream of WavPack, AC-3 or E-AC-3 ends that has tags of other formats behind it, which FFmpeg takes for damage of it.
+pub fn end_of_stream(file: &File) -> Option<u64> {
+    const MARKS: [&[u8]; 2] = [b"wvpk", b"\x0B\x77"];
+    let size = file.metadata().ok()?.len();
+    let begin = behind_tags_of(file, size);
+    let start: [u8; 4] = bytes_at(file, begin)?;
+    let is_stream = MARKS.iter().any(|mark| start.starts_with(mark));
+    is_stream.then(|| before_tags_of(file, size, begin)).filter(|end| *end < size)
+}
+
 /// Where the tag begins that ends here.
-fn tag_before(file: &SourceFile, end: u64) -> Option<u64> {
+fn tag_before(file: &File, end: u64) -> Option<u64> {
     const HAS_HEADER: u32 = 1 << 31;
     if let Some(place) = end.checked_sub(128)
-        && bytes(file, place)? == *b"TAG"
+        && bytes_at(file, place)? == *b"TAG"
     {
         return Some(place);
     }
     // Six digits, and the mark that they do not count.
     if let Some(place) = end.checked_sub(15)
-        && let [digits @ .., b'L', b'Y', b'R', b'I', b'C', b'S', b'2', b'0', b'0'] = &bytes::<15>(file, place)?
+        && let [digits @ .., b'L', b'Y', b'R', b'I', b'C', b'S', b'2', b'0', b'0'] = &bytes_at::<15>(file, place)?
     {
         let length: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
         return place.checked_sub(length);
     }
     let place = end.checked_sub(32)?;
-    if bytes(file, place)? != *b"APETAGEX" {
+    if bytes_at(file, place)? != *b"APETAGEX" {
         return None;
     }
-    let word = |offset| bytes(file, place + offset).map(u32::from_le_bytes);
+    let word = |offset| bytes_at(file, place + offset).map(u32::from_le_bytes);
     let header = if word(20)? & HAS_HEADER == 0 { 0 } else { 32 };
     end.checked_sub(u64::from(word(12)?))?.checked_sub(header)
 }
@@ -270,6 +293,17 @@ mod tests {
         assert_eq!(end(0, &[b"sound"]), 5);
         assert_eq!(end(0, &[b"sound", b"APETAGEX", &[0xFF; 24]]), 37);
         assert_eq!(end(0, &[b"", b"abcdefLYRICS200"]), 15);
+    }
+
+    /// They were rejected for what follows.
+    #[test]
+    fn streams_without_a_container_end_before_tags() {
+        let id3 = [&b"TAG"[..], &[7; 125]].concat();
+        let end = |parts: &[&[u8]]| end_of_stream(source(&parts.concat()).file());
+        assert_eq!(end(&[b"wvpk and so on", &id3]), Some(14));
+        assert_eq!(end(&[b"ID3\x04\0\0\0\0\0\x05 tag \x0B\x77 and so on", &id3]), Some(27));
+        assert_eq!(end(&[b"wvpk and so on"]), None);
+        assert_eq!(end(&[b"RIFF and so on", &id3]), None);
     }
 
     #[test]

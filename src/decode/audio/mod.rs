@@ -61,6 +61,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use self::input::Trouble;
+pub use self::input::end_of_stream;
 use self::mel::LogMel;
 use self::opening::Closed;
 use self::resample::Resampler;

@@ -1,6 +1,8 @@
 //! A container: an open file, read through a callback, and its packets.
 
+mod default;
 mod index;
+mod wave64;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fs::File;
@@ -69,9 +71,10 @@ pub struct Video {
 pub struct Packet(*mut ff::AVPacket);
 
 impl Input {
-    /// `name`: the file's, whose extension helps to recognise some formats. Nothing is opened by it.
-    pub fn open(file: File, name: &str) -> Result<Self, Error> {
-        let size = file.metadata().map_or(0, |metadata| metadata.len());
+    /// `name`: the file's, whose extension helps to recognise some formats. Nothing is opened by it. `end`: where it is to end, if that
+    /// is before its end.
+    pub fn open(file: File, name: &str, end: Option<u64>) -> Result<Self, Error> {
+        let size = end.unwrap_or_else(|| file.metadata().map_or(0, |metadata| metadata.len()));
         let source = Box::into_raw(Box::new(Source { file, position: 0, size }));
         // From here on, dropping `input` gives everything back.
         let (context, io) = (ptr::null_mut(), ptr::null_mut());
@@ -115,7 +118,7 @@ impl Input {
         if !self.is_told_by_header() {
             self.find_streams()?;
         }
-        let Some(stream) = self.choose(ff::AVMediaType::AVMEDIA_TYPE_VIDEO) else { return Ok(None) };
+        let Some(stream) = self.choose(ff::AVMediaType::AVMEDIA_TYPE_VIDEO, -1) else { return Ok(None) };
         // SAFETY: a stream of the open context.
         unsafe {
             // A picture on a record's sleeve.
@@ -127,7 +130,9 @@ impl Input {
     /// The same for sound. `Ok(false)`: there is none.
     pub fn find_sound(&mut self) -> Result<bool, Error> {
         self.find_streams()?;
-        Ok(self.choose(ff::AVMediaType::AVMEDIA_TYPE_AUDIO).is_some())
+        const SOUND: ff::AVMediaType = ff::AVMediaType::AVMEDIA_TYPE_AUDIO;
+        let default = self.default_sound().and_then(|default| self.choose(SOUND, default));
+        Ok(default.or_else(|| self.choose(SOUND, -1)).is_some())
     }
 
     fn find_streams(&mut self) -> Result<(), Error> {
@@ -135,11 +140,11 @@ impl Input {
         Error::check(unsafe { ff::avformat_find_stream_info(self.context, ptr::null_mut()) }).map(drop)
     }
 
-    /// The best stream of a kind. The others are passed over from now on.
-    fn choose(&mut self, kind: ff::AVMediaType) -> Option<*mut ff::AVStream> {
+    /// The stream of a kind that is wanted, or the best one for -1. The others are passed over from now on.
+    fn choose(&mut self, kind: ff::AVMediaType, wanted: c_int) -> Option<*mut ff::AVStream> {
         // SAFETY: the context is open. Its streams are valid as long as it is.
         unsafe {
-            let found = ff::av_find_best_stream(self.context, kind, -1, -1, ptr::null_mut(), 0);
+            let found = ff::av_find_best_stream(self.context, kind, wanted, -1, ptr::null_mut(), 0);
             let chosen = self.stream_at(found)?;
             self.stream = found;
             for other in 0..c_int::try_from((*self.context).nb_streams).unwrap_or(0) {
@@ -275,14 +280,6 @@ impl Input {
     /// The same, where FFmpeg goes on with what lies behind them, as if it were sound.
     pub fn samples_before_others(&self) -> Option<u64> {
         self.announced_samples().filter(|_| ["au", "w64"].contains(&self.format_name().as_str()))
-    }
-
-    /// Samples without compression in a Wave64 file, whose end may be filled up: FFmpeg counts that as sound when it writes one.
-    pub fn is_filled_up(&self) -> bool {
-        let Some((parameters, _)) = self.parameters() else { return false };
-        // SAFETY: the parameters belong to an open stream; the name of a codec is a text that stays.
-        let name = unsafe { CStr::from_ptr(ff::avcodec_get_name((*parameters).codec_id)) };
-        self.format_name() == "w64" && name.to_bytes().starts_with(b"pcm_")
     }
 
     /// What the container tells of the stream by this name. The text stays as long as the context.
@@ -428,7 +425,7 @@ impl Packet {
         usize::try_from(unsafe { (*self.0).size }).unwrap_or(0)
     }
 
-    pub(super) fn data(&self) -> &[u8] {
+    pub fn data(&self) -> &[u8] {
         // SAFETY: the packet is ours, and its data are as long as it says, where it has any.
         unsafe {
             let data = (*self.0).data;
@@ -468,10 +465,11 @@ impl Drop for Packet {
 /// # Safety
 /// Called by FFmpeg with the source of the context and a buffer of that size.
 unsafe extern "C" fn read(source: *mut c_void, buffer: *mut u8, bytes: c_int) -> c_int {
-    // SAFETY: `source` is the one given to avio_alloc_context, and nobody else uses it meanwhile; the buffer is as long.
-    let (source, buffer) = unsafe {
-        (&mut *source.cast::<Source>(), std::slice::from_raw_parts_mut(buffer, usize::try_from(bytes).unwrap_or(0)))
-    };
+    // SAFETY: `source` is the one given to avio_alloc_context, and nobody else uses it meanwhile.
+    let source = unsafe { &mut *source.cast::<Source>() };
+    let left = usize::try_from(source.size.saturating_sub(source.position)).unwrap_or(usize::MAX);
+    // SAFETY: the buffer is as long as told.
+    let buffer = unsafe { std::slice::from_raw_parts_mut(buffer, usize::try_from(bytes).unwrap_or(0).min(left)) };
     loop {
         return match source.file.read_at(buffer, source.position) {
             Ok(0) => ff::AVERROR_EOF,

@@ -16,6 +16,9 @@ const WORDS: &[u8] = b"concealing ";
 static ALTERED: AtomicU64 = AtomicU64::new(0);
 /// What `mlpdec.c` says of packets of MLP and TrueHD whose checksum is another, which it decodes all the same.
 const ALTERED_WORDS: [&[u8]; 2] = [b"Substream %d parity check failed", b"Substream %d checksum failed"];
+static UNLIKE: AtomicU64 = AtomicU64::new(0);
+/// What it says where the sum of all samples since the last such sum is another.
+const UNLIKE_WORDS: &[u8] = b"Lossless check failed";
 
 /// Where in the file something was passed over.
 static GAPS: Mutex<Vec<i64>> = Mutex::new(Vec::new());
@@ -50,6 +53,11 @@ pub fn altered() -> u64 {
     ALTERED.load(Ordering::Relaxed)
 }
 
+/// Packets with a sum that is not that of the samples before them, in the life of the process.
+pub fn unlike() -> u64 {
+    UNLIKE.load(Ordering::Relaxed)
+}
+
 /// Whether something of the container was passed over before this place. It is told once.
 pub(super) fn take_gaps(before: i64) -> bool {
     let mut gaps = GAPS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,6 +87,9 @@ unsafe extern "C" fn hear<V>(context: *mut c_void, level: c_int, format: *const 
             }
             if ALTERED_WORDS.iter().any(|altered| words.starts_with(altered)) {
                 ALTERED.fetch_add(1, Ordering::Relaxed);
+            }
+            if words.starts_with(UNLIKE_WORDS) {
+                UNLIKE.fetch_add(1, Ordering::Relaxed);
             }
         } else if class == ff::avformat_get_class()
             && level <= ff::AV_LOG_ERROR

@@ -21,7 +21,7 @@ use ffmpeg_sys_next as ff;
 
 pub use decoder::{Decoder, Picture, Skip};
 pub use input::{Input, Packet, Video};
-pub use log::{altered, listen, made_up};
+pub use log::{altered, listen, made_up, unlike};
 pub use scale::{Converter, Format};
 pub use sound::Sound;
 pub use units::Start;
