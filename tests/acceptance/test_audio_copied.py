@@ -203,7 +203,7 @@ def test_units_that_are_missing_or_altered_are_noticed_and_joined_files_are_whol
     # The length of a packet, and what FFmpeg calls a sign of its samples.
     bad = bytearray(whole)
     bad[len(joined(parts[:middle + 3])) + 1] ^= 8
-    good = {"whole": whole, "late": joined(parts[begins[3]:]), "rest": joined(parts[3:]), "twice": whole * 2,
+    good = {"whole": whole, "late": joined(parts[begins[3]:]), "rest": joined(parts[3:]), "twice": whole * 2, "tag": whole + ID3,
             "joined": joined(parts[:begins[2] + 5] + parts[begins[5]:])}
     damaged = {"lacks": joined(parts[:middle + 3] + parts[middle + 4:]), "again": joined(parts[:middle + 4] + parts[middle + 3:]),
                "cut": whole[:-9], "bad": bytes(bad)}
@@ -213,4 +213,4 @@ def test_units_that_are_missing_or_altered_are_noticed_and_joined_files_are_whol
     found = sources(made)
     assert made.rejected().keys() == {f"{kind}-{name}" for kind in damaged}, made.rejected()
     assert len(found[f"twice-{name}"][0]) == 2 * len(found[f"whole-{name}"][0])
-    assert "no whole packet" in found[f"cut-{name}"][1] and "no packet" in found[f"bad-{name}"][1]
+    assert "ends within a packet" in found[f"cut-{name}"][1] and "no packet" in found[f"bad-{name}"][1]

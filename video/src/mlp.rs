@@ -3,6 +3,9 @@
 //!
 //! Source: FFmpeg's `mlp_parser.c` and `mlpdec.c`.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
 /// What is known of the units that came.
 #[derive(Debug, Default)]
 pub struct Units {
@@ -25,9 +28,13 @@ impl Units {
         self.ends.replace(place.saturating_add(bytes as u64)).is_some_and(|ends| ends != place)
     }
 
-    /// Bytes behind the last one in a file of so many.
-    pub fn left(&self, bytes: u64) -> u64 {
-        self.ends.map_or(0, |ends| bytes.saturating_sub(ends))
+    /// Whether another one begins behind the last, which the file ends within: what else may stand there is none of its sound.
+    pub fn is_cut_short(&self, file: &File) -> bool {
+        let mut head = [0; 4];
+        let is_there = self.ends.is_some_and(|ends| file.read_exact_at(&mut head, ends).is_ok());
+        let [_, _, time @ ..] = head;
+        let expected = self.time.zip(self.step).map(|(last, step)| last.wrapping_add(step));
+        is_there && expected == Some(u16::from_be_bytes(time))
     }
 
     /// Whether the time of the next one follows those of the last. Where files were joined, it does not, nor is the sum with which it
@@ -51,7 +58,22 @@ mod tests {
             [(20, 10), (30, 5), (35, 5), (60, 5)].map(|(place, bytes)| units.is_gap(place, bytes)),
             [false, false, false, true]
         );
-        assert_eq!((units.left(65), units.left(70), Units::default().left(70)), (0, 5, 0));
+    }
+
+    #[test]
+    fn a_unit_is_cut_that_begins_behind_the_last() {
+        let is_cut_short = |rest: &[u8]| {
+            let mut file = tempfile::tempfile().unwrap();
+            std::io::Write::write_all(&mut file, &[&[0; 40][..], rest].concat()).unwrap();
+            let mut units = Units::default();
+            for (number, time) in [(0, 65_496_u16), (1, 0), (2, 40)] {
+                units.is_gap(number * 10, 10 + usize::from(number == 2) * 10);
+                units.follows(&[&[0xA0, 0x05][..], &time.to_be_bytes()].concat());
+            }
+            units.is_cut_short(&file)
+        };
+        assert!(is_cut_short(&[0xA0, 0x05, 0, 80]) && is_cut_short(&[0xA0, 0x05, 0, 80, 1, 2]));
+        assert!(!is_cut_short(b"") && !is_cut_short(b"TAG and so on") && !is_cut_short(&[0; 99]));
     }
 
     #[test]

@@ -97,8 +97,8 @@ pub fn decode(name: &str, file: File, answer: &mut Answer) -> Result<(), DecodeE
     }
     if !track.is_over {
         track.end()?;
-        if let left @ 1.. = track.units.left(bytes) {
-            track.lose(&format!("it is cut short: its last {left} bytes are no whole packet"));
+        if track.units.is_cut_short(input.file()) {
+            track.lose("it is cut short: it ends within a packet");
         }
     }
     if let (Some(announced), Some((rate, _))) = (input.announced_samples(), track.kind)
