@@ -1,6 +1,7 @@
 """The one harness of the acceptance tests: a project folder, the built program, and real NumPy."""
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -85,15 +87,14 @@ class Project:
     @contextlib.contextmanager
     def service(self, stop=signal.SIGTERM, check=0, env=None):
         """The running service; ended by `stop` at the end of the block. `check`: its exit code; `None` for any."""
-        log = open(self.folder / "service.log", "ab")
-        process = subprocess.Popen([PROGRAM, "--config", self.config], stderr=log, env={**os.environ, **(env or {})})
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.send_signal(stop)
-            code = process.wait(timeout=120)
-            log.close()
+        with limits_of_the_machine(), open(self.folder / "service.log", "ab") as log:
+            process = subprocess.Popen([PROGRAM, "--config", self.config], stderr=log, env={**os.environ, **(env or {})})
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    process.send_signal(stop)
+                code = process.wait(timeout=120)
         assert "panicked" not in self.log(), self.log()
         if stop != signal.SIGKILL and check is not None:
             assert code == check, f"exit code {code}\n{self.log()}"
@@ -168,6 +169,24 @@ def wait_for(condition, timeout=20, project=None, each=0.02):
     while not condition():
         assert time.monotonic() < end, project.log()[-4000:] if project else "it did not come"
         time.sleep(each)
+
+
+@contextlib.contextmanager
+def limits_of_the_machine(*, change=False):
+    """Nobody changes them meanwhile: another test may run beside this one. `change`: this one does, and no service of others runs."""
+    if limits_of_the_machine.are_changed:
+        yield
+        return
+    with open(Path(tempfile.gettempdir()) / "npy-ingest-limits.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if change else fcntl.LOCK_SH)
+        limits_of_the_machine.are_changed = change
+        try:
+            yield
+        finally:
+            limits_of_the_machine.are_changed = False
+
+
+limits_of_the_machine.are_changed = False
 
 
 def children_of(pid):

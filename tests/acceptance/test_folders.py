@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import LONG, PROGRAM, make_pngs, mount, mounted, needs, privileged, wait_for, write_png
+from harness import LONG, PROGRAM, limits_of_the_machine, make_pngs, mount, mounted, needs, privileged, wait_for, write_png
 
 
 def started(project):
@@ -83,15 +83,16 @@ def test_a_drop_folder_that_is_unmounted_and_mounted_again(project):
 def limit(name, value):
     """Sets fs.inotify.NAME, and restores it."""
     path = Path("/proc/sys/fs/inotify") / name
-    try:
-        before = path.read_text()
-        path.write_text(str(value))
-    except OSError as error:
-        pytest.skip(f"{path} cannot be set here: {error}")
-    try:
-        yield
-    finally:
-        path.write_text(before)
+    with limits_of_the_machine(change=True):
+        try:
+            before = path.read_text()
+            path.write_text(str(value))
+        except OSError as error:
+            pytest.skip(f"{path} cannot be set here: {error}")
+        try:
+            yield
+        finally:
+            path.write_text(before)
 
 
 @pytest.mark.parametrize("name, value, words", [
