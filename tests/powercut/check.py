@@ -140,6 +140,11 @@ def check_before_recovery(report, root, shown, final, sources, least):
     return committed
 
 
+def aside(root, source):
+    path = root / source.path
+    return path.with_name(f".{path.name}.npy-ingest-aside")
+
+
 def check_places(problem, root, found, sources):
     """Every source is where it was, or where a commit allows it to be; never in two places, never changed."""
     accepted, rejected = found.paths("committed"), found.paths("rejected")
@@ -149,6 +154,8 @@ def check_places(problem, root, found, sources):
         places = {
             "staging": root / "staging" / source.below,
             "drop": root / source.path,
+            # On its way: the next start gives it its name.
+            "aside": aside(root, source),
             "done": root / "done" / source.below,
             "failed": root / "failed" / source.below,
         }
@@ -223,6 +230,8 @@ def check_after_recovery(report, root, stage, committed, final, sources, taken):
         check_places(lambda text: problem(text), root, found, sources)
         for source in mine:
             stays = name == "frames" or name == "deleted" and source.rows is None
+            if aside(root, source).exists():
+                problem(f"{source.path} is still set aside")
             if (root / source.path).exists() != stays:
                 problem(f"{source.path} {'is gone' if stays else 'was not disposed of'}")
 
