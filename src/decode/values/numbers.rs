@@ -161,33 +161,30 @@ impl Number {
         (scale, add): (f64, f64),
     ) -> bool {
         let is_scaled = (scale, add) != (1.0, 0.0);
-        let scaled = |value: f64| if is_scaled { value * scale + add } else { value };
-        let mut is_infinite = false;
-        let mut to_f4 = |value: f64| {
+        // What these look at is theirs: what they had to look up, or note, elsewhere would be looked up for each value.
+        let scaled = move |value: f64| if is_scaled { value * scale + add } else { value };
+        let to_f4 = move |value: f64| {
             let value = scaled(value) as f32;
-            is_infinite |= value.is_infinite();
-            value.to_le_bytes()
+            (value.to_le_bytes(), value.is_infinite())
         };
-        let mut is_f8_infinite = false;
-        let mut to_f8 = |value: f64| {
+        let to_f8 = move |value: f64| {
             let value = scaled(value);
-            is_f8_infinite |= is_scaled && value.is_infinite();
-            value.to_le_bytes()
+            (value.to_le_bytes(), is_scaled && value.is_infinite())
         };
         macro_rules! take {
             ($type:ty) => {
                 match (target.kind, self.big) {
                     (NumberKind::F4, false) => {
-                        each(records, from, rows, to, |bytes| to_f4(<$type>::from_le_bytes(bytes) as f64));
+                        each_with(records, from, rows, to, move |bytes| to_f4(<$type>::from_le_bytes(bytes) as f64))
                     }
                     (NumberKind::F4, true) => {
-                        each(records, from, rows, to, |bytes| to_f4(<$type>::from_be_bytes(bytes) as f64));
+                        each_with(records, from, rows, to, move |bytes| to_f4(<$type>::from_be_bytes(bytes) as f64))
                     }
                     (NumberKind::F8, false) => {
-                        each(records, from, rows, to, |bytes| to_f8(<$type>::from_le_bytes(bytes) as f64));
+                        each_with(records, from, rows, to, move |bytes| to_f8(<$type>::from_le_bytes(bytes) as f64))
                     }
                     (NumberKind::F8, true) => {
-                        each(records, from, rows, to, |bytes| to_f8(<$type>::from_be_bytes(bytes) as f64));
+                        each_with(records, from, rows, to, move |bytes| to_f8(<$type>::from_be_bytes(bytes) as f64))
                     }
                     _ => return false,
                 }
@@ -196,13 +193,13 @@ impl Number {
         if target.big {
             return false;
         }
-        match self.kind {
+        let is_infinite = match self.kind {
             NumberKind::F2 => return false,
             NumberKind::F4 => take!(f32),
             NumberKind::F8 => take!(f64),
             kind => integers!(kind, take, return false),
-        }
-        !(is_infinite || is_f8_infinite)
+        };
+        !is_infinite
     }
 
     /// Stores integers; the first that does not fit ends it.
@@ -298,14 +295,29 @@ pub(super) fn each<const FROM: usize, const TO: usize>(
     from: Stride,
     rows: &mut [u8],
     to: Stride,
-    mut convert: impl FnMut([u8; FROM]) -> [u8; TO],
+    convert: impl Fn([u8; FROM]) -> [u8; TO],
 ) {
+    each_with(records, from, rows, to, |bytes| (convert(bytes), false));
+}
+
+/// As [`each`], and whether `convert` said something of any of them.
+fn each_with<const FROM: usize, const TO: usize>(
+    records: &[u8],
+    from: Stride,
+    rows: &mut [u8],
+    to: Stride,
+    convert: impl Fn([u8; FROM]) -> ([u8; TO], bool),
+) -> bool {
+    let mut is_said = false;
     for (record, row) in records.chunks_exact(from.bytes).zip(rows.chunks_exact_mut(to.bytes)) {
         let record = record.get(from.at..).and_then(<[u8]>::first_chunk);
         if let (Some(record), Some(row)) = (record, row.get_mut(to.at..).and_then(<[u8]>::first_chunk_mut)) {
-            *row = convert(*record);
+            let (bytes, says) = convert(*record);
+            *row = bytes;
+            is_said |= says;
         }
     }
+    is_said
 }
 
 fn load<const BYTES: usize, Out>(
