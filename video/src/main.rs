@@ -11,8 +11,9 @@
 //! | `answer` | rows and words to standard output |
 //! | `ahead` | packets that were read, and which of them need not be decoded |
 //! | `matroska`, `riff`, `mxf`, `ogg` | how long a Matroska, AVI, WAV, Wave64, Windows Media or MXF file should be, whether an Ogg file has its end |
-//! | `transport` | which packets of an MPEG transport stream are missing |
-//! | `decode` | one video, from its packets to its rows; `decode/keys`: key frames by themselves, `leap`: over what is not wanted, `end` |
+//! | `mlp` | the same of raw MLP and TrueHD, and sums of their samples |
+//! | `transport` | which packets of an MPEG transport stream are missing, and where recordings were only joined |
+//! | `decode` | one video, from its packets to its rows; `decode/read`: packets, `keys`: key frames by themselves, `leap`: over what is not wanted, `cut`: of what parts are missing, `end` |
 //! | `clock` | time stamps that begin anew within a stream |
 //! | `losses` | what is lost of a damaged video |
 //! | `sound` | one sound track, from its packets to its samples |
